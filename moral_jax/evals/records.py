@@ -1,0 +1,75 @@
+"""One record per evaluated example: what people said, what the model said, in each order and on average. JSON."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moral_jax.data.pipeline import Item
+from moral_jax.evals.score import ItemScores
+from moral_jax.types import Example, UserError
+
+Record = dict[str, Any]
+
+
+def entropy(p_C: np.ndarray) -> float:
+    """- sum p log p in nats."""
+    return float(-np.sum(p_C * np.log(np.where(p_C > 0, p_C, 1.0))))
+
+
+def make_records(examples: list[Example], items: list[Item], scores: ItemScores) -> list[Record]:
+    """Averages an example's orders: probabilities as they are, concentration in the log.
+
+    Every distribution in a record is in the data's own order of options, however they were shown.
+    """
+    shown: dict[int, list[Record]] = {i: [] for i in range(len(examples))}
+    for item, (index, order) in enumerate(items):
+        p_C = np.empty(len(order))
+        p_C[list(order)] = np.exp(scores.log_p_EC[item, : len(order)].astype(np.float64))
+        shown[index].append(
+            {
+                "order": list(order),
+                "probabilities": (p_C / p_C.sum()).tolist(),
+                "log_mass": float(scores.log_mass_E[item]),
+                "log_concentration": float(scores.log_concentration_E[item]),
+            }
+        )
+    return [_record(example, shown[i]) for i, example in enumerate(examples)]
+
+
+def _record(example: Example, orders: list[Record]) -> Record:
+    p_C = np.mean([o["probabilities"] for o in orders], axis=0)
+    return {
+        "id": example.id,
+        "question": example.question,
+        "title": example.title,
+        "text": example.text,
+        "options": list(example.options),
+        "counts": list(example.counts),
+        "second_counts": None if example.second_counts is None else list(example.second_counts),
+        "groups": example.groups,
+        "probabilities": p_C.tolist(),
+        "option_mass": float(np.mean([math.exp(o["log_mass"]) for o in orders])),
+        "entropy": entropy(p_C),
+        "concentration": math.exp(float(np.mean([o["log_concentration"] for o in orders]))),
+        "orders": orders,
+    }
+
+
+def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
+    """Writes to a temporary name first, so that a file that exists is whole."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as f:
+        f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    partial.replace(path)
+
+
+def read_jsonl(path: Path) -> list[Record]:
+    """Reads what `write_jsonl` wrote."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as e:
+        raise UserError(f"{path}: not a file of records ({e})") from e

@@ -1,0 +1,84 @@
+"""The models as pure functions of a parameter dict. Every other room calls these and nothing below them."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from moral_jax.models import heads
+from moral_jax.models.decoder import Decoder
+from moral_jax.models.spec import DecoderSpec
+from moral_jax.types import Array, Batch, OptionScores, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """A model and how to run it: static under jit, hashable.
+
+    `concentration` is fixed, learned or predicted; `concentration_value` its fixed or first value.
+    """
+
+    spec: DecoderSpec
+    concentration: str
+    concentration_value: float
+    dtype: str
+    remat: str
+    unroll: int
+
+    @property
+    def decoder(self) -> Decoder:
+        return Decoder(self.spec, self.dtype, self.remat, self.unroll)
+
+
+def init_decoder(spec: DecoderSpec, rng: Array) -> Params:
+    """Random float32 parameters, as a plain nested dict."""
+    none_BT = jnp.zeros((1, 1), jnp.int32)
+    return Decoder(spec).init(rng, none_BT, none_BT, none_BT, none_BT)["params"]
+
+
+def with_head(params: Params, policy: Policy) -> Params:
+    """Adds the concentration head that the policy asks for to the parameters of a bare decoder."""
+    head = heads.init_concentration(policy.concentration, policy.concentration_value, policy.spec.width)
+    return {"decoder": params, "head": head}
+
+
+def abstract_params(policy: Policy) -> Params:
+    """Shapes and types of all parameters, without computing any."""
+    return jax.eval_shape(lambda: with_head(init_decoder(policy.spec, jax.random.key(0)), policy))
+
+
+def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
+    """Final hidden states at the answer positions, [B, Q, D]."""
+    hidden_BTD = policy.decoder.apply(
+        {"params": params["decoder"]}, batch.tokens_BT, batch.segments_BT, batch.ends_BT, batch.positions_BT
+    )
+    return jnp.take_along_axis(hidden_BTD, batch.answers_BQ[..., None], axis=1)
+
+
+def _scores(params: Params, policy: Policy, hidden_BQD: Array, batch: Batch) -> OptionScores:
+    return OptionScores(
+        logits_BQC=heads.option_logits(params["decoder"], hidden_BQD, batch.option_ids_BQCW),
+        log_concentration_BQ=heads.log_concentration(params["head"], hidden_BQD, policy.concentration_value),
+    )
+
+
+def score_options(params: Params, policy: Policy, batch: Batch) -> OptionScores:
+    """Option logits and log concentration: all that an objective needs."""
+    return _scores(params, policy, answer_states(params, policy, batch), batch)
+
+
+def score_options_and_mass(params: Params, policy: Policy, batch: Batch) -> tuple[OptionScores, Array]:
+    """The same with the log of the total probability [B, Q] that the model puts on the options' tokens."""
+    hidden_BQD = answer_states(params, policy, batch)
+    scores = _scores(params, policy, hidden_BQD, batch)
+    log_total_BQ = jax.nn.logsumexp(scores.logits_BQC, axis=-1)
+    return scores, log_total_BQ - heads.log_normaliser(params["decoder"], hidden_BQD)
+
+
+def vocabulary_logits(params: Params, policy: Policy, tokens_BT: Array) -> Array:
+    """Logits [B, T, V] over the whole vocabulary of unpacked rows, float32. For parity tests and inspection only."""
+    one_BT = jnp.ones_like(tokens_BT)
+    positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
+    hidden_BTD = policy.decoder.apply({"params": params["decoder"]}, tokens_BT, one_BT, one_BT + 1, positions_BT)
+    table_VD = heads.unembedding(params["decoder"]).astype(hidden_BTD.dtype)
+    return jnp.einsum("BTD,VD->BTV", hidden_BTD, table_VD).astype(jnp.float32)

@@ -1,0 +1,114 @@
+"""The released Scruples archives: fetched once over https, size-capped, hashed, and unpacked name by name."""
+
+import hashlib
+import os
+import shutil
+import ssl
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from moral_jax.types import UserError
+
+BASE = "https://storage.googleapis.com/ai2-mosaic-public/projects/scruples/v1.0/data"
+CAP_BYTES = 512 * 2**20
+CHUNK = 2**20
+
+
+class Released(NamedTuple):
+    """An archive and the file of each split, under the released and the repository's own name."""
+
+    archive: str
+    files: dict[str, tuple[str, str]]
+
+
+DILEMMAS = Released(
+    "dilemmas.tar.gz",
+    {s: (f"{s}.scruples-dilemmas.jsonl", f"{s}.scruples-actions.jsonl") for s in ("train", "dev", "test")},
+)
+ANECDOTES = Released(
+    "anecdotes.tar.gz",
+    {s: (f"{s}.scruples-anecdotes.jsonl", f"{s}.scruples-corpus.jsonl") for s in ("train", "dev", "test")},
+)
+
+
+def cache_folder() -> Path:
+    """$MORAL_JAX_CACHE, or moral_jax under the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("MORAL_JAX_CACHE") or Path(base) / "moral_jax")
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def download(url: str, target: Path) -> None:
+    """Fetches https only, to a temporary name first, and gives up past CAP_BYTES."""
+    if not url.startswith("https://"):
+        raise ValueError(f"{url}: only https is fetched")
+    partial = target.with_name(target.name + ".partial")
+    try:
+        with urllib.request.urlopen(url, timeout=30) as reply, partial.open("wb") as out:
+            size = int(reply.headers.get("Content-Length") or 0)
+            with tqdm(total=size or None, unit="B", unit_scale=True, desc=target.name) as bar:
+                done = 0
+                while block := reply.read(CHUNK):
+                    done += len(block)
+                    if done > CAP_BYTES:
+                        raise UserError(f"{url}: larger than {CAP_BYTES} bytes; not the archive that is expected")
+                    out.write(block)
+                    bar.update(len(block))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def extract(archive: Path, released: Released, folder: Path) -> dict[str, Path]:
+    """Unpacks just the split files, each to a name of ours: a member's own path is never used."""
+    found: dict[str, Path] = {}
+    wanted = {name: split for split, names in released.files.items() for name in names}
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for member in tar:
+                split = wanted.get(Path(member.name).name)
+                if split is None or not member.isfile():
+                    continue
+                if member.size > CAP_BYTES:
+                    raise UserError(f"{archive}: member {member.name!r} is larger than {CAP_BYTES} bytes")
+                target = folder / released.files[split][0]
+                source = tar.extractfile(member)
+                with target.open("wb") as out:
+                    shutil.copyfileobj(source, out)
+                found[split] = target
+    except (tarfile.TarError, EOFError, OSError) as e:
+        raise UserError(f"{archive}: not a readable archive ({e}); delete it to fetch it again") from e
+    if missing := set(released.files) - set(found):
+        raise UserError(f"{archive}: holds no {released.files[min(missing)][0]!r}")
+    return found
+
+
+def fetch(released: Released) -> tuple[dict[str, Path], dict[str, str]]:
+    """Returns the path of each split, and {archive name: sha256} for the run's record.
+
+    Raises:
+      UserError: there is no network, or the archive is not what it should be.
+    """
+    folder = cache_folder() / "scruples" / "v1.0"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive, url = folder / released.archive, f"{BASE}/{released.archive}"
+    if not archive.exists():
+        try:
+            download(url, archive)
+        except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError) as e:
+            raise UserError(
+                f"{url} could not be fetched ({getattr(e, 'reason', e)}). Fetch and unpack it elsewhere, then pass "
+                f"--config.task.path={released.files['train'][0]}, --config.task.validation_path="
+                f"{released.files['dev'][0]} and --config.task.test_path={released.files['test'][0]} "
+                f"(or one of them as --config.task.path, which is then divided)"
+            ) from e
+    return extract(archive, released, folder), {released.archive: sha256(archive)}

@@ -1,0 +1,149 @@
+"""The table of tasks, and the one way from a config to divided rows."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from moral_jax.config import TaskConfig
+from moral_jax.tasks import archive, scruples, synthetic, votes
+from moral_jax.tasks.splits import divide, rank
+from moral_jax.types import Example, UserError
+
+SCRUPLES_CITATION = "Lourie, Le Bras and Choi, Scruples, AAAI 2021, arXiv 2008.09094"
+SCRUPLES_LICENCE = "code Apache-2.0, no separate data licence named; texts from Reddit, research use"
+
+
+class Task(NamedTuple):
+    """One way to read rows."""
+
+    read: Callable[[Path, TaskConfig], list[Example]]
+    built_in: Callable[[], list[Example]] | None
+    released: archive.Released | None
+    study_prompt: str | None  # which prompt of arXiv 2410.07826 fits
+    description: str
+    citation: str
+    licence: str
+
+
+class Dataset(NamedTuple):
+    """Divided rows and where they come from."""
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    provenance: dict[str, object]  # JSON
+
+
+TASKS: dict[str, Task] = {
+    "dilemmas": Task(
+        read=lambda path, _: scruples.read_dilemmas(path),
+        built_in=None,
+        released=archive.DILEMMAS,
+        study_prompt="dilemmas",
+        description="Scruples DILEMMAS: which of two actions is less ethical, five votes each",
+        citation=SCRUPLES_CITATION,
+        licence=SCRUPLES_LICENCE,
+    ),
+    "anecdotes": Task(
+        read=lambda path, _: scruples.read_anecdotes(path),
+        built_in=None,
+        released=archive.ANECDOTES,
+        study_prompt=None,
+        description="Scruples ANECDOTES: who is in the wrong, five answers",
+        citation=SCRUPLES_CITATION,
+        licence=SCRUPLES_LICENCE,
+    ),
+    "anecdotes_binary": Task(
+        read=lambda path, _: scruples.read_anecdotes_binary(path),
+        built_in=None,
+        released=archive.ANECDOTES,
+        study_prompt="anecdotes",
+        description="Scruples ANECDOTES: is the author in the right or in the wrong",
+        citation=SCRUPLES_CITATION,
+        licence=SCRUPLES_LICENCE,
+    ),
+    "votes": Task(
+        read=lambda path, c: votes.read_votes(path, c.fields, c.total_votes),
+        built_in=None,
+        released=None,
+        study_prompt=None,
+        description="votes on questions with options",
+        citation="the file's own",
+        licence="the file's own",
+    ),
+    "synthetic": Task(
+        read=lambda path, _: scruples.read_dilemmas(path),
+        built_in=synthetic.examples,
+        released=None,
+        study_prompt="dilemmas",
+        description="SYNTHETIC dilemmas: made-up actions, votes drawn from a seeded model, no human judged them",
+        citation="written for moral_jax",
+        licence="Apache-2.0",
+    ),
+}
+
+
+def get(name: str) -> Task:
+    if name not in TASKS:
+        raise UserError(f"config.task.name={name!r}: no such task; there are {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def read(path: str, config: TaskConfig) -> list[Example]:
+    """All rows of one file; ids must differ, as records and splits are keyed by them."""
+    examples = get(config.name).read(Path(path).expanduser(), config)
+    if not examples:
+        raise UserError(f"{path}: holds no rows")
+    seen: set[str] = set()
+    for example in examples:
+        if example.id in seen:
+            raise UserError(f"{path}: the id {example.id!r} stands in two rows; ids must differ")
+        seen.add(example.id)
+    return examples
+
+
+def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str]]:
+    """The file of each split as far as given, and hashes of what was fetched."""
+    given = {"train": config.path, "validation": config.validation_path, "test": config.test_path}
+    if config.path is None and task.released is not None:
+        files, hashes = archive.fetch(task.released)
+        released = {"train": files["train"], "validation": files["dev"], "test": files["test"]}
+        return {split: given[split] or str(path) for split, path in released.items()}, hashes
+    if config.path is None and task.built_in is None:
+        raise UserError(f"config.task.path is not set, and task {config.name!r} has no rows of its own")
+    paths = [p for p in given.values() if p]
+    return given, {p: archive.sha256(Path(p).expanduser()) for p in paths if Path(p).expanduser().is_file()}
+
+
+def load(config: TaskConfig) -> Dataset:
+    """Reads and divides the rows.
+
+    Splits with a file of their own are taken as they are; the others are shares of `path`.
+
+    Raises:
+      UserError: unknown task, missing file, bad row (file, line, field, found, expected), no network.
+    """
+    task = get(config.name)
+    paths, hashes = _sources(task, config)
+    own = {s: read(p, config) for s, p in paths.items() if p and s != "train"}
+    examples = read(paths["train"], config) if paths["train"] else task.built_in()
+    split = divide(
+        examples,
+        0.0 if "validation" in own else config.validation,
+        0.0 if "test" in own else config.test,
+        config.split_seed,
+    )
+    sides = {"train": split.train, "validation": split.validation, "test": split.test} | own
+    if config.limit is not None:
+        sides = {s: sorted(e, key=lambda x: rank(x, config.split_seed))[: config.limit] for s, e in sides.items()}
+    provenance = {
+        "task": config.name,
+        "description": task.description,
+        "citation": task.citation,
+        "licence": task.licence,
+        "files": {s: p for s, p in paths.items() if p},
+        "sha256": hashes,
+        "rows": {s: len(e) for s, e in sides.items()},
+        "rows dropped because they share a key with another split": split.dropped,
+    }
+    return Dataset(**sides, provenance=provenance)

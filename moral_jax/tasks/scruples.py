@@ -1,0 +1,83 @@
+"""The Scruples corpus (arXiv 2008.09094): DILEMMAS and ANECDOTES in their released schema."""
+
+from pathlib import Path
+
+from moral_jax.tasks.rows import Row, read_rows
+from moral_jax.types import Example
+
+LESS_ETHICAL = "Which of these two actions is less ethical?"
+
+# Options in the order of the upstream labels (src/scruples/data/labels.py), in words that stand alone.
+FIVE_WAY = {
+    "AUTHOR": "the author",
+    "OTHER": "the other person",
+    "EVERYBODY": "everybody",
+    "NOBODY": "nobody",
+    "INFO": "more information is needed",
+}
+BINARY = {"RIGHT": "in the right", "WRONG": "in the wrong"}
+
+
+def vote_split(counts: tuple[float, ...]) -> str:
+    """ "4-1": votes from the largest to the smallest."""
+    return "-".join(f"{c:g}" for c in sorted(counts, reverse=True))
+
+
+def dilemma(row: Row) -> Example:
+    """Two actions; votes say which is LESS ethical. Counts, not a list of votes, and not the better action."""
+    actions = row.items("actions", 2)
+    for i, action in enumerate(actions):
+        described = isinstance(action, dict) and isinstance(action.get("description"), str)
+        if not described or not action["description"].strip() or not isinstance(action.get("id"), str):
+            raise row.error(f"actions[{i}]", action, "an object with the texts 'id' and 'description'")
+    counts = row.votes("gold_annotations", row.items("gold_annotations", 2))
+    second = [row.vote("human_perf_annotations", v) for v in row.items("human_perf_annotations", 2)]
+    return Example(
+        id=row.text("id"),
+        question=LESS_ETHICAL,
+        options=tuple(a["description"] for a in actions),
+        counts=counts,
+        second_counts=tuple(second) if sum(second) else None,  # all zero on train: nobody was asked twice
+        keys=tuple(a["id"] for a in actions),
+        groups={"vote split": vote_split(counts), "controversial": "no" if min(counts) == 0 else "yes"},
+    )
+
+
+def _anecdote(row: Row, field: str, options: dict[str, str], question: str) -> Example:
+    scores = row.get(field)
+    if not isinstance(scores, dict) or set(scores) != set(options):
+        raise row.error(field, scores, f"an object with the keys {', '.join(options)}")
+    counts = row.votes(field, [scores[key] for key in options])
+    top = max(counts) / sum(counts)
+    return Example(
+        id=row.text("id"),
+        title=row.text("title"),
+        text=row.text("text"),
+        question=question,
+        options=tuple(options.values()),
+        counts=counts,
+        keys=(row.text("id"),),
+        groups={"agreement": "90-100 %" if top >= 0.9 else "70-90 %" if top >= 0.7 else "below 70 %"},
+    )
+
+
+def anecdote(row: Row) -> Example:
+    """Five-way: who is in the wrong."""
+    return _anecdote(row, "label_scores", FIVE_WAY, "Who is in the wrong here?")
+
+
+def anecdote_binary(row: Row) -> Example:
+    """RIGHT = OTHER + NOBODY, WRONG = AUTHOR + EVERYBODY, as shipped; INFO votes are not in it."""
+    return _anecdote(row, "binarized_label_scores", BINARY, "Is the author of this story in the right or in the wrong?")
+
+
+def read_dilemmas(path: Path) -> list[Example]:
+    return [dilemma(row) for row in read_rows(path)]
+
+
+def read_anecdotes(path: Path) -> list[Example]:
+    return [anecdote(row) for row in read_rows(path)]
+
+
+def read_anecdotes_binary(path: Path) -> list[Example]:
+    return [anecdote_binary(row) for row in read_rows(path)]

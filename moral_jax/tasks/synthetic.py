@@ -1,0 +1,55 @@
+"""A made-up sample in the shape of DILEMMAS, so that the main path runs with nothing to fetch. NOT human judgement.
+
+The actions and their severities were written for this project. Two panels of five votes are drawn from
+p(first is less ethical) = sigmoid((severity of the first - severity of the second) / SPREAD) with a fixed seed.
+"""
+
+import csv
+from importlib import resources
+
+import numpy as np
+
+from moral_jax.tasks.scruples import LESS_ETHICAL, vote_split
+from moral_jax.types import Example
+
+SEED = 20241009
+SPREAD = 2.0  # severities run from 0 to 9: a difference of two makes a 73 % majority
+BLOCK = 15  # actions are paired within blocks, so that a split can separate them without dropping pairs
+STEPS = (1, 2)  # each action meets its neighbours one and two places on, around the block
+PANEL = 5
+
+
+def read_actions() -> list[tuple[str, float]]:
+    """The 150 or so actions with their severities, 0 (harmless) to 9."""
+    text = resources.files("moral_jax.tasks").joinpath("synthetic_actions.csv").read_text(encoding="utf-8")
+    return [(row["action"], float(row["severity"])) for row in csv.DictReader(text.splitlines())]
+
+
+def examples() -> list[Example]:
+    """All pairs with their votes; the same on every call."""
+    rng = np.random.default_rng(SEED)
+    actions = read_actions()
+    shuffled = [int(i) for i in rng.permutation(len(actions))]
+    blocks = [shuffled[i : i + BLOCK] for i in range(0, len(shuffled), BLOCK)]
+    pairs = [
+        (b[i], b[(i + step) % len(b)]) for b in blocks if len(b) > 2 * max(STEPS) for step in STEPS for i in range(len(b))
+    ]
+    out = []
+    for number, (first, second) in enumerate(pairs):
+        p = 1 / (1 + np.exp(-(actions[first][1] - actions[second][1]) / SPREAD))
+        panels = [(float(k), float(PANEL - k)) for k in rng.binomial(PANEL, p, size=2)]
+        out.append(
+            Example(
+                id=f"synthetic-{number:03d}",
+                question=LESS_ETHICAL,
+                options=(actions[first][0], actions[second][0]),
+                counts=panels[0],
+                second_counts=panels[1],
+                keys=(f"action-{first}", f"action-{second}"),
+                groups={
+                    "vote split": vote_split(panels[0]),
+                    "controversial": "no" if min(panels[0]) == 0 else "yes",
+                },
+            )
+        )
+    return out

@@ -1,0 +1,87 @@
+"""Any JSONL of questions, options and votes, without code: the config says which fields hold what."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from moral_jax.config import FieldsConfig
+from moral_jax.tasks.rows import Row, read_rows
+from moral_jax.types import Example
+
+PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
+ROLES = ("system", "user", "assistant")
+
+
+def _fill(row: Row, template: str) -> str:
+    """Replaces "{field}" by the row's value; a field that is absent counts as empty."""
+
+    def value(match: re.Match[str]) -> str:
+        found = row.get(match[1])
+        if isinstance(found, list):
+            found = " ".join(map(str, found))
+        return "" if found is None else str(found)
+
+    return PLACEHOLDER.sub(value, template).strip()
+
+
+def _option(value: Any) -> str:
+    """The text of an option: points of a scale come as numbers, and some sets wrap each text in a list of one."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}"
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _options(row: Row, setting: str) -> tuple[str, ...]:
+    values: list[Any] = setting.split("|") if "|" in setting else row.items(setting)
+    options = [_option(v) for v in values]
+    if len(options) < 2 or not all(options):
+        raise row.error(setting, values, "at least two options, each a number or a text that is not empty")
+    if len(set(options)) < len(options):
+        raise row.error(setting, options, "options that all differ")
+    return tuple(options)
+
+
+def _counts(row: Row, setting: str, options: tuple[str, ...], total: float | None) -> tuple[float, ...]:
+    fields = setting.split("|")
+    values = [row.get(f) for f in fields] if len(fields) > 1 else row.items(setting)
+    if len(values) != len(options):
+        raise row.error(setting, values, f"{len(options)} numbers, one per option")
+    counts = row.votes(setting, values)
+    return counts if total is None else tuple(c * total / sum(counts) for c in counts)
+
+
+def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
+    if row.get(field) is None:
+        return ()
+    turns = row.items(field)
+    for turn in turns:
+        if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
+            raise row.error(field, turn, f"turns like {{'role': {' | '.join(ROLES)}, 'content': TEXT}}")
+    return tuple({"role": t["role"], "content": t["content"]} for t in turns)
+
+
+def example(row: Row, fields: FieldsConfig, total: float | None) -> Example:
+    """Reads one row by the config's field names."""
+    options = _options(row, fields.options)
+    question, text = _fill(row, fields.question), _fill(row, fields.text)
+    messages = _messages(row, fields.messages)
+    if not (question or text or messages):
+        raise row.error("text", None, f"something to judge in {fields.text!r}, {fields.question!r} or {fields.messages!r}")
+    key, group = _fill(row, fields.key), _fill(row, fields.group)
+    return Example(
+        id=_fill(row, fields.id) or f"line {row.where.rsplit(':', 1)[-1]}",
+        question=question,
+        text=text,
+        options=options,
+        counts=_counts(row, fields.counts, options, total),
+        keys=(key,) if key else (),
+        groups={PLACEHOLDER.sub(r"\1", fields.group): group} if group else {},
+        messages=messages,
+    )
+
+
+def read_votes(path: Path, fields: FieldsConfig, total: float | None) -> list[Example]:
+    """All rows of a file."""
+    return [example(row, fields, total) for row in read_rows(path)]

@@ -1,0 +1,1 @@
+"""Training: `optim`, `step`, `checkpoint`, and the one `loop`."""

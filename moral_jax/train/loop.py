@@ -1,0 +1,128 @@
+"""The one training loop: dispatch, log, validate, keep the best, stop."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from moral_jax.config import Config
+from moral_jax.data.pipeline import Batches
+from moral_jax.logs import RunLog
+from moral_jax.train.checkpoint import Checkpoints, Progress
+from moral_jax.train.step import TrainStep, split_micro_batches
+from moral_jax.types import Metrics, Params, TrainState, UserError
+
+Validate = Callable[[Params], dict[str, float]]  # must hold "loss"
+
+
+@dataclasses.dataclass
+class Pending:
+    """A step that was dispatched and whose metrics were not read yet: reading them would wait for it."""
+
+    step: int
+    metrics: Metrics
+    items: np.ndarray
+
+
+class Reader:
+    """Reads each step's metrics one step late, and stops the run at the first number that is not finite."""
+
+    def __init__(self, batches: Batches, log: RunLog, rate: Callable[[int], float], every: int, bar: tqdm):
+        self.batches, self.log, self.rate, self.every, self.bar = batches, log, rate, every, bar
+        self.pending: Pending | None = None
+        self.since = time.perf_counter()
+
+    def push(self, pending: Pending) -> None:
+        self.flush()
+        self.pending = pending
+
+    def flush(self) -> None:
+        if self.pending is None:
+            return
+        p, self.pending = self.pending, None
+        sums = jax.device_get(p.metrics)
+        values = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
+        if not all(map(math.isfinite, values.values())):
+            self._stop(p, values)
+        values |= {"questions": float((p.items >= 0).sum()), "lr": float(self.rate(p.step - 1))}
+        values["seconds"] = time.perf_counter() - self.since
+        self.since = time.perf_counter()
+        if p.step % self.every == 0:
+            self.log.write(p.step, "train", values)
+        self.bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+
+    def _stop(self, p: Pending, values: dict[str, float]) -> None:
+        examples = self.batches.questions.examples
+        ids = sorted({examples[self.batches.questions.items[i][0]].id for i in p.items[p.items >= 0]})
+        bad = ", ".join(f"{k}={v}" for k, v in values.items() if not math.isfinite(v))
+        raise UserError(
+            f"step {p.step}: {bad}. Training stopped; the last checkpoint is untouched. Try a lower --config.optim.lr, "
+            f"or look at the rows of this batch: {', '.join(ids)}"
+        )
+
+
+def _advance(progress: Progress, step: int, loss: float) -> Progress:
+    if progress.best_loss is None or loss < progress.best_loss:
+        return dataclasses.replace(progress, step=step, best_step=step, best_loss=loss, without_best=0)
+    return dataclasses.replace(progress, step=step, without_best=progress.without_best + 1)
+
+
+def train(
+    state: TrainState,
+    progress: Progress,
+    batches: Batches,
+    total: int,
+    step_fn: TrainStep,
+    validate: Validate | None,
+    rate: Callable[[int], float],
+    config: Config,
+    checkpoints: Checkpoints,
+    log: RunLog,
+) -> Progress:
+    """Trains from `progress.step` to `total` steps, or to an early stop; ends with a checkpoint.
+
+    The batch of a step is a function of its number, so a resumed run sees what an unbroken one would have seen.
+
+    Args:
+      state, progress: fresh, or as restored.
+      batches: batch i belongs to step i + 1.
+      total: steps in all.
+      step_fn: the compiled step.
+      validate: parameters -> numbers with "loss"; None where there are no validation rows.
+      rate: learning rate by step, for the log.
+      config: `train` and `data` sections are read.
+
+    Raises:
+      UserError: loss or gradient are not finite; names the step and its rows.
+    """
+    c = config.train
+    eval_every = c.eval_every or math.ceil(total / max(c.epochs, 1))
+    stream = batches.stream(progress.step, total, config.data.prefetch)
+    with tqdm(total=total, initial=progress.step, desc="training", unit="step") as bar:
+        reader = Reader(batches, log, rate, c.log_every, bar)
+        for step, batch in enumerate(stream, progress.step + 1):
+            state, metrics = step_fn(state, split_micro_batches(batch, config.data.micro_batch_size))
+            reader.push(Pending(step, metrics, batch.items_BQ))
+            bar.update()
+            validates = validate is not None and (step % eval_every == 0 or step == total)
+            if not (validates or step == total or (c.checkpoint_every and step % c.checkpoint_every == 0)):
+                continue
+            reader.flush()
+            loss = None
+            if validates:
+                values = validate(state.params)
+                loss = values["loss"]
+                log.write(step, "validation", values)
+                progress = _advance(progress, step, loss)
+            stops = c.patience is not None and progress.without_best >= c.patience
+            progress = dataclasses.replace(progress, step=step, finished=stops or step == total)
+            checkpoints.save(state, progress, loss)
+            reader.since = time.perf_counter()  # validation and saving are no part of the next step's time
+            if stops:
+                break
+    checkpoints.wait()
+    return progress

@@ -1,0 +1,45 @@
+"""AdamW with warm-up, decay and clipping, from optax."""
+
+import jax
+import optax
+
+from moral_jax.config import OptimConfig
+from moral_jax.types import Params
+
+NO_DECAY = ("scale", "bias")
+
+
+def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
+    """Learning rate by step: a linear rise over `warmup` of the steps, then linear or cosine to zero, or constant."""
+    rise = round(config.warmup * steps)
+    fall = max(1, steps - rise)
+    after = {
+        "linear": optax.linear_schedule(config.lr, 0.0, fall),
+        "cosine": optax.cosine_decay_schedule(config.lr, fall),
+        "constant": optax.constant_schedule(config.lr),
+    }[config.schedule]
+    if rise == 0:
+        return after
+    # the first step already moves: its rate is lr / rise, not 0
+    return optax.join_schedules([optax.linear_schedule(config.lr / rise, config.lr * (1 + 1 / rise), rise), after], [rise])
+
+
+def _decayed(params: Params) -> Params:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in NO_DECAY, params)
+
+
+def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+    """The optimizer for {"decoder": ..., "head": ...}.
+
+    The concentration head has a rate of its own, `head_lr`, under the same schedule: it is a fresh scalar or a linear
+    map, and the rate that keeps a language model intact would not move it.
+    """
+    rate = schedule(config, steps)
+    head_rate = schedule(config.__class__(**{**vars(config), "lr": config.head_lr}), steps)
+
+    def adamw(lr: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
+        return optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=weight_decay, mask=_decayed)
+
+    parts = {"decoder": adamw(rate, config.weight_decay), "head": adamw(head_rate, 0.0)}
+    tx = optax.partition(parts, lambda params: {k: jax.tree.map(lambda _, k=k: k, v) for k, v in params.items()})
+    return tx if config.clip is None else optax.chain(optax.clip_by_global_norm(config.clip), tx)

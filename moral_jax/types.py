@@ -1,0 +1,78 @@
+"""The tuples that cross rooms, and the one key of dimension letters.
+
+Arrays of rank two or more carry their dimensions in their name, and einsums use the same letters:
+
+    B  packed rows in a batch         T  query position        S  key position
+    D  model width                    N  query heads           K  key/value heads      G  N // K
+    H  size of one head               F  feed-forward width    V  vocabulary           L  layers
+    Q  questions in a packed row      C  options               W  surface variants of an option
+    M  micro-batches in a step        R  bootstrap resamples   E  examples (host side, one row each)
+
+This module knows no array library: annotations are documentation.
+"""
+
+from typing import Any, NamedTuple
+
+Array = Any  # a numpy or JAX array
+Params = dict[str, Any]  # nested dict of arrays
+
+NEG = -1e30  # the logit of what does not exist. Finite, so that 0 votes * NEG is 0, and an empty row not NaN
+
+
+class UserError(Exception):
+    """A mistake in what the user gave us: printed as one message, without a traceback, exit code 2.
+
+    The message names the place (file, row, key), what was expected, what was found, and the remedy.
+    """
+
+
+class Example(NamedTuple):
+    """One question that people voted on, before any tokenizer has seen it."""
+
+    id: str
+    question: str  # never shortened
+    options: tuple[str, ...]  # in the data's own order
+    counts: tuple[float, ...]  # votes for each option, same order
+    title: str = ""
+    text: str = ""  # what is judged; shortened in the middle when a prompt would be too long
+    second_counts: tuple[float, ...] | None = None  # votes of an independent second panel
+    keys: tuple[str, ...] = ()  # what this row shares with others (action ids): never on both sides of a split
+    groups: dict[str, str] = {}  # named subsets for the report, e.g. {"vote split": "4-1"}
+    messages: tuple[dict[str, str], ...] = ()  # chat turns that come before the question
+
+
+class Batch(NamedTuple):
+    """Packed rows of token ids with the questions that lie in them; everything has a fixed shape.
+
+    A question ends at its answer position: the model's next token there is the answer.
+    Micro-batches put a leading M on every leaf.
+    """
+
+    tokens_BT: Array  # int32
+    segments_BT: Array  # int32: 1 for what all begin with, then 2, 3, ... per question; 0 is padding
+    ends_BT: Array  # int32: a token is seen by queries of segments in [its segment, its end)
+    positions_BT: Array  # int32: place in the question, the shared beginning counted in
+    answers_BQ: Array  # int32: index into T
+    option_ids_BQCW: Array  # int32 token ids; -1 where a variant or an option does not exist
+    counts_BQC: Array  # float32 votes, in the order in which the options are shown
+    weights_BQ: Array  # float32 weight of the question; 0 where the slot is empty
+    items_BQ: Array  # int32: which rendered question of the data set; -1 where empty
+
+
+class OptionScores(NamedTuple):
+    """What a policy says at the answer positions."""
+
+    logits_BQC: Array  # float32, log of the summed weight of an option's variants; NEG where absent
+    log_concentration_BQ: Array  # float32: log of the Dirichlet concentration s, alpha = s * p
+
+
+Metric = tuple[Array, Array]  # (sum, weight): never a mean, so that any split of a batch adds up
+Metrics = dict[str, Metric]
+
+
+class TrainState(NamedTuple):
+    """All that training carries from one step to the next."""
+
+    step: Array  # int32 scalar: optimizer steps done
+    params: Params
+    opt_state: Any

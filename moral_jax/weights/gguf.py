@@ -1,0 +1,114 @@
+"""GGUF files (llama.cpp): metadata, and tensors dequantised to float32 with the `gguf` package."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+from moral_jax.types import UserError
+
+READABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+
+
+class GgufFile:
+    """An open GGUF file. Tensor shapes are given the NumPy way round: [out, in]."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            reader = gguf.GGUFReader(path)
+        except FileNotFoundError as e:
+            raise UserError(f"{path}: no such file") from e
+        except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError) as e:
+            raise UserError(f"{path}: not a readable GGUF file ({e})") from e
+        self.metadata: dict[str, Any] = {key: field.contents() for key, field in reader.fields.items()}
+        self._tensors = {t.name: t for t in reader.tensors}
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.metadata:
+            raise UserError(f"{self.path}: the metadata field {key!r} is missing")
+        return self.metadata[key]
+
+    def names(self) -> set[str]:
+        return set(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(int(n) for n in reversed(self._tensors[name].shape))
+
+    def read(self, name: str) -> np.ndarray:
+        tensor = self._tensors[name]
+        if tensor.tensor_type.name not in READABLE:
+            raise UserError(f"{self.path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {', '.join(READABLE)}")
+        return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+
+
+@functools.lru_cache(maxsize=2)
+def open_gguf(path: Path) -> GgufFile:
+    """Opens a file once per process: parsing 100,000 vocabulary entries takes seconds."""
+    return GgufFile(path)
+
+
+def interleaved_to_halves(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Undoes llama.cpp's order of query and key rows.
+
+    GGUF files of the Llama architecture keep each head's rotary pairs next to each other (0, 1), (2, 3), ...;
+    Hugging Face and we keep them half a head apart: (0, H // 2), (1, H // 2 + 1), ...
+    """
+    out, width = rows.shape
+    return rows.reshape(heads, out // heads // 2, 2, width).swapaxes(1, 2).reshape(out, width)
+
+
+def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
+    """RoPE settings in Hugging Face's words.
+
+    Llama 3.1 scaling is stored as a tensor of divisors, not as its four settings. The settings that Meta released
+    (factor 8 for 3.1, 32 for 3.2) are tried against it; a table that neither explains is refused.
+    """
+    theta = float(file.metadata.get("llama.rope.freq_base", 10_000.0))
+    kind = file.metadata.get("llama.rope.scaling.type", "none")
+    if kind not in ("none", ""):
+        raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported")
+    if "rope_freqs.weight" not in file.names():
+        return {"rope_type": "default", "rope_theta": theta}
+    divisors = file.read("rope_freqs.weight")
+    wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)
+    smooth = np.clip((8192 / wavelengths - 1.0) / 3.0, 0.0, 1.0)
+    for factor in (8.0, 32.0):
+        if np.allclose(divisors, 1 / ((1 - smooth) / factor + smooth), rtol=1e-4):
+            return {
+                "rope_type": "llama3",
+                "rope_theta": theta,
+                "factor": factor,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192,
+            }
+    raise UserError(f"{file.path}: rope_freqs.weight follows no released Llama 3 scaling; convert from safetensors instead")
+
+
+def hf_config(file: GgufFile) -> dict[str, Any]:
+    """The file's metadata as the `config.json` that the same model has on the Hugging Face hub."""
+    architecture = file["general.architecture"]
+    if architecture != "llama":
+        raise UserError(f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)")
+    vocab, width = file.shape("token_embd.weight") if "token_embd.weight" in file.names() else (0, 0)
+    heads = int(file["llama.attention.head_count"])
+    head_size = int(file.metadata.get("llama.attention.key_length", file["llama.embedding_length"] // heads))
+    return {
+        # Mistral files carry the architecture name "llama"; only a window tells them apart
+        "model_type": "mistral" if "llama.attention.sliding_window" in file.metadata else "llama",
+        "vocab_size": vocab,
+        "hidden_size": width,
+        "intermediate_size": int(file["llama.feed_forward_length"]),
+        "num_hidden_layers": int(file["llama.block_count"]),
+        "num_attention_heads": heads,
+        "num_key_value_heads": int(file.metadata.get("llama.attention.head_count_kv", heads)),
+        "head_dim": head_size,
+        "rms_norm_eps": float(file["llama.attention.layer_norm_rms_epsilon"]),
+        "max_position_embeddings": int(file["llama.context_length"]),
+        "rope_parameters": _rope_parameters(file, head_size),
+        "sliding_window": file.metadata.get("llama.attention.sliding_window"),
+        "tie_word_embeddings": "output.weight" not in file.names(),
+    }
