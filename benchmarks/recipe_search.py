@@ -80,7 +80,9 @@ def table(results: list[dict]) -> str:
     lines = ["| prompt | objective | lr | epochs | CE | Dirichlet NLL | accuracy | minutes |", "|" + "---|" * 8]
     for r in results:
         c, last = DEFAULTS | r["cell"], r["validations"][-1]
-        extra = ", ".join(f"{k}={c[k]!r}" for k in ("system", "labels", "cue", "template", "rows") if c[k] != DEFAULTS[k])
+        extra = ", ".join(
+            f"{k}={c[k]!r}" for k in ("system", "labels", "cue", "template", "rows") if c[k] != DEFAULTS[k]
+        )
         lines.append(
             f"| {c['family']}{' ' + extra if extra else ''} | {c['objective']}, s {c['concentration']} | {c['lr']:g} | "
             f"{c['epochs']} | {last['cross_entropy']:.4f} | {last['dirichlet_nll']:.3f} | {last['accuracy']:.3f} | "

@@ -1,14 +1,161 @@
+"""The command line: `python train.py` and `moral-jax eval | score | report`."""
+
+import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from moral_jax import config_io
+
+from moral_jax import __version__, config_io
 from moral_jax.types import UserError
-def train_main(argv):
-    from moral_jax import run
-    wd=[a for a in argv if a.startswith('--workdir=')]
-    rest=[a for a in argv if not a.startswith('--workdir=')]
+
+FAILED, STOPPED = 2, 130
+
+TRAIN_HELP = """\
+Scores a language model on votes, fine-tunes it, scores it again, and writes a report.
+
+  python train.py --config=configs/demo.py
+  python train.py --config=configs/scruples/smollm2_dilemmas.py --config.task.path=dev.scruples-dilemmas.jsonl
+  python train.py --config=configs/demo.py --config.optim.lr=1e-5 --workdir=runs/slow
+  python train.py --config=configs/demo.py --config.train.steps=0        (only evaluates)
+
+A run directory that exists is resumed; one that holds another config is refused, with the difference shown.
+"""
+
+
+def _guarded(command: Callable[[], None]) -> int:
+    """Runs a command; a user's mistake becomes one message and exit code 2."""
     try:
-        c=config_io.from_flags(rest)
-        run.train(c, Path(wd[0].split('=',1)[1]) if wd else Path('runs')/Path(next(a for a in rest if a.startswith('--config=')).split('=')[1]).stem)
+        command()
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr); return 2
+        print(f"error: {e}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes a run from its last checkpoint", file=sys.stderr)
+        return STOPPED
     return 0
+
+
+def train_main(arguments: list[str]) -> int:
+    """`python train.py`."""
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        usage="train.py --config=FILE [--workdir=DIR] [--config.SECTION.FIELD=VALUE ...]",
+        description=TRAIN_HELP,
+        epilog="fields and their defaults:\n" + config_io.explain(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE", help="a file of configs/, or your own")
+    parser.add_argument("--workdir", metavar="DIR", type=Path, help="where the run goes (default: runs/<config name>)")
+    known, rest = parser.parse_known_args(arguments)
+
+    def command() -> None:
+        config = config_io.from_flags(_config_flags(known.config, rest))
+        from moral_jax import run  # jax takes seconds to import: --help and typing mistakes should not
+
+        written = run.train(config, known.workdir or Path("runs") / Path(known.config).stem)
+        if written:
+            print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
+
+    return _guarded(command)
+
+
+def _config_flags(file: str | None, rest: list[str]) -> list[str]:
+    return ([f"{config_io.FILE_FLAG}{file}"] if file else []) + rest
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--run", metavar="DIR", type=Path, help="a finished run: its weights, prompt and task")
+    which.add_argument(
+        "--model", metavar="PATH", help="an untrained model: folder, .gguf, package:NAME/FILE or OWNER/MODEL"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="with --model: task and prompt (--config.SECTION.FIELD=VALUE works)"
+    )
+
+
+def _load(args: argparse.Namespace, rest: list[str]):
+    from moral_jax import run
+
+    run.set_up_jax()
+    if args.run:
+        if args.config or rest:
+            raise UserError(f"{(args.config or rest[0])}: a run brings its own config; only --model takes one")
+        return run.load_run(args.run)
+    config = config_io.from_flags(
+        [*_config_flags(args.config, rest), f"--config.model.path={args.model}"], file_needed=False
+    )
+    return run.load_untrained(config)
+
+
+def _eval(args: argparse.Namespace, rest: list[str]) -> None:
+    trained = _load(args, rest)
+    from moral_jax import run
+
+    written = run.evaluate(trained, args.path, args.out)
+    print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
+
+
+def _score(args: argparse.Namespace, rest: list[str]) -> None:
+    from moral_jax import ask
+
+    show = ask.as_json if args.json else ask.as_text
+    live = args.file == "-" and sys.stdin.isatty()
+    stream = sys.stdin if args.file == "-" else ask.open_input(args.file)
+    if not live:  # reads everything before it loads anything, so that a bad line costs nothing
+        examples = list(ask.read(stream, args.file))
+    trained = _load(args, rest)
+    from moral_jax import run
+
+    answer = run.answerer(trained)
+    if not live:
+        print("\n".join(map(show, answer(examples))))
+        return
+    print("question | option | option ... (Ctrl-D ends)", file=sys.stderr)
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            try:
+                print(show(answer([ask.parse(line, f"line {number}")])[0]), flush=True)
+            except UserError as e:
+                print(f"error: {e}", file=sys.stderr)
+
+
+def _report(args: argparse.Namespace, rest: list[str]) -> None:
+    if rest:
+        raise UserError(f"{rest[0]}: unknown argument")
+    from moral_jax.report import page
+
+    print(f"report: {page.write(args.run).html}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`moral-jax`."""
+    parser = argparse.ArgumentParser(prog="moral-jax", description=__import__("moral_jax").__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"moral-jax {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    add = commands.add_parser(
+        "eval", help="score a file of rows with votes, and write records, metrics.json and the page"
+    )
+    _add_model(add)
+    add.add_argument("--path", required=True, help="rows in the task's format, .jsonl or .jsonl.gz")
+    add.add_argument("--out", required=True, type=Path, help="a new directory")
+    add.set_defaults(command=_eval)
+
+    add = commands.add_parser(
+        "score",
+        help="ask: questions with options in, a distribution for each out",
+        description="One question a line: 'question | option | option', or JSON with question, options and maybe text.",
+    )
+    _add_model(add)
+    add.add_argument("file", nargs="?", default="-", help="a file; default: standard input")
+    add.add_argument("--json", action="store_true", help="one JSON object a line")
+    add.set_defaults(command=_score)
+
+    add = commands.add_parser("report", help="write a run's page again from its files")
+    add.add_argument("run", type=Path, metavar="DIR")
+    add.set_defaults(command=_report)
+
+    args, rest = parser.parse_known_args(arguments)
+    return _guarded(lambda: args.command(args, rest))

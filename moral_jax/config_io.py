@@ -1,7 +1,11 @@
 """Configs from files and flags, to JSON and back, and what differs between two."""
 
+import ast
 import dataclasses
 import difflib
+import functools
+import inspect
+import itertools
 import json
 import runpy
 import typing
@@ -82,6 +86,34 @@ def parse(name: str, text: str) -> Any:
         raise UserError(f"{FIELD_FLAG}{name}={text}: expected {kind.__name__}{or_none}") from None
 
 
+def explain() -> str:
+    """Every field with its default and what it does, for --help."""
+    lines = []
+    for name in FIELDS:
+        section, _, field = name.rpartition(".")
+        owner: Any = Config
+        for part in section.split("."):
+            owner = typing.get_type_hints(owner)[part]
+        text = " ".join(_docstrings(owner).get(field, "").split())
+        lines.append(
+            f"  {FIELD_FLAG}{name}={getattr(owner(), field)}\n      {text}"
+            if text
+            else f"  {FIELD_FLAG}{name}={getattr(owner(), field)}"
+        )
+    return "\n".join(lines)
+
+
+@functools.cache
+def _docstrings(section: type) -> dict[str, str]:
+    """The string that stands under each field of a section, read from the source."""
+    body = ast.parse(inspect.getsource(section)).body[0].body
+    docs = {}
+    for field, below in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            docs[field.target.id] = below.value.value
+    return docs
+
+
 def _from_file(path: str) -> config_dict.ConfigDict:
     if not Path(path).is_file():
         raise UserError(f"{FILE_FLAG}{path}: no such file")
@@ -94,8 +126,10 @@ def _from_file(path: str) -> config_dict.ConfigDict:
         raise UserError(f"{FILE_FLAG}{path}: get_config() failed: {str(e).strip(chr(34))}") from e
 
 
-def from_flags(arguments: list[str]) -> Config:
+def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
     """Reads `--config=FILE` and any number of `--config.SECTION.FIELD=VALUE`, in whatever order.
+
+    Without `file_needed`, no file means all defaults.
 
     Raises:
       UserError: the file is missing or wrong, a field does not exist, a value has the wrong type or range.
@@ -113,8 +147,8 @@ def from_flags(arguments: list[str]) -> Config:
         if not equals:
             raise UserError(f"{argument}: a value is missing; write {argument}=VALUE")
         overrides[name] = parse(name, text)
-    if file is None:
+    if file is None and file_needed:
         raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
-    config = _from_file(file)
+    config = _from_file(file) if file else default()
     config.update_from_flattened_dict(overrides)
     return build(config)

@@ -1,22 +1,21 @@
 """The one wiring point: a config in, a run directory out."""
 
 import dataclasses
-import json
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
-from tqdm import tqdm
 
 from moral_jax import config_io
 from moral_jax.config import Config
 from moral_jax.data import pipeline
+from moral_jax.evals import calibrate, summary
 from moral_jax.evals import run as evals
-from moral_jax.evals import summary
-from moral_jax.evals.records import Record
+from moral_jax.evals.calibrate import Calibration
+from moral_jax.evals.records import Record, read_jsonl, write_jsonl
 from moral_jax.evals.score import make_scorer
-from moral_jax.evals.table import from_examples
+from moral_jax.evals.table import from_examples, from_records
 from moral_jax.experiment import Model, Prompter, find_model, load_params, provenance
 from moral_jax.logs import RunLog, say
 from moral_jax.models import api
@@ -27,7 +26,7 @@ from moral_jax.tasks.archive import cache_folder
 from moral_jax.train import loop, optim
 from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import init_state, make_train_step
-from moral_jax.types import Params, UserError
+from moral_jax.types import Example, Params, UserError
 
 VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
 JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
@@ -113,25 +112,25 @@ def total_steps(bench: Bench) -> int:
     return available if asked is None else asked
 
 
-def fit(bench: Bench, base: Params, total: int, workdir: Path, checkpoints: Checkpoints) -> Progress:
-    """Trains, or goes on where the last checkpoint stands."""
+def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, checkpoints: Checkpoints) -> Progress:
+    """Trains from `base()`, or goes on where the last checkpoint stands."""
     config, policy = bench.config, bench.model.policy
     tx = optim.make(config.optim, total)
     latest = checkpoints.latest()
     if latest is None:
-        state, progress = init_state(base, tx), Progress()
+        state, progress = init_state(base(), tx), Progress()
     else:
-        like = jax.eval_shape(lambda: init_state(api.with_head(api.init_decoder(policy.spec, jax.random.key(0)), policy), tx))
+        like = jax.eval_shape(lambda params: init_state(params, tx), api.abstract_params(policy))
         state, progress = checkpoints.restore(latest, like)
-    del base  # its memory goes to the donated state
     if progress.finished:
         return progress
 
     def validate(params: Params) -> dict[str, float]:
-        numbers = summary.point_estimates(bench.score(params, bench.scored["validation"], "validation"), VALIDATED)
+        rows = bench.score(params, bench.scored["validation"], "validation")
+        numbers = summary.point_estimates(rows, VALIDATED)
         return numbers | {"loss": numbers[JUDGED_BY[config.objective.name]]}
 
-    say(f"{total} steps; {bench.training.fill():.0%} of the tokens in training rows are real")
+    say(f"training: {total} steps; {bench.training.fill():.0%} of the tokens in their rows are real")
     with RunLog(workdir, progress.step) as log:
         return loop.train(
             state,
@@ -147,8 +146,11 @@ def fit(bench: Bench, base: Params, total: int, workdir: Path, checkpoints: Chec
         )
 
 
-def train(config: Config, workdir: Path) -> None:
-    """Scores, trains, scores again, and writes the report. Every stage that is done already is not done again.
+def train(config: Config, workdir: Path) -> page.Written | None:
+    """Scores, trains, scores again, and writes the report; what stands in `workdir` already is not done again.
+
+    Returns:
+      The report; None where there are no rows to score.
 
     Raises:
       UserError: whatever in the config, the data or the directory stops the run.
@@ -159,35 +161,89 @@ def train(config: Config, workdir: Path) -> None:
     total = total_steps(bench)
     evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
     prior = from_examples(bench.data.train) if bench.data.train else None
-    base: list[Params] = []  # loaded when first needed, then handed over
 
-    def load() -> Params:
-        if not base:
-            base.append(load_params(bench.model))
-        return base[0]
-
-    def stage(name: str, params: Callable[[], Params]) -> None:
+    def stage(name: str, params: Callable[[], Params]) -> list[Record]:
         def score(questions: pipeline.Questions, split: str) -> list[Record]:
             return bench.score(params(), questions, f"{split} {name}")
 
-        evals.write_metrics(workdir / name, evals.score_splits(workdir / name, bench.scored, score), None, prior, config)
+        rows = evals.score_splits(workdir / name, bench.scored, score)
+        return rows[evals.write_metrics(workdir / name, rows, None, prior, config)["split"]]
 
-    if bench.scored:
-        stage("before", load)
+    base = functools.cache(lambda: load_params(bench.model))
+    before = stage("before", base) if bench.scored else []
     if total:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            fit(bench, load() if checkpoints.latest() is None else {}, total, workdir, checkpoints)
-            base.clear()
-            chosen = checkpoints.chosen(config.train.keep)
-            if bench.scored:
-                trained: list[Params] = []
+            fit(bench, base, total, workdir, checkpoints)
+            chosen, like = checkpoints.chosen(config.train.keep), api.abstract_params(bench.model.policy)
+            after = stage("after", functools.cache(lambda: checkpoints.restore_params(chosen, like))) if before else []
+        if before:
+            difference = summary.compare(before, after, config.eval.bootstrap, config.eval.seed)
+            evals.write_json(workdir / "comparison.json", difference)
+    return page.write(workdir) if before else None
 
-                def best() -> Params:
-                    if not trained:
-                        trained.append(checkpoints.restore_params(chosen, api.abstract_params(bench.model.policy)))
-                    return trained[0]
 
-                stage("after", best)
-    written = page.write(workdir)
-    say(written.table)
-    say(f"\nreport: {written.html}")
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A model with its weights, and how it is asked."""
+
+    config: Config
+    model: Model
+    params: Params
+    calibration: Calibration | None
+
+
+def load_run(folder: Path) -> Trained:
+    """The weights that a run stands for, with the calibration that its validation rows give."""
+    if not (folder / "config.json").exists():
+        raise UserError(f"--run={folder}: holds no run (no config.json)")
+    config = config_io.read(folder / "config.json")
+    model = find_model(config)
+    if not (folder / "checkpoints").exists():
+        return Trained(config, model, load_params(model), None)
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        chosen = checkpoints.chosen(config.train.keep)
+        params = checkpoints.restore_params(chosen, api.abstract_params(model.policy))
+    validation = folder / "after" / "validation.jsonl"
+    rows = read_jsonl(validation) if validation.exists() else []
+    return Trained(config, model, params, calibrate.fit(from_records(rows)) if rows else None)
+
+
+def load_untrained(config: Config) -> Trained:
+    """The weights as they come, asked in the config's way."""
+    model = find_model(config)
+    return Trained(config, model, load_params(model), None)
+
+
+def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:
+    """A function from examples to records. It keeps room for a few more options than it was last asked about, so that
+    questions one by one do not compile again each time."""
+    config, scorer = trained.config, make_scorer(trained.model.policy)
+    prompter = Prompter(config, trained.model)
+
+    def answer(examples: list[Example]) -> list[Record]:
+        questions = prompter.for_scoring(examples, "questions")
+        shape = pipeline.shape_of([questions], config.data, config.eval.batch_size)
+        shape = dataclasses.replace(shape, options=-(-shape.options // 8) * 8)
+        return evals.score_questions(scorer, trained.params, questions, shape, config.data.prefetch, "questions")
+
+    return answer
+
+
+def evaluate(trained: Trained, path: str, out: Path) -> page.Written:
+    """Scores a file of rows in the task's format and writes records, numbers and the page to `out`.
+
+    Raises:
+      UserError: `out` holds something else already, or a row is bad.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"--out={out}: is not empty; name a new directory")
+    config = trained.config
+    examples = registry.read(path, config.task)
+    out.mkdir(parents=True, exist_ok=True)
+    config_io.save(config, out / "config.json")
+    about = registry.provenance(config.task, {"rows": path}, {"rows": len(examples)})
+    evals.write_json(out / "provenance.json", provenance(config, trained.model, about))
+    rows = answerer(trained)(examples)
+    write_jsonl(out / "rows.jsonl", rows)
+    evals.write_metrics(out, {"rows": rows}, trained.calibration, None, config)
+    return page.write(out)

@@ -23,7 +23,9 @@ def score_questions(
 
 
 def score_splits(
-    folder: Path, questions: dict[str, pipeline.Questions], score: Callable[[pipeline.Questions, str], list[records.Record]]
+    folder: Path,
+    questions: dict[str, pipeline.Questions],
+    score: Callable[[pipeline.Questions, str], list[records.Record]],
 ) -> dict[str, list[records.Record]]:
     """Records of each split, from `folder` where they are there already, else scored and written there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,7 +46,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def write_metrics(
-    folder: Path, rows: dict[str, list[records.Record]], calibration: Calibration | None, train: Table | None, config: Config
+    folder: Path,
+    rows: dict[str, list[records.Record]],
+    calibration: Calibration | None,
+    train: Table | None,
+    config: Config,
 ) -> dict[str, Any]:
     """Summarises the reported split (test, or whatever there is) into `metrics.json`.
 

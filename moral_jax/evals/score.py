@@ -38,7 +38,9 @@ def make_scorer(policy: api.Policy) -> Scorer:
 def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int, what: str) -> ItemScores:
     """Scores every item. The result does not depend on how items share batches, up to float32 rounding."""
     E, C = len(batches.questions.items), batches.shape.options
-    out = ItemScores(np.full((E, C), np.nan, np.float32), np.full(E, np.nan, np.float32), np.full(E, np.nan, np.float32))
+    out = ItemScores(
+        np.full((E, C), np.nan, np.float32), np.full(E, np.nan, np.float32), np.full(E, np.nan, np.float32)
+    )
     stream = tqdm(batches.stream(0, len(batches), prefetch), total=len(batches), desc=f"scoring {what}", unit="batch")
     for batch in stream:
         filled = batch.items_BQ >= 0

@@ -64,9 +64,7 @@ def _legacy(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Esti
     mass_E = np.exp([r["orders"][0]["log_mass"] for r in records])
     p_EC = first.p_EC * mass_E[:, None]
     return {
-        "legacy_cross_entropy": metrics.mean_estimate(
-            metrics.legacy_cross_entropy(p_EC, t.q_EC, t.exists_EC), w_RE
-        ),
+        "legacy_cross_entropy": metrics.mean_estimate(metrics.legacy_cross_entropy(p_EC, t.q_EC, t.exists_EC), w_RE),
         "legacy_dirichlet": metrics.mean_estimate(metrics.legacy_dirichlet(p_EC, t.counts_EC), w_RE),
     }
 

@@ -102,5 +102,7 @@ def from_hf(hf: dict[str, Any], where: str = "config.json") -> DecoderSpec:
     except KeyError as e:
         raise UserError(f"{where}: the field {e.args[0]!r} is missing") from e
     if spec.heads % spec.kv_heads:
-        raise UserError(f"{where}: num_attention_heads={heads} is not a multiple of num_key_value_heads={spec.kv_heads}")
+        raise UserError(
+            f"{where}: num_attention_heads={heads} is not a multiple of num_key_value_heads={spec.kv_heads}"
+        )
     return spec

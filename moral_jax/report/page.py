@@ -1,14 +1,73 @@
+"""`report.html` and `report.md` of a run or an evaluation."""
+
 import json
+from pathlib import Path
 from typing import NamedTuple
-class W(NamedTuple):
+
+import jinja2
+
+from moral_jax.report import plots, source, words
+
+
+class Written(NamedTuple):
+    """Where the pages are, and what to print."""
+
+    html: Path
     table: str
-    html: str
-def write(workdir):
-    out=[]
-    for n in ('before','after'):
-        p=workdir/n/'metrics.json'
-        if p.exists():
-            m=json.loads(p.read_text())
-            out.append(n+' '+' '.join(f"{k}={v['value']:.4f}[{v['low']:.4f},{v['high']:.4f}]" for k,v in m['metrics'].items()))
-            if n=='before': out.append(json.dumps(m['yardsticks'],indent=0))
-    return W('\n'.join(out),'')
+    verdict: str
+
+
+def _environment(escape: bool) -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("moral_jax", "report"),
+        autoescape=escape,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+
+
+def _subtitle(s: source.Source) -> str:
+    data = s.provenance.get("data", {})
+    parts = [data.get("description"), s.provenance.get("model", {}).get("path"), data.get("citation")]
+    return " · ".join(p for p in parts if p)
+
+
+def write(folder: Path) -> Written:
+    """Writes both pages into `folder` from the files that are there.
+
+    Raises:
+      UserError: nothing was scored there.
+    """
+    s = source.read(folder)
+    main = words.main_table(s)
+    verdict = words.verdict(s)
+    values = {
+        "source": s,
+        "title": s.name,
+        "subtitle": _subtitle(s),
+        "verdict": verdict,
+        "main": main,
+        "more": words.more_table(s),
+        "groups": words.group_tables(s),
+        "resamples": s.config.get("eval", {}).get("bootstrap", "?"),
+        "config": json.dumps(s.config, indent=2, ensure_ascii=False),
+        "provenance": json.dumps(s.provenance, indent=2, ensure_ascii=False),
+    }
+    pictures = {
+        "curves": plots.curves(s),
+        "reliability": plots.reliability(s),
+        "shares": plots.shares(s),
+        "order_bias": plots.order_bias(s),
+    }
+    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    html = (
+        _environment(True)
+        .get_template("page.html.jinja")
+        .render(
+            **values, css=css, plots=pictures, surprises=words.surprises(s.last), stage_names=[x.name for x in s.stages]
+        )
+    )
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    text = _environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown)
+    (folder / "report.md").write_text(text, encoding="utf-8")
+    return Written(folder / "report.html", words.markdown(main), " ".join(verdict))

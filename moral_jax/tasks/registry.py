@@ -102,8 +102,8 @@ def read(path: str, config: TaskConfig) -> list[Example]:
     return examples
 
 
-def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str]]:
-    """The file of each split as far as given, and hashes of what was fetched."""
+def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str] | None]:
+    """The file of each split as far as given, and hashes of what was fetched, if anything was."""
     given = {"train": config.path, "validation": config.validation_path, "test": config.test_path}
     if config.path is None and task.released is not None:
         files, hashes = archive.fetch(task.released)
@@ -111,8 +111,7 @@ def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dic
         return {split: given[split] or str(path) for split, path in released.items()}, hashes
     if config.path is None and task.built_in is None:
         raise UserError(f"config.task.path is not set, and task {config.name!r} has no rows of its own")
-    paths = [p for p in given.values() if p]
-    return given, {p: archive.sha256(Path(p).expanduser()) for p in paths if Path(p).expanduser().is_file()}
+    return given, None
 
 
 def load(config: TaskConfig) -> Dataset:
@@ -136,14 +135,26 @@ def load(config: TaskConfig) -> Dataset:
     sides = {"train": split.train, "validation": split.validation, "test": split.test} | own
     if config.limit is not None:
         sides = {s: sorted(e, key=lambda x: rank(x, config.split_seed))[: config.limit] for s, e in sides.items()}
-    provenance = {
+    files = {s: p for s, p in paths.items() if p}
+    about = provenance(config, files, {s: len(e) for s, e in sides.items()}, hashes)
+    return Dataset(**sides, provenance=about | {"rows dropped, as they share a key with another split": split.dropped})
+
+
+def provenance(
+    config: TaskConfig, files: dict[str, str], rows: dict[str, int], hashes: dict[str, str] | None = None
+) -> dict[str, object]:
+    """What a run records about its rows."""
+    task = get(config.name)
+    return {
         "task": config.name,
         "description": task.description,
         "citation": task.citation,
         "licence": task.licence,
-        "files": {s: p for s, p in paths.items() if p},
-        "sha256": hashes,
-        "rows": {s: len(e) for s, e in sides.items()},
-        "rows dropped because they share a key with another split": split.dropped,
+        "files": files,
+        "sha256": _hashes(files) if hashes is None else hashes,
+        "rows": rows,
     }
-    return Dataset(**sides, provenance=provenance)
+
+
+def _hashes(files: dict[str, str]) -> dict[str, str]:
+    return {p: archive.sha256(Path(p).expanduser()) for p in files.values()}

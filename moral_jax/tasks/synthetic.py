@@ -32,7 +32,11 @@ def examples() -> list[Example]:
     shuffled = [int(i) for i in rng.permutation(len(actions))]
     blocks = [shuffled[i : i + BLOCK] for i in range(0, len(shuffled), BLOCK)]
     pairs = [
-        (b[i], b[(i + step) % len(b)]) for b in blocks if len(b) > 2 * max(STEPS) for step in STEPS for i in range(len(b))
+        (b[i], b[(i + step) % len(b)])
+        for b in blocks
+        if len(b) > 2 * max(STEPS)
+        for step in STEPS
+        for i in range(len(b))
     ]
     out = []
     for number, (first, second) in enumerate(pairs):

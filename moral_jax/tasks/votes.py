@@ -68,7 +68,9 @@ def example(row: Row, fields: FieldsConfig, total: float | None) -> Example:
     question, text = _fill(row, fields.question), _fill(row, fields.text)
     messages = _messages(row, fields.messages)
     if not (question or text or messages):
-        raise row.error("text", None, f"something to judge in {fields.text!r}, {fields.question!r} or {fields.messages!r}")
+        raise row.error(
+            "text", None, f"something to judge in {fields.text!r}, {fields.question!r} or {fields.messages!r}"
+        )
     key, group = _fill(row, fields.key), _fill(row, fields.group)
     return Example(
         id=_fill(row, fields.id) or f"line {row.where.rsplit(':', 1)[-1]}",

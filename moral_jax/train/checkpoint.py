@@ -36,7 +36,8 @@ class Checkpoints:
         )
         self.folder = folder
         self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=ocp.CheckpointManagerOptions(preservation_policy=keep, enable_background_delete=True)
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(preservation_policy=keep, enable_background_delete=True),
         )
 
     def save(self, state: TrainState, progress: Progress, loss: float | None) -> None:
@@ -96,5 +97,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._manager.close()

@@ -21,7 +21,9 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     if rise == 0:
         return after
     # the first step already moves: its rate is lr / rise, not 0
-    return optax.join_schedules([optax.linear_schedule(config.lr / rise, config.lr * (1 + 1 / rise), rise), after], [rise])
+    return optax.join_schedules(
+        [optax.linear_schedule(config.lr / rise, config.lr * (1 + 1 / rise), rise), after], [rise]
+    )
 
 
 def _decayed(params: Params) -> Params:

@@ -23,9 +23,7 @@ def split_micro_batches(batch: Batch, rows: int) -> Batch:
     return Batch(*(leaf.reshape(-1, rows, *leaf.shape[1:]) for leaf in batch))
 
 
-def gradients(
-    objective: Objective, policy: api.Policy, params: Params, batch: Batch
-) -> tuple[Params, Metrics]:
+def gradients(objective: Objective, policy: api.Policy, params: Params, batch: Batch) -> tuple[Params, Metrics]:
     """Gradient of the summed loss over the summed weight, and the metrics' sums, over [M, B, ...] micro-batches.
 
     Sums are added and divided once, so that how rows are split into micro-batches cannot change the result.

@@ -40,7 +40,9 @@ class GgufFile:
     def read(self, name: str) -> np.ndarray:
         tensor = self._tensors[name]
         if tensor.tensor_type.name not in READABLE:
-            raise UserError(f"{self.path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {', '.join(READABLE)}")
+            raise UserError(
+                f"{self.path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {', '.join(READABLE)}"
+            )
         return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
 
 
@@ -85,14 +87,18 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
                 "high_freq_factor": 4.0,
                 "original_max_position_embeddings": 8192,
             }
-    raise UserError(f"{file.path}: rope_freqs.weight follows no released Llama 3 scaling; convert from safetensors instead")
+    raise UserError(
+        f"{file.path}: rope_freqs.weight follows no released Llama 3 scaling; convert from safetensors instead"
+    )
 
 
 def hf_config(file: GgufFile) -> dict[str, Any]:
     """The file's metadata as the `config.json` that the same model has on the Hugging Face hub."""
     architecture = file["general.architecture"]
     if architecture != "llama":
-        raise UserError(f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)")
+        raise UserError(
+            f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
+        )
     vocab, width = file.shape("token_embd.weight") if "token_embd.weight" in file.names() else (0, 0)
     heads = int(file["llama.attention.head_count"])
     head_size = int(file.metadata.get("llama.attention.key_length", file["llama.embedding_length"] // heads))

@@ -74,5 +74,7 @@ class SafetensorsFolder:
                 raise UserError(f"{self._files[name]}: the index promises tensor {name!r}, the file does not hold it")
             tensor = f.get_tensor(name)
         if tensor.dtype.name not in ("float32", "float16", "bfloat16"):
-            raise UserError(f"{self._files[name]}: tensor {name!r} is {tensor.dtype.name}; float32, float16 and bfloat16 are read")
+            raise UserError(
+                f"{self._files[name]}: tensor {name!r} is {tensor.dtype.name}; float32, float16 and bfloat16 are read"
+            )
         return tensor.astype(np.float32)

@@ -31,7 +31,9 @@ def read_spec(path: Path) -> DecoderSpec:
 def _abstract(spec: DecoderSpec) -> dict[str, jax.ShapeDtypeStruct]:
     """Flat path -> shape of every parameter."""
     tree = jax.eval_shape(lambda: api.init_decoder(spec, jax.random.key(0)))
-    return {jax.tree_util.keystr(k, simple=True, separator="/"): v for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        jax.tree_util.keystr(k, simple=True, separator="/"): v for k, v in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _nest(flat: dict[str, Any]) -> Params:

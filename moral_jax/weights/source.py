@@ -32,7 +32,9 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=HUB_FILES))
     except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError) as e:
-        raise UserError(f"model.path={name!r}: neither a file or folder here nor a model on the Hugging Face hub") from e
+        raise UserError(
+            f"model.path={name!r}: neither a file or folder here nor a model on the Hugging Face hub"
+        ) from e
     except (hub_errors.HfHubHTTPError, hub_errors.LocalEntryNotFoundError, OSError) as e:
         raise UserError(
             f"model.path={name!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); "

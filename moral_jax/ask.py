@@ -1,0 +1,70 @@
+"""Questions from a person: lines of text or JSON in, a distribution for each out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from moral_jax.config import FieldsConfig
+from moral_jax.evals.records import Record
+from moral_jax.tasks.rows import Row
+from moral_jax.tasks.votes import example
+from moral_jax.types import Example, UserError
+
+BAR = 30
+SEPARATOR = "|"
+
+
+def parse(line: str, where: str) -> Example:
+    """Reads `question | option | option ...`, or an object with "question", "options" and maybe "text".
+
+    Raises:
+      UserError: fewer than two options, or no question; names the line.
+    """
+    if line.lstrip().startswith("{"):
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError as e:
+            raise UserError(f"{where}: not valid JSON ({e.msg} at column {e.colno})") from e
+    else:
+        question, *options = [part.strip() for part in line.split(SEPARATOR)]
+        if not question or len(options) < 2:
+            raise UserError(f"{where}: expected 'question | option | option', found {line.strip()!r}")
+        values = {"question": question, "options": options}
+    options = values.get("options")
+    counts = [1] * len(options) if isinstance(options, list) else None  # nobody voted yet
+    return example(Row({"id": where} | values | {"counts": counts}, where), FieldsConfig(), None)
+
+
+def read(stream: IO[str], name: str) -> Iterator[Example]:
+    """One example per line that is not blank."""
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            yield parse(line, f"{name}:{number}")
+
+
+def as_text(record: Record) -> str:
+    """A bar per option, and how much of its belief the model puts on the options at all."""
+    width = max(len(o) for o in record["options"])
+    lines = [record["question"] or record["text"]]
+    for option, p in zip(record["options"], record["probabilities"], strict=True):
+        lines.append(f"  {option.ljust(width)}  {'█' * round(BAR * p):<{BAR}}  {p:6.1%}")
+    lines.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
+    return "\n".join(lines)
+
+
+def as_json(record: Record) -> str:
+    kept = ("id", "question", "text", "options", "probabilities", "option_mass", "entropy", "concentration")
+    return json.dumps({k: record[k] for k in kept}, ensure_ascii=False)
+
+
+def open_input(path: str) -> IO[str]:
+    """A file for reading.
+
+    Raises:
+      UserError: it cannot be read.
+    """
+    try:
+        return Path(path).open(encoding="utf-8")
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror})") from e

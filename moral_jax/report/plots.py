@@ -1,0 +1,152 @@
+"""Pictures as SVG text whose colours are CSS variables, so that one picture serves light and dark pages."""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from moral_jax.report.source import Source, Stage
+
+# Stand-ins that matplotlib can draw with, each replaced by the CSS variable in the finished text.
+INK, GRID, BEFORE, AFTER, MARK = "#010101", "#020202", "#030303", "#040404", "#050505"
+VARIABLES = {INK: "--ink-soft", GRID: "--line", BEFORE: "--before", AFTER: "--after", MARK: "--mark"}
+COLOURS = {"before": BEFORE, "after": AFTER, "model": AFTER}
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: it scales, and takes the page's font
+    "svg.hashsalt": "moral_jax",  # the same numbers give the same file
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+
+
+def _svg(draw: Callable[[Axes], None]) -> str:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.set_axisbelow(True)
+        draw(axes)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    return text
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    kernel = np.ones(width) / width
+    return np.convolve(values, kernel, mode="valid")
+
+
+def curves(source: Source) -> str | None:
+    """Training loss by step, and the validations' loss."""
+    train = [(r["step"], r["loss"]) for r in source.trace if r["kind"] == "train"]
+    validation = [(r["step"], r["loss"]) for r in source.trace if r["kind"] == "validation"]
+    if not train:
+        return None
+
+    def draw(axes: Axes) -> None:
+        steps, losses = map(np.array, zip(*train, strict=True))
+        axes.plot(steps, losses, color=BEFORE, linewidth=0.8, alpha=0.6, label="each step")
+        width = max(1, len(losses) // 20)
+        if width > 1:
+            axes.plot(steps[width - 1 :], _smooth(losses, width), color=AFTER, label=f"mean of {width} steps")
+        if validation:
+            axes.plot(*zip(*validation, strict=True), "o-", color=MARK, markersize=5, label="validation")
+        axes.set_xlabel("optimizer step")
+        axes.set_ylabel("loss (nats)")
+        axes.legend()
+
+    return _svg(draw)
+
+
+def reliability(source: Source) -> str:
+    """Mean human share by predicted share: on the diagonal, predictions mean what they say."""
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="as predicted")
+        for stage in source.stages:
+            bins = stage.numbers["reliability"]
+            size = [max(12, 160 * b["pairs"] / sum(x["pairs"] for x in bins)) for b in bins]
+            x, y = [b["predicted"] for b in bins], [b["human"] for b in bins]
+            axes.plot(x, y, color=COLOURS[stage.name], linewidth=1)
+            axes.scatter(x, y, s=size, color=COLOURS[stage.name], label=stage.name)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted share", ylabel="share of the votes (mean)")
+        axes.legend()
+
+    return _svg(draw)
+
+
+def _pairs(stage: Stage) -> Iterator[tuple[float, float]]:
+    for r in stage.records:
+        total = sum(r["counts"])
+        yield from ((c / total, p) for c, p in zip(r["counts"], r["probabilities"], strict=True))
+
+
+def shares(source: Source) -> str:
+    """Predicted against human share, a dot for every option of every question, and the mean along the human share."""
+
+    def draw(axes: Axes) -> None:
+        rng = np.random.default_rng(0)
+        axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
+        for stage in source.stages:
+            human, predicted = np.array(list(_pairs(stage))).T
+            jitter = rng.uniform(-0.012, 0.012, len(human))
+            colour = COLOURS[stage.name]
+            axes.scatter(human + jitter, predicted, s=6, alpha=0.35, color=colour, linewidths=0, rasterized=False)
+            middle = np.round(human * 10) / 10
+            at = np.unique(middle)
+            axes.plot(
+                at, [predicted[middle == a].mean() for a in at], "o-", color=colour, markersize=4, label=stage.name
+            )
+        axes.set(xlim=(-0.03, 1.03), ylim=(0, 1), xlabel="share of the votes", ylabel="predicted share")
+        axes.legend(title="mean")
+
+    return _svg(draw)
+
+
+def order_bias(source: Source) -> str | None:
+    """How far each question's prediction moves with the order of its options."""
+    if max(len(r["orders"]) for r in source.last.records) < 2:
+        return None
+
+    def moved(stage: Stage) -> list[float]:
+        out = []
+        for r in stage.records:
+            p_OC = np.array([o["probabilities"] for o in r["orders"]])
+            out.append(float(np.abs(p_OC - p_OC.mean(0)).sum(-1).mean() / 2))
+        return out
+
+    def draw(axes: Axes) -> None:
+        values = [moved(s) for s in source.stages]
+        top = max(max(v) for v in values) or 1e-6
+        bins = np.linspace(0, top, 25)
+        for stage, v in zip(source.stages, values, strict=True):
+            colour = COLOURS[stage.name]
+            axes.hist(v, bins=bins, histtype="stepfilled", alpha=0.3, color=colour)
+            axes.hist(v, bins=bins, histtype="step", color=colour, linewidth=1.2, label=stage.name)
+        axes.set(xlabel="total variation between an order and the average", ylabel="questions")
+        axes.legend()
+
+    return _svg(draw)

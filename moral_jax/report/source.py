@@ -1,0 +1,75 @@
+"""What a page is made from: the files of a run, or of one evaluation."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from moral_jax.types import UserError
+
+STAGES = ("before", "after")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One scored model: its numbers and its records of the reported split."""
+
+    name: str
+    numbers: dict[str, Any]
+    records: list[dict[str, Any]]
+
+    def value(self, metric: str) -> dict[str, float] | None:
+        return self.numbers["metrics"].get(metric)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Everything on the page. `comparison` holds paired differences, after minus before."""
+
+    name: str
+    stages: list[Stage]
+    comparison: dict[str, dict[str, float]]
+    trace: list[dict[str, Any]]  # rows of metrics.jsonl
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def last(self) -> Stage:
+        return self.stages[-1]
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.provenance.get("data", {}).get("task") == "synthetic"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _stage(folder: Path, name: str) -> Stage | None:
+    numbers = _json(folder / "metrics.json")
+    return Stage(name, numbers, _jsonl(folder / f"{numbers['split']}.jsonl")) if numbers else None
+
+
+def read(folder: Path) -> Source:
+    """Reads a run directory (`before/`, `after/`) or an evaluation's (`metrics.json` at the top).
+
+    Raises:
+      UserError: nothing was scored there yet.
+    """
+    found = [_stage(folder / name, name) for name in STAGES] + [_stage(folder, "model")]
+    stages = [stage for stage in found if stage is not None]
+    if not stages:
+        raise UserError(f"{folder}: holds no numbers yet (no before/metrics.json); train or evaluate first")
+    return Source(
+        name=folder.resolve().name,
+        stages=stages,
+        comparison=_json(folder / "comparison.json"),
+        trace=_jsonl(folder / "metrics.jsonl"),
+        config=_json(folder / "config.json"),
+        provenance=_json(folder / "provenance.json"),
+    )

@@ -1,0 +1,162 @@
+"""Numbers in words: the verdict, and the tables."""
+
+import math
+from typing import Any, NamedTuple
+
+from moral_jax.report.source import Source, Stage
+
+Estimate = dict[str, float]
+
+MAIN = {
+    "cross_entropy": "cross-entropy",
+    "dirichlet_nll": "Dirichlet NLL",
+    "total_variation": "total variation",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+}
+MORE = {
+    "entropy_floor": "entropy of the votes (floor of cross-entropy)",
+    "kl": "KL divergence",
+    "jensen_shannon": "Jensen-Shannon divergence",
+    "brier": "Brier score",
+    "dirichlet_nll_per_vote": "Dirichlet NLL per vote",
+    "ece": "expected calibration error",
+    "share_correlation": "correlation of predicted with human share",
+    "calibrated_cross_entropy": "cross-entropy, temperature fitted on validation",
+    "calibrated_dirichlet_nll": "Dirichlet NLL, concentration fitted on validation",
+    "concentration": "concentration s",
+    "prediction_entropy": "entropy of the prediction",
+    "option_mass": "probability on the options' tokens",
+    "first_place_bias": "order bias: extra share of the option shown first",
+    "order_sensitivity": "order sensitivity: total variation from the average over orders",
+    "second_panel_agreement": "agrees with the plurality of a second panel",
+    "second_panel_human": "first panel agrees with the second (human ceiling)",
+    "legacy_cross_entropy": "legacy cross-entropy (formula of arXiv 2410.07826)",
+    "legacy_dirichlet": "legacy Dirichlet (formula of arXiv 2410.07826)",
+}
+YARDSTICKS = {
+    "uniform": "uniform",
+    "train prior": "prior of the training votes",
+    "best constant": "best constant (knows these votes)",
+    "BEST": "BEST (oracle of Scruples)",
+}
+STAGE_NAMES = {"before": "before fine-tuning", "after": "after fine-tuning", "model": "model"}
+
+
+class Table(NamedTuple):
+    """Cells as text; the first column is a row's name."""
+
+    header: list[str]
+    rows: list[list[str]]
+
+
+def number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def interval(e: Estimate | None) -> str:
+    """ "0.661 [0.648, 0.674]"."""
+    return "" if e is None else f"{number(e['value'])} [{number(e['low'])}, {number(e['high'])}]"
+
+
+def main_table(source: Source) -> Table:
+    """Models with intervals, then the yardsticks on the same rows."""
+    rows = [[STAGE_NAMES[s.name], *(interval(s.value(m)) for m in MAIN)] for s in source.stages]
+    for key, name in YARDSTICKS.items():
+        if key in source.last.numbers["yardsticks"]:
+            scores = source.last.numbers["yardsticks"][key]
+            rows.append([name, *(number(scores[m]) for m in MAIN)])
+    return Table(["", *MAIN.values()], rows)
+
+
+def more_table(source: Source) -> Table:
+    header = ["", *(STAGE_NAMES[s.name] for s in source.stages)]
+    known = [m for m in MORE if any(s.value(m) for s in source.stages)]
+    return Table(header, [[MORE[m], *(interval(s.value(m)) for s in source.stages)] for m in known])
+
+
+def group_tables(source: Source) -> list[Table]:
+    """Per kind of subset: rows, cross-entropy of each stage beside its floor, accuracy of the last stage."""
+    out = []
+    for kind, named in source.last.numbers["groups"].items():
+        header = [kind, "rows", *(f"cross-entropy {s.name}" for s in source.stages), "floor", "accuracy"]
+        rows = []
+        for name, last in named.items():
+            ce = [interval(s.numbers["groups"].get(kind, {}).get(name, {}).get("cross_entropy")) for s in source.stages]
+            floor, accuracy = number(last["entropy_floor"]["value"]), interval(last["accuracy"])
+            rows.append([name, str(last["rows"]), *ce, floor, accuracy])
+        out.append(Table(header, rows))
+    return out
+
+
+def markdown(table: Table) -> str:
+    """A pipe table, padded so that it reads well in a terminal too."""
+    cells = [table.header, *table.rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(table.header))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _against(stage: Stage) -> str:
+    """Where a model stands between the best constant and BEST."""
+    e, yard = stage.value("cross_entropy"), stage.numbers["yardsticks"]
+    constant, best = yard["best constant"]["cross_entropy"], yard["BEST"]["cross_entropy"]
+    if e["low"] > constant:
+        return f"That is worse than a constant answer ({number(constant)}), which never reads the question."
+    if e["high"] >= constant:
+        return f"That cannot be told apart from a constant answer ({number(constant)}), which never reads the question."
+    share = (constant - e["value"]) / (constant - best) if constant > best else 1.0
+    return (
+        f"That is {share:.0%} of the way from the best constant answer ({number(constant)}) to BEST ({number(best)}), "
+        f"an oracle that knows these votes."
+    )
+
+
+def _order(stage: Stage) -> str:
+    bias = stage.value("first_place_bias")
+    if bias is None:
+        return ""
+    if bias["low"] <= 0 <= bias["high"]:
+        return "Which option is shown first makes no clear difference on average."
+    more = "more" if bias["value"] > 0 else "less"
+    return (
+        f"The option shown first gets {abs(bias['value']):.1%} {more} than its due, averaged out here over all orders."
+    )
+
+
+def verdict(source: Source) -> list[str]:
+    """The finding, in sentences that follow from the numbers alone."""
+    last = source.last
+    e, rows = last.value("cross_entropy"), last.numbers["rows"]
+    where = f"{rows} held-out questions" if last.numbers["split"] == "test" else f"{rows} questions"
+    if source.comparison:
+        d, first = source.comparison["cross_entropy"], source.stages[0].value("cross_entropy")
+        if d["low"] <= 0 <= d["high"]:
+            lead = "Fine-tuning made no clear difference: "
+        else:
+            lead = (
+                "Fine-tuning brought the model closer to people: " if d["value"] < 0 else "Fine-tuning made it worse: "
+            )
+        moved = (
+            f"{lead}on {where}, cross-entropy to the votes went from {number(first['value'])} to {number(e['value'])} "
+            f"(difference {d['value']:+.3f}, 95 % interval {d['low']:+.3f} to {d['high']:+.3f})."
+        )
+    else:
+        moved = f"On {where}, the model's cross-entropy to the votes is {interval(e)}."
+    return [s for s in (moved, _against(last), _order(last)) if s]
+
+
+def surprises(stage: Stage, count: int = 10) -> list[dict[str, Any]]:
+    """The rows whose votes the model would least have expected: largest KL divergence of votes from prediction."""
+
+    def divergence(r: dict[str, Any]) -> float:
+        total = sum(r["counts"])
+        pairs = zip(r["counts"], r["probabilities"], strict=True)
+        return sum(c / total * math.log(c / total / max(p, 1e-12)) for c, p in pairs if c > 0)
+
+    top = sorted(stage.records, key=divergence, reverse=True)[:count]
+    return [
+        r | {"kl": divergence(r), "shares": [c / sum(r["counts"]) for c in r["counts"]], "votes": sum(r["counts"])}
+        for r in top
+    ]
