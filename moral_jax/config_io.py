@@ -94,12 +94,8 @@ def explain() -> str:
         owner: Any = Config
         for part in section.split("."):
             owner = typing.get_type_hints(owner)[part]
-        text = " ".join(_docstrings(owner).get(field, "").split())
-        lines.append(
-            f"  {FIELD_FLAG}{name}={getattr(owner(), field)}\n      {text}"
-            if text
-            else f"  {FIELD_FLAG}{name}={getattr(owner(), field)}"
-        )
+        lines.append(f"  {FIELD_FLAG}{name}={getattr(owner(), field)}")
+        lines += [f"      {line.strip()}" for line in _docstrings(owner).get(field, "").splitlines()]
     return "\n".join(lines)
 
 

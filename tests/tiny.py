@@ -1,0 +1,182 @@
+"""Tiny models and batches for tests."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from moral_jax.models import api
+from moral_jax.models.spec import DecoderSpec
+from moral_jax.tasks import synthetic
+from moral_jax.types import Batch, Params
+from moral_jax.weights import keymap
+
+CHAT_TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+SPECIALS = ["<|unk|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+
+def spec(**changes: object) -> DecoderSpec:
+    """Grouped heads, a head size that is not D / N, three layers."""
+    values = {
+        "family": "llama",
+        "vocab": 97,
+        "layers": 3,
+        "width": 32,
+        "heads": 4,
+        "kv_heads": 2,
+        "head_size": 12,
+        "mlp_width": 48,
+        "norm_eps": 1e-5,
+        "rope_theta": 10_000.0,
+        "rope_scaling": None,
+        "sliding_window": None,
+        "tied_embeddings": True,
+        "max_positions": 4096,
+    }
+    return DecoderSpec(**{**values, **changes})
+
+
+def policy(of: DecoderSpec, **changes: object) -> api.Policy:
+    values = {"concentration": "fixed", "concentration_value": 2.0, "dtype": "float32", "remat": "none", "unroll": 1}
+    return api.Policy(of, **{**values, **changes})
+
+
+def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
+    """Random parameters, larger than at initialisation, so that attention and logits are far from flat."""
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+        is_scale = path[-1].key == "scale"
+        return jnp.asarray(rng.normal(1.0 if is_scale else 0.0, 0.1 if is_scale else scale, leaf.shape), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, api.abstract_params(of))
+
+
+def questions(rng: np.random.Generator, count: int, vocab: int, options: int = 2) -> list[dict]:
+    """Random questions of different lengths."""
+    out = []
+    for _ in range(count):
+        ids = rng.permutation(vocab)[: 2 * options].reshape(options, 2)
+        out.append(
+            {
+                "tokens": rng.integers(0, vocab, rng.integers(5, 14)),
+                "option_ids": ids,
+                "counts": rng.integers(0, 6, options).astype(float) + np.eye(options)[0],
+                "weight": float(rng.uniform(0.5, 2)),
+            }
+        )
+    return out
+
+
+def lay_out(rows: list[list[dict]], length: int, slots: int, shared: np.ndarray | None = None) -> Batch:
+    """Packs questions into rows by hand, independently of the product's packing."""
+    shared = np.empty(0, int) if shared is None else shared
+    B, C = len(rows), 2
+    batch = Batch(
+        np.zeros((B, length), np.int32),
+        np.zeros((B, length), np.int32),
+        np.ones((B, length), np.int32),
+        np.zeros((B, length), np.int32),
+        np.zeros((B, slots), np.int32),
+        np.full((B, slots, C, 2), -1, np.int32),
+        np.zeros((B, slots, C), np.float32),
+        np.zeros((B, slots), np.float32),
+        np.full((B, slots), -1, np.int32),
+    )
+    for b, row in enumerate(rows):
+        n = len(shared)
+        batch.tokens_BT[b, :n], batch.segments_BT[b, :n], batch.ends_BT[b, :n] = shared, 1, 2 + len(row)
+        batch.positions_BT[b, :n] = np.arange(n)
+        at = n
+        for q, question in enumerate(row):
+            size = len(question["tokens"])
+            here = slice(at, at + size)
+            batch.tokens_BT[b, here], batch.segments_BT[b, here] = question["tokens"], 2 + q
+            batch.ends_BT[b, here], batch.positions_BT[b, here] = 3 + q, n + np.arange(size)
+            at += size
+            batch.answers_BQ[b, q] = at - 1
+            batch.option_ids_BQCW[b, q] = question["option_ids"]
+            batch.counts_BQC[b, q] = question["counts"]
+            batch.weights_BQ[b, q] = question["weight"]
+            batch.items_BQ[b, q] = 0
+    return batch
+
+
+def hf_config(of: DecoderSpec) -> dict:
+    """The config.json of a spec, as transformers 5 writes it."""
+    rope = {"rope_type": "default", "rope_theta": of.rope_theta}
+    if of.rope_scaling:
+        s = of.rope_scaling
+        rope = {
+            "rope_type": "llama3",
+            "rope_theta": of.rope_theta,
+            "factor": s.factor,
+            "low_freq_factor": s.low_freq_factor,
+            "high_freq_factor": s.high_freq_factor,
+            "original_max_position_embeddings": s.original_max_positions,
+        }
+    return {
+        "model_type": of.family,
+        "architectures": ["LlamaForCausalLM" if of.family == "llama" else "MistralForCausalLM"],
+        "vocab_size": of.vocab,
+        "hidden_size": of.width,
+        "intermediate_size": of.mlp_width,
+        "num_hidden_layers": of.layers,
+        "num_attention_heads": of.heads,
+        "num_key_value_heads": of.kv_heads,
+        "head_dim": of.head_size,
+        "hidden_act": "silu",
+        "rms_norm_eps": of.norm_eps,
+        "rope_parameters": rope,
+        "sliding_window": of.sliding_window,
+        "tie_word_embeddings": of.tied_embeddings,
+        "max_position_embeddings": of.max_positions,
+    }
+
+
+def hf_tensors(of: DecoderSpec, decoder: Params) -> dict[str, np.ndarray]:
+    """Parameters under their Hugging Face names and in their layout."""
+    out = {}
+    entries = keymap.DECODER if of.tied_embeddings else (*keymap.DECODER, keymap.UNEMBEDDING)
+    for entry in entries:
+        leaf = decoder
+        for part in entry.path.split("/"):
+            leaf = leaf[part]
+        stacked = np.asarray(leaf)
+        per_layer = {entry.hf.format(i): stacked[i] for i in range(of.layers)} if "{}" in entry.hf else {entry.hf: stacked}
+        out |= {name: np.ascontiguousarray(x.T if entry.transpose else x) for name, x in per_layer.items()}
+    return out
+
+
+def write_tokenizer(folder: Path) -> int:
+    """Trains a small byte-level BPE on the synthetic actions; returns the size of the vocabulary."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<|unk|>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIALS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    tokenizer.train_from_iterator([a for a, _ in synthetic.read_actions()], trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<|unk|>", bos_token="<|bos|>", eos_token="<|end|>", pad_token="<|end|>"
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    fast.save_pretrained(folder)
+    return len(fast)
+
+
+def write_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
+    """A whole model folder."""
+    of = spec(vocab=write_tokenizer(folder), **changes)
+    decoder = params(policy(of), seed)["decoder"]
+    (folder / "config.json").write_text(json.dumps(hf_config(of)))
+    save_file(hf_tensors(of, decoder), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder

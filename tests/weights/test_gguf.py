@@ -1,0 +1,144 @@
+"""GGUF files that the gguf package writes, read back by us."""
+
+import dataclasses
+
+import gguf
+import jax
+import numpy as np
+import pytest
+
+from moral_jax.models.spec import Llama3Scaling
+from moral_jax.types import UserError
+from moral_jax.weights import gguf as ours
+from moral_jax.weights import keymap, load
+from tests import tiny
+
+# widths are multiples of 256, the block of the K types
+SPEC = tiny.spec(vocab=64, layers=2, width=256, heads=4, kv_heads=2, head_size=64, mlp_width=256)
+SPEC = dataclasses.replace(SPEC, norm_eps=float(np.float32(1e-5)))  # what GGUF can hold
+
+
+def halves_to_interleaved(rows: np.ndarray, heads: int) -> np.ndarray:
+    """What llama.cpp's converter does to query and key rows."""
+    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(spec.layers)
+    writer.add_context_length(spec.max_positions)
+    writer.add_embedding_length(spec.width)
+    writer.add_feed_forward_length(spec.mlp_width)
+    writer.add_head_count(spec.heads)
+    writer.add_head_count_kv(spec.kv_heads)
+    writer.add_key_length(spec.head_size)
+    writer.add_rope_freq_base(spec.rope_theta)
+    writer.add_layer_norm_rms_eps(spec.norm_eps)
+    for add in metadata or []:
+        add(writer)
+    out = tiny.hf_tensors(spec, decoder)
+    entries = keymap.DECODER if spec.tied_embeddings else (*keymap.DECODER, keymap.UNEMBEDDING)
+    quantum = gguf.GGMLQuantizationType[kind]
+    for entry in entries:
+        for layer in range(spec.layers if "{}" in entry.hf else 1):
+            x = out[entry.hf.format(layer)]
+            if entry.rope_heads:
+                x = halves_to_interleaved(x, getattr(spec, entry.rope_heads))
+            if x.ndim == 1 or kind == "F32":
+                writer.add_tensor(entry.gguf.format(layer), x.astype(np.float32))
+            else:
+                writer.add_tensor(entry.gguf.format(layer), gguf.quants.quantize(x, quantum), raw_dtype=quantum)
+    for name, x in (tensors or {}).items():
+        writer.add_tensor(name, x)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    return tiny.params(tiny.policy(SPEC))["decoder"]
+
+
+def test_reads_back_what_was_written(tmp_path, decoder):
+    path = write(tmp_path / "m.gguf", SPEC, decoder)
+    assert load.read_spec(path) == SPEC
+    jax.tree.map(np.testing.assert_array_equal, load.load(path, SPEC), decoder)
+
+
+@pytest.mark.parametrize(("kind", "error"), [("F16", 1e-3), ("Q8_0", 0.01), ("Q4_0", 0.2), ("Q4_1", 0.15)])
+def test_quantised_types_come_back_close(tmp_path, decoder, kind, error):
+    loaded = load.load(write(tmp_path / "m.gguf", SPEC, decoder, kind), SPEC)
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(loaded), jax.tree.leaves(decoder), strict=True):
+        relative = np.linalg.norm(a - b) / np.linalg.norm(b)
+        is_matrix = path[-1].key != "scale"
+        assert (0 < relative <= error) if is_matrix else relative == 0, path
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q6_K"])
+def test_k_types_are_read(tmp_path, kind):
+    """The package writes no K types; a block whose scales are one and minima zero is decoded by hand."""
+    quantum = gguf.GGMLQuantizationType[kind]
+    size = gguf.GGML_QUANT_SIZES[quantum][1]
+    block = np.zeros(size, np.uint8)
+    if kind == "Q6_K":  # 128 low, 64 high, 16 scales, then d
+        block[192:208] = 1
+        block[208:] = np.frombuffer(np.float16(0.5).tobytes(), np.uint8)
+        want = np.full(256, -32 * 0.5, np.float32)
+    else:  # d, dmin, 12 bytes of scales and minima, then 128 nibble pairs
+        block[:2] = np.frombuffer(np.float16(0.5).tobytes(), np.uint8)
+        block[4:8] = 1
+        block[12:16] = 1
+        block[16:] = 0x33
+        want = np.full(256, 3 * 0.5, np.float32)
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_tensor("x", block[None], raw_dtype=quantum)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    np.testing.assert_array_equal(ours.GgufFile(tmp_path / "m.gguf").read("x"), want[None])
+
+
+def test_an_unreadable_type_is_named(tmp_path, decoder):
+    path = write(tmp_path / "m.gguf", SPEC, decoder, "TQ1_0")
+    with pytest.raises(UserError, match=r"token_embd.weight.*TQ1_0.*readable"):
+        load.load(path, SPEC)
+
+
+def test_llama_31_scaling_is_recognised(tmp_path, decoder):
+    wavelengths = 2 * np.pi * 5e5 ** (np.arange(0, 64, 2) / 64)
+    smooth = np.clip((8192 / wavelengths - 1) / 3, 0, 1)
+    divisors = (1 / ((1 - smooth) / 8 + smooth)).astype(np.float32)
+    of = dataclasses.replace(SPEC, rope_theta=5e5)
+    path = write(tmp_path / "m.gguf", of, decoder, tensors={"rope_freqs.weight": divisors})
+    assert load.read_spec(path).rope_scaling == Llama3Scaling(8.0, 1.0, 4.0, 8192)
+    load.load(path, load.read_spec(path))
+    path = write(tmp_path / "n.gguf", of, decoder, tensors={"rope_freqs.weight": divisors * 1.1})
+    with pytest.raises(UserError, match="follows no released Llama 3 scaling"):
+        load.read_spec(path)
+
+
+def test_strict_in_names(tmp_path, decoder):
+    path = write(tmp_path / "m.gguf", SPEC, decoder, tensors={"blk.0.attn_q.bias": np.ones(4, np.float32)})
+    with pytest.raises(UserError, match=r"no place in this model, first 'blk.0.attn_q.bias'"):
+        load.load(path, SPEC)
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF" + b"\xff" * 60, b"not a model at all" * 10])
+def test_a_broken_file_is_named(tmp_path, content):
+    (tmp_path / "m.gguf").write_bytes(content)
+    with pytest.raises(UserError, match="m.gguf: not a readable GGUF file"):
+        load.read_spec(tmp_path / "m.gguf")
+
+
+def test_another_architecture_is_named(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "gemma")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UserError, match="architecture 'gemma' is not supported"):
+        load.read_spec(tmp_path / "m.gguf")
