@@ -51,34 +51,49 @@ def count_cross_entropy(scores: OptionScores, batch: Batch) -> Metrics:
     return {"loss": _weighted(loss_BQ, batch.weights_BQ * total_BQ)}
 
 
-def log_rising(log_a: Array, n: Array) -> Array:
-    """log(Gamma(a + n) / Gamma(a)) for a = exp(log_a) > 0 and n >= 0; exactly 0 at n = 0.
+def _first_factors(log_a: Array, n: Array) -> Array:
+    """log of prod_{j < SHIFT} (a + n + j) / (a + j) for a = exp(log_a); 0 where n = 0.
 
-    lgamma(a + n) - lgamma(a) loses all digits in float32 when a is large, and overflows when it is tiny. Instead the
-    recurrence Gamma(a) = Gamma(a + 8) / (a (a + 1) ... (a + 7)) moves both arguments to where Stirling's series
-    (Abramowitz and Stegun 6.1.41) is exact to float32, and the first factor keeps log_a itself, so that neither the
-    value nor the gradient is lost for any a.
+    The first factor takes log_a itself: where a underflows, its logarithm and its gradient remain.
     """
     a = jnp.exp(log_a)
     some = n > 0
-    n = jnp.where(some, n, 1.0)  # keeps the branch that is not taken finite, and so its gradient
-    b = a + SHIFT
-    correction = (1 / (b + n) - 1 / b) / 12 - (1 / (b + n) ** 3 - 1 / b**3) / 360
-    stirling = (b + n - 0.5) * jnp.log1p(n / b) + n * jnp.log(b) - n + correction
-    factors = jnp.log(a + n) - log_a + sum(jnp.log1p(n / (a + j)) for j in range(1, SHIFT))
-    return jnp.where(some, stirling - factors, 0.0)
+    first = jnp.where(some, jnp.log(a + jnp.where(some, n, 1.0)) - log_a, 0.0)
+    return first + sum(jnp.log1p(n / (a + j)) for j in range(1, SHIFT))
+
+
+def _series(b: Array, n: Array) -> Array:
+    """What Stirling's series (Abramowitz and Stegun 6.1.41) adds to its main term in lgamma(b + n) - lgamma(b)."""
+    return (1 / (b + n) - 1 / b) / 12 - (1 / (b + n) ** 3 - 1 / b**3) / 360
 
 
 def dirichlet_multinomial_nll(log_p_BQC: Array, log_s_BQ: Array, counts_BQC: Array) -> Array:
     """Negative log-likelihood [B, Q] of a sequence of votes under alpha = s * p; no multinomial coefficient.
 
-    -[ lgamma(A) - lgamma(A + N) + sum_k (lgamma(alpha_k + c_k) - lgamma(alpha_k)) ], A = s, N = sum_k c_k.
+        -[ lgamma(s) - lgamma(s + N) + sum_k (lgamma(alpha_k + c_k) - lgamma(alpha_k)) ],  N = sum_k c_k
+
+    Taken as it stands, this loses all digits in float32: each lgamma is about N log N or s log s, and their difference
+    is small. Here the recurrence Gamma(a) = Gamma(a + 8) / (a (a + 1) ... (a + 7)) moves every argument to b = a + 8,
+    where two terms of Stirling's series are exact to float32, and the large terms are subtracted on paper: with
+    B = s + 8 and K options, the main terms leave
+
+        7.5 (1 - K) log1p(N / B) - sum_k { c_k log((b_k + c_k) / (B + N)) + (b_k - 1/2) (log1p(c_k / b_k) - log1p(N / B)) }
+
+    in which nothing is larger than the result needs. Values and gradients are finite for any logits and any s.
     """
     log_s_BQ = jnp.minimum(log_s_BQ, LOG_CONCENTRATION_MAX)
     exists_BQC = log_p_BQC > NEG / 2
     log_alpha_BQC = jnp.where(exists_BQC, log_s_BQ[..., None] + log_p_BQC, 0.0)
-    options_BQ = jnp.sum(jnp.where(exists_BQC, log_rising(log_alpha_BQC, counts_BQC), 0.0), axis=-1)
-    return log_rising(log_s_BQ, jnp.sum(counts_BQC, axis=-1)) - options_BQ
+    total_BQ = jnp.sum(counts_BQC, axis=-1)
+    b_BQC, B_BQ = jnp.exp(log_alpha_BQC) + SHIFT, jnp.exp(log_s_BQ) + SHIFT
+    spread_BQ = jnp.log1p(total_BQ / B_BQ)
+    main_BQC = counts_BQC * jnp.log((b_BQC + counts_BQC) / (B_BQ + total_BQ)[..., None])
+    main_BQC += (b_BQC - 0.5) * (jnp.log1p(counts_BQC / b_BQC) - spread_BQ[..., None])
+    option_BQC = main_BQC + _series(b_BQC, counts_BQC) - _first_factors(log_alpha_BQC, counts_BQC)
+    options_BQ = jnp.sum(jnp.where(exists_BQC, option_BQC, 0.0), axis=-1)
+    others_BQ = jnp.sum(exists_BQC, axis=-1) - 1
+    whole_BQ = _series(B_BQ, total_BQ) - _first_factors(log_s_BQ, total_BQ)
+    return whole_BQ - (SHIFT - 0.5) * others_BQ * spread_BQ - options_BQ
 
 
 def dirichlet_multinomial(scores: OptionScores, batch: Batch) -> Metrics:

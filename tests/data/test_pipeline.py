@@ -1,0 +1,112 @@
+"""Batches from examples: laid out right, the same from any start, any prefetch."""
+
+import numpy as np
+import pytest
+
+from moral_jax.config import Config, DataConfig, ModelConfig, TaskConfig
+from moral_jax.data import pipeline
+from moral_jax.experiment import Prompter, find_model
+from moral_jax.tasks import synthetic
+from moral_jax.types import UserError
+
+DATA = DataConfig(length=128, batch_size=3, micro_batch_size=1)
+
+
+@pytest.fixture(scope="module")
+def prompter(tiny_folder):
+    config = Config(model=ModelConfig(path=str(tiny_folder)), task=TaskConfig(name="synthetic"), data=DATA)
+    return Prompter(config, find_model(config))
+
+
+@pytest.fixture(scope="module")
+def examples():
+    return synthetic.examples()[:40]
+
+
+@pytest.fixture(scope="module")
+def training(prompter, examples):
+    questions, epochs = prompter.for_training(examples, 3)
+    return pipeline.training_batches(questions, epochs, 0, pipeline.shape_of([questions], DATA, DATA.batch_size))
+
+
+def unpack(batches, number):
+    """(item, tokens, order shown) of every question in a batch, read back from the arrays alone."""
+    b = batches[number]
+    for row, slot in zip(*np.nonzero(b.items_BQ >= 0), strict=True):
+        segment = b.segments_BT[row, b.answers_BQ[row, slot]]
+        shared, own = b.segments_BT[row] == pipeline.SHARED, b.segments_BT[row] == segment
+        tokens = np.concatenate([b.tokens_BT[row, shared], b.tokens_BT[row, own]])
+        positions = np.concatenate([b.positions_BT[row, shared], b.positions_BT[row, own]])
+        yield b.items_BQ[row, slot], tokens, positions, b, row, slot
+
+
+def test_a_batch_holds_what_was_encoded(training):
+    seen = 0
+    for number in range(len(training)):
+        for item, tokens, positions, b, row, slot in unpack(training, number):
+            index, order = training.questions.items[item]
+            encoded = training.questions.encoded[item]
+            np.testing.assert_array_equal(tokens, encoded.tokens_T)
+            np.testing.assert_array_equal(positions, np.arange(len(tokens)))
+            assert b.answers_BQ[row, slot] == np.flatnonzero(b.segments_BT[row] == b.segments_BT[row, b.answers_BQ[row, slot]])[-1]
+            counts = training.questions.examples[index].counts
+            assert b.counts_BQC[row, slot].tolist() == [counts[o] for o in order]
+            ids = tuple(tuple(i for i in option if i >= 0) for option in b.option_ids_BQCW[row, slot].tolist())
+            assert ids == encoded.option_ids
+            assert b.weights_BQ[row, slot] == 1
+            seen += 1
+    assert seen == 3 * 40
+
+
+def test_the_shared_beginning_is_shared(training):
+    assert len(training.questions.shared_T) > 10
+    whole = [e.tokens_T[: len(training.questions.shared_T)] for e in training.questions.encoded]
+    assert all((w == training.questions.shared_T).all() for w in whole)
+
+
+def test_every_epoch_shows_every_example_once_in_the_next_order(training, examples):
+    items = [item for n in range(len(training)) for item, *_ in unpack(training, n)]
+    shown = [training.questions.items[i] for i in items]
+    epochs = [shown[i : i + 40] for i in range(0, 120, 40)]
+    assert all(sorted(i for i, _ in epoch) == list(range(40)) for epoch in epochs)
+    first, second, third = (dict(epoch) for epoch in epochs)
+    assert all(first[i] != second[i] and first[i] == third[i] for i in range(40))
+    assert 0.4 < np.mean([order == (0, 1) for order in first.values()]) < 0.6
+
+
+def test_any_batch_from_any_start_on_any_thread(training):
+    straight = list(training.stream(0, len(training), 4))
+    for start in (0, 1, len(training) - 1):
+        for batch, want in zip(training.stream(start, len(training), 1), straight[start:], strict=True):
+            for a, b in zip(batch, want, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_padding_sees_nothing_and_weighs_nothing(training):
+    b = training[len(training) - 1]
+    padding = b.segments_BT == 0
+    assert (b.ends_BT[padding] == 1).all()  # visible to segment 0 alone
+    empty = b.items_BQ < 0
+    assert empty.any()
+    assert (b.weights_BQ[empty] == 0).all()
+    assert (b.option_ids_BQCW[empty] == -1).all()
+
+
+def test_scoring_asks_every_order_once(prompter, examples):
+    questions = prompter.for_scoring(examples, "x")
+    batches = pipeline.scoring_batches(questions, pipeline.shape_of([questions], DATA, 2))
+    items = [item for n in range(len(batches)) for item, *_ in unpack(batches, n)]
+    assert sorted(items) == list(range(80))
+    assert sorted(questions.items) == [(i, o) for i in range(40) for o in ((0, 1), (1, 0))]
+
+
+def test_fill_counts_what_is_real(training):
+    real = sum((training[n].segments_BT > 0).sum() for n in range(len(training)))
+    total = sum(training[n].segments_BT.size for n in range(len(training)))
+    assert training.fill() == pytest.approx(real / total)
+
+
+def test_an_error_names_the_row(prompter, examples):
+    long = examples[3]._replace(options=("x " * 300, "y"))
+    with pytest.raises(UserError, match=rf"row '{long.id}': the prompt has"):
+        prompter.for_scoring([*examples[:3], long], "x")

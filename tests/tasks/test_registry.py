@@ -1,0 +1,62 @@
+"""From a config to divided rows."""
+
+import pytest
+
+from moral_jax.config import TaskConfig
+from moral_jax.tasks import registry, synthetic
+from moral_jax.types import UserError
+from tests.tasks.test_scruples import DILEMMA, write
+
+
+def test_unknown_task_names_the_known():
+    with pytest.raises(UserError, match=r"config.task.name='dilemas'.*dilemmas, anecdotes"):
+        registry.load(TaskConfig(name="dilemas"))
+
+
+def test_votes_needs_a_path():
+    with pytest.raises(UserError, match="config.task.path is not set"):
+        registry.load(TaskConfig(name="votes"))
+
+
+def test_ids_must_differ(tmp_path):
+    path = write(tmp_path / "d.jsonl", DILEMMA, DILEMMA)
+    with pytest.raises(UserError, match="the id 'd1' stands in two rows"):
+        registry.read(str(path), TaskConfig())
+
+
+def test_an_empty_file_is_named(tmp_path):
+    path = write(tmp_path / "d.jsonl")
+    with pytest.raises(UserError, match="holds no rows"):
+        registry.read(str(path), TaskConfig())
+
+
+def test_own_files_are_taken_as_they_are(tmp_path):
+    train = write(tmp_path / "t.jsonl", *(DILEMMA | {"id": f"t{i}"} for i in range(10)))
+    test = write(tmp_path / "e.jsonl", *(DILEMMA | {"id": f"e{i}"} for i in range(4)))
+    data = registry.load(TaskConfig(path=str(train), test_path=str(test), validation=0.0))
+    assert (len(data.train), len(data.validation), len(data.test)) == (10, 0, 4)
+
+
+def test_limit_keeps_the_same_rows_for_every_file_order(tmp_path):
+    rows = [DILEMMA | {"id": f"t{i}", "actions": [{"id": f"{i}{k}", "description": "x"} for k in "ab"]} for i in range(40)]
+    one = registry.load(TaskConfig(path=str(write(tmp_path / "a.jsonl", *rows)), limit=3))
+    two = registry.load(TaskConfig(path=str(write(tmp_path / "b.jsonl", *reversed(rows))), limit=3))
+    assert one.train == two.train
+    assert len(one.train) == len(one.test) == 3
+
+
+def test_the_synthetic_sample_says_so_and_is_the_same_every_time():
+    data = registry.load(TaskConfig(name="synthetic"))
+    assert "SYNTHETIC" in data.provenance["description"]
+    assert data == registry.load(TaskConfig(name="synthetic"))
+    examples = synthetic.examples()
+    assert len(examples) == len({e.id for e in examples}) == 300
+    assert all(sum(e.counts) == sum(e.second_counts) == 5 for e in examples)
+    assert data.provenance["rows dropped, as they share a key with another split"] == 0
+
+
+def test_synthetic_votes_follow_severity():
+    severity = dict(synthetic.read_actions())
+    examples = synthetic.examples()
+    worse = [e.counts[0] if severity[e.options[0]] > severity[e.options[1]] else e.counts[1] for e in examples]
+    assert 3.5 < sum(worse) / len(worse) < 4.6

@@ -1,0 +1,126 @@
+"""Any JSONL as a task: real sets of two to seven and more options, without code."""
+
+import gzip
+import json
+
+import pytest
+
+from moral_jax.config import FieldsConfig, TaskConfig
+from moral_jax.tasks import registry
+from moral_jax.tasks.rows import Row
+from moral_jax.tasks.votes import example
+from moral_jax.types import UserError
+
+ROW = {"id": "r1", "text": "He lied.", "question": "Was it wrong?", "options": ["yes", "no"], "counts": [3, 2]}
+
+
+def read(row, total=None, **fields):
+    return example(Row(row, "f.jsonl:7"), FieldsConfig(**fields), total)
+
+
+def test_the_plain_format_needs_no_fields():
+    got = read(ROW)
+    assert (got.id, got.text, got.question, got.options, got.counts) == ("r1", "He lied.", "Was it wrong?", ("yes", "no"), (3, 2))
+
+
+def test_templates_reach_into_objects_and_join_fields():
+    row = {"a": {"b": "deep"}, "c": "flat", "options": ["x", "y"], "n_x": 1, "n_y": 0}
+    got = read(row, text="{a.b} and {c}", question="Well?", counts="n_x|n_y", group="{c}", key="{a.b}")
+    assert (got.text, got.counts, got.groups, got.keys) == ("deep and flat", (1.0, 0.0), {"c": "flat"}, ("deep",))
+    assert got.id == "line 7"
+
+
+def test_messages_come_before_the_question():
+    turns = [{"role": "system", "content": "You are a judge."}, {"role": "user", "content": "He lied."}]
+    got = read({"messages": turns, "question": "Wrong?", "options": ["yes", "no"], "counts": [1, 1]})
+    assert got.messages == tuple(turns)
+
+
+def test_shares_become_votes():
+    got = read(ROW | {"counts": [0.25, 0.75]}, total=20.0)
+    assert got.counts == (5.0, 15.0)
+
+
+def test_numbers_and_wrapped_texts_are_options():
+    assert read(ROW | {"options": ["low", 2.0, ["high"]], "counts": [1, 1, 1]}).options == ("low", "2", "high")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"options": ["yes"]}, "f.jsonl:7: field 'options'.*at least two options"),
+        ({"options": ["yes", ""]}, "at least two options"),
+        ({"options": ["yes", "yes "]}, "options that all differ"),
+        ({"options": None}, "field 'options': found None, expected a list"),
+        ({"counts": [1, 2, 3]}, "field 'counts'.*expected 2 numbers"),
+        ({"counts": [0, 0]}, "at least one vote"),
+        ({"counts": [float("nan"), 1]}, "found nan, expected a finite number"),
+        ({"counts": [float("inf"), 1]}, "found inf"),
+        ({"text": "", "question": ""}, "something to judge"),
+        ({"messages": [{"role": "boss", "content": "x"}]}, "turns like"),
+    ],
+)
+def test_a_bad_row_is_named(change, message):
+    with pytest.raises(UserError, match=message):
+        read(ROW | change)
+
+
+REAL = {
+    "moca": (
+        "moca/moral.jsonl",
+        {"text": "{story}", "options": "Yes|No", "counts": "votes_yes|votes_no"},
+        {"rows": 62, "options": {2}, "votes": 25},
+    ),
+    "unimoral": (
+        "unimoral/unimoral_votes.jsonl.gz",
+        {
+            "id": "{language} {id}",
+            "key": "{id}",
+            "text": "{scenario}",
+            "question": "What should be done?",
+            "options": "actions",
+            "counts": "votes",
+            "group": "{language}",
+        },
+        {"rows": 2928, "options": {2}, "votes": 3},
+    ),
+    "mfv_clifford": (
+        "mfv_clifford/mfv_classic_human.jsonl",
+        {
+            "question": "Why is this wrong?",
+            "options": "care|fairness|loyalty|authority|sanctity|liberty|social norms",
+            "counts": "|".join(
+                f"human_{f}"
+                for f in ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty", "SocialNorms")
+            ),
+            "group": "{foundation_coarse}",
+        },
+        {"rows": 132, "options": {7}, "votes": None},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_sets(shared, name):
+    path, fields, want = REAL[name]
+    config = TaskConfig(name="votes", path=str(shared / path), fields=FieldsConfig(**fields))
+    data = registry.load(config)
+    examples = [*data.train, *data.validation, *data.test]
+    dropped = data.provenance["rows dropped, as they share a key with another split"]
+    assert len(examples) + dropped == want["rows"]
+    assert dropped < 0.01 * want["rows"]
+    assert {len(e.options) for e in examples} == want["options"]
+    assert want["votes"] is None or {sum(e.counts) for e in examples} <= {want["votes"], want["votes"] - 1}
+
+
+def test_a_slice_of_globalopinionqa(shared, tmp_path):
+    """Two to many options in one file, shares turned into votes."""
+    source = shared / "globalopinionqa" / "globalopinionbench_eval.jsonl.gz"
+    rows = [json.loads(line) for line in gzip.open(source, "rt")][:300]
+    (tmp_path / "slice.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    fields = FieldsConfig(text="Asked in {country}.", counts="distribution", group="{country}", key="{question}")
+    config = TaskConfig(name="votes", path=str(tmp_path / "slice.jsonl"), total_votes=100.0, fields=fields)
+    data = registry.load(config)
+    examples = [*data.train, *data.validation, *data.test]
+    assert {2, 3, 4, 5} <= {len(e.options) for e in examples}
+    assert all(abs(sum(e.counts) - 100) < 1e-6 for e in examples)
