@@ -30,13 +30,14 @@ DEFAULTS = {
     "family": "clean",
     "lr": 3e-5,
     "epochs": 2,
-    "rows": 2,
+    "rows": 1,
     "objective": "soft_cross_entropy",
     "concentration": "fixed",
     "system": None,
     "labels": None,
     "cue": None,
     "template": None,
+    "eval_every": None,
 }
 
 
@@ -45,10 +46,10 @@ def config_of(cell: dict, path: str) -> Config:
     return Config(
         task=TaskConfig(path=path, validation=0.2, test=0.2),
         prompt=PromptConfig(c["family"], c["template"], c["system"], c["labels"], c["cue"]),
-        data=DataConfig(length=256, batch_size=c["rows"], micro_batch_size=c["rows"]),
+        data=DataConfig(length=512, batch_size=c["rows"], micro_batch_size=c["rows"]),
         objective=ObjectiveConfig(c["objective"], c["concentration"]),
         optim=OptimConfig(lr=c["lr"]),
-        train=TrainConfig(epochs=c["epochs"]),
+        train=TrainConfig(epochs=c["epochs"], eval_every=c["eval_every"]),
     )
 
 
@@ -62,7 +63,7 @@ def measure(cell: dict, path: str) -> dict:
         total = run.total_steps(bench)
         base = load_params(bench.model)
         before = point_estimates(bench.score(base, bench.scored["validation"], "validation"), METRICS)
-        run.fit(bench, base, total, Path(folder), checkpoints)
+        run.fit(bench, lambda: base, total, Path(folder), checkpoints)
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
         trace = [json.loads(line) for line in lines]
     after = [r for r in trace if r["kind"] == "validation"]

@@ -115,7 +115,7 @@ class PromptConfig:
     cue: str | None = None
     """What the answer starts with, "Answer:" by default."""
     orders: str = "rotations"
-    """Orders in which options are shown, cycled in training and averaged in scoring: rotations, reversal, given."""
+    """Orders in which options are shown, in turn in training and averaged in scoring: rotations, reversal, given."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "orders", ("rotations", "reversal", "given"))
@@ -201,7 +201,9 @@ class TrainConfig:
     seed: int = 0
     """Decides data order and new parameters."""
     epochs: int = 2
-    """Passes over the training rows; each shows every row in one order of its options, the next in another."""
+    """Passes over the training rows."""
+    orders: int = 2
+    """In how many orders of its options a pass shows each row, side by side; the next pass takes the next orders."""
     steps: int | None = None
     """Stop after so many optimizer steps instead; 0 only evaluates."""
     eval_every: int | None = None
@@ -217,6 +219,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check(self, "epochs", self.epochs >= 0, "zero or more")
+        _check(self, "orders", self.orders >= 1, "at least 1")
         _check(self, "steps", self.steps is None or self.steps >= 0, "zero or more")
         _check_choice(self, "keep", ("best", "last"))
         for field in ("eval_every", "patience", "checkpoint_every"):

@@ -77,10 +77,11 @@ class Prompter:
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
-    ) -> tuple[pipeline.Questions, list[list[pipeline.Item]]]:
-        """Every example in one order per epoch, and what each epoch shows."""
-        per_epoch = [pipeline.epoch_items(examples, e, *self.orders) for e in range(epochs)]
-        return self._encode(examples, [i for items in per_epoch for i in items], "train"), per_epoch
+    ) -> tuple[pipeline.Questions, list[list[tuple[pipeline.Item, ...]]]]:
+        """What each epoch shows, and all of it encoded."""
+        at_once = self.config.train.orders
+        shown = [pipeline.epoch_items(examples, epoch, *self.orders, at_once) for epoch in range(epochs)]
+        return self._encode(examples, [item for units in shown for unit in units for item in unit], "train"), shown
 
 
 def weight_hashes(path: Path) -> dict[str, str]:

@@ -164,7 +164,8 @@ def write_tokenizer(folder: Path) -> int:
     trainer = trainers.BpeTrainer(
         vocab_size=400, special_tokens=SPECIALS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator([a for a, _ in synthetic.read_actions()], trainer)
+    letters = [f"{c} {c}" for c in "ABCDEFGHYN"] * 50  # so that " A" is a token, as in every real vocabulary
+    tokenizer.train_from_iterator([a for a, _ in synthetic.read_actions()] + letters, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<|unk|>", bos_token="<|bos|>", eos_token="<|end|>", pad_token="<|end|>"
     )

@@ -10,34 +10,34 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def pack(lengths_E: np.ndarray, room: int, most: int) -> list[list[int]]:
-    """Packs items into rows by first fit.
+def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> list[list[int]]:
+    """Packs units into rows by first fit.
 
     Args:
-      lengths_E: length of each item, in the order in which they are to be placed; none above `room`.
-      room: capacity of a row.
-      most: largest number of items in a row.
+      lengths_E: tokens of each unit, in the order in which they are to be placed; none above `room`.
+      sizes_E: questions in each unit; none above `most`.
+      room: tokens that a row holds.
+      most: questions that a row holds.
 
     Returns:
-      Rows of item places (indices into lengths_E), in the order in which rows were begun.
+      Rows of places (indices into lengths_E), in the order in which rows were begun.
     """
     rows: list[list[int]] = []
-    free = np.empty(0, np.int64)  # room left in the open rows
+    left = np.empty((0, 2), np.int64)  # tokens and questions that the open rows still hold
     open_rows = np.empty(0, np.int64)
-    for item, length in enumerate(lengths_E):
-        fits = np.flatnonzero(free >= length)
+    for place, need in enumerate(zip(lengths_E, sizes_E, strict=True)):
+        fits = np.flatnonzero((left >= need).all(-1))
         if len(fits):
             slot = fits[0]
         else:
             if len(open_rows) == OPEN_ROWS:  # the fullest has least to offer
-                fullest = np.argmin(free)
-                free, open_rows = np.delete(free, fullest), np.delete(open_rows, fullest)
+                fullest = np.argmin(left[:, 0])
+                left, open_rows = np.delete(left, fullest, axis=0), np.delete(open_rows, fullest)
             rows.append([])
-            free, open_rows = np.append(free, room), np.append(open_rows, len(rows) - 1)
-            slot = len(free) - 1
-        row = rows[open_rows[slot]]
-        row.append(item)
-        free[slot] = free[slot] - length if len(row) < most else -1
+            left, open_rows = np.append(left, [[room, most]], axis=0), np.append(open_rows, len(rows) - 1)
+            slot = len(left) - 1
+        rows[open_rows[slot]].append(place)
+        left[slot] -= need
     return rows
 
 

@@ -58,10 +58,20 @@ def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[It
     return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
 
 
-def epoch_items(examples: Sequence[Example], epoch: int, setting: str, moves: bool) -> list[Item]:
-    """Every example in one order: neighbours start with different ones, and each epoch takes the next."""
-    choices = [orders(len(e.options), setting, moves) for e in examples]
-    return [(i, c[(i + epoch) % len(c)]) for i, c in enumerate(choices)]
+def epoch_items(
+    examples: Sequence[Example], epoch: int, setting: str, moves: bool, at_once: int
+) -> list[tuple[Item, ...]]:
+    """What an epoch shows of each example: `at_once` of its orders, side by side, the next ones in the next epoch.
+
+    Showing a question in opposite orders in one step cancels the gradient of merely preferring a place, which is else
+    the largest part of its noise.
+    """
+    out = []
+    for i, example in enumerate(examples):
+        choices = orders(len(example.options), setting, moves)
+        start = i + epoch * at_once
+        out.append(tuple((i, choices[(start + k) % len(choices)]) for k in range(min(at_once, len(choices)))))
+    return out
 
 
 def encode_items(
@@ -160,22 +170,29 @@ class Batches:
         return iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)))
 
 
-def _plan(questions: Questions, order_E: np.ndarray, shape: Shape) -> list[list[list[int]]]:
+def _plan(questions: Questions, units: Sequence[Sequence[int]], shape: Shape) -> list[list[list[int]]]:
+    """Batches of rows of items; the items of a unit share a row where they fit into one."""
     room = shape.length - len(questions.shared_T)
-    rows = pack(questions.own_E[order_E], room, shape.questions)
-    return group([[int(order_E[place]) for place in row] for row in rows], shape.rows)
+    together = []
+    for unit in units:
+        fits = questions.own_E[list(unit)].sum() <= room and len(unit) <= shape.questions
+        together += [list(unit)] if fits else [[item] for item in unit]
+    lengths = np.array([questions.own_E[unit].sum() for unit in together])
+    rows = pack(lengths, np.array([len(unit) for unit in together]), room, shape.questions)
+    return group([[item for place in row for item in together[place]] for row in rows], shape.rows)
 
 
 def scoring_batches(questions: Questions, shape: Shape) -> Batches:
     """Every item once, longest first: first fit then wastes least."""
-    return Batches(questions, _plan(questions, np.argsort(-questions.own_E, kind="stable"), shape), shape)
+    longest_first = np.argsort(-questions.own_E, kind="stable")
+    return Batches(questions, _plan(questions, [[int(i)] for i in longest_first], shape), shape)
 
 
-def training_batches(questions: Questions, epochs: Sequence[Sequence[Item]], seed: int, shape: Shape) -> Batches:
+def training_batches(questions: Questions, epochs: Sequence[Sequence[tuple[Item, ...]]], seed: int, shape: Shape) -> Batches:
     """The batches of all epochs, one after the other; each epoch's order is a function of (seed, epoch)."""
     place = {item: i for i, item in enumerate(questions.items)}
     plan = []
-    for epoch, items in enumerate(epochs):
-        order_E = np.array([place[item] for item in items])[epoch_order(len(items), seed, epoch)]
-        plan += _plan(questions, order_E, shape)
+    for epoch, units in enumerate(epochs):
+        shuffled = [[place[item] for item in units[i]] for i in epoch_order(len(units), seed, epoch)]
+        plan += _plan(questions, shuffled, shape)
     return Batches(questions, plan, shape)

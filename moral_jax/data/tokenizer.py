@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, pre_tokenizers
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, GPT2Tokenizer, LlamaTokenizer, PreTrainedTokenizerBase
 from transformers.tokenization_utils_base import generate_merges
 
@@ -28,6 +28,7 @@ PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
     ),
 }
 CONTROL, USER_DEFINED = 3, 4  # GGUF token types
+SPACE = "▁"  # how SentencePiece writes a space
 
 
 def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:
@@ -57,6 +58,10 @@ def from_gguf(file: GgufFile) -> PreTrainedTokenizerBase:
     elif kind == "llama":
         scores = dict(zip(tokens, file["tokenizer.ggml.scores"], strict=True))
         tokenizer = LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab, scores), **special)
+        # transformers' own rule swallows a leading space; SentencePiece and llama.cpp put one in front instead
+        prefix = [normalizers.Prepend(SPACE)] if file.metadata.get("tokenizer.ggml.add_space_prefix", True) else []
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
+        tokenizer.backend_tokenizer.pre_tokenizer = None
         adds_bos = file.metadata.get("tokenizer.ggml.add_bos_token", True)
     else:
         raise UserError(f"{file.path}: tokenizer model {kind!r} is not supported; supported: 'gpt2', 'llama'")

@@ -25,7 +25,10 @@ def spm(mistral_spm):
     tokens = [pieces.id_to_piece(i) for i in range(pieces.vocab_size())]
     scores = {t: pieces.get_score(i) for i, t in enumerate(tokens)}
     vocab = {t: i for i, t in enumerate(tokens)}
-    return LlamaTokenizer(vocab=vocab, merges=tokenizer.generate_merges(vocab, scores))
+    merges = tokenizer.generate_merges(vocab, scores)
+    words = LlamaTokenizer(vocab=vocab, merges=merges, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    words.add_bos_token = True
+    return words
 
 
 def rendered(text, answers=LETTERS, has_specials=False, answers_are_tokens=False):

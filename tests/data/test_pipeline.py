@@ -9,7 +9,7 @@ from moral_jax.experiment import Prompter, find_model
 from moral_jax.tasks import synthetic
 from moral_jax.types import UserError
 
-DATA = DataConfig(length=128, batch_size=3, micro_batch_size=1)
+DATA = DataConfig(length=224, batch_size=3, micro_batch_size=1)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_batch_holds_what_was_encoded(training):
             assert ids == encoded.option_ids
             assert b.weights_BQ[row, slot] == 1
             seen += 1
-    assert seen == 3 * 40
+    assert seen == 3 * 40 * 2
 
 
 def test_the_shared_beginning_is_shared(training):
@@ -64,14 +64,38 @@ def test_the_shared_beginning_is_shared(training):
     assert all((w == training.questions.shared_T).all() for w in whole)
 
 
-def test_every_epoch_shows_every_example_once_in_the_next_order(training, examples):
+def test_every_epoch_shows_every_example_in_both_orders_side_by_side(training):
     items = [item for n in range(len(training)) for item, *_ in unpack(training, n)]
-    shown = [training.questions.items[i] for i in items]
-    epochs = [shown[i : i + 40] for i in range(0, 120, 40)]
-    assert all(sorted(i for i, _ in epoch) == list(range(40)) for epoch in epochs)
-    first, second, third = (dict(epoch) for epoch in epochs)
+    for epoch in range(3):
+        shown = [training.questions.items[i] for i in items[80 * epoch : 80 * (epoch + 1)]]
+        assert sorted(shown) == [(i, o) for i in range(40) for o in ((0, 1), (1, 0))]
+    for n in range(len(training)):
+        b = training[n]
+        for row in b.items_BQ:
+            held = [training.questions.items[i][0] for i in row if i >= 0]
+            assert all(held.count(index) == 2 for index in held)
+
+
+def test_one_order_at_a_time_takes_turns(examples):
+    epochs = [pipeline.epoch_items(examples, epoch, "rotations", True, 1) for epoch in range(3)]
+    first, second, third = (dict(unit[0] for unit in epoch) for epoch in epochs)
     assert all(first[i] != second[i] and first[i] == third[i] for i in range(40))
     assert 0.4 < np.mean([order == (0, 1) for order in first.values()]) < 0.6
+
+
+def test_two_of_five_orders_at_a_time():
+    five = [synthetic.examples()[0]._replace(options=tuple("abcde"), counts=(1.0,) * 5)]
+    shown = [pipeline.epoch_items(five, epoch, "rotations", True, 2)[0] for epoch in range(5)]
+    assert all(len(set(unit)) == 2 for unit in shown)
+    assert {order for unit in shown for _, order in unit} == set(pipeline.orders(5, "rotations", True))
+
+
+def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):
+    questions, epochs = prompter.for_training(examples[:8], 1)
+    longest = max(len(e.tokens_T) for e in questions.encoded)
+    shape = pipeline.Shape(rows=2, length=longest + 5, questions=4, options=2, variants=2)
+    batches = pipeline.training_batches(questions, epochs, 0, shape)
+    assert sorted(i for n in range(len(batches)) for i, *_ in unpack(batches, n)) == list(range(16))
 
 
 def test_any_batch_from_any_start_on_any_thread(training):
@@ -107,6 +131,6 @@ def test_fill_counts_what_is_real(training):
 
 
 def test_an_error_names_the_row(prompter, examples):
-    long = examples[3]._replace(options=("x " * 300, "y"))
+    long = examples[3]._replace(options=("x " * 400, "y"))
     with pytest.raises(UserError, match=rf"row '{long.id}': the prompt has"):
         prompter.for_scoring([*examples[:3], long], "x")

@@ -1,0 +1,115 @@
+"""Configs: locked, checked, overridable, explained, and without a field that nobody reads."""
+
+import ast
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from moral_jax import config, config_io
+from moral_jax.config import Config
+from moral_jax.types import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text("from moral_jax import config\ndef get_config():\n    c = config.default()\n    c.optim.lr = 0.5\n    return c\n")
+    return str(path)
+
+
+def flags(file, *overrides):
+    return config_io.from_flags([f"--config={file}", *overrides])
+
+
+def test_defaults_are_the_dataclasses():
+    assert config.build(config.default()) == Config()
+
+
+def test_file_then_flags(file):
+    assert flags(file).optim.lr == 0.5
+    got = flags(file, "--config.optim.lr=1e-5", "--config.train.steps=0", "--config.optim.clip=none", "--config.task.path=x=y")
+    assert (got.optim.lr, got.train.steps, got.optim.clip, got.task.path) == (1e-5, 0, None, "x=y")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.optim.lrr=1", r"--config.optim.lrr: no such field; did you mean --config.optim.lr\?"),
+        ("--config.lr=1", r"did you mean --config.optim.lr\?"),
+        ("--config.optim.learning_rat=1", "no such field"),
+        ("--config.optim.lr=abc", "--config.optim.lr=abc: expected float"),
+        ("--config.train.steps=1.5", "expected int or none"),
+        ("--config.optim.lr", "a value is missing"),
+        ("--confg.optim.lr=1", "unknown argument"),
+        ("--config.optim.lr=-1", r"config.optim.lr=-1.0: expected zero or more"),
+        ("--config.prompt.orders=all", "expected 'rotations' or 'reversal' or 'given'"),
+        ("--config.data.micro_batch_size=3", "a divisor of batch_size"),
+        ("--config.task.test=0.95", "validation"),
+        ("--config.objective.concentration=learned", "'fixed', because soft_cross_entropy does not train it"),
+    ],
+)
+def test_mistakes_are_named(file, override, message):
+    with pytest.raises(UserError, match=message):
+        flags(file, override)
+
+
+def test_missing_and_broken_files(tmp_path):
+    with pytest.raises(UserError, match="--config=FILE is missing"):
+        config_io.from_flags([])
+    with pytest.raises(UserError, match="nowhere.py: no such file"):
+        flags(tmp_path / "nowhere.py")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(UserError, match="defines no get_config"):
+        flags(tmp_path / "empty.py")
+    (tmp_path / "wrong.py").write_text(
+        "from moral_jax import config\ndef get_config():\n    c = config.default()\n    c.optim.lrr = 1\n    return c\n"
+    )
+    with pytest.raises(UserError, match="wrong.py: get_config.. failed.*lrr"):
+        flags(tmp_path / "wrong.py")
+
+
+def test_a_misspelt_field_cannot_be_set():
+    with pytest.raises(AttributeError, match="lrr"):
+        config.default().optim.lrr = 1
+
+
+def test_json_and_back(tmp_path):
+    changed = dataclasses.replace(Config(), optim=dataclasses.replace(Config().optim, lr=0.25, clip=None))
+    config_io.save(changed, tmp_path / "c.json")
+    assert config_io.read(tmp_path / "c.json") == changed
+    assert config_io.difference(Config(), changed) == ["optim.lr: 3e-05 -> 0.25", "optim.clip: 1.0 -> None"]
+
+
+def test_an_old_file_takes_new_defaults_and_an_alien_one_is_refused(tmp_path):
+    (tmp_path / "c.json").write_text('{"optim": {"lr": 0.1}}')
+    assert config_io.read(tmp_path / "c.json").optim.lr == 0.1
+    for alien in ('{"optim": {"lrr": 1}}', "[]", "{", '{"optim": {"lr": "x"}}'):
+        (tmp_path / "c.json").write_text(alien)
+        with pytest.raises(UserError, match="c.json: not a config"):
+            config_io.read(tmp_path / "c.json")
+
+
+def test_help_explains_every_field():
+    text = config_io.explain()
+    for name in config_io.FIELDS:
+        assert f"--config.{name}=" in text
+    assert "Peak learning rate." in text
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_config_file_builds_and_differs_from_the_defaults(path):
+    assert config_io.difference(Config(), flags(path))
+
+
+def test_every_field_is_read_somewhere():
+    """A setting that nobody reads is a promise that nobody keeps."""
+    read = set()
+    for path in (ROOT / "moral_jax").rglob("*.py"):
+        if path.name in ("config.py", "config_io.py"):
+            continue
+        read |= {n.attr for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute)}
+    unread = [name for name in config_io.FIELDS if name.rsplit(".", 1)[-1] not in read]
+    assert not unread

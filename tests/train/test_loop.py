@@ -1,0 +1,146 @@
+"""The loop: early stop, best kept, NaN named, checkpoints at the right moments. With a scripted step instead of a model."""
+
+import dataclasses
+import json
+import shutil
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moral_jax.config import Config, DataConfig, TrainConfig
+from moral_jax.logs import RunLog
+from moral_jax.train import loop
+from moral_jax.train.checkpoint import Checkpoints, Progress
+from moral_jax.types import Batch, Example, TrainState, UserError
+
+
+class Plan:
+    """Stands for `Batches`: batch n holds item n."""
+
+    def __init__(self, count):
+        self.questions = self
+        self.items = [(n, (0, 1)) for n in range(count)]
+        self.examples = [Example(id=f"row-{n}", question="?", options=("a", "b"), counts=(1.0, 0.0)) for n in range(count)]
+
+    def stream(self, start, stop, prefetch):
+        for n in range(start, stop):
+            leaf = np.zeros((1, 1), np.float32)
+            yield Batch(*[leaf] * 8, items_BQ=np.array([[n]]))
+
+
+def step_fn(losses):
+    def step(state, batch):
+        n = int(batch.items_BQ.ravel()[0])
+        value = jnp.float32(losses[n])
+        return TrainState(state.step + 1, {"w": state.params["w"] + 1}, {}), {"loss": (value, jnp.ones(()))}
+
+    return step
+
+
+def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=None, **train):
+    config = Config(data=DataConfig(batch_size=1, micro_batch_size=1), train=TrainConfig(**{"epochs": 1, **train}))
+    seen = []
+
+    def validate(params):
+        seen.append(int(params["w"]))
+        return {"loss": validation[len(seen) - 1], "accuracy": 0.5}
+
+    progress = progress or Progress()
+    with Checkpoints(tmp_path / "c") as checkpoints, RunLog(tmp_path, progress.step) as log:
+        state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {})
+        out = loop.train(
+            state, progress, Plan(total), total, step_fn(losses or [1.0] * total), validate if validation else None,
+            lambda n: 0.1 * n, config, checkpoints, log,
+        )  # fmt: skip
+        return out, seen, checkpoints.latest()
+
+
+def lines(tmp_path, kind):
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    return [r for r in rows if r["kind"] == kind]
+
+
+def test_the_best_validation_is_kept(tmp_path):
+    progress, seen, latest = run(tmp_path, validation=[0.7, 0.5, 0.6], eval_every=2)
+    assert seen == [2, 4, 6]
+    assert (progress.best_step, progress.best_loss, progress.without_best) == (4, 0.5, 1)
+    assert progress.finished
+    assert latest == 6
+    assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [4, 6]
+
+
+def test_early_stop(tmp_path):
+    progress, seen, latest = run(tmp_path, total=10, validation=[0.5, 0.6, 0.7, 0.1], eval_every=2, patience=2)
+    assert seen == [2, 4, 6]
+    assert (progress.step, progress.finished, progress.best_step, latest) == (6, True, 2, 6)
+    assert len(lines(tmp_path, "train")) == 6
+
+
+def test_validation_is_once_per_epoch_and_at_the_end(tmp_path):
+    _, seen, _ = run(tmp_path, total=7, validation=[0.5] * 3, epochs=3)
+    assert seen == [3, 6, 7]
+
+
+def test_without_validation_the_last_is_kept(tmp_path):
+    progress, _, latest = run(tmp_path)
+    assert (progress.best_step, progress.finished, latest) == (None, True, 6)
+
+
+def test_checkpoints_between_validations(tmp_path):
+    run(tmp_path, validation=[0.5], eval_every=6, checkpoint_every=4)
+    assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [6]  # 4 was the latest until 6 came
+
+
+def test_every_step_is_logged_with_its_rate(tmp_path):
+    run(tmp_path, losses=[6, 5, 4, 3, 2, 1])
+    rows = lines(tmp_path, "train")
+    assert [r["step"] for r in rows] == [1, 2, 3, 4, 5, 6]
+    assert [r["loss"] for r in rows] == [6, 5, 4, 3, 2, 1]
+    np.testing.assert_allclose([r["lr"] for r in rows], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_number_that_is_not_finite_stops_the_run_and_names_step_and_rows(tmp_path, bad):
+    with pytest.raises(UserError, match=rf"step 3: loss={bad}.*row-2"):
+        run(tmp_path, losses=[1, 1, bad, 1, 1, 1], checkpoint_every=2)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.latest() == 2  # the checkpoint before it is untouched
+
+
+def test_a_bad_last_step_is_not_saved(tmp_path):
+    with pytest.raises(UserError, match="step 6"):
+        run(tmp_path, losses=[1] * 5 + [float("nan")])
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.latest() is None
+
+
+def test_resume_drops_lines_that_will_come_again(tmp_path):
+    run(tmp_path, losses=[6, 5, 4, 3, 2, 1])
+    (tmp_path / "metrics.jsonl").open("a").write('{"step": 7, "ki')  # a crash in the middle of a line
+    state = TrainState(jnp.int32(4), {"w": jnp.float32(4)}, {})
+    for p in (tmp_path / "c").iterdir():
+        shutil.rmtree(p)
+    run(tmp_path, losses=[6, 5, 4, 3, 2, 1], state=state, progress=Progress(step=4))
+    assert [r["step"] for r in lines(tmp_path, "train")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_metrics_are_read_one_step_late(tmp_path):
+    """Step n + 1 is dispatched before step n's numbers are asked for."""
+    events = []
+
+    def step(state, batch):
+        n = int(batch.items_BQ.ravel()[0])
+        events.append(f"dispatch {n + 1}")
+        return state, {"loss": (jnp.float32(1.0), jnp.float32(1.0))}
+
+    class Log(RunLog):
+        def write(self, step, kind, values):
+            events.append(f"read {step}")
+
+    config = dataclasses.replace(Config(), data=DataConfig(batch_size=1, micro_batch_size=1))
+    state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {})
+    with Checkpoints(tmp_path / "c") as checkpoints, Log(tmp_path, 0) as log:
+        loop.train(state, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, checkpoints, log)
+    assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

@@ -1,0 +1,80 @@
+"""One optimizer step: however rows are split into micro-batches, the same update."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moral_jax.config import OptimConfig
+from moral_jax.objectives import OBJECTIVES
+from moral_jax.train import optim, step
+from tests import tiny
+from tests.models.test_decoder import assert_same
+
+POLICY = tiny.policy(tiny.spec(), concentration="learned")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Eight rows, questions of unequal weight, one row empty."""
+    rng = np.random.default_rng(0)
+    asked = tiny.questions(rng, 11, 97)
+    rows = [asked[:2], asked[2:3], asked[3:6], [], asked[6:7], asked[7:9], asked[9:10], asked[10:]]
+    return tiny.lay_out(rows, length=48, slots=3)
+
+
+def run(batch, rows, objective="dirichlet_multinomial"):
+    tx = optim.make(OptimConfig(lr=1e-3, warmup=0.0), 10)
+    state = step.init_state(tiny.params(POLICY), tx)
+    return step.make_train_step(OBJECTIVES[objective], POLICY, tx)(state, step.split_micro_batches(batch, rows))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_one_by_eight_two_by_four_eight_by_one(batch, objective):
+    whole, metrics = run(batch, 8, objective)
+    for rows in (4, 1):
+        parts, part_metrics = run(batch, rows, objective)
+        assert_same(parts.params, whole.params, rtol=1e-5)
+        assert_same(part_metrics, metrics, rtol=1e-5)
+
+
+def test_weights_count(batch):
+    """A mean over micro-batches would not see that weights differ."""
+    doubled = batch._replace(weights_BQ=batch.weights_BQ * 2)
+    assert_same(run(doubled, 2)[0].params, run(batch, 2)[0].params, rtol=1e-5)
+    first = batch.weights_BQ.copy()
+    first[1:] = 0
+    alone = tiny.lay_out([tiny.questions(np.random.default_rng(0), 11, 97)[:2]], length=48, slots=3)
+    assert_same(run(batch._replace(weights_BQ=first), 2)[0].params, run(alone, 1)[0].params, rtol=1e-5)
+
+
+def test_the_gradient_is_of_the_weighted_mean(batch):
+    params = tiny.params(POLICY)
+
+    def mean(p):
+        from moral_jax.models import api
+
+        total, weight = OBJECTIVES["soft_cross_entropy"](api.score_options(p, POLICY, batch), batch)["loss"]
+        return total / weight
+
+    got, metrics = jax.jit(lambda p: step.gradients(OBJECTIVES["soft_cross_entropy"], POLICY, p, step.split_micro_batches(batch, 2)))(
+        params
+    )
+    assert_same(got, jax.jit(jax.grad(mean))(params), rtol=1e-5)
+    assert float(metrics["loss"][1]) == pytest.approx(batch.weights_BQ.sum(), rel=1e-6)
+
+
+def test_steps_count_and_state_is_donated(batch):
+    tx = optim.make(OptimConfig(), 10)
+    state = step.init_state(tiny.params(POLICY), tx)
+    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], POLICY, tx)
+    micro = step.split_micro_batches(batch, 4)
+    after, metrics = take(state, micro)
+    assert int(after.step) == 1
+    assert state.params["decoder"]["embedding"].is_deleted()
+    assert float(metrics["grad_norm"][0]) > 0
+    before = float(metrics["loss"][0])
+    for _ in range(9):
+        after, metrics = take(after, micro)
+    assert float(metrics["loss"][0]) < before
+    assert after.params["decoder"]["embedding"].dtype == jnp.float32
