@@ -16,7 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "c.py"
-    path.write_text("from moral_jax import config\ndef get_config():\n    c = config.default()\n    c.optim.lr = 0.5\n    return c\n")
+    path.write_text(
+        "from moral_jax import config\n\n"
+        "def get_config():\n    c = config.default()\n    c.optim.lr = 0.5\n    return c\n"
+    )
     return str(path)
 
 
@@ -30,7 +33,9 @@ def test_defaults_are_the_dataclasses():
 
 def test_file_then_flags(file):
     assert flags(file).optim.lr == 0.5
-    got = flags(file, "--config.optim.lr=1e-5", "--config.train.steps=0", "--config.optim.clip=none", "--config.task.path=x=y")
+    got = flags(
+        file, "--config.optim.lr=1e-5", "--config.train.steps=0", "--config.optim.clip=none", "--config.task.path=x=y"
+    )
     assert (got.optim.lr, got.train.steps, got.optim.clip, got.task.path) == (1e-5, 0, None, "x=y")
 
 

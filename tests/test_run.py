@@ -12,7 +12,16 @@ import numpy as np
 import pytest
 
 from moral_jax import ask, cli, config_io, run
-from moral_jax.config import Config, DataConfig, EvalConfig, ModelConfig, ObjectiveConfig, OptimConfig, TaskConfig, TrainConfig
+from moral_jax.config import (
+    Config,
+    DataConfig,
+    EvalConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    TaskConfig,
+    TrainConfig,
+)
 from moral_jax.evals.records import read_jsonl
 from moral_jax.models import api
 from moral_jax.train import loop
@@ -84,7 +93,10 @@ def test_a_run_leaves_all_its_files(finished, config):
 def test_training_moves_the_model_and_its_concentration(finished):
     rows = [r for r in trace(finished) if r["kind"] == "train"]
     assert [r["step"] for r in rows] == list(range(1, len(rows) + 1))
-    assert len({round(r["concentration"], 4) if "concentration" in r else round(r["log_concentration"], 4) for r in rows}) > 3
+    assert (
+        len({round(r["concentration"], 4) if "concentration" in r else round(r["log_concentration"], 4) for r in rows})
+        > 3
+    )
     before, after = (read_jsonl(finished / s / "test.jsonl") for s in ("before", "after"))
     assert all(r["concentration"] == pytest.approx(2.0) for r in before)
     assert len({round(r["concentration"], 5) for r in after}) > 5
@@ -103,7 +115,9 @@ def test_seeds_decide_everything(config, finished, tmp_path):
     run.train(config, tmp_path / "again")
     jax.tree.map(np.testing.assert_array_equal, weights(config, tmp_path / "again")[1], weights(config, finished)[1])
     assert trace(tmp_path / "again") == trace(finished)
-    assert (tmp_path / "again" / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
+    assert (tmp_path / "again" / "after" / "test.jsonl").read_bytes() == (
+        finished / "after" / "test.jsonl"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("stopped_at", [2, 4, 7])
@@ -185,7 +199,9 @@ def test_scores_do_not_depend_on_batch_size_row_length_or_packing(config, finish
 @pytest.fixture(scope="module")
 def rows_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
-    actions = [{"id": f"a{i}", "description": d} for i, d in enumerate(("taking the last biscuit", "robbing a bank", "lying"))]
+    actions = [
+        {"id": f"a{i}", "description": d} for i, d in enumerate(("taking the last biscuit", "robbing a bank", "lying"))
+    ]
     rows = [
         {"id": f"r{i}", "actions": [actions[i % 3], actions[(i + 1) % 3]], "gold_annotations": [i % 6, 5 - i % 6],
          "human_perf_annotations": [2, 3]}
@@ -199,7 +215,14 @@ def test_eval_scores_a_file_with_a_finished_run(finished, rows_file, tmp_path, c
     out = tmp_path / "scores"
     assert cli.main(["eval", f"--run={finished}", f"--path={rows_file}", f"--out={out}"]) == 0
     assert "BEST" in capsys.readouterr().out
-    assert {p.name for p in out.iterdir()} == {"rows.jsonl", "metrics.json", "config.json", "provenance.json", "report.html", "report.md"}
+    assert {p.name for p in out.iterdir()} == {
+        "rows.jsonl",
+        "metrics.json",
+        "config.json",
+        "provenance.json",
+        "report.html",
+        "report.md",
+    }
     numbers = json.loads((out / "metrics.json").read_text())
     assert numbers["rows"] == 12
     assert numbers["calibration"] is not None  # fitted on the run's validation rows
@@ -209,7 +232,13 @@ def test_eval_scores_a_file_with_a_finished_run(finished, rows_file, tmp_path, c
 
 def test_eval_of_an_untrained_model(tiny_folder, rows_file, tmp_path, capsys):
     out = tmp_path / "scores"
-    arguments = ["eval", f"--model={tiny_folder}", f"--path={rows_file}", f"--out={out}", "--config.prompt.family=plain"]
+    arguments = [
+        "eval",
+        f"--model={tiny_folder}",
+        f"--path={rows_file}",
+        f"--out={out}",
+        "--config.prompt.family=plain",
+    ]
     assert cli.main(arguments) == 0
     assert json.loads((out / "config.json").read_text())["prompt"]["family"] == "plain"
     assert json.loads((out / "metrics.json").read_text())["calibration"] is None
@@ -217,7 +246,9 @@ def test_eval_of_an_untrained_model(tiny_folder, rows_file, tmp_path, capsys):
 
 
 def test_score_answers_a_person(finished, tmp_path, capsys):
-    (tmp_path / "q.txt").write_text('Which is worse? | lying | stealing\n\n{"question": "Who?", "options": ["me", "you", "we"]}\n')
+    (tmp_path / "q.txt").write_text(
+        'Which is worse? | lying | stealing\n\n{"question": "Who?", "options": ["me", "you", "we"]}\n'
+    )
     assert cli.main(["score", f"--run={finished}", str(tmp_path / "q.txt")]) == 0
     shown = capsys.readouterr().out
     assert "Which is worse?\n  lying" in shown
@@ -274,7 +305,13 @@ def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, caps
 
 def test_train_py_as_a_person_types_it(tmp_path):
     """A mistyped field: exit code 2, the nearest real one, no traceback, and nothing left behind."""
-    command = [sys.executable, "train.py", "--config=configs/demo.py", "--config.optim.lrr=1", f"--workdir={tmp_path / 'r'}"]
+    command = [
+        sys.executable,
+        "train.py",
+        "--config=configs/demo.py",
+        "--config.optim.lrr=1",
+        f"--workdir={tmp_path / 'r'}",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: --config.optim.lrr: no such field; did you mean --config.optim.lr?\n"

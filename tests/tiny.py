@@ -151,7 +151,9 @@ def hf_tensors(of: DecoderSpec, decoder: Params) -> dict[str, np.ndarray]:
         for part in entry.path.split("/"):
             leaf = leaf[part]
         stacked = np.asarray(leaf)
-        per_layer = {entry.hf.format(i): stacked[i] for i in range(of.layers)} if "{}" in entry.hf else {entry.hf: stacked}
+        per_layer = (
+            {entry.hf.format(i): stacked[i] for i in range(of.layers)} if "{}" in entry.hf else {entry.hf: stacked}
+        )
         out |= {name: np.ascontiguousarray(x.T if entry.transpose else x) for name, x in per_layer.items()}
     return out
 
@@ -162,7 +164,10 @@ def write_tokenizer(folder: Path) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=SPECIALS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=400,
+        special_tokens=SPECIALS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     letters = [f"{c} {c}" for c in "ABCDEFGHYN"] * 50  # so that " A" is a token, as in every real vocabulary
     tokenizer.train_from_iterator([a for a, _ in synthetic.read_actions()] + letters, trainer)

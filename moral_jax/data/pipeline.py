@@ -188,7 +188,9 @@ def scoring_batches(questions: Questions, shape: Shape) -> Batches:
     return Batches(questions, _plan(questions, [[int(i)] for i in longest_first], shape), shape)
 
 
-def training_batches(questions: Questions, epochs: Sequence[Sequence[tuple[Item, ...]]], seed: int, shape: Shape) -> Batches:
+def training_batches(
+    questions: Questions, epochs: Sequence[Sequence[tuple[Item, ...]]], seed: int, shape: Shape
+) -> Batches:
     """The batches of all epochs, one after the other; each epoch's order is a function of (seed, epoch)."""
     place = {item: i for i, item in enumerate(questions.items)}
     plan = []

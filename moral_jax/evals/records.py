@@ -4,15 +4,22 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.data.pipeline import Item
-from moral_jax.evals.score import ItemScores
 from moral_jax.types import Example, UserError
 
 Record = dict[str, Any]
+
+
+class ItemScores(NamedTuple):
+    """One row per item of `Questions`; options in the order in which they were shown."""
+
+    log_p_EC: np.ndarray
+    log_mass_E: np.ndarray  # log of the probability that the model puts on all options' tokens together
+    log_concentration_E: np.ndarray
 
 
 def entropy(p_C: np.ndarray) -> float:

@@ -1,25 +1,16 @@
 """Option probabilities of every item, from packed batches."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from moral_jax.data.pipeline import Batches
+from moral_jax.evals.records import ItemScores
 from moral_jax.models import api
 from moral_jax.objectives.votes import log_probabilities
 from moral_jax.types import Array, Batch, Params
-
-
-class ItemScores(NamedTuple):
-    """One row per item of `Questions`; options in the order in which they were shown."""
-
-    log_p_EC: np.ndarray
-    log_mass_E: np.ndarray  # log of the probability that the model puts on all options' tokens together
-    log_concentration_E: np.ndarray
-
 
 Scorer = Callable[[Params, Batch], tuple[Array, Array, Array]]
 

@@ -77,7 +77,8 @@ def dirichlet_multinomial_nll(log_p_BQC: Array, log_s_BQ: Array, counts_BQC: Arr
     where two terms of Stirling's series are exact to float32, and the large terms are subtracted on paper: with
     B = s + 8 and K options, the main terms leave
 
-        7.5 (1 - K) log1p(N / B) - sum_k { c_k log((b_k + c_k) / (B + N)) + (b_k - 1/2) (log1p(c_k / b_k) - log1p(N / B)) }
+        7.5 (1 - K) log1p(N / B)
+          - sum_k { c_k log((b_k + c_k) / (B + N)) + (b_k - 1/2) (log1p(c_k / b_k) - log1p(N / B)) }
 
     in which nothing is larger than the result needs. Values and gradients are finite for any logits and any s.
     """

@@ -48,7 +48,10 @@ def test_a_batch_holds_what_was_encoded(training):
             encoded = training.questions.encoded[item]
             np.testing.assert_array_equal(tokens, encoded.tokens_T)
             np.testing.assert_array_equal(positions, np.arange(len(tokens)))
-            assert b.answers_BQ[row, slot] == np.flatnonzero(b.segments_BT[row] == b.segments_BT[row, b.answers_BQ[row, slot]])[-1]
+            assert (
+                b.answers_BQ[row, slot]
+                == np.flatnonzero(b.segments_BT[row] == b.segments_BT[row, b.answers_BQ[row, slot]])[-1]
+            )
             counts = training.questions.examples[index].counts
             assert b.counts_BQC[row, slot].tolist() == [counts[o] for o in order]
             ids = tuple(tuple(i for i in option if i >= 0) for option in b.option_ids_BQCW[row, slot].tolist())

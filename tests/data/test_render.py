@@ -7,7 +7,9 @@ from moral_jax.data import render
 from moral_jax.types import Example, UserError
 
 DILEMMA = Example(id="d", question="Which is worse?", options=("lying", "stealing"), counts=(1.0, 4.0))
-STORY = Example(id="s", question="Who is wrong?", title="AITA?", text="I left.", options=("me", "them", "us"), counts=(1, 1, 1))
+STORY = Example(
+    id="s", question="Who is wrong?", title="AITA?", text="I left.", options=("me", "them", "us"), counts=(1, 1, 1)
+)
 
 
 def chat(messages):

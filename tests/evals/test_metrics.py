@@ -148,13 +148,18 @@ def dev(request, shared):
 
 
 def near(value, want, digits=1e-3):
-    assert want is None or value == pytest.approx(want, abs=digits)
+    if want is not None:
+        assert (np.abs(value - want) <= digits).all(), (value, want)
 
 
 def test_dev_yardsticks(dev):
     t, want = dev
     near(ceiling.fit_dirichlet(t.counts_EC), np.array(want["alpha"]))
-    for predictor, name in ((ceiling.uniform(t), "uniform"), (ceiling.mean_share(t, t), "mean"), (ceiling.dirichlet_prior(t, t), "prior")):
+    for predictor, name in (
+        (ceiling.uniform(t), "uniform"),
+        (ceiling.mean_share(t, t), "mean"),
+        (ceiling.dirichlet_prior(t, t), "prior"),
+    ):
         near(metrics.cross_entropy(predictor).mean(), want[name][0])
         near(metrics.dirichlet_nll(predictor).mean(), want[name][1])
     near(metrics.entropy_floor(t).mean(), want["floor"])
@@ -165,9 +170,10 @@ def test_dev_best(dev):
     one = np.ones((1, len(t.p_EC)))
     draws = [
         (metrics.cross_entropy(d).mean(), metrics.correct(d).mean(), metrics.macro_f1(d, one)[0])
-        for d in ceiling.best_draws(t, 150, 0)
+        for d in ceiling.best_draws(t, 300, 0)
     ]
-    near(np.mean(draws, axis=0), np.array(want["BEST"]), digits=4e-3)
+    # macro F1 varies by 0.02 from draw to draw where classes are rare: its mean is known to 0.001
+    near(np.mean(draws, axis=0), np.array(want["BEST"]), digits=np.array([2e-3, 2e-3, 4e-3]))
 
 
 def test_dev_legacy(dev):

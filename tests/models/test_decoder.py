@@ -46,7 +46,9 @@ def test_scan_unrolled_and_remat_agree(batch, change):
     """A fault inside the layer loop or its recomputation cannot hide."""
     policy = tiny.policy(tiny.spec())
     params = tiny.params(policy)
-    assert_same(loss_and_grad(params, dataclasses.replace(policy, **change), batch), loss_and_grad(params, policy, batch))
+    assert_same(
+        loss_and_grad(params, dataclasses.replace(policy, **change), batch), loss_and_grad(params, policy, batch)
+    )
 
 
 @pytest.mark.parametrize(("remat", "expected"), [("none", False), ("full", True), ("dots", True)])

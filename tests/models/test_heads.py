@@ -20,7 +20,9 @@ def test_variants_add_their_probabilities(state):
     ids = jnp.array([[[[3, 7], [5, -1]], [[1, -1], [2, 4]]]])
     got = heads.option_logits(params, hidden, ids)
     weight = np.exp(np.asarray(hidden) @ np.asarray(params["embedding"]).T)
-    want = np.log([[weight[0, 0, 3] + weight[0, 0, 7], weight[0, 0, 5]], [weight[0, 1, 1], weight[0, 1, 2] + weight[0, 1, 4]]])
+    want = np.log(
+        [[weight[0, 0, 3] + weight[0, 0, 7], weight[0, 0, 5]], [weight[0, 1, 1], weight[0, 1, 2] + weight[0, 1, 4]]]
+    )
     np.testing.assert_allclose(got[0], want, rtol=1e-5)
 
 
@@ -36,7 +38,9 @@ def test_the_untied_table_is_used_where_there_is_one(state):
     params, hidden = state
     ids = jnp.array([[[[3], [5]], [[1], [2]]]])
     both = params | {"unembedding": 2 * params["embedding"]}
-    np.testing.assert_allclose(heads.option_logits(both, hidden, ids), 2 * heads.option_logits(params, hidden, ids), rtol=1e-5)
+    np.testing.assert_allclose(
+        heads.option_logits(both, hidden, ids), 2 * heads.option_logits(params, hidden, ids), rtol=1e-5
+    )
 
 
 def test_log_normaliser_is_over_the_whole_vocabulary(state):

@@ -67,7 +67,9 @@ def test_the_likelihood_sums_to_one_over_all_vote_sequences(options, total):
     for counts in itertools.product(range(total + 1), repeat=options):
         if sum(counts) == total:
             ways = np.exp(gammaln(total + 1) - gammaln(np.array(counts) + 1.0).sum())
-            nll = votes.dirichlet_multinomial_nll(log_p[None, None], jnp.full((1, 1), 0.7), jnp.asarray(counts, jnp.float32)[None, None])
+            nll = votes.dirichlet_multinomial_nll(
+                log_p[None, None], jnp.full((1, 1), 0.7), jnp.asarray(counts, jnp.float32)[None, None]
+            )
             mass += ways * float(jnp.exp(-nll[0, 0]))
     assert mass == pytest.approx(1, abs=1e-5)
 

@@ -63,14 +63,18 @@ def prompts(words, dilemmas) -> tuple[np.ndarray, np.ndarray]:
     render = make_renderer(PromptConfig(), "dilemmas", chat)
     ids = [words(render(e, (0, 1)).text)["input_ids"] for e in read_dilemmas(dilemmas)[:8]]
     length = max(map(len, ids))
-    return np.array([i + [0] * (length - len(i)) for i in ids]), np.array([[n < len(i) for n in range(length)] for i in ids])
+    return np.array([i + [0] * (length - len(i)) for i in ids]), np.array(
+        [[n < len(i) for n in range(length)] for i in ids]
+    )
 
 
 @pytest.fixture(scope="module")
 def reference(smollm2, prompts) -> tuple[np.ndarray, np.ndarray]:
     """Logits of transformers' own loader in float32, and of the same weights in float64."""
     ids, real = prompts
-    read = transformers.AutoModelForCausalLM.from_pretrained(smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32)
+    read = transformers.AutoModelForCausalLM.from_pretrained(
+        smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32
+    )
     model = transformers.LlamaForCausalLM(read.config).eval()  # a copy that may change its type
     model.load_state_dict(read.state_dict())
     with torch.no_grad():

@@ -42,7 +42,9 @@ def pair(request, tmp_path_factory):
     """A model that transformers made and saved, and what we load from its files."""
     of = tiny.spec(layers=3, **FAMILIES[request.param])
     folder = tmp_path_factory.mktemp("reference")
-    config = transformers.AutoConfig.for_model(of.family, **{k: v for k, v in tiny.hf_config(of).items() if k != "model_type"})
+    config = transformers.AutoConfig.for_model(
+        of.family, **{k: v for k, v in tiny.hf_config(of).items() if k != "model_type"}
+    )
     torch.manual_seed(0)
     reference = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():  # initial weights are so small that attention would be flat

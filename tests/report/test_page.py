@@ -16,7 +16,9 @@ def estimate(value, spread=0.01):
 
 
 def record(i, p):
-    orders = [{"order": o, "probabilities": [p, 1 - p], "log_mass": -1.0, "log_concentration": 0.7} for o in ([0, 1], [1, 0])]
+    orders = [
+        {"order": o, "probabilities": [p, 1 - p], "log_mass": -1.0, "log_concentration": 0.7} for o in ([0, 1], [1, 0])
+    ]
     return {
         "id": f"row-{i}",
         "question": f"Which? {SCRIPT}",
@@ -38,7 +40,11 @@ def numbers(ce):
         "split": "test",
         "rows": 12,
         "metrics": metrics,
-        "groups": {"vote split": {"5-0": {"rows": 12, **{m: estimate(0.5) for m in ("cross_entropy", "entropy_floor", "accuracy")}}}},
+        "groups": {
+            "vote split": {
+                "5-0": {"rows": 12, **{m: estimate(0.5) for m in ("cross_entropy", "entropy_floor", "accuracy")}}
+            }
+        },
         "yardsticks": {"uniform": yard, "best constant": yard, "BEST": yard | {"cross_entropy": 0.49}},
         "reliability": [{"predicted": 0.3, "human": 0.35, "pairs": 12}, {"predicted": 0.7, "human": 0.65, "pairs": 12}],
     }
@@ -54,7 +60,9 @@ def run(tmp_path):
     (tmp_path / "comparison.json").write_text(json.dumps({"cross_entropy": estimate(-0.11)}))
     (tmp_path / "config.json").write_text(json.dumps({"eval": {"bootstrap": 1000}}))
     (tmp_path / "provenance.json").write_text(json.dumps({"data": {"task": "synthetic", "description": "made up"}}))
-    trace = [{"step": s, "kind": "train", "loss": 1 / s} for s in range(1, 30)] + [{"step": 29, "kind": "validation", "loss": 0.6}]
+    trace = [{"step": s, "kind": "train", "loss": 1 / s} for s in range(1, 30)] + [
+        {"step": 29, "kind": "validation", "loss": 0.6}
+    ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in trace))
     return tmp_path
 
@@ -76,7 +84,9 @@ def test_the_page_stands_alone_and_data_is_inert(run):
     elements.feed(text)
     assert "script" not in elements.tags
     assert elements.links == []
-    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace("http://creativecommons.org", "")
+    assert "http://" not in text.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
     assert "&lt;script&gt;" in text
     assert elements.tags.count("svg") == 4
     assert "Synthetic data" in text
@@ -98,7 +108,9 @@ def test_markdown_says_the_same(run):
 def verdict(before, after, difference, constant=0.69):
     stages = [source.Stage("before", numbers(before), []), source.Stage("after", numbers(after), [])]
     for stage in stages:
-        stage.numbers["yardsticks"]["best constant"] = stage.numbers["yardsticks"]["best constant"] | {"cross_entropy": constant}
+        stage.numbers["yardsticks"]["best constant"] = stage.numbers["yardsticks"]["best constant"] | {
+            "cross_entropy": constant
+        }
     s = source.Source("x", stages, {"cross_entropy": difference}, [], {}, {})
     return " ".join(words.verdict(s))
 

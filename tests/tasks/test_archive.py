@@ -54,7 +54,11 @@ def test_unpacks_to_names_of_ours(tmp_path):
 
 def test_takes_the_repositorys_names_too(tmp_path):
     members = {f"{s}.scruples-actions.jsonl": b"x" for s in ("train", "dev", "test")}
-    assert set(archive.extract(pack(tmp_path / "a.tar.gz", members), archive.DILEMMAS, tmp_path)) == {"train", "dev", "test"}
+    assert set(archive.extract(pack(tmp_path / "a.tar.gz", members), archive.DILEMMAS, tmp_path)) == {
+        "train",
+        "dev",
+        "test",
+    }
 
 
 def test_links_are_not_followed(tmp_path):

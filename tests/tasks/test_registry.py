@@ -38,7 +38,9 @@ def test_own_files_are_taken_as_they_are(tmp_path):
 
 
 def test_limit_keeps_the_same_rows_for_every_file_order(tmp_path):
-    rows = [DILEMMA | {"id": f"t{i}", "actions": [{"id": f"{i}{k}", "description": "x"} for k in "ab"]} for i in range(40)]
+    rows = [
+        DILEMMA | {"id": f"t{i}", "actions": [{"id": f"{i}{k}", "description": "x"} for k in "ab"]} for i in range(40)
+    ]
     one = registry.load(TaskConfig(path=str(write(tmp_path / "a.jsonl", *rows)), limit=3))
     two = registry.load(TaskConfig(path=str(write(tmp_path / "b.jsonl", *reversed(rows))), limit=3))
     assert one.train == two.train

@@ -20,7 +20,13 @@ def read(row, total=None, **fields):
 
 def test_the_plain_format_needs_no_fields():
     got = read(ROW)
-    assert (got.id, got.text, got.question, got.options, got.counts) == ("r1", "He lied.", "Was it wrong?", ("yes", "no"), (3, 2))
+    assert (got.id, got.text, got.question, got.options, got.counts) == (
+        "r1",
+        "He lied.",
+        "Was it wrong?",
+        ("yes", "no"),
+        (3, 2),
+    )
 
 
 def test_templates_reach_into_objects_and_join_fields():
@@ -90,8 +96,7 @@ REAL = {
             "question": "Why is this wrong?",
             "options": "care|fairness|loyalty|authority|sanctity|liberty|social norms",
             "counts": "|".join(
-                f"human_{f}"
-                for f in ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty", "SocialNorms")
+                f"human_{f}" for f in ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty", "SocialNorms")
             ),
             "group": "{foundation_coarse}",
         },
@@ -116,7 +121,7 @@ def test_real_sets(shared, name):
 def test_a_slice_of_globalopinionqa(shared, tmp_path):
     """Two to many options in one file, shares turned into votes."""
     source = shared / "globalopinionqa" / "globalopinionbench_eval.jsonl.gz"
-    rows = [json.loads(line) for line in gzip.open(source, "rt")][:300]
+    rows = [json.loads(line) for line in gzip.decompress(source.read_bytes()).splitlines()[:300]]
     (tmp_path / "slice.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     fields = FieldsConfig(text="Asked in {country}.", counts="distribution", group="{country}", key="{question}")
     config = TaskConfig(name="votes", path=str(tmp_path / "slice.jsonl"), total_votes=100.0, fields=fields)

@@ -1,4 +1,4 @@
-"""The loop: early stop, best kept, NaN named, checkpoints at the right moments. With a scripted step instead of a model."""
+"""The loop: early stop, best kept, NaN named, checkpoints at the right moments. A script stands for the model."""
 
 import dataclasses
 import json
@@ -21,7 +21,9 @@ class Plan:
     def __init__(self, count):
         self.questions = self
         self.items = [(n, (0, 1)) for n in range(count)]
-        self.examples = [Example(id=f"row-{n}", question="?", options=("a", "b"), counts=(1.0, 0.0)) for n in range(count)]
+        self.examples = [
+            Example(id=f"row-{n}", question="?", options=("a", "b"), counts=(1.0, 0.0)) for n in range(count)
+        ]
 
     def stream(self, start, stop, prefetch):
         for n in range(start, stop):
@@ -33,7 +35,9 @@ def step_fn(losses):
     def step(state, batch):
         n = int(batch.items_BQ.ravel()[0])
         value = jnp.float32(losses[n])
-        return TrainState(state.step + 1, {"w": state.params["w"] + 1}, {}), {"loss": (value, jnp.ones(()))}
+        return TrainState(state.step + 1, {"w": state.params["w"] + 1}, state.opt_state), {
+            "loss": (value, jnp.ones(()))
+        }
 
     return step
 
@@ -48,7 +52,7 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
 
     progress = progress or Progress()
     with Checkpoints(tmp_path / "c") as checkpoints, RunLog(tmp_path, progress.step) as log:
-        state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {})
+        state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
         out = loop.train(
             state, progress, Plan(total), total, step_fn(losses or [1.0] * total), validate if validation else None,
             lambda n: 0.1 * n, config, checkpoints, log,
@@ -119,7 +123,7 @@ def test_a_bad_last_step_is_not_saved(tmp_path):
 def test_resume_drops_lines_that_will_come_again(tmp_path):
     run(tmp_path, losses=[6, 5, 4, 3, 2, 1])
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 7, "ki')  # a crash in the middle of a line
-    state = TrainState(jnp.int32(4), {"w": jnp.float32(4)}, {})
+    state = TrainState(jnp.int32(4), {"w": jnp.float32(4)}, {"m": jnp.float32(0)})
     for p in (tmp_path / "c").iterdir():
         shutil.rmtree(p)
     run(tmp_path, losses=[6, 5, 4, 3, 2, 1], state=state, progress=Progress(step=4))
@@ -140,7 +144,7 @@ def test_metrics_are_read_one_step_late(tmp_path):
             events.append(f"read {step}")
 
     config = dataclasses.replace(Config(), data=DataConfig(batch_size=1, micro_batch_size=1))
-    state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {})
+    state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
     with Checkpoints(tmp_path / "c") as checkpoints, Log(tmp_path, 0) as log:
         loop.train(state, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, checkpoints, log)
     assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

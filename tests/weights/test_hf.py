@@ -44,7 +44,11 @@ def test_half_precision_files_become_float32(folder, parameters):
     save_file(half, folder / "model.safetensors")
     loaded = load.load(folder, SPEC)
     assert {x.dtype for x in jax.tree.leaves(loaded)} == {np.dtype("float32")}
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(ml_dtypes.bfloat16).astype(np.float32)), loaded, parameters)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_equal(a, b.astype(ml_dtypes.bfloat16).astype(np.float32)),
+        loaded,
+        parameters,
+    )
 
 
 def test_several_files_behind_an_index(folder, parameters):
@@ -64,7 +68,10 @@ def test_several_files_behind_an_index(folder, parameters):
     [
         (lambda t: t.pop("model.layers.1.mlp.up_proj.weight"), "missing.*model.layers.1.mlp.up_proj.weight"),
         (lambda t: t.update({"model.layers.9.mlp.up_proj.weight": np.ones(3, np.float32)}), "no place.*layers.9"),
-        (lambda t: t.update({"lm_head.weight": np.ones((96, 32), np.float32)}), r"lm_head.weight.*\(96, 32\).*\(97, 32\)"),
+        (
+            lambda t: t.update({"lm_head.weight": np.ones((96, 32), np.float32)}),
+            r"lm_head.weight.*\(96, 32\).*\(97, 32\)",
+        ),
         (lambda t: t.update({"model.norm.weight": np.ones(32, np.int32)}), "model.norm.weight.*int32"),
     ],
 )
