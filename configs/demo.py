@@ -1,4 +1,4 @@
-"""Two minutes of the main path on a small made-up sample: score, fine-tune, score again, report."""
+"""Minutes of the main path on a small made-up sample: score, fine-tune, score again, report."""
 
 from moral_jax import config
 
@@ -6,4 +6,8 @@ from moral_jax import config
 def get_config():
     c = config.default()
     c.task.name = "synthetic"
+    c.data.length = 256
+    c.data.batch_size = 1
+    c.data.micro_batch_size = 1
+    c.optim.lr = 1e-4
     return c

@@ -1,16 +1,18 @@
 """Any JSONL as a task: real sets of two to seven and more options, without code."""
 
 import gzip
-import json
+from pathlib import Path
 
 import pytest
 
-from moral_jax.config import FieldsConfig, TaskConfig
+from moral_jax import config_io
+from moral_jax.config import FieldsConfig
 from moral_jax.tasks import registry
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.votes import example
 from moral_jax.types import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 ROW = {"id": "r1", "text": "He lied.", "question": "Was it wrong?", "options": ["yes", "no"], "counts": [3, 2]}
 
 
@@ -71,61 +73,35 @@ def test_a_bad_row_is_named(change, message):
         read(ROW | change)
 
 
-REAL = {
-    "moca": (
-        "moca/moral.jsonl",
-        {"text": "{story}", "options": "Yes|No", "counts": "votes_yes|votes_no"},
-        {"rows": 62, "options": {2}, "votes": 25},
-    ),
-    "unimoral": (
-        "unimoral/unimoral_votes.jsonl.gz",
-        {
-            "id": "{language} {id}",
-            "key": "{id}",
-            "text": "{scenario}",
-            "question": "What should be done?",
-            "options": "actions",
-            "counts": "votes",
-            "group": "{language}",
-        },
-        {"rows": 2928, "options": {2}, "votes": 3},
-    ),
-    "mfv_clifford": (
-        "mfv_clifford/mfv_classic_human.jsonl",
-        {
-            "question": "Why is this wrong?",
-            "options": "care|fairness|loyalty|authority|sanctity|liberty|social norms",
-            "counts": "|".join(
-                f"human_{f}" for f in ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty", "SocialNorms")
-            ),
-            "group": "{foundation_coarse}",
-        },
-        {"rows": 132, "options": {7}, "votes": None},
-    ),
-}
+def configured(name, path):
+    flags = [f"--config={ROOT / 'configs' / 'votes' / name}.py", f"--config.task.path={path}"]
+    return config_io.from_flags(flags).task
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_real_sets(shared, name):
-    path, fields, want = REAL[name]
-    config = TaskConfig(name="votes", path=str(shared / path), fields=FieldsConfig(**fields))
-    data = registry.load(config)
+@pytest.mark.parametrize(
+    ("name", "path", "rows", "options", "votes"),
+    [
+        ("moca", "moca/moral.jsonl", 62, 2, {24, 25}),
+        ("unimoral", "unimoral/unimoral_votes.jsonl.gz", 2928, 2, {3}),
+        ("mfv_clifford", "mfv_clifford/mfv_classic_human.jsonl", 132, 7, None),
+    ],
+)
+def test_real_sets_by_their_configs(shared, name, path, rows, options, votes):
+    data = registry.load(configured(name, shared / path))
     examples = [*data.train, *data.validation, *data.test]
     dropped = data.provenance["rows dropped, as they share a key with another split"]
-    assert len(examples) + dropped == want["rows"]
-    assert dropped < 0.01 * want["rows"]
-    assert {len(e.options) for e in examples} == want["options"]
-    assert want["votes"] is None or {sum(e.counts) for e in examples} <= {want["votes"], want["votes"] - 1}
+    assert len(examples) + dropped == rows
+    assert dropped < 0.01 * rows
+    assert {len(e.options) for e in examples} == {options}
+    assert votes is None or {sum(e.counts) for e in examples} <= votes
 
 
 def test_a_slice_of_globalopinionqa(shared, tmp_path):
     """Two to many options in one file, shares turned into votes."""
     source = shared / "globalopinionqa" / "globalopinionbench_eval.jsonl.gz"
-    rows = [json.loads(line) for line in gzip.decompress(source.read_bytes()).splitlines()[:300]]
-    (tmp_path / "slice.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    fields = FieldsConfig(text="Asked in {country}.", counts="distribution", group="{country}", key="{question}")
-    config = TaskConfig(name="votes", path=str(tmp_path / "slice.jsonl"), total_votes=100.0, fields=fields)
-    data = registry.load(config)
+    lines = gzip.decompress(source.read_bytes()).splitlines(keepends=True)[:300]
+    (tmp_path / "slice.jsonl").write_bytes(b"".join(lines))
+    data = registry.load(configured("globalopinionqa", tmp_path / "slice.jsonl"))
     examples = [*data.train, *data.validation, *data.test]
     assert {2, 3, 4, 5} <= {len(e.options) for e in examples}
     assert all(abs(sum(e.counts) - 100) < 1e-6 for e in examples)
