@@ -10,4 +10,5 @@ def get_config():
     c.data.batch_size = 1
     c.data.micro_batch_size = 1
     c.optim.lr = 1e-4
+    c.train.steps = 80
     return c
