@@ -43,9 +43,6 @@ class RunLog:
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
-    def has(self, step: int, kind: str) -> bool:
-        return any((row := json.loads(line))["step"] == step and row["kind"] == kind for line in self._lines())
-
     def __enter__(self) -> "RunLog":
         return self
 
