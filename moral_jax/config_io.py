@@ -67,6 +67,9 @@ def read(path: Path) -> Config:
 
 def unknown_field(name: str) -> UserError:
     """The error for a field that does not exist, with the nearest that does."""
+    inside = [known for known in FIELDS if known.startswith(f"{name}.")]
+    if inside:
+        return UserError(f"{FIELD_FLAG}{name}: is a section; its fields are {', '.join(inside)}")
     by_last = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
     near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.7)
     near = near or [by_last[m] for m in difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)]

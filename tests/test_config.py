@@ -45,6 +45,7 @@ def test_file_then_flags(file):
         ("--config.optim.lrr=1", r"--config.optim.lrr: no such field; did you mean --config.optim.lr\?"),
         ("--config.lr=1", r"did you mean --config.optim.lr\?"),
         ("--config.optim.learning_rat=1", "no such field"),
+        ("--config.optim=1", "is a section; its fields are optim.lr, optim.head_lr"),
         ("--config.optim.lr=abc", "--config.optim.lr=abc: expected float"),
         ("--config.train.steps=1.5", "expected int or none"),
         ("--config.optim.lr", "a value is missing"),
