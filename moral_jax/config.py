@@ -168,7 +168,7 @@ class OptimConfig:
 
     lr: float = 3e-5
     """Peak learning rate."""
-    head_lr: float = 1e-2
+    head_lr: float = 3e-3
     """Peak learning rate of a learned or predicted concentration."""
     schedule: str = "linear"
     """After warm-up: linear or cosine to zero, or constant."""

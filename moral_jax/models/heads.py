@@ -34,8 +34,8 @@ def log_normaliser(params: Params, hidden_BQD: Array) -> Array:
 def init_concentration(kind: str, value: float, width: int) -> Params:
     """Parameters of the Dirichlet concentration s (alpha = s * p), all float32.
 
-    `fixed` has none; `learned` is one scalar; `predicted` is a linear map of the answer's hidden state that starts
-    at zero, so that every question starts at s = value.
+    `fixed` has none; `learned` is one scalar; `predicted` is a linear map of the direction of the answer's hidden state
+    that starts at zero, so that every question starts at s = value.
     """
     bias = jnp.log(jnp.float32(value))
     if kind == "fixed":
@@ -50,4 +50,8 @@ def log_concentration(head: Params, hidden_BQD: Array, value: float) -> Array:
     bias = head.get("bias", jnp.log(jnp.float32(value)))
     if "kernel" not in head:
         return jnp.broadcast_to(bias, hidden_BQD.shape[:-1])
-    return (hidden_BQD.astype(jnp.float32) @ head["kernel"])[..., 0] + bias
+    # Unit length: AdamW moves every weight by the rate, and over all D of them a hidden state as it comes would move
+    # log s by several units in one step
+    hidden_BQD = hidden_BQD.astype(jnp.float32)
+    unit_BQD = hidden_BQD * jax.lax.rsqrt(jnp.sum(jnp.square(hidden_BQD), axis=-1, keepdims=True) + 1e-12)
+    return (unit_BQD @ head["kernel"])[..., 0] + bias

@@ -57,7 +57,12 @@ def test_concentration_starts_at_its_value(state, kind):
     np.testing.assert_allclose(jnp.exp(heads.log_concentration(head, hidden, 3.0)), 3.0, rtol=1e-6)
 
 
-def test_predicted_concentration_depends_on_the_question(state):
+def test_predicted_concentration_depends_on_the_question_and_not_on_its_scale(state):
+    """A hidden state of any length moves log s by no more than the kernel's norm, so one AdamW step cannot run away."""
     _, hidden = state
-    head = {"bias": jnp.float32(0.0), "kernel": jnp.ones((4, 1))}
-    np.testing.assert_allclose(heads.log_concentration(head, hidden, 1.0), np.asarray(hidden).sum(-1), rtol=1e-5)
+    head = {"bias": jnp.float32(0.5), "kernel": jnp.ones((4, 1))}
+    unit = np.asarray(hidden) / np.linalg.norm(hidden, axis=-1, keepdims=True)
+    for scale in (1.0, 1000.0):
+        got = heads.log_concentration(head, scale * hidden, 1.0)
+        np.testing.assert_allclose(got, unit.sum(-1) + 0.5, rtol=1e-5)
+    assert len(np.unique(got)) > 1
