@@ -32,7 +32,9 @@ def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int,
     out = ItemScores(
         np.full((E, C), np.nan, np.float32), np.full(E, np.nan, np.float32), np.full(E, np.nan, np.float32)
     )
-    stream = tqdm(batches.stream(0, len(batches), prefetch), total=len(batches), desc=f"scoring {what}", unit="batch")
+    stream = tqdm(
+        batches.stream(0, len(batches), prefetch), total=len(batches), desc=f"scoring {what}", unit="batch", leave=None
+    )
     for batch in stream:
         filled = batch.items_BQ >= 0
         items = batch.items_BQ[filled]
