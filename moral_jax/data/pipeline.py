@@ -170,13 +170,13 @@ class Batches:
         return iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)))
 
 
-def _plan(questions: Questions, units: Sequence[Sequence[int]], shape: Shape) -> list[list[list[int]]]:
+def _plan(questions: Questions, units: Sequence[list[int]], shape: Shape) -> list[list[list[int]]]:
     """Batches of rows of items; the items of a unit share a row where they fit into one."""
     room = shape.length - len(questions.shared_T)
     together = []
     for unit in units:
-        fits = questions.own_E[list(unit)].sum() <= room and len(unit) <= shape.questions
-        together += [list(unit)] if fits else [[item] for item in unit]
+        fits = questions.own_E[unit].sum() <= room and len(unit) <= shape.questions
+        together += [unit] if fits else [[item] for item in unit]
     lengths = np.array([questions.own_E[unit].sum() for unit in together])
     rows = pack(lengths, np.array([len(unit) for unit in together]), room, shape.questions)
     return group([[item for place in row for item in together[place]] for row in rows], shape.rows)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from moral_jax.config import OptimConfig
+from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from tests import tiny
@@ -53,8 +54,6 @@ def test_the_gradient_is_of_the_weighted_mean(batch):
     params = tiny.params(POLICY)
 
     def mean(p):
-        from moral_jax.models import api
-
         total, weight = OBJECTIVES["soft_cross_entropy"](api.score_options(p, POLICY, batch), batch)["loss"]
         return total / weight
 
