@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
-from transformers import AutoTokenizer, GPT2Tokenizer, LlamaTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 from transformers.tokenization_utils_base import generate_merges
 
 from moral_jax.types import UserError
@@ -66,11 +72,13 @@ def from_gguf(file: GgufFile) -> PreTrainedTokenizerBase:
     else:
         raise UserError(f"{file.path}: tokenizer model {kind!r} is not supported; supported: 'gpt2', 'llama'")
     types = file.metadata.get("tokenizer.ggml.token_type", [])
-    whole = [(t, k == CONTROL) for t, k in zip(tokens, types, strict=False) if k in (CONTROL, USER_DEFINED)]
-    tokenizer.add_tokens([AddedToken(t, normalized=False, special=s) for t, s in whole])
+    uncut = [(t, k == CONTROL) for t, k in zip(tokens, types, strict=False) if k in (CONTROL, USER_DEFINED)]
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=s) for t, s in uncut])
     tokenizer.add_bos_token = bool(adds_bos)
-    tokenizer.chat_template = file.metadata.get("tokenizer.chat_template")
-    return tokenizer
+    # The classes of one family would build their own rules again when they are loaded; this one keeps what it is given
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **special)
+    whole.chat_template = file.metadata.get("tokenizer.chat_template")
+    return whole
 
 
 def load(path: Path) -> PreTrainedTokenizerBase:

@@ -1,1 +1,2 @@
-"""Weight files to parameters: `keymap` (names, data only), `hf` (safetensors), `gguf`, and `load` on top of them."""
+"""Weight files to parameters and back: where models are (`source`), names (`keymap`, data only), which part of a file a
+shard is made of (`pieces`), formats (`hf`: safetensors, `gguf`), and on top of them `load` and `export`."""

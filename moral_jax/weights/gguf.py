@@ -12,6 +12,10 @@ from moral_jax.types import UserError
 READABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
 
 
+def _to_float(data: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
+    return gguf.quants.dequantize(data, kind).astype(np.float32, copy=False)
+
+
 class GgufFile:
     """An open GGUF file. Tensor shapes are given the NumPy way round: [out, in]."""
 
@@ -25,6 +29,10 @@ class GgufFile:
             raise UserError(f"{path}: not a readable GGUF file ({e})") from e
         self.metadata: dict[str, Any] = {key: field.contents() for key, field in reader.fields.items()}
         self._tensors = {t.name: t for t in reader.tensors}
+        for name, tensor in self._tensors.items():
+            if tensor.tensor_type.name not in READABLE:
+                kinds = ", ".join(READABLE)
+                raise UserError(f"{path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {kinds}")
 
     def __getitem__(self, key: str) -> Any:
         if key not in self.metadata:
@@ -37,13 +45,13 @@ class GgufFile:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(int(n) for n in reversed(self._tensors[name].shape))
 
-    def read(self, name: str) -> np.ndarray:
-        tensor = self._tensors[name]
-        if tensor.tensor_type.name not in READABLE:
-            raise UserError(
-                f"{self.path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {', '.join(READABLE)}"
-            )
-        return gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
+    def read(self, name: str, index: tuple[slice | np.ndarray, ...]) -> np.ndarray:
+        """Reads `tensor[index]` as float32. Rows are dequantised whole: a block may lie across the columns' borders."""
+        tensor, (rows, *columns) = self._tensors[name], index
+        data = np.asarray(tensor.data)  # slices of numpy.memmap are dear, and dequantising takes thousands
+        if data.ndim == 1:
+            return _to_float(data, tensor.tensor_type)[rows]
+        return _to_float(data[rows], tensor.tensor_type)[:, *columns]
 
 
 @functools.lru_cache(maxsize=2)
@@ -52,14 +60,13 @@ def open_gguf(path: Path) -> GgufFile:
     return GgufFile(path)
 
 
-def interleaved_to_halves(rows: np.ndarray, heads: int) -> np.ndarray:
-    """Undoes llama.cpp's order of query and key rows.
+def halves_order(out: int, heads: int) -> np.ndarray:
+    """Which row of a query or key tensor in the file is each of our rows: undoes llama.cpp's order.
 
     GGUF files of the Llama architecture keep each head's rotary pairs next to each other (0, 1), (2, 3), ...;
     Hugging Face and we keep them half a head apart: (0, H // 2), (1, H // 2 + 1), ...
     """
-    out, width = rows.shape
-    return rows.reshape(heads, out // heads // 2, 2, width).swapaxes(1, 2).reshape(out, width)
+    return np.arange(out).reshape(heads, out // heads // 2, 2).swapaxes(1, 2).reshape(out)
 
 
 def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
@@ -74,7 +81,7 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
         raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported")
     if "rope_freqs.weight" not in file.names():
         return {"rope_type": "default", "rope_theta": theta}
-    divisors = file.read("rope_freqs.weight")
+    divisors = file.read("rope_freqs.weight", (slice(None),))
     wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)
     smooth = np.clip((8192 / wavelengths - 1.0) / 3.0, 0.0, 1.0)
     for factor in (8.0, 32.0):
@@ -117,4 +124,6 @@ def hf_config(file: GgufFile) -> dict[str, Any]:
         "rope_parameters": _rope_parameters(file, head_size),
         "sliding_window": file.metadata.get("llama.attention.sliding_window"),
         "tie_word_embeddings": "output.weight" not in file.names(),
+        "bos_token_id": file.metadata.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": file.metadata.get("tokenizer.ggml.eos_token_id"),
     }

@@ -1,7 +1,9 @@
 """Safetensors in a Hugging Face folder: one file, or several behind an index."""
 
+import collections
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,41 +14,50 @@ import safetensors
 from moral_jax.types import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+READABLE = ("F32", "F16", "BF16")
+HEADER_LIMIT = 100_000_000  # bytes; that of the safetensors package
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; errors name the file and the place."""
+def parse_json(text: bytes, where: Path) -> dict[str, Any]:
+    """Parses a JSON object in which no key stands twice; errors name the file and the place."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            [(key, _)] = collections.Counter(key for key, _ in pairs).most_common(1)
+            raise UserError(f"{where}: the key {key!r} stands there twice")
+        return values
+
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as e:
-        raise UserError(f"{path}: no such file") from e
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: not valid JSON ({e})") from e
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{where}: not valid JSON ({e})") from e
     if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
+        raise UserError(f"{where}: expected a JSON object, found {type(value).__name__}")
     return value
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """Tensor name -> file, and refuses names that leave the folder."""
-    index = folder / INDEX
-    if not index.exists():
-        single = folder / SINGLE
-        if not single.exists():
-            pickles = [p.name for p in folder.glob("*.bin")] + [p.name for p in folder.glob("*.pt*")]
-            remedy = f"; {pickles[0]} is a pickle and is never read, convert it" if pickles else ""
-            raise UserError(f"{folder}: holds neither {SINGLE} nor {INDEX}{remedy}")
-        with _open(single) as f:
-            return dict.fromkeys(f.keys(), single)
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise UserError(f"{index}: expected an object under 'weight_map'")
-    for name, file in weight_map.items():
-        if not isinstance(file, str) or Path(file).name != file or file in ("", ".", ".."):
-            raise UserError(f"{index}: tensor {name!r} points to {file!r}; only plain file names are read")
-        if not (folder / file).exists():
-            raise UserError(f"{index}: tensor {name!r} lies in {file!r}, which is not in {folder}")
-    return {name: folder / file for name, file in weight_map.items()}
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object."""
+    try:
+        return parse_json(path.read_bytes(), path)
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file") from e
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of that name, unless it is a link that leads out of the folder.
+
+    A snapshot in the cache of the Hugging Face hub is made of links to the `blobs` of the same model: those are inside.
+    """
+    path, home = folder / name, Path(os.path.realpath(folder))
+    homes = [home]
+    if home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--"):
+        homes.append(home.parent.parent / "blobs")
+    target = Path(os.path.realpath(path))
+    if not any(target.is_relative_to(h) for h in homes):
+        raise UserError(f"{path}: is a link to {target}, which is outside of {folder}; put the file itself there")
+    return path
 
 
 @contextlib.contextmanager
@@ -54,27 +65,95 @@ def _open(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="numpy") as f:
             yield f
-    except safetensors.SafetensorError as e:
-        raise UserError(f"{path}: not a readable safetensors file ({e})") from e
+    except (safetensors.SafetensorError, OSError) as e:
+        raise UserError(f"{path}: not a readable safetensors file ({e}); fetch or write it again") from e
+
+
+def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The tensors that a file holds, after a look at its header alone.
+
+    The safetensors package checks that the tensors lie in the file, one after the other, and fill it. What it lets
+    pass is a name that stands twice; and of a type that it does not know it would not say whose it is.
+    """
+    with path.open("rb") as f:
+        size = int.from_bytes(f.read(8), "little")
+        if not 2 <= size <= HEADER_LIMIT:
+            raise UserError(
+                f"{path}: not a readable safetensors file (a header of {size} bytes; expected 2 to {HEADER_LIMIT})"
+            )
+        header = parse_json(f.read(size), path)
+    header.pop("__metadata__", None)
+    for name, tensor in header.items():
+        kind = tensor.get("dtype") if isinstance(tensor, dict) else None
+        if kind not in READABLE:
+            raise UserError(f"{path}: tensor {name!r} is of type {kind!r}; {', '.join(READABLE)} are read")
+    with _open(path):
+        return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
+
+
+def _weight_map(folder: Path) -> dict[str, str]:
+    """Tensor -> file, as the index has it; names that leave the folder are refused."""
+    index = inside(folder, INDEX)
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise UserError(f"{index}: expected an object under 'weight_map'")
+    for name, file in weight_map.items():
+        if not isinstance(file, str) or Path(file).name != file or file in ("", ".", "..") or "\0" in file:
+            raise UserError(f"{index}: tensor {name!r} points to {file!r}; only plain file names are read")
+        if not file.endswith(".safetensors"):
+            raise UserError(f"{index}: tensor {name!r} points to {file!r}; only .safetensors files are read")
+        if not inside(folder, file).exists():
+            raise UserError(f"{index}: tensor {name!r} lies in {file!r}, which is not in {folder}")
+    return weight_map
+
+
+def _checked_against_index(folder: Path, weight_map: dict[str, str]) -> dict[Path, dict[str, tuple[int, ...]]]:
+    """File -> its tensors and their shapes, which are those that the index says, no more and no fewer."""
+    files = {file: _shapes(folder / file) for file in sorted(set(weight_map.values()))}
+    for name, file in weight_map.items():
+        if name not in files[file]:
+            raise UserError(f"{folder / file}: the index promises tensor {name!r}, the file does not hold it")
+    for file, shapes in files.items():
+        for name in shapes:
+            if weight_map.get(name) != file:
+                said = f"puts into {weight_map[name]!r}" if name in weight_map else "does not list"
+                raise UserError(f"{folder / file}: holds tensor {name!r}, which {INDEX} {said}")
+    return {folder / file: shapes for file, shapes in files.items()}
+
+
+def weight_files(folder: Path) -> dict[Path, dict[str, tuple[int, ...]]]:
+    """The safetensors files of a folder, with the names and shapes of their tensors.
+
+    Raises:
+      UserError: there are none, one is damaged, or index and files contradict each other: names file and tensor.
+    """
+    if inside(folder, INDEX).exists():
+        return _checked_against_index(folder, _weight_map(folder))
+    single = inside(folder, SINGLE)
+    if not single.exists():
+        pickles = [p.name for p in folder.glob("*.bin")] + [p.name for p in folder.glob("*.pt*")]
+        remedy = f"; {pickles[0]} is a pickle and is never read, convert it" if pickles else ""
+        raise UserError(f"{folder}: holds neither {SINGLE} nor {INDEX}{remedy}")
+    return {single: _shapes(single)}
 
 
 class SafetensorsFolder:
-    """Reads tensors by name, one at a time, as float32."""
+    """Reads parts of tensors by name, in the file's own type."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        self._files = _files(folder)
+        self._files: dict[str, Path] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        for file, shapes in weight_files(folder).items():
+            self._files |= dict.fromkeys(shapes, file)
+            self._shapes |= shapes
 
     def names(self) -> set[str]:
-        return set(self._files)
+        return set(self._shapes)
 
-    def read(self, name: str) -> np.ndarray:
-        with _open(self._files[name]) as f:
-            if name not in f.keys():  # noqa: SIM118  (safe_open is no container)
-                raise UserError(f"{self._files[name]}: the index promises tensor {name!r}, the file does not hold it")
-            tensor = f.get_tensor(name)
-        if tensor.dtype.name not in ("float32", "float16", "bfloat16"):
-            raise UserError(
-                f"{self._files[name]}: tensor {name!r} is {tensor.dtype.name}; float32, float16 and bfloat16 are read"
-            )
-        return tensor.astype(np.float32)
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """Reads `tensor[index]`, and of the file nothing else."""
+        with _open(self._files[name]) as f:  # opened each time: what was read can leave memory
+            return f.get_slice(name)[index]

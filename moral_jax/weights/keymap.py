@@ -12,6 +12,10 @@ class Entry(NamedTuple):
     transpose: bool  # files keep linear maps as [out, in], we as [in, out]
     rope_heads: str = ""  # "heads" or "kv_heads": GGUF interleaves the rotary pairs of these rows
 
+    @property
+    def stacked(self) -> bool:
+        return "{}" in self.hf
+
 
 DECODER = (
     Entry("embedding", "model.embed_tokens.weight", "token_embd.weight", False),
@@ -39,6 +43,12 @@ DECODER = (
     Entry("final_norm/scale", "model.norm.weight", "output_norm.weight", False),
 )
 UNEMBEDDING = Entry("unembedding", "lm_head.weight", "output.weight", False)
+
+
+def entries(tied_embeddings: bool) -> tuple[Entry, ...]:
+    """All parameters of a decoder."""
+    return DECODER if tied_embeddings else (*DECODER, UNEMBEDDING)
+
 
 # Tensors that files may carry beside the parameters, and that a loader may leave: derived tables, or the tied copy.
 HF_DERIVED = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",)

@@ -1,62 +1,60 @@
-"""One strict way from a weight file to parameters: every tensor used once, every parameter filled."""
+"""One strict way from a weight file to parameters: every tensor used once, every parameter filled, in its shards."""
 
+import collections
+import functools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
-from moral_jax.models import api
+from moral_jax import sharding
 from moral_jax.models.spec import DecoderSpec, from_hf
-from moral_jax.types import Params, UserError
-from moral_jax.weights import gguf, hf, keymap
+from moral_jax.types import Array, Params, UserError
+from moral_jax.weights import gguf, hf, keymap, pieces
+
+Index = tuple[slice | np.ndarray, ...]
+Read = Callable[[str, Index], np.ndarray]
 
 
 class Reader(Protocol):
-    """A weight file: its tensors' names, and any one of them as a float32 array."""
+    """A weight file: its tensors' names and shapes ([out, in]), and any part of one."""
 
     def names(self) -> set[str]: ...
-    def read(self, name: str) -> np.ndarray: ...
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def read(self, name: str, index: Index) -> np.ndarray: ...
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The `config.json` of the model at `path` (folder or GGUF file), as Hugging Face wrote it or would write it."""
+    if path.is_dir():
+        return hf.read_json(hf.inside(path, "config.json"))
+    return gguf.hf_config(gguf.open_gguf(path))
 
 
 def read_spec(path: Path) -> DecoderSpec:
     """Reads what the model at `path` (folder or GGUF file) is, without its weights."""
-    if path.is_dir():
-        return from_hf(hf.read_json(path / "config.json"), str(path / "config.json"))
-    return from_hf(gguf.hf_config(gguf.open_gguf(path)), str(path))
+    return from_hf(read_config(path), str(path / "config.json" if path.is_dir() else path))
 
 
-def _abstract(spec: DecoderSpec) -> dict[str, jax.ShapeDtypeStruct]:
-    """Flat path -> shape of every parameter."""
-    tree = jax.eval_shape(lambda: api.init_decoder(spec, jax.random.key(0)))
-    return {
-        jax.tree_util.keystr(k, simple=True, separator="/"): v for k, v in jax.tree_util.tree_leaves_with_path(tree)
-    }
+def flat(tree: Params) -> dict[str, Any]:
+    """Path -> leaf."""
+    return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _nest(flat: dict[str, Any]) -> Params:
+def _nest(leaves: dict[str, Any]) -> Params:
     tree: Params = {}
-    for path, leaf in flat.items():
+    for path, leaf in leaves.items():
         *parents, last = path.split("/")
         node = tree
         for part in parents:
             node = node.setdefault(part, {})
         node[last] = leaf
     return tree
-
-
-def _sources(entry: keymap.Entry, is_gguf: bool, layers: int) -> list[str]:
-    name = entry.gguf if is_gguf else entry.hf
-    return [name.format(layer) for layer in range(layers)] if "{}" in name else [name]
-
-
-def _read(reader: Reader, name: str, entry: keymap.Entry, spec: DecoderSpec, is_gguf: bool) -> np.ndarray:
-    tensor = reader.read(name)
-    if is_gguf and entry.rope_heads:
-        tensor = gguf.interleaved_to_halves(tensor, getattr(spec, entry.rope_heads))
-    return tensor.T if entry.transpose else tensor
 
 
 def _check_names(path: Path, have: set[str], want: set[str], spec: DecoderSpec, is_gguf: bool) -> None:
@@ -72,37 +70,104 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: DecoderSpec, 
         raise UserError(f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}")
 
 
-def load(path: Path, spec: DecoderSpec, shardings: Params | None = None) -> Params:
-    """Loads decoder parameters, float32, each placed as soon as it is read.
+def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[int, ...]) -> None:
+    for name in names:
+        if reader.shape(name) != needed:
+            raise UserError(f"{path}: tensor {name!r} has shape {reader.shape(name)}, the config asks for {needed}")
+
+
+def _reads(reader: Reader, entry: keymap.Entry, spec: DecoderSpec, is_gguf: bool) -> Read:
+    """How parts of a parameter's file tensors are read, rows counted in our order."""
+    if not (is_gguf and entry.rope_heads):
+        return reader.read
+    heads = getattr(spec, entry.rope_heads)
+
+    def read(name: str, index: Index) -> np.ndarray:
+        rows, *columns = index
+        return reader.read(name, (gguf.halves_order(reader.shape(name)[0], heads)[rows], *columns))
+
+    return read
+
+
+@functools.cache
+def _zeros(shape: tuple[int, ...], dtype: jnp.dtype, where: NamedSharding) -> Callable[[], Array]:
+    return jax.jit(lambda: jnp.zeros(shape, dtype), out_shardings=where)
+
+
+@functools.cache
+def _writer(where: NamedSharding) -> Callable[[Array, Array, tuple[int, ...]], Array]:
+    """Casts pieces on their devices and puts them into the shards there, in place and in all shards at once.
+
+    Every shard is as large as the others, so that its pieces are too: one program does for all devices.
+    """
+
+    def write(shard: Array, piece: Array, start: tuple[int, ...]) -> Array:
+        return jax.lax.dynamic_update_slice(shard, piece.astype(shard.dtype), start)
+
+    specs = (where.spec, where.spec, sharding.whole(where.mesh).spec)
+    return jax.jit(jax.shard_map(write, mesh=where.mesh, in_specs=specs, out_specs=where.spec), donate_argnums=0)
+
+
+def _held(leaf: jax.ShapeDtypeStruct) -> dict[pieces.Bounds, list[jax.Device]]:
+    """The shards that this process holds, each with the devices that hold it: all of them share one read."""
+    held = collections.defaultdict(list)
+    for device, index in leaf.sharding.addressable_devices_indices_map(leaf.shape).items():
+        held[tuple(where.indices(size)[:2] for where, size in zip(index, leaf.shape, strict=True))].append(device)
+    return held
+
+
+def _build(read: Read, entry: keymap.Entry, names: list[str], leaf: jax.ShapeDtypeStruct, piece_bytes: int) -> Array:
+    """One parameter, filled on its devices: of each shard one piece, then of each the next."""
+    held, where = _held(leaf), leaf.sharding
+    parts = [size // part for size, part in zip(leaf.shape, where.shard_shape(leaf.shape), strict=True)]
+    array = _zeros(leaf.shape, leaf.dtype, where)()
+    share = piece_bytes // len(where.addressable_devices)
+    plans = [pieces.cut(entry, names, leaf.shape, bounds, share) for bounds in held]
+    for together in zip(*plans, strict=True):
+        placed = []
+        for piece, devices in zip(together, held.values(), strict=True):
+            numbers = read(piece.tensor, piece.index)
+            numbers = numbers.T if entry.transpose else numbers  # turned on its way to the device
+            numbers = numbers[None] if entry.stacked else numbers
+            placed += [jax.device_put(numbers, device) for device in devices]
+        shape = tuple(size * n for size, n in zip(placed[0].shape, parts, strict=True))
+        block = jax.make_array_from_single_device_arrays(shape, where, placed)
+        array = _writer(where)(array, block, together[0].start)
+        jax.block_until_ready(array)  # or pieces would pile up on the host
+    return array
+
+
+def parameters(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) -> dict[str, Callable[[], Array]]:
+    """What loads each parameter, by its path. Names and shapes of all are checked first.
 
     Args:
       path: a folder of safetensors or a GGUF file.
       spec: what `read_spec` says of it.
-      shardings: tree of shardings like the parameters'; None places on the default device.
+      like: shapes, types and places of the decoder's parameters.
+      piece_bytes: the most of a file that is held in host memory at once.
 
     Raises:
       UserError: a tensor is unknown, missing, of the wrong shape, or in an unreadable type.
     """
     is_gguf = not path.is_dir()
     reader: Reader = gguf.open_gguf(path) if is_gguf else hf.SafetensorsFolder(path)
-    entries = keymap.DECODER if spec.tied_embeddings else (*keymap.DECODER, keymap.UNEMBEDDING)
-    sources = {entry: _sources(entry, is_gguf, spec.layers) for entry in entries}
+    entries = keymap.entries(spec.tied_embeddings)
+    sources = {entry: pieces.sources(entry, is_gguf, spec.layers) for entry in entries}
     _check_names(path, reader.names(), {n for names in sources.values() for n in names}, spec, is_gguf)
-    expected = _abstract(spec)
-    flat = {}
+    leaves = flat(like)
     for entry, names in sources.items():
-        want = expected[entry.path].shape
-        stacked = np.empty(want, np.float32)
-        for layer, name in enumerate(names):
-            tensor = _read(reader, name, entry, spec, is_gguf)
-            target = stacked[layer] if len(want) > tensor.ndim else stacked
-            if tensor.shape != target.shape:
-                found = tensor.T.shape if entry.transpose else tensor.shape
-                needed = target.T.shape if entry.transpose else target.shape
-                raise UserError(f"{path}: tensor {name!r} has shape {found}, the config asks for {needed}")
-            target[...] = tensor
-        flat[entry.path] = stacked
-    tree = _nest(flat)
-    if shardings is None:
-        return jax.tree.map(jnp.asarray, tree)
-    return jax.device_put(tree, shardings)
+        _check_shapes(path, reader, names, pieces.file_shape(entry, leaves[entry.path].shape))
+    return {
+        entry.path: functools.partial(
+            _build, _reads(reader, entry, spec, is_gguf), entry, names, leaves[entry.path], piece_bytes
+        )
+        for entry, names in sources.items()
+    }
+
+
+def load(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) -> Params:
+    """Loads decoder parameters straight into their shards; arguments and errors as in `parameters`.
+
+    Each process reads what its own devices hold and nothing else.
+    """
+    return _nest({name: make() for name, make in parameters(path, spec, like, piece_bytes).items()})

@@ -9,7 +9,7 @@ from huggingface_hub import errors as hub_errors
 from moral_jax.types import UserError
 
 PACKAGE = "package:"
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer.model", "*.jinja"]
+HUB_FILES = ["*.json", "model*.safetensors", "tokenizer.model", "*.jinja"]
 
 
 def _in_package(name: str) -> Path:
@@ -27,26 +27,48 @@ def _in_package(name: str) -> Path:
     return path
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, files: list[str]) -> Path:
+    """Fetches a snapshot. What the hub's errors say is left out, here and in their trace: a token could be in it."""
     repo, _, revision = name.partition("@")
     try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=HUB_FILES))
-    except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError) as e:
+        return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=files))
+    except hub_errors.GatedRepoError:
+        raise UserError(
+            f"model.path={name!r}: the model's licence must be accepted first, at https://huggingface.co/{repo}; then "
+            f"log in with `hf auth login`, or set HF_TOKEN"
+        ) from None
+    except hub_errors.RevisionNotFoundError:
+        raise UserError(f"model.path={name!r}: the model has no revision {revision!r}") from None
+    except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError):
         raise UserError(
             f"model.path={name!r}: neither a file or folder here nor a model on the Hugging Face hub"
-        ) from e
-    except (hub_errors.HfHubHTTPError, hub_errors.LocalEntryNotFoundError, OSError) as e:
+        ) from None
+    except (hub_errors.HTTPError, OSError, RuntimeError) as e:  # RuntimeError: of hf_xet, which does the transfers
         raise UserError(
             f"model.path={name!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); "
             f"with no network, download the folder elsewhere and pass --config.model.path=FOLDER"
-        ) from e
+        ) from None
 
 
-def resolve(path: str) -> Path:
+def revision(path: Path) -> str | None:
+    """The commit that a snapshot of the Hugging Face hub stands for; None for what did not come from there."""
+    is_snapshot = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--")
+    return path.name if is_snapshot else None
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether `resolve` would ask the hub: OWNER/MODEL, and nothing of that name is here."""
+    local = Path(path).expanduser()
+    looks_like_one = path.count("/") == 1 and not path.startswith((".", "~", "/")) and local.suffix != ".gguf"
+    return looks_like_one and not path.startswith(PACKAGE) and not local.exists()
+
+
+def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
     """Returns a local folder or GGUF file for `model.path`.
 
     Args:
       path: FOLDER, FILE.gguf, `package:NAME/FILE`, or `OWNER/MODEL` or `OWNER/MODEL@REVISION` on the hub.
+      hub_files: which of a hub model's files are fetched; default: all that are read.
 
     Raises:
       UserError: nothing is there.
@@ -54,8 +76,13 @@ def resolve(path: str) -> Path:
     if path.startswith(PACKAGE):
         return _in_package(path.removeprefix(PACKAGE))
     local = Path(path).expanduser()
+    if local.is_file() and local.suffix != ".gguf":
+        raise UserError(
+            f"model.path={path!r}: of single files only .gguf is read; for safetensors name their folder. Pickles "
+            f"(.bin, .pt, .pth, .ckpt) can run code and are never read"
+        )
     if local.exists():
         return local
-    if path.count("/") == 1 and not path.startswith((".", "~", "/")) and local.suffix != ".gguf":
-        return _from_hub(path)
+    if is_hub_name(path):
+        return _from_hub(path, hub_files)
     raise UserError(f"model.path={path!r}: no such file or folder")

@@ -44,9 +44,32 @@ def test_sentencepiece_vocabulary_of_mistral(mistral_spm, tmp_path):
         unk_token_id=0,
     )
     words = tokenizer.from_gguf(file)
-    for text in TEXTS:
-        assert words(text)["input_ids"] == [1, *pieces.encode(text)], text
-    assert words("</s>")["input_ids"] == [1, 2]
+    words.save_pretrained(tmp_path / "saved")
+    for either in (words, tokenizer.load(tmp_path / "saved")):
+        for text in TEXTS:
+            assert either(text)["input_ids"] == [1, *pieces.encode(text)], text
+        assert either("</s>")["input_ids"] == [1, 2]
+
+
+def test_how_text_is_cut_before_merges_is_saved_too(tmp_path):
+    """Llama 3 cuts digits into threes; the same vocabulary under GPT-2's own rule would merge four."""
+    digits = [*"0123456789", "12", "123", "1234"]
+    file = write(
+        tmp_path / "m.gguf",
+        "gpt2",
+        token_list=[*digits, "<s>"],
+        token_merges=["1 2", "12 3", "123 4"],
+        token_types=[1] * len(digits) + [3],
+        bos_token_id=len(digits),
+        tokenizer_pre="llama-bpe",
+    )
+    words = tokenizer.from_gguf(file)
+    words.chat_template = "{{ messages }}"
+    words.save_pretrained(tmp_path / "saved")
+    for either in (words, tokenizer.load(tmp_path / "saved")):
+        assert either.convert_ids_to_tokens(either("12345<s>")["input_ids"]) == ["123", "4", "5", "<s>"]
+        assert either.chat_template == "{{ messages }}"
+        assert either.bos_token == "<s>"
 
 
 def test_an_unknown_kind_is_named(tmp_path):

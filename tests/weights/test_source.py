@@ -1,13 +1,24 @@
 """Where models come from."""
 
-import pytest
+import traceback
 
+import pytest
+from huggingface_hub import errors as hub_errors
+
+from moral_jax import cli
 from moral_jax.types import UserError
 from moral_jax.weights import source
 
 
 def test_a_path_is_itself(tmp_path):
     assert source.resolve(str(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.ckpt", "model.safetensors"])
+def test_single_files_of_another_kind(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(UserError, match=f"{name}.*only .gguf is read.*Pickles .* are never read"):
+        source.resolve(str(tmp_path / name))
 
 
 def test_a_file_in_a_package(smollm2):
@@ -49,3 +60,47 @@ def test_without_a_network_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(source.huggingface_hub, "snapshot_download", snapshot_download)
     with pytest.raises(UserError, match="--config.model.path=FOLDER"):
         source.resolve("owner/model")
+
+
+TOKEN = "hf_ThisIsASecretThatNobodyMaySee"
+
+
+class Response:
+    """As much of an answer of the hub as its errors look at."""
+
+    headers, request, status_code = {"authorization": f"Bearer {TOKEN}"}, None, 401
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (hub_errors.GatedRepoError(TOKEN, response=Response()), "licence must be accepted first"),
+        (hub_errors.RepositoryNotFoundError(TOKEN, response=Response()), "nor a model on the Hugging Face hub"),
+        (hub_errors.RevisionNotFoundError(TOKEN, response=Response()), "the model has no revision 'v1'"),
+        (hub_errors.HfHubHTTPError(TOKEN, response=Response()), r"could not be fetched .*\(HfHubHTTPError\)"),
+        (hub_errors.HFValidationError(TOKEN), "nor a model on the Hugging Face hub"),
+        (hub_errors.LocalTokenNotFoundError(TOKEN), r"could not be fetched .*\(LocalTokenNotFoundError\)"),
+        (hub_errors.HTTPError(TOKEN), r"could not be fetched .*\(HTTPError\)"),
+        (ConnectionError(TOKEN), r"could not be fetched .*\(ConnectionError\)"),
+        (RuntimeError(TOKEN), r"could not be fetched .*\(RuntimeError\)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_a_token_is_not_told(monkeypatch, capsys, caplog, tmp_path, error, message):
+    """Whatever the hub's error says: not in ours, not in its trace, not on the screen, not in a log."""
+
+    def snapshot_download(*_, **__):
+        raise error
+
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr(source.huggingface_hub, "snapshot_download", snapshot_download)
+    with caplog.at_level("DEBUG"), pytest.raises(UserError, match=message) as caught:
+        source.resolve("owner/model@v1")
+    trace = "".join(traceback.format_exception(caught.value))
+    assert TOKEN not in trace
+    monkeypatch.setenv("MORAL_JAX_CACHE", str(tmp_path))
+    (tmp_path / "q.txt").write_text("Which is worse? | lying | stealing")
+    assert cli.main(["score", "--model=owner/model@v1", str(tmp_path / "q.txt")]) == 2
+    out, err = capsys.readouterr()
+    assert "error: model.path='owner/model@v1'" in err
+    assert TOKEN not in out + err + caplog.text

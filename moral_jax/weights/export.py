@@ -1,0 +1,124 @@
+"""Parameters to a folder that transformers loads: safetensors behind an index, config, tokenizer."""
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+from transformers import PreTrainedTokenizerBase
+
+from moral_jax.models.spec import DecoderSpec
+from moral_jax.types import Params
+from moral_jax.weights import hf, keymap, load, pieces
+
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
+FILE = "model-{:05d}-of-{:05d}.safetensors"
+FORMAT = {"format": "pt"}  # transformers refuses files that do not say it
+HEAD = "concentration.safetensors"
+# Of another's config: a link to Python files, how weights were once packed, and the older name of `dtype`
+NOT_KEPT = ("auto_map", "quantization_config", "torch_dtype")
+Read = Callable[[str], np.ndarray]
+Tensor = tuple[str, np.ndarray]
+
+
+def _divide(sizes: dict[str, int], limit: int) -> list[list[str]]:
+    """Tensor names, file by file: a file ends before it would grow beyond `limit` bytes."""
+    files: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes.items():
+        if held + size > limit and files[-1]:
+            files.append([])
+            held = 0
+        files[-1].append(name)
+        held += size
+    return files
+
+
+def _of_parameter(entry: keymap.Entry, whole: np.ndarray, names: list[str], dtype: jnp.dtype) -> Iterator[Tensor]:
+    """A parameter's file tensors, as copies: a view would keep the whole parameter in memory."""
+    for layer, name in enumerate(names):
+        matrix = whole[layer] if entry.stacked else whole
+        yield name, np.array(matrix.T if entry.transpose else matrix, dtype, order="C")
+
+
+def write_weights(read: Read, spec: DecoderSpec, like: Params, folder: Path, dtype: str, limit: int) -> int:
+    """Writes safetensors files of at most `limit` bytes (or one tensor) and their index.
+
+    One parameter and the tensors of one file are in memory at once.
+
+    Args:
+      read: a decoder parameter by its path.
+      spec: what the decoder is.
+      like: shapes of its parameters.
+      folder: where the files go.
+      dtype: of the numbers in them.
+      limit: bytes.
+
+    Returns:
+      How many files there are.
+    """
+    kind, leaves = jnp.dtype(dtype), load.flat(like)
+    sources = {entry: pieces.sources(entry, False, spec.layers) for entry in keymap.entries(spec.tied_embeddings)}
+    sizes = {
+        name: math.prod(pieces.file_shape(entry, leaves[entry.path].shape)) * kind.itemsize
+        for entry, names in sources.items()
+        for name in names
+    }
+    tensors = itertools.chain.from_iterable(
+        _of_parameter(entry, read(entry.path), names, kind) for entry, names in sources.items()
+    )
+    files, weight_map = _divide(sizes, limit), {}
+    for number, names in enumerate(files, 1):
+        file = FILE.format(number, len(files))
+        save_file(dict(itertools.islice(tensors, len(names))), folder / file, metadata=FORMAT)
+        weight_map |= dict.fromkeys(names, file)
+    _write_json(folder / hf.INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map})
+    return len(files)
+
+
+def write_config(original: dict[str, Any], spec: DecoderSpec, folder: Path, dtype: str) -> None:
+    """The model's own `config.json` with what the export decides."""
+    kept = {key: value for key, value in original.items() if key not in NOT_KEPT}
+    _write_json(
+        folder / "config.json",
+        kept
+        | {
+            "architectures": [ARCHITECTURES[spec.family]],
+            "dtype": dtype,
+            "tie_word_embeddings": spec.tied_embeddings,
+        },
+    )
+
+
+def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """The tokenizer's files, its chat template among them."""
+    tokenizer.init_kwargs.pop("auto_map", None)
+    tokenizer.save_pretrained(folder)
+
+
+def write_head(head: dict[str, np.ndarray], folder: Path) -> None:
+    """The concentration head, for which transformers has no place: log s = bias + kernel . unit(last hidden state)."""
+    save_file(head, folder / HEAD, metadata={"about": "log s = bias + unit(hidden) @ kernel; alpha = s * p"})
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes `out` when all is written, and vanishes when something fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
+        folder = Path(beside) / out.name
+        folder.mkdir()
+        yield folder
+        os.replace(folder, out)
