@@ -1,0 +1,141 @@
+"""Which process of a run this is: the only file that asks. One process alone needs and notices none of it."""
+
+import contextlib
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from moral_jax import guard
+from moral_jax.types import UserError
+
+T = TypeVar("T")
+# How collectives and the coordination service speak of a peer that is gone; the CPU's collectives raise ValueError.
+GONE = re.compile(
+    r"gloo|nccl|coordination|heartbeat|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED|connection (reset|closed)", re.I
+)
+
+
+def start(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Joins the other processes of the run. Must come before the first array.
+
+    Args:
+      coordinator: HOST:PORT of process 0; with `processes` (how many) and `process` (which one this is). All three,
+        checked by `guard.expects_others`, or none: then Cloud TPU and Slurm say it.
+
+    Raises:
+      UserError: the others cannot be reached.
+    """
+    where, limit = coordinator or "the place that the cluster names", guard.start_seconds()
+    if process and (obstacle := guard.await_port(*guard.split_address(coordinator), limit)):
+        raise UserError(
+            f"--coordinator={coordinator}: process {process} of {processes} found nobody there for {limit} s "
+            f"({obstacle}). Is process 0 started, is this its address, and is the port open between the machines?"
+        )
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process,
+            initialization_timeout=limit,
+            heartbeat_timeout_seconds=guard.heartbeat_seconds(),
+        )
+    except (RuntimeError, ValueError) as e:
+        taken = "; is its port in use already?" if process == 0 else ""
+        raise UserError(f"could not join the other processes at {where}: {e}{taken}") from e
+    guard.joined(_me())
+
+
+def _me() -> str:
+    return f"process {jax.process_index()} of {jax.process_count()}"
+
+
+def is_primary() -> bool:
+    """The one process that writes the run directory and speaks."""
+    return jax.process_index() == 0
+
+
+def _broadcast(text: bytes) -> bytes:
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    buffer = np.zeros(size, np.uint8)
+    if is_primary():
+        buffer[:] = np.frombuffer(text, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(buffer)).astype(np.uint8).tobytes()
+
+
+def from_primary(make: Callable[[], T]) -> T:
+    """What `make` returns on the primary process, on all of them; a UserError too.
+
+    The run directory is read and written through this alone, so that all processes do the same whatever disk they see.
+
+    Args:
+      make: returns something that JSON can hold.
+    """
+    if jax.process_count() == 1:
+        return make()
+    answer: dict[str, Any] = {}
+    if is_primary():
+        try:
+            answer = {"value": make()}
+        except UserError as e:
+            answer = {"error": str(e)}
+    answer = json.loads(_broadcast(json.dumps(answer).encode()))
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer["value"]
+
+
+def same_everywhere(what: str, mine: Any) -> None:
+    """Processes that were started in different ways would compute nonsense, or wait for each other forever.
+
+    Args:
+      mine: something that JSON can hold.
+
+    Raises:
+      UserError: the primary has another; on the processes that differ.
+    """
+    if json.loads(json.dumps(mine)) != from_primary(lambda: mine):
+        raise UserError(f"{what} is not the same here as on process 0: start the same command on all machines")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def last_words(error: BaseException) -> tuple[int, str]:
+    """Exit code and line for what ended a process of several."""
+    if isinstance(error, UserError):
+        return guard.FAILED, f"error: {_me()}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return guard.STOPPED, f"{_me()}: stopped; the same command on all machines resumes from the last checkpoint"
+    for e in _chain(error):
+        if isinstance(e, (jax.errors.JaxRuntimeError, ValueError)) and GONE.search(str(e)):
+            first = str(e).strip().splitlines()[0]
+            return guard.LOST, f"error: {_me()}: lost another process of this run ({first}). {guard.LOST_HINT}"
+    return 1, "".join(traceback.format_exception(error)) + f"error: {_me()}: {type(error).__name__}, see above"
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Around everything that processes do together: when one fails, it ends at once, and the others notice and end.
+
+    Any other way out would wait for all processes to say goodbye, the dead ones too.
+    """
+    try:
+        yield
+    except BaseException as e:
+        if jax.process_count() == 1:
+            raise
+        code, line = last_words(e)
+        sys.stdout.flush()
+        print(line, file=sys.stderr, flush=True)
+        os._exit(code)

@@ -1,0 +1,380 @@
+"""Several real processes with real collectives: the numbers of one process, and a clear end when one dies."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from moral_jax import cli, config_io, distributed, guard, run
+from moral_jax.evals.records import read_jsonl
+from moral_jax.models import api
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.types import UserError
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+HEARTBEAT, LIMIT = 10, 400
+CONFIG = """
+from moral_jax import config
+
+def get_config():
+    c = config.default()
+    c.model.path, c.model.unroll = {model!r}, 1
+    c.task.name, c.task.limit = "synthetic", 8
+    c.data.length, c.data.batch_size, c.data.micro_batch_size, c.eval.batch_size = 160, 8, 4, 4
+    c.data.questions_per_row = 2
+    c.objective.name, c.objective.concentration = "dirichlet_multinomial", "predicted"
+    c.optim.lr = 3e-3
+    c.train.steps, c.train.epochs, c.train.eval_every, c.train.checkpoint_every = 4, 6, 2, 1
+    c.eval.bootstrap, c.eval.best_draws = 100, 10
+    return c
+"""
+# train.py, but after step 2 it does what its first argument says
+AFTER_STEP_2 = """
+import sys, time
+from moral_jax import cli, guard
+
+def patch():
+    from moral_jax.train import loop
+    push = loop.Reader.push
+    def late(reader, pending):
+        if pending.step > 2:
+            if what == "stop":
+                raise KeyboardInterrupt
+            time.sleep(600)
+        push(reader, pending)
+    loop.Reader.push = late
+
+def stand(where, real=guard.stand):
+    real(where)
+    patch()
+
+what = sys.argv[1]
+guard.stand = stand
+if what == "stop":
+    patch()
+sys.exit(cli.train_main(sys.argv[2:]))
+"""
+ASKS = """
+import json, sys
+from moral_jax import distributed, guard, sharding
+from moral_jax.config import MeshConfig
+from moral_jax.types import UserError
+
+me = int(sys.argv[1])
+others = (sys.argv[2], int(sys.argv[3]), me) if sys.argv[2:] else (None, None, None)
+assert guard.expects_others(*others)
+guard.stand("somewhere")
+distributed.start(*others)
+
+def refuse():
+    raise UserError("the primary's own words")
+
+with distributed.together():
+    rows = sharding.held_rows(8, 4, sharding.make_mesh(MeshConfig()))
+    from_0 = distributed.from_primary(lambda: {"said by": me, "text": "ä" * 3000})
+    try:
+        distributed.from_primary(refuse)
+    except UserError as e:
+        error = str(e)
+    try:
+        distributed.same_everywhere("the colour", ["red", "blue"][min(me, 1)])
+        differs = ""
+    except UserError as e:
+        differs = str(e)
+    print(json.dumps([me, rows, from_0["said by"], len(from_0["text"]), error, differs]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory):
+    """One device in each process, quickly compiled; a cache that is thrown away."""
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "MORAL_JAX_CACHE": str(tmp_path_factory.mktemp("cache")),
+        "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT),
+        "TQDM_DISABLE": "1",
+    }
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("config")
+    model = folder / "model"
+    model.mkdir()
+    tiny.write_folder(model, layers=1)
+    (folder / "c.py").write_text(CONFIG.format(model=str(model)))
+    return folder / "c.py"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def start(command, env, **how) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *command], env=env, cwd=how.pop("cwd", ROOT), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, **how,
+    )  # fmt: skip
+
+
+def flags(config_file, folder, me=None, count=None, port=None):
+    several = [] if me is None else [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={me}"]
+    return [f"--config={config_file}", f"--workdir={folder}", *several]
+
+
+def ends(processes) -> list[tuple[int, str, str]]:
+    """Exit code and output of each; none outlives a test."""
+    try:
+        said = [p.communicate(timeout=LIMIT) for p in processes]
+    finally:
+        for p in processes:
+            p.kill()
+    return [(p.returncode, *text) for p, text in zip(processes, said, strict=True)]
+
+
+def train(config_file, folder, env, count=1, first=("train.py",)):
+    """Trains with `count` processes, each of which must succeed; returns what each said."""
+    port = free_port()
+    numbered = [(None,)] if count == 1 else [(i, count, port) for i in range(count)]
+    out = ends([start([*first, *flags(config_file, folder, *which)], env) for which in numbered])
+    assert [code for code, _, _ in out] == [0] * count, out
+    return out
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(config_file, folder):
+    policy = run.find_model(config_io.from_flags([f"--config={config_file}"])).policy
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return checkpoints.restore_params(checkpoints.latest(), api.abstract_params(policy))
+
+
+def assert_same_run(config_file, got, want):
+    """Every number of a run; the order of float32 sums is all that may differ."""
+    assert [(r["step"], r["kind"]) for r in lines(got)] == [(r["step"], r["kind"]) for r in lines(want)]
+    for a, b in zip(lines(got), lines(want), strict=True):
+        for name in a.keys() - {"kind", "seconds"}:
+            assert a[name] == pytest.approx(b[name], rel=5e-6, abs=1e-6), (a["step"], name)
+    for file in ("before/test.jsonl", "before/validation.jsonl", "after/test.jsonl", "after/validation.jsonl"):
+        for a, b in zip(read_jsonl(got / file), read_jsonl(want / file), strict=True):
+            assert a["id"] == b["id"]
+            np.testing.assert_allclose(a["probabilities"], b["probabilities"], atol=2e-6)
+            assert a["option_mass"] == pytest.approx(b["option_mass"], rel=1e-5)
+    # a step moves a weight by up to 3e-3, and Adam divides a small gradient, noise and all, by its own size
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6), weights(config_file, got), weights(config_file, want)
+    )
+
+
+@pytest.fixture(scope="module")
+def one(config_file, env, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one") / "r"
+    train(config_file, folder, env)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(config_file, env, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two") / "r"
+    return folder, train(config_file, folder, env, 2)
+
+
+def test_two_processes_give_the_numbers_of_one(config_file, one, two):
+    assert_same_run(config_file, two[0], one)
+
+
+def test_only_the_primary_writes_and_speaks(one, two):
+    folder, ((_, primary, _), (_, other, _)) = two
+    assert {p.name for p in folder.iterdir()} == {p.name for p in one.iterdir()}
+    assert not list(folder.rglob("*.partial"))
+    assert len(list((folder / "tensorboard").iterdir())) == 1
+    assert [p.name for p in sorted((folder / "checkpoints").iterdir())] == [
+        p.name for p in sorted((one / "checkpoints").iterdir())
+    ]
+    assert "| after fine-tuning" in primary
+    assert "report: " in primary
+    assert [line for line in other.splitlines() if not line.startswith("[Gloo]")] == []
+
+
+def test_four_processes_go_on_where_one_stopped(config_file, env, one, tmp_path):
+    [(code, _, said)] = ends([start(["-c", AFTER_STEP_2, "stop", *flags(config_file, tmp_path / "r")], env)])
+    assert (code, "the same command resumes" in said) == (guard.STOPPED, True)
+    out = train(config_file, tmp_path / "r", env, 4)
+    assert "resuming" in out[0][1]
+    assert_same_run(config_file, tmp_path / "r", one)
+
+
+def answers(processes):
+    out = ends(processes)
+    assert [code for code, _, _ in out] == [0] * len(out), out
+    return [json.loads(text.splitlines()[-1]) for _, text, _ in out]
+
+
+def test_slurm_says_who_is_who(env, monkeypatch):
+    """With the variables that srun sets, and no flags."""
+    batch = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    step = batch | {"SLURM_STEP_NODELIST": "localhost"}
+    told = answers(
+        [start(["-c", ASKS, str(i)], env | step | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}) for i in range(2)]
+    )
+    assert [me for me, *_ in told] == [0, 1]
+    for name, value in batch.items():
+        monkeypatch.setenv(name, value)
+    assert not guard.expects_others(None, None, None)  # the batch script itself, outside srun
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_each_process_holds_its_own_rows_and_hears_the_primary(env, count):
+    where = f"127.0.0.1:{free_port()}"
+    told = answers([start(["-c", ASKS, str(i), where, str(count)], env) for i in range(count)])
+    assert [me for me, *_ in told] == list(range(count))
+    held = [rows for _, rows, *_ in told]
+    assert sorted(row for rows in held for row in rows) == list(range(8))  # each row once, two micro-batches of four
+    assert all(len([row for row in rows if row < 4]) == 4 // count for rows in held)
+    for me, _, *rest, differs in told:
+        assert rest == [0, 3000, "the primary's own words"]
+        assert ("the colour" in differs) == (me > 0)
+
+
+def kill(process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_file, env, one, tmp_path):
+    folder, port = tmp_path / "r", free_port()
+    both = [
+        start(["train.py", *flags(config_file, folder, 0, 2, port)], env),
+        start(["-c", AFTER_STEP_2, "stall", *flags(config_file, folder, 1, 2, port)], env),
+    ]
+    end = time.monotonic() + LIMIT
+    while not (folder / "metrics.jsonl").exists() or '"step": 1,' not in (folder / "metrics.jsonl").read_text():
+        assert [p.poll() for p in both] == [None, None]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    kill(both[1])
+    since = time.monotonic()
+    (code, _, said), _ = ends(both)
+    assert time.monotonic() - since < 60
+    assert code == guard.LOST
+    errors = [line for line in said.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: process 0 of 2: lost another process of this run (")
+    assert "resumes from the last checkpoint" in errors[0]
+    train(config_file, folder, env)
+    assert_same_run(config_file, folder, one)
+
+
+def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
+    """The rows are there for process 0 alone: a relative path, and two working directories."""
+    row = {"text": "She read it.", "question": "Was it wrong?", "options": ["yes", "no"], "counts": [3, 2]}
+    here, there = tmp_path / "0", tmp_path / "1"
+    here.mkdir(), there.mkdir()
+    (here / "rows.jsonl").write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i in range(20)))
+    port, votes = free_port(), ["--config.task.name=votes", "--config.task.path=rows.jsonl"]
+    since = time.monotonic()
+    command = [str(ROOT / "train.py"), *votes]
+    both = [
+        start([*command, *flags(config_file, tmp_path / "r", i, 2, port)], env, cwd=cwd)
+        for i, cwd in enumerate((here, there))
+    ]
+    (code_0, _, said_0), (code_1, _, said_1) = ends(both)
+    assert time.monotonic() - since < 120
+    assert (code_0, code_1) == (guard.LOST, guard.FAILED)
+    assert re.search(r"^error: process 1 of 2: .*rows.jsonl", said_1, re.M)
+    assert "Traceback" not in said_1
+    assert "error: process 0 of 2: lost another process" in said_0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--coordinator=127.0.0.1:1234"], "give all three, or none"),
+        (["--processes=2", "--process=0"], "give all three, or none"),
+        (["--coordinator=127.0.0.1:1234", "--processes=2", "--process=2"], "--process=2: expected 0 to 1"),
+        (["--coordinator=127.0.0.1:1234", "--processes=2", "--process=-1"], "--process=-1: expected 0 to 1"),
+        (["--coordinator=127.0.0.1:1234", "--processes=0", "--process=0"], "--processes=0"),
+        (["--coordinator=somewhere", "--processes=2", "--process=0"], "expected HOST:PORT"),
+        (["--coordinator=somewhere:http", "--processes=2", "--process=0"], "expected HOST:PORT"),
+    ],
+)
+def test_flags_that_make_no_sense(arguments, message, config_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(guard, "stand", lambda _: pytest.fail("was let through"))  # and not this process forked
+    assert cli.train_main([*flags(config_file, tmp_path / "r"), *arguments]) == guard.FAILED
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_time_limits_are_whole_seconds(config_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(guard, "stand", lambda _: pytest.fail("was let through"))
+    monkeypatch.setenv("MORAL_JAX_HEARTBEAT_SECONDS", "soon")
+    assert cli.train_main(flags(config_file, tmp_path / "r", 0, 2, 1234)) == guard.FAILED
+    assert "MORAL_JAX_HEARTBEAT_SECONDS=soon: expected" in capsys.readouterr().err
+
+
+def test_others_that_never_come(config_file, env, tmp_path):
+    """Nobody at the coordinator; nobody but the coordinator; a port that something else has."""
+    soon = env | {"MORAL_JAX_START_SECONDS": "5"}
+    with socket.create_server(("", 0)) as taken:
+        ports = free_port(), free_port(), taken.getsockname()[1]
+        since = time.monotonic()
+        out = ends(
+            [
+                start(["train.py", *flags(config_file, tmp_path / "r", me, 2, port)], soon)
+                for me, port in zip((1, 0, 0), ports, strict=True)
+            ]
+        )
+    assert time.monotonic() - since < 90
+    for (code, _, said), message in zip(
+        out, ("process 1 of 2 found nobody there for 5 s", "could not join the other processes", "in use"), strict=True
+    ):
+        errors = [line for line in said.splitlines() if line.startswith("error:")]
+        assert (code, len(errors)) == (guard.FAILED, 1), said
+        assert message in errors[0]
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "expected"),
+    [
+        (0, "process 0 of 2", (0, "")),
+        (2, "", (2, "")),
+        (-signal.SIGABRT, "", (guard.FAILED, "could not join the other processes at HERE")),
+        (-signal.SIGABRT, "process 1 of 2", (guard.LOST, "process 1 of 2: lost another process")),
+        (-signal.SIGKILL, "process 1 of 2", (137, "process 1 of 2: was ended by SIGKILL: by a person")),
+        (-signal.SIGTERM, "", (143, "this process: was ended by SIGTERM")),
+    ],
+)
+def test_the_guardians_verdict(code, name, expected):
+    got = guard.verdict(code, name, "HERE")
+    assert got[0] == expected[0]
+    assert got[1].startswith(expected[1])
+
+
+def test_last_words():
+    def code(error):
+        return distributed.last_words(error)[0]
+
+    assert code(UserError("x")) == guard.FAILED
+    assert code(KeyboardInterrupt()) == guard.STOPPED
+    assert code(ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")) == guard.LOST
+    assert code(jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: barrier")) == guard.LOST
+    assert code(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")) == 1
+    assert code(KeyError("gloo")) == 1
+    wrapped = RuntimeError("could not save")
+    wrapped.__cause__ = jax.errors.JaxRuntimeError("UNAVAILABLE: peer")
+    assert code(wrapped) == guard.LOST
