@@ -1,0 +1,182 @@
+"""Checks of a config on this machine, and all findings as a table. A UserError inside a check is its finding."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import sys
+from pathlib import Path
+
+import huggingface_hub
+import jax
+
+from moral_jax import config_io, sharding
+from moral_jax.config import Config
+from moral_jax.data import tokenizer
+from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
+from moral_jax.doctor.machine import checks as machine_checks
+from moral_jax.experiment import Model, Prompter, make_policy
+from moral_jax.models.attention import choose as choose_attention
+from moral_jax.tasks import registry
+from moral_jax.train import optim
+from moral_jax.train.step import abstract_state
+from moral_jax.types import UserError
+from moral_jax.weights import load, source
+
+SMALL_HUB_FILES = [f for f in source.HUB_FILES if not f.endswith(".safetensors")]
+REMEDIES = {
+    "config": "correct it; python train.py --help lists every field",
+    "model": "correct --config.model.path, --config.model.tokenizer or --config.mesh",
+    "data": "correct --config.task.path or the row",
+    "attention": "leave --config.model.attention out, so that the best one is chosen",
+    "prompt": "change --config.prompt.family, labels or cue",
+}
+
+
+def state_bytes(model: Model, config: Config) -> tuple[int, int]:
+    """Bytes of weights, moments and gradients on one device; bytes of weights and moments in all, as on disk."""
+    state = abstract_state(model.policy, optim.make(config.optim, 1))
+
+    def on_one(tree: object) -> int:
+        leaves = jax.tree.leaves(tree)
+        return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
+
+    whole = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    return on_one(state) + on_one(state.params), whole
+
+
+def available(device: jax.Device) -> int:
+    """Bytes that one device can still take; devices of the host share its memory."""
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    free = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    total = free[0] if free else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total // jax.local_device_count()
+
+
+def memory(needed: int, free: int) -> Check:
+    found = f"{needed / GIB:.2f} GiB a device for weights, gradients, moments; {free / GIB:.2f} free; activations add"
+    remedy = "more devices (config.mesh.fsdp), config.model.param_dtype=bfloat16, or a smaller model"
+    if needed > free:
+        return Check("memory", FAIL, found, remedy)
+    return Check("memory", *((OK, found, "") if needed < 0.7 * free else (WARN, found, remedy)))
+
+
+def data(dataset: registry.Dataset) -> Check:
+    counts = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
+    found = ", ".join(f"{n} {split}" for split, n in counts.items())
+    if all(counts.values()):
+        return Check("data", OK, found, "")
+    return Check("data", WARN, found, "empty splits are left out: see config.task.validation, test and limit")
+
+
+def hub(name: str) -> Check:
+    repo, _, revision = name.partition("@")
+    try:
+        info = huggingface_hub.HfApi().model_info(repo, revision=revision or None, timeout=10)
+    except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError, OSError) as e:
+        remedy = "check the name and the network, log in with `hf auth login`, or pass --config.model.path=FOLDER"
+        return Check("hub", FAIL, f"{name}: {type(e).__name__}", remedy)
+    return Check("hub", OK, f"{name} at {info.sha}", "")
+
+
+def find_model(config: Config) -> Model:
+    """As `experiment.find_model`, without fetching weights, or trying the attention: that is a check of its own."""
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="plain"))
+    path = source.resolve(config.model.path, SMALL_HUB_FILES)
+    policy = make_policy(config, load.read_spec(path), sharding.make_mesh(config.mesh))
+    words = source.resolve(config.model.tokenizer, SMALL_HUB_FILES) if config.model.tokenizer else path
+    return Model(path, tokenizer.load(words), policy)
+
+
+def model_said(model: Model) -> Check:
+    spec = model.policy.spec
+    tokens = len(model.tokenizer)
+    found = f"{spec.family}, {spec.layers} layers of {spec.width}, vocabulary {spec.vocab}, tokenizer of {tokens}"
+    fits = tokens <= spec.vocab
+    return Check("model", OK if fits else FAIL, found, "" if fits else "give the model's own config.model.tokenizer")
+
+
+def prompts(config: Config, model: Model, dataset: registry.Dataset) -> Check:
+    """The first rows as the run will ask them: chat template, cue, options that begin with tokens of their own."""
+    rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
+    questions = Prompter(config, model).for_scoring(rows, "rows")
+    first = questions.encoded[0]
+    options = [" or ".join(repr(model.tokenizer.decode([i])) for i in ids) for ids in first.option_ids]
+    found = f"{len(first.tokens_T)} tokens, then {' | '.join(options)}"
+    if questions.cut:
+        remedy = f"raise --config.data.length={config.data.length}, or accept that long texts lose their middle"
+        return Check("prompt", WARN, f"{found}; {questions.cut} of the first prompts are cut", remedy)
+    return Check("prompt", OK, found, "")
+
+
+def attention(config: Config, model: Model) -> Check:
+    kind, spec = model.policy.execution.mesh.devices.flat[0].platform, model.policy.spec
+    name, why = choose_attention(config.model.attention, kind, spec, config.model.dtype, config.data.length)
+    if why:
+        return Check("attention", WARN, f"{name}, because {why}", "change what it names, for speed; the numbers stay")
+    return Check("attention", OK, name, "")
+
+
+def _trouble(name: str, error: UserError) -> Check:
+    return Check(name, FAIL, str(error), REMEDIES[name])
+
+
+def _of_model(config: Config, workdir: Path) -> tuple[list[Check], Model | None]:
+    try:
+        model = find_model(config)
+    except UserError as e:
+        return [_trouble("model", e)], None
+    needed, on_disk = state_bytes(model, config)
+    checks = [model_said(model), memory(needed, available(jax.local_devices()[0])), disk(workdir, 3 * on_disk)]
+    try:
+        checks.append(attention(config, model))
+    except UserError as e:
+        checks.append(_trouble("attention", e))
+    return checks, model
+
+
+def _of_data(config: Config, model: Model | None) -> list[Check]:
+    try:
+        dataset = registry.load(config.task)
+    except UserError as e:
+        return [_trouble("data", e)]
+    checks = [data(dataset)]
+    try:
+        return [*checks, prompts(config, model, dataset)] if model else checks
+    except UserError as e:
+        return [*checks, _trouble("prompt", e)]
+
+
+def _of_config(config: Config, workdir: Path) -> list[Check]:
+    checks, model = _of_model(config, workdir)
+    names = [name for name in (config.model.path, config.model.tokenizer) if name and source.is_hub_name(name)]
+    return [*map(hub, names), *checks, *_of_data(config, model)]
+
+
+def examine(flags: list[str], workdir: Path, address: str | None) -> list[Check]:
+    """All checks: of the machine, and of the config where `flags` name one."""
+    with contextlib.redirect_stdout(sys.stderr):  # rooms that speak while they work must not stand in the table
+        checks = machine_checks(address)
+        if not flags:
+            return [*checks, disk(workdir, GIB)]
+        if any(c.name == "devices" and c.state == FAIL for c in checks):
+            return checks
+        try:
+            config = config_io.from_flags(flags)
+        except UserError as e:
+            return [*checks, _trouble("config", e)]
+        return checks + _of_config(config, workdir)
+
+
+def table(checks: list[Check]) -> str:
+    """Aligned, with what to do under each line that is not well."""
+    wide = max(len(c.name) for c in checks)
+    lines = []
+    for c in checks:
+        lines.append(f"{c.state:<4}  {c.name:<{wide}}  {c.found}")
+        if c.to_do:
+            lines.append(f"{'':<4}  {'':<{wide}}  -> {c.to_do}")
+    return "\n".join(lines)

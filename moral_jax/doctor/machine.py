@@ -1,0 +1,184 @@
+"""Checks of the machine. Each is a function that returns one `Check`."""
+
+import contextlib
+import fcntl
+import glob
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from moral_jax import guard
+from moral_jax.tasks.archive import cache_folder
+from moral_jax.types import UserError
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+GIB = 2**30
+TPU_LOCK = Path("/tmp/libtpu_lockfile")
+CUDNN = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
+
+
+class Check(NamedTuple):
+    """One finding; what to do is empty where all is well."""
+
+    name: str
+    state: str
+    found: str
+    to_do: str
+
+
+def python_version() -> Check:
+    asked, found = metadata.metadata("moral-jax")["Requires-Python"], platform.python_version()
+    fits = SpecifierSet(asked).contains(found, prereleases=True)
+    return Check("python", OK if fits else FAIL, found, "" if fits else f"install Python {asked}")
+
+
+def libraries() -> Check:
+    """Every library that the package needs, against the range that it names."""
+    wanted = [Requirement(line) for line in metadata.requires("moral-jax") or ()]
+    wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    bad = []
+    for r in wanted:
+        try:
+            found = metadata.version(r.name)
+        except metadata.PackageNotFoundError:
+            found = "missing"
+        if found == "missing" or not r.specifier.contains(found, prereleases=True):
+            bad.append((r, found))
+    if not bad:
+        return Check("libraries", OK, f"all {len(wanted)} in their ranges; jax {metadata.version('jax')}", "")
+    found = ", ".join(f"{r.name} {version} (needs {r.specifier})" for r, version in bad)
+    return Check("libraries", FAIL, found, "pip install -U " + " ".join(f"'{r.name}{r.specifier}'" for r, _ in bad))
+
+
+def chips() -> str:
+    """What accelerator the machine has, whether or not JAX sees it."""
+    if glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"):
+        return "tpu"
+    return "gpu" if glob.glob("/dev/nvidia[0-9]*") else "cpu"
+
+
+def devices() -> Check:
+    try:
+        found = jax.local_devices()
+    except RuntimeError as e:
+        return Check("devices", FAIL, str(e).splitlines()[0], "unset JAX_PLATFORMS, or install the jax extra it names")
+    limit = (found[0].memory_stats() or {}).get("bytes_limit")
+    memory = f", {limit / GIB:.1f} GiB each" if limit else ""
+    said = f"{len(found)} x {found[0].device_kind} ({found[0].platform}){memory}"
+    if (here := chips()) != "cpu" and found[0].platform == "cpu":
+        extra = {"tpu": "jax[tpu]", "gpu": "jax[cuda13]"}[here]
+        return Check("devices", WARN, f"{said}; but a {here} is here", f"pip install -U '{extra}', unset JAX_PLATFORMS")
+    return Check("devices", OK, said, "")
+
+
+def computes() -> Check:
+    """A small matrix product on each device: drivers that load may still not compute."""
+    x = np.arange(64.0, dtype=np.float32).reshape(8, 8) / 64
+    for device in jax.local_devices():
+        try:
+            got = np.asarray(jnp.matmul(*[jax.device_put(x, device)] * 2, precision="highest"))
+        except (jax.errors.JaxRuntimeError, RuntimeError) as e:
+            remedy = "end what else uses the device, or check its driver"
+            return Check("computing", FAIL, f"{device}: {str(e).splitlines()[0]}", remedy)
+        if not np.allclose(got, x @ x, atol=1e-4):
+            return Check("computing", FAIL, f"{device}: wrong product", "take this machine out of use")
+    return Check("computing", OK, "every device multiplies matrices right", "")
+
+
+def cudnn() -> Check:
+    for name in CUDNN:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return Check("cuDNN", OK, f"{name} {metadata.version(name)}", "")
+    return Check("cuDNN", WARN, "no package; the system's own, if any, is used", "pip install -U 'jax[cuda13]'")
+
+
+def tpu(lock: Path) -> Check:
+    """libtpu, and the file by which one process keeps the chips for itself."""
+    if importlib.util.find_spec("libtpu") is None:
+        return Check("TPU", FAIL, "libtpu is not installed", "pip install -U 'jax[tpu]'")
+    if lock.exists():
+        try:
+            with lock.open("r+") as f:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except PermissionError:
+            return Check("TPU", FAIL, f"{lock} belongs to another user", f"sudo rm {lock}, once nobody uses the TPU")
+        except BlockingIOError:
+            return Check("TPU", FAIL, f"another process holds {lock}", f"end it; fuser -v {lock} names it")
+    return Check("TPU", OK, "libtpu is there, and nobody holds the chips", "")
+
+
+def coordinator(flag: str) -> Check:
+    """On the machine with that address, the port must be free; on others, it must answer once process 0 runs."""
+    host, port = guard.split_address(flag)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as e:
+        return Check("coordinator", FAIL, f"{host}: {e}", "give an address that every machine can resolve")
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((address[0], 0))
+            here = True
+        except OSError:
+            here = False
+    obstacle = guard.reach(host, port, 5.0)
+    if here and obstacle:
+        return Check("coordinator", OK, f"this machine, and port {port} is free", "")
+    if here:
+        remedy = "fine where process 0 of this run is up; else end what listens there, or take another port"
+        return Check("coordinator", FAIL, f"this machine, but port {port} is in use", remedy)
+    if not obstacle:
+        return Check("coordinator", OK, f"{flag} answers", "")
+    if "refused" in obstacle:
+        return Check("coordinator", WARN, f"{flag}: nothing listens there", "start process 0, then ask again")
+    return Check("coordinator", FAIL, f"{flag}: {obstacle}", "open the port between the machines, in every firewall")
+
+
+def cache(folder: Path) -> Check:
+    """Where compiled programs and fetched rows are kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        return Check("cache", FAIL, f"{folder}: {e.strerror}", "set MORAL_JAX_CACHE to a folder that you may write to")
+    free = shutil.disk_usage(folder).free
+    state, remedy = (OK, "") if free > GIB else (WARN, "free some space, or set MORAL_JAX_CACHE to a folder elsewhere")
+    return Check("cache", state, f"{folder}, {free / GIB:.1f} GiB free; compiled programs are kept", remedy)
+
+
+def disk(workdir: Path, needed: int) -> Check:
+    """Room for three checkpoints: the latest, the best, and the one that is being written."""
+    there = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{there}: {free / GIB:.1f} GiB free, checkpoints need {needed / GIB:.1f}"
+    if not os.access(there, os.W_OK):
+        return Check("disk", FAIL, f"{there}: may not be written to", "pass --workdir=ANOTHER")
+    return Check("disk", OK if free > needed else FAIL, found, "" if free > needed else "free it, or --workdir=ANOTHER")
+
+
+def checks(address: str | None) -> list[Check]:
+    """All of them, as far as they apply here."""
+    out = [python_version(), libraries(), devices()]
+    if out[-1].state != FAIL:
+        out.append(computes())
+        out += [cudnn()] if jax.default_backend() == "gpu" else []
+    out += [tpu(TPU_LOCK)] if chips() == "tpu" else []
+    out.append(cache(cache_folder()))
+    if address:
+        try:
+            out.append(coordinator(address))
+        except UserError as e:
+            out.append(Check("coordinator", FAIL, str(e), "correct the flag"))
+    return out
