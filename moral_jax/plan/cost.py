@@ -1,0 +1,60 @@
+"""What a step must cost: the model's FLOPs, and the least time that the chip's peaks allow."""
+
+from typing import NamedTuple, Protocol
+
+from moral_jax.models.spec import DecoderSpec
+from moral_jax.plan.chips import Chip
+from moral_jax.plan.hlo import Counted
+
+COUNTING_RULE = (
+    "model FLOPs: 6 per weight of the layers' matrices and token (full fine-tuning), and 6 N H T per token and layer "
+    "for causal attention within a row; no head (it is applied to a few option rows), nothing recomputed"
+)
+
+
+class Bound(NamedTuple):
+    """Seconds per step and chip that each resource needs at its peak; the largest bounds the step."""
+
+    compute: float
+    memory: float
+    network: float
+    model_flops: float  # per chip
+    mfu: float  # share of the chip's peak that model FLOPs reach at the bound
+
+    @property
+    def seconds(self) -> float:
+        return max(self.compute, self.memory, self.network)
+
+    @property
+    def by(self) -> str:
+        return max(("compute", "memory", "network"), key=lambda name: getattr(self, name))
+
+
+class Measured(Protocol):
+    """A compiled program's sizes, in bytes per chip."""
+
+    arguments: int
+    outputs: int
+    temporaries: int
+    counted: Counted
+
+
+def layer_weights(spec: DecoderSpec) -> int:
+    """Weights of all layers' matrices."""
+    attention = spec.width * spec.head_size * 2 * (spec.heads + spec.kv_heads)
+    return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
+
+
+def model_flops(spec: DecoderSpec, tokens: int, length: int) -> float:
+    """Of one training step, by COUNTING_RULE."""
+    return 6.0 * tokens * (layer_weights(spec) + spec.layers * spec.heads * spec.head_size * length)
+
+
+def bound(program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip) -> Bound:
+    """The roofline: products at the matrix unit's peak; all that the program holds moved through memory once, and what
+    it computes on the way once out and once in; what it sends over all links of a chip at once."""
+    compute = program.counted.flops / chip.bf16_flops
+    memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
+    network = sum(program.counted.sent.values()) / (chip.links * chip.link_bytes)
+    useful = model_flops(spec, tokens, length) / chips
+    return Bound(compute, memory, network, useful, useful / chip.bf16_flops / max(compute, memory, network))

@@ -1,0 +1,188 @@
+"""`moral-jax plan`: one config on one slice, or a search for the settings that make the most of it."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from moral_jax import config_io, logs
+from moral_jax.config import Config, MeshConfig
+from moral_jax.models.spec import DecoderSpec, from_hf
+from moral_jax.plan import cost
+from moral_jax.plan.compile import Plan, Program, TooLarge, Topology, make
+from moral_jax.types import UserError
+from moral_jax.weights import load, source
+from moral_jax.weights.published import CONFIGS
+
+GIB, GB, TFLOP = 2**30, 1e9, 1e12
+REMAT, TENSORS = ("full", "dots", "none"), (1, 2, 4)
+
+
+def read_spec(path: str) -> DecoderSpec:
+    """What the model is, from its own `config.json`; without a network, from what its makers published."""
+    if path not in CONFIGS:
+        return load.read_spec(source.resolve(path))
+    try:
+        return load.read_spec(source.resolve(path, hub_files=["config.json"]))
+    except UserError as e:
+        logs.say(f"{path}: not reached ({e}); planning with the config.json that its makers published")
+        return from_hf(CONFIGS[path], path)
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """All numbers of a plan, as JSON."""
+    c = plan.config
+    out: dict[str, Any] = {
+        "model": c.model.path,
+        "topology": plan.topology.name,
+        "chip": plan.topology.chip.name,
+        "chips": len(plan.topology.devices),
+        "mesh": dict(plan.policy.execution.mesh.shape),
+        "remat": c.model.remat,
+        "attention": plan.policy.execution.attention,
+        "rows": plan.micro_rows * plan.micro_batches,
+        "micro_rows": plan.micro_rows,
+        "length": c.data.length,
+        "limit_gib": plan.topology.chip.hbm_gib,
+        "fits": plan.fits,
+    }
+    for name, program in (("training", plan.training), ("scoring", plan.scoring)):
+        if isinstance(program, TooLarge):
+            out[name] = {"needs_gib": program.needs and program.needs / GIB}
+        elif program:
+            out[name] = {
+                "peak_gib": program.peak / GIB,
+                "arguments_gib": program.arguments / GIB,
+                "temporaries_gib": program.temporaries / GIB,
+                "outputs_gib": program.outputs / GIB,
+                "flops": program.counted.flops,
+                "kernels": dict(program.counted.kernels),
+                "sent_gb": {kind: sent / GB for kind, sent in program.counted.sent.items()},
+            }
+    if isinstance(plan.training, Program):
+        bound = plan.bound()
+        out["bound"] = {**bound._asdict(), "seconds": bound.seconds, "by": bound.by}
+    return out
+
+
+def describe(plan: Plan) -> str:
+    """A plan in words and numbers, per chip."""
+    s, c = summary(plan), plan.config
+    mesh = " x ".join(f"{axis} {size}" for axis, size in s["mesh"].items())
+    lines = [
+        f"{c.model.path} on {s['chips']} x {s['chip']} ({s['topology']}): mesh {mesh}",
+        f"{s['rows']} rows of {s['length']} tokens a step in micro-batches of {s['micro_rows']}; weights "
+        f"{c.model.param_dtype}, products {c.model.dtype}, remat {s['remat']}, attention {s['attention']}",
+        "",
+        f"per chip     peak of {s['limit_gib']} GiB   arguments   temporaries   outputs beside them",
+    ]
+    for name in ("training", "scoring"):
+        if name in s and "peak_gib" in s[name]:
+            p = s[name]
+            lines.append(
+                f"{name:10}   {p['peak_gib']:9.2f} GiB   {p['arguments_gib']:9.2f}   {p['temporaries_gib']:11.2f}"
+                f"   {p['outputs_gib']:19.2f}"
+            )
+        elif name in s:
+            needs = s[name]["needs_gib"]
+            lines.append(f"{name:10}   too large" + (f": needs {needs:.2f} GiB" if needs else ""))
+    if "bound" in s:
+        b, p = s["bound"], s["training"]
+        sent = ", ".join(f"{kind} {gb:.1f}" for kind, gb in sorted(p["sent_gb"].items())) or "none"
+        lines += [
+            "",
+            f"products in the compiled step  {p['flops'] / TFLOP:8.1f} TFLOP, kernels' own not counted",
+            f"model FLOPs                    {b['model_flops'] / TFLOP:8.1f} TFLOP",
+            f"sent in exchanges              {sum(p['sent_gb'].values()):8.1f} GB ({sent})",
+            f"a step takes at least          {b['seconds']:8.2f} s (products {b['compute']:.2f}, memory "
+            f"{b['memory']:.2f}, network {b['network']:.2f})",
+            f"MFU at most                    {b['mfu']:8.0%}",
+            f"({cost.COUNTING_RULE})",
+        ]
+    return "\n".join([*lines, "", "fits" if plan.fits else "does not fit"])
+
+
+def _meshes(where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Iterator[MeshConfig]:
+    chips = len(where.devices)
+    for tensor in tensors:
+        if chips % tensor == 0 and spec.kv_heads % tensor == 0:
+            yield MeshConfig(data=1, fsdp=chips // tensor, tensor=tensor)
+
+
+def largest(config: Config, compile_for: Callable[[Config], Plan], parts: int) -> Iterator[Plan]:
+    """Plans with growing micro-batches, until one does not fit: a row for each part of the mesh, then twice as many."""
+    rows = parts
+    while True:
+        data = dataclasses.replace(config.data, batch_size=rows, micro_batch_size=rows)
+        plan = compile_for(dataclasses.replace(config, data=data))
+        if not plan.fits:
+            return
+        yield plan
+        rows *= 2
+
+
+def search(
+    config: Config, spec: DecoderSpec, where: Topology, remats: Sequence[str] = REMAT, tensors: Sequence[int] = TENSORS
+) -> list[Plan]:
+    """Every plan that fits, over meshes, remat policies and micro-batches."""
+    found = []
+    for mesh in _meshes(where, spec, tensors):
+        for remat in remats:
+            model = dataclasses.replace(config.model, remat=remat)
+            cell = dataclasses.replace(config, model=model, mesh=mesh)
+            for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), mesh.data * mesh.fsdp):
+                logs.say(_row(plan))
+                found.append(plan)
+    return found
+
+
+def _row(plan: Plan) -> str:
+    s = summary(plan)
+    mesh = "x".join(map(str, s["mesh"].values()))
+    per_row = s["bound"]["seconds"] / s["rows"] * 1000
+    return (
+        f"| {mesh:8} | {s['remat']:5} | {s['micro_rows']:5} | {s['training']['peak_gib']:8.2f} | {per_row:10.1f} | "
+        f"{s['bound']['mfu']:6.0%} | {s['bound']['by']:8} |"
+    )
+
+
+HEADER = (
+    "| mesh     | remat | rows  | peak GiB | ms per row | MFU <= | bound by |\n"
+    "|----------|-------|-------|----------|------------|--------|----------|"
+)
+
+
+def table(plans: list[Plan]) -> str:
+    return "\n".join([HEADER, *map(_row, plans)])
+
+
+def front(plans: list[Plan]) -> list[Plan]:
+    """The plans that no other beats in both memory and time per row, fastest first."""
+
+    def key(plan: Plan) -> tuple[float, float]:
+        return plan.bound().seconds / (plan.micro_rows * plan.micro_batches), plan.training.peak
+
+    best, out = float("inf"), []
+    for plan in sorted(plans, key=key):
+        if plan.training.peak < best:
+            best = plan.training.peak
+            out.append(plan)
+    return out
+
+
+def paste(plan: Plan) -> str:
+    """The flags that make a config this plan."""
+    mesh, c = plan.policy.execution.mesh.shape, plan.config
+    fields = {f"mesh.{axis}": size for axis, size in mesh.items()} | {
+        "model.remat": c.model.remat,
+        "data.micro_batch_size": plan.micro_rows,
+        "data.batch_size": plan.micro_rows,
+    }
+    return " ".join(f"--config.{name}={value}" for name, value in fields.items())
+
+
+def save(plans: list[Plan], path: Path) -> None:
+    """JSON lines, one per plan, each with its whole config."""
+    rows = [summary(plan) | {"config": config_io.flatten(plan.config)} for plan in plans]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,175 @@
+"""Plans: the compiler's program for a slice that is not here is the one that we mean, and is counted right."""
+
+import dataclasses
+import importlib.util
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from moral_jax import cli
+from moral_jax.config import Config, DataConfig, MeshConfig, ModelConfig
+from moral_jax.models.spec import from_hf
+from moral_jax.plan import chips, cost, hlo
+from moral_jax.plan import compile as plans
+from moral_jax.plan import run as plan
+from moral_jax.types import UserError
+from moral_jax.weights.published import CONFIGS
+from tests import tiny
+
+needs_libtpu = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="the TPU compiler is missing: pip install -e '.[plan]'"
+)
+SPEC = tiny.spec(
+    vocab=512, layers=4, width=256, heads=8, kv_heads=4, head_size=128, mlp_width=512, tied_embeddings=False
+)
+CONFIG = Config(
+    model=ModelConfig(dtype="bfloat16", remat="full"),
+    data=DataConfig(length=256, questions_per_row=4, batch_size=8, micro_batch_size=4),
+)
+
+
+@pytest.fixture(scope="module", params=["v5e:2x2", "v5p:2x2x1"])
+def made(request):
+    return plans.make(CONFIG, SPEC, plans.topology(request.param), scoring=True)
+
+
+@needs_libtpu
+def test_the_compiled_program_is_the_one_we_mean(made):
+    """The splash kernel forward and backward, exchanges, and weights cut over the chips."""
+    assert made.fits
+    kernels = made.training.counted.kernels
+    assert {name.removesuffix("_residuals").removesuffix("_no") for name in kernels} == {
+        "splash_mqa_fwd", "splash_mqa_dq", "splash_mqa_dkv"
+    }  # fmt: skip
+    assert "splash_mqa_fwd" in made.scoring.text
+    assert sum(made.training.counted.sent.values()) > 0
+    assert made.training.counted.unknown_loops == 0
+    L, D, F = SPEC.layers, SPEC.width, SPEC.mlp_width
+    assert f"f32[{L},{D // 4},{F}]" in made.training.text  # gate's kernel, a fourth of it
+    assert f"f32[{L},{D},{F}]" not in made.training.text
+
+
+@needs_libtpu
+def test_kernels_run_once_per_row_layer_and_micro_batch(made):
+    """Two micro-batches of one row per chip; remat runs the forward kernel again in the backward pass."""
+    runs = made.training.counted.kernels
+    once = 2 * SPEC.layers
+    assert {name: times / once for name, times in runs.items() if "fwd" not in name} == {
+        name: 1.0 for name in runs if "fwd" not in name
+    }
+    assert sum(times for name, times in runs.items() if "fwd" in name) == 2 * once
+
+
+@needs_libtpu
+def test_products_are_those_of_the_model(made):
+    """Forward, recomputed, and twice that backward: between 3 and 4 forward passes, exchanged or not."""
+    tokens = made.micro_rows * made.micro_batches * CONFIG.data.length / 4
+    forward = 2 * cost.layer_weights(SPEC) * tokens
+    assert 2.9 * forward < made.training.counted.flops < 4.2 * forward
+
+
+@needs_libtpu
+def test_tensor_cuts_heads_too():
+    config = dataclasses.replace(CONFIG, mesh=MeshConfig(fsdp=2, tensor=2))
+    made = plans.make(config, SPEC, plans.topology("v5e:2x2"), scoring=False)
+    assert made.fits
+    assert f"f32[{SPEC.layers},{SPEC.width // 2},{SPEC.mlp_width // 2}]" in made.training.text
+
+
+@needs_libtpu
+def test_what_does_not_fit_says_so(capsys):
+    huge = dataclasses.replace(SPEC, layers=4, width=8192, heads=64, kv_heads=8, mlp_width=28672, vocab=128256)
+    config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"))
+    made = plans.make(config, huge, plans.topology("v5e:2x2"), scoring=False)
+    assert not made.fits
+    assert made.training.needs > 16 * 2**30
+    assert "does not fit" in plan.describe(made)
+
+
+@needs_libtpu
+def test_the_command_prints_what_fits(tiny_folder, tmp_path, capsys):
+    arguments = ["plan", "--config=configs/scruples/mistral_7b_dilemmas.py:tiny", "--topology=v5e:2x2",
+                 f"--config.model.path={tiny_folder}", f"--json={tmp_path / 'plan.jsonl'}"]  # fmt: skip
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "4 x TPU v5e (v5e:2x2): mesh data 1 x fsdp 4 x tensor 1" in shown
+    assert shown.rstrip().endswith("fits")
+    assert "MFU at most" in shown
+    assert (tmp_path / "plan.jsonl").read_text().startswith("{")
+
+
+@pytest.mark.parametrize("name", ["v5e", "v9:2x2", "v5e:2x", "cpu"])
+def test_a_topology_that_is_none_is_an_error(name):
+    with pytest.raises(UserError, match="expected GENERATION:SHAPE like v5e:4x4"):
+        plans.topology(name)
+
+
+def test_a_missing_compiler_names_the_extra(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'moral-jax\[plan\]'"):
+        plans.topology("v5e:2x2")
+
+
+def test_loops_are_counted():
+    """A scan of 7 products of [8, 16] x [16, 16]: the compiler's own analysis would count one."""
+
+    def f(x, w):
+        return jax.lax.scan(lambda c, _: (jnp.tanh(c @ w), None), x, None, length=7)[0]
+
+    text = jax.jit(f).lower(jnp.ones((8, 16)), jnp.ones((16, 16))).compile().as_text()
+    assert hlo.count(text).flops == pytest.approx(7 * 2 * 8 * 16 * 16)
+
+
+def test_exchanges_are_counted():
+    """A sum over eight devices of 1,000 floats: each sends 2 * 7/8 of it."""
+    mesh = tiny.mesh(1, 8, 1)
+    cut = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    text = (
+        jax.jit(lambda x: x.sum(0), in_shardings=cut, out_shardings=whole)
+        .lower(jnp.ones((8, 1000)))
+        .compile()
+        .as_text()
+    )
+    assert hlo.count(text).sent == {"all-reduce": pytest.approx(2 * 7 / 8 * 4000)}
+
+
+@pytest.mark.parametrize(
+    ("line", "sent"),
+    [
+        ("%a = bf16[16,8]{1,0} all-gather(%x), replica_groups=[2,4]<=[8], dimensions={0}", 16 * 8 * 2 * 3 / 4),
+        ("%a = f32[4,8]{1,0} reduce-scatter(%x), replica_groups={{0,1},{2,3}}, dimensions={0}", 4 * 8 * 4 * 1),
+        ("%a = (f32[4]{0}, f32[4]{0}) collective-permute-start(%x), source_target_pairs={{0,1},{1,0}}", 16),
+    ],
+)
+def test_bytes_of_an_exchange(line, sent):
+    assert hlo.count(f"ENTRY %main (x: f32[]) -> f32[] {{\n  {line}\n}}\n").sent.popitem()[1] == sent
+
+
+def test_model_flops_by_hand():
+    """Mistral 7B: 6,979,321,856 weights in layers' matrices; attention over a row of 2,048."""
+    spec = from_hf(CONFIGS["mistralai/Mistral-7B-Instruct-v0.3"])
+    assert cost.layer_weights(spec) == 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
+    want = 6 * 2048 * (cost.layer_weights(spec) + 32 * 4096 * 2048)
+    assert cost.model_flops(spec, 2048, 2048) == want
+
+
+def test_the_bound_is_that_of_the_scarcest_resource():
+    class Sizes:
+        arguments, outputs, temporaries = 10 * 10**9, 10**9, 5 * 10**9
+        counted = hlo.Counted(flops=2.75e14, sent={"all-gather": 27e9})
+
+    b = cost.bound(Sizes, SPEC, 1000, 256, 4, chips.CHIPS["v4"])
+    assert (b.compute, b.by) == (1.0, "compute")
+    assert b.memory == pytest.approx(21e9 / 1.228e12)
+    assert b.network == pytest.approx(0.1)
+    assert b.mfu == pytest.approx(cost.model_flops(SPEC, 1000, 256) / 4 / 275e12)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_published_configs_are_read(name):
+    spec = from_hf(CONFIGS[name])
+    assert (spec.layers, spec.width, spec.kv_heads) == (32, 4096, 8)
+    assert (spec.rope_scaling is not None) == ("Llama" in name)
+    assert spec.sliding_window == (4096 if "zephyr" in name else None)
