@@ -1,0 +1,13 @@
+"""Scruples DILEMMAS, Llama-3.1-8B, all weights. Presets: v5e-16, v5p-8, v6e-8, gpu-80gb, tiny."""
+
+from moral_jax import config, presets
+
+
+def get_config(preset="v5e-16"):
+    c = config.default()
+    c.model.path = "meta-llama/Llama-3.1-8B"
+    c.task.name = "dilemmas"
+    c.prompt.family = "plain"  # a base model has no chat template
+    c.optim.lr = 1e-5
+    c.train.epochs = 1
+    return presets.apply(c, preset)

@@ -1,0 +1,12 @@
+"""Scruples ANECDOTES, five-way, Llama-3.1-8B-Instruct, all weights. Presets: v5e-16, v5p-8, v6e-8, gpu-80gb, tiny."""
+
+from moral_jax import config, presets
+
+
+def get_config(preset="v5e-16"):
+    c = config.default()
+    c.model.path = "meta-llama/Llama-3.1-8B-Instruct"
+    c.task.name = "anecdotes"
+    c.optim.lr = 1e-5
+    c.train.epochs = 1
+    return presets.apply(c, preset)
