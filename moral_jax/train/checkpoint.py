@@ -1,10 +1,12 @@
 """Orbax checkpoints of the whole training state: the latest, and the best on validation."""
 
 import dataclasses
+import math
 from pathlib import Path
 from types import TracebackType
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -22,6 +24,10 @@ class Progress:
     finished: bool = False
 
 
+def _worth(metrics: dict[str, float]) -> float:
+    return -metrics["loss"]
+
+
 class Checkpoints:
     """Saves in the background; a step counts once it is whole on disk."""
 
@@ -29,22 +35,24 @@ class Checkpoints:
         keep = policies.AnyPreservationPolicy(
             [
                 policies.LatestN(1),
-                policies.BestN(
-                    get_metric_fn=lambda m: -m["loss"], reverse=False, n=1, keep_checkpoints_without_metrics=False
-                ),
+                policies.BestN(get_metric_fn=_worth, reverse=False, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
         self.folder = folder
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
-            options=ocp.CheckpointManagerOptions(preservation_policy=keep, enable_background_delete=True),
+            # best_fn beside the policy: without it, Orbax does not write the loss down, and after a resume no longer
+            # knows which checkpoint to preserve as the best
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep, best_fn=_worth, best_mode="max", enable_background_delete=True
+            ),
         )
 
     def save(self, state: TrainState, progress: Progress, loss: float | None) -> None:
         """Saves step `progress.step`; a validation `loss` makes it a candidate for best."""
         self._manager.save(
             progress.step,
-            metrics=None if loss is None else {"loss": loss},
+            metrics={"loss": math.inf if loss is None else loss},
             force=True,
             args=ocp.args.Composite(
                 params=ocp.args.StandardSave(state.params),
@@ -61,8 +69,7 @@ class Checkpoints:
         return Progress(**restored["progress"])
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
-        """Restores everything, placed and typed like `like` (arrays or shapes)."""
-        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        """Restores everything, typed and placed like `like` (shapes with shardings)."""
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -71,13 +78,23 @@ class Checkpoints:
                 progress=ocp.args.JsonRestore(),
             ),
         )
-        state = TrainState(jax.numpy.int32(step), restored["params"], restored["opt_state"])
+        done = jax.device_put(np.int32(step), like.step.sharding)
+        state = TrainState(done, restored["params"], restored["opt_state"])
         return state, Progress(**restored["progress"])
 
     def restore_params(self, step: int, like: Params) -> Params:
         """Restores parameters alone: scoring needs no moments."""
-        like = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         return self._manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(like)))["params"]
+
+    def restore_param(self, step: int, path: str) -> np.ndarray:
+        """Restores one parameter alone, on the host, in the type it was saved in."""
+        wanted: Params | int = 0
+        for part in reversed(path.split("/")):
+            wanted = {part: wanted}
+        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        args = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
+        [leaf] = jax.tree.leaves(self._manager.restore(step, args=ocp.args.Composite(params=args))["params"])
+        return leaf
 
     def chosen(self, keep: str) -> int:
         """The step whose weights a run stands for: the best, or the last.

@@ -8,7 +8,7 @@ from moral_jax.config import OptimConfig
 from moral_jax.models import api
 from moral_jax.train import optim
 from moral_jax.train.checkpoint import Checkpoints, Progress
-from moral_jax.train.step import init_state
+from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import UserError
 from tests import tiny
 
@@ -17,11 +17,11 @@ TX = optim.make(OptimConfig(), 10)
 
 
 def state(seed):
-    return init_state(tiny.params(POLICY, seed), TX)
+    return init_state(tiny.params(POLICY, seed), POLICY, TX)
 
 
 def like():
-    return jax.eval_shape(lambda p: init_state(p, TX), api.abstract_params(POLICY))
+    return abstract_state(POLICY, TX)
 
 
 def test_latest_and_best_are_kept(tmp_path):
@@ -34,6 +34,17 @@ def test_latest_and_best_are_kept(tmp_path):
         assert (c.chosen("best"), c.chosen("last")) == (2, 5)
     kept = {int(p.name) for p in (tmp_path / "c").iterdir() if p.name.isdigit()}
     assert kept == {2, 5}
+
+
+def test_the_best_outlives_a_resume(tmp_path):
+    for step, loss in ((1, 0.7), (2, 0.5), (3, None), (4, 0.6)):
+        with Checkpoints(tmp_path / "c") as c:
+            c.save(state(step), Progress(step=step, best_step=min(step, 2), best_loss=0.5), loss)
+            c.wait()
+    assert {int(p.name) for p in (tmp_path / "c").iterdir() if p.name.isdigit()} == {2, 4}
+    with Checkpoints(tmp_path / "c") as c:
+        got = c.restore_params(c.chosen("best"), like().params)
+    jax.tree.map(np.testing.assert_array_equal, got, state(2).params)
 
 
 def test_everything_comes_back_exactly(tmp_path):
