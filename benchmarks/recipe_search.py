@@ -64,7 +64,7 @@ def measure(cell: dict, path: str) -> dict:
     bench = dataclasses.replace(bench, scored={"validation": bench.scored["validation"]})
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder) / "checkpoints") as checkpoints:
         total = run.total_steps(bench)
-        base = load_params(bench.model)
+        base = load_params(bench.config, bench.model)
         before = point_estimates(bench.score(base, bench.scored["validation"], "validation"), METRICS)
         run.fit(bench, lambda: base, total, Path(folder), checkpoints)
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()

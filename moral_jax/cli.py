@@ -1,14 +1,13 @@
-"""The command line: `python train.py` and `moral-jax eval | score | report`."""
+"""The command line: `python train.py` and `moral-jax eval | score | plan | report | export | doctor`."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from moral_jax import __version__, config_io
+from moral_jax import __version__, config_io, guard, logs
 from moral_jax.types import UserError
-
-FAILED, STOPPED = 2, 130
 
 TRAIN_HELP = """\
 Scores a language model on votes, fine-tunes it, scores it again, and writes a report.
@@ -22,17 +21,16 @@ A run directory that exists is resumed; one that holds another config is refused
 """
 
 
-def _guarded(command: Callable[[], None]) -> int:
-    """Runs a command; a user's mistake becomes one message and exit code 2."""
+def _guarded(command: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit code; a user's mistake becomes one message and exit code 2."""
     try:
-        command()
+        return command() or 0
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
-        return FAILED
+        return guard.FAILED
     except KeyboardInterrupt:
         print("stopped; the same command resumes a run from its last checkpoint", file=sys.stderr)
-        return STOPPED
-    return 0
+        return guard.STOPPED
 
 
 def train_main(arguments: list[str]) -> int:
@@ -45,15 +43,31 @@ def train_main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="a file of configs/, or your own")
+    parser.add_argument("--config", metavar="FILE[:PRESET]", help="a file of configs/, or your own")
     parser.add_argument("--workdir", metavar="DIR", type=Path, help="where the run goes (default: runs/<config name>)")
+    several = parser.add_argument_group(
+        "several processes",
+        "they find each other on Cloud TPU and under Slurm; elsewhere start the same line in each, with",
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    several.add_argument("--processes", metavar="N", type=int, help="how many there are")
+    several.add_argument("--process", metavar="I", type=int, help="which one this is, from 0")
     known, rest = parser.parse_known_args(arguments)
 
     def command() -> None:
         config = config_io.from_flags(_config_flags(known.config, rest))
-        from moral_jax import run  # jax takes seconds to import: --help and typing mistakes should not
+        others = (known.coordinator, known.processes, known.process)
+        several = guard.expects_others(*others)
+        if several:
+            guard.stand(known.coordinator or "the place that the cluster names")
+        from moral_jax import distributed, run  # jax takes seconds to import: --help and typing mistakes should not
 
-        written = run.train(config, known.workdir or Path("runs") / Path(known.config).stem)
+        if several:
+            distributed.start(*others)
+        if not distributed.is_primary():
+            logs.mute()
+        with distributed.together():
+            written = run.train(config, known.workdir or Path("runs") / config_io.run_name(known.config))
         if written:
             print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
 
@@ -121,12 +135,49 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
                 print(f"error: {e}", file=sys.stderr)
 
 
+def _plan(args: argparse.Namespace, rest: list[str]) -> None:
+    config = config_io.from_flags(_config_flags(args.config, rest))
+    from moral_jax.plan import compile as plans
+    from moral_jax.plan import run as plan
+
+    where, spec = plans.topology(args.topology), plan.read_spec(config.model.path)
+    if not args.search:
+        made = [plans.make(config, spec, where, scoring=True)]
+        print(plan.describe(made[0]))
+    else:
+        logs.say(plan.HEADER)
+        made = plan.search(config, spec, where)
+        if not made:
+            raise UserError(f"nothing fits on {args.topology}: try more chips, or --config.model.param_dtype=bfloat16")
+        best = plan.front(made)
+        print("\nnothing is both faster and smaller than these, fastest first:\n" + plan.table(best))
+        print(f"\n{plan.paste(best[0])}")
+    if args.json:
+        plan.save(made, args.json)
+
+
 def _report(args: argparse.Namespace, rest: list[str]) -> None:
     if rest:
         raise UserError(f"{rest[0]}: unknown argument")
     from moral_jax.report import page
 
     print(f"report: {page.write(args.run).html}")
+
+
+def _doctor(args: argparse.Namespace, rest: list[str]) -> int:
+    from moral_jax.doctor import examine
+
+    checks = examine.examine(_config_flags(args.config, rest), args.workdir, args.coordinator)
+    print(json.dumps([c._asdict() for c in checks], indent=2) if args.json else examine.table(checks))
+    return int(any(c.state == examine.FAIL for c in checks))
+
+
+def _export(args: argparse.Namespace, rest: list[str]) -> None:
+    if rest:
+        raise UserError(f"{rest[0]}: unknown argument")
+    from moral_jax import publish
+
+    print(publish.write(args.run, args.out, args.shard_mb, args.dtype))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -153,9 +204,34 @@ def main(arguments: list[str] | None = None) -> int:
     add.add_argument("--json", action="store_true", help="one JSON object a line")
     add.set_defaults(command=_score)
 
+    add = commands.add_parser(
+        "plan",
+        help="compile a config for a TPU slice that is not here: memory, FLOPs, exchanges, and whether it fits",
+        description="Needs the TPU compiler: pip install 'moral-jax[plan]'. Takes about a minute, a search many.",
+    )
+    add.add_argument("--config", metavar="FILE", required=True, help="(--config.SECTION.FIELD=VALUE works)")
+    add.add_argument("--topology", required=True, help="v5e:4x4, v5p:2x2x1, v6e:2x4, v4:2x2x2, ...")
+    add.add_argument("--search", action="store_true", help="try meshes, remat policies and micro-batches")
+    add.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
+    add.set_defaults(command=_plan)
+
     add = commands.add_parser("report", help="write a run's page again from its files")
     add.add_argument("run", type=Path, metavar="DIR")
     add.set_defaults(command=_report)
+
+    add = commands.add_parser("doctor", help="check this machine and a config on it, and say what to do")
+    add.add_argument("--config", metavar="FILE", help="also check this config (--config.SECTION.FIELD=VALUE works)")
+    add.add_argument("--workdir", metavar="DIR", type=Path, default=Path("runs"), help="where runs will go")
+    add.add_argument("--coordinator", metavar="HOST:PORT", help="check the address at which several processes meet")
+    add.add_argument("--json", action="store_true", help="one JSON list")
+    add.set_defaults(command=_doctor)
+
+    add = commands.add_parser("export", help="write a run's weights as a folder that transformers loads")
+    add.add_argument("run", type=Path, metavar="RUN", help="a finished run")
+    add.add_argument("out", type=Path, metavar="OUT", help="a new directory")
+    add.add_argument("--shard-mb", type=int, default=2048, metavar="N", help="largest weight file, MiB (default: 2048)")
+    add.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of the run's weights")
+    add.set_defaults(command=_export)
 
     args, rest = parser.parse_known_args(arguments)
     return _guarded(lambda: args.command(args, rest))

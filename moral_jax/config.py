@@ -33,16 +33,25 @@ class ModelConfig:
     tokenizer: str | None = None
     """Folder or hub name of another tokenizer; default: the model's own."""
     dtype: str = "float32"
-    """Type of activations and matrix products; weights stay float32."""
+    """Type of activations and matrix products."""
+    param_dtype: str = "float32"
+    """Type of the weights; bfloat16 halves them, and rounds updates below 1/256 of a weight away."""
+    attention: str | None = None
+    """plain, splash (TPU) or cudnn (GPU); default: the best that this machine and model allow."""
     remat: str = "none"
     """What the backward pass recomputes: none, dots (keeps matrix products), full (keeps layer inputs only)."""
     unroll: int | None = None
     """Layers per step of the layer loop; default: all on CPU (15 % faster), one elsewhere (compiles faster)."""
+    load_piece_mb: int = 256
+    """Largest piece of a weight file held in host memory while loading, MiB."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "dtype", ("float32", "bfloat16"))
+        _check_choice(self, "param_dtype", ("float32", "bfloat16"))
+        _check(self, "attention", self.attention in (None, "plain", "splash", "cudnn"), "plain, splash or cudnn")
         _check_choice(self, "remat", ("none", "dots", "full"))
         _check(self, "unroll", self.unroll is None or self.unroll >= 1, "at least 1")
+        _check(self, "load_piece_mb", self.load_piece_mb >= 1, "at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +188,8 @@ class OptimConfig:
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
+    moment_dtype: str = "float32"
+    """Type of AdamW's moments; bfloat16 halves them, and wants a b2 of 0.95 or less."""
     clip: float | None = 1.0
     """Largest global gradient norm; none leaves gradients as they are."""
 
@@ -191,6 +202,7 @@ class OptimConfig:
         for field in ("b1", "b2"):
             _check(self, field, 0 <= getattr(self, field) < 1, "in [0, 1)")
         _check(self, "eps", self.eps > 0, "a positive number")
+        _check_choice(self, "moment_dtype", ("float32", "bfloat16"))
         _check(self, "clip", self.clip is None or self.clip > 0, "a positive number")
 
 
@@ -228,6 +240,26 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How the devices are laid out. The numbers that come out do not depend on it."""
+
+    data: int = 1
+    """Copies of the model that share the rows of a batch; -1: whatever is left."""
+    fsdp: int = -1
+    """Parts into which weights and moments are cut; rows are shared as well. -1: whatever is left."""
+    tensor: int = 1
+    """Parts into which each matrix product is cut."""
+    slices: int = 1
+    """TPU slices (or machines) with a slow network between them; each holds copies of the model of its own."""
+
+    def __post_init__(self) -> None:
+        for axis in ("data", "fsdp", "tensor"):
+            _check(self, axis, getattr(self, axis) >= 1 or getattr(self, axis) == -1, "at least 1, or -1 for the rest")
+        _check(self, "fsdp", (self.data, self.fsdp, self.tensor).count(-1) <= 1, "-1 for one axis only")
+        _check(self, "slices", self.slices >= 1, "at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
     """Scoring and statistics."""
 
@@ -257,6 +289,7 @@ class Config:
     objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
 
 

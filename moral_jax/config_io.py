@@ -45,9 +45,10 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def difference(old: Config, new: Config) -> list[str]:
-    """One line per field that differs."""
+    """One line per field that differs; the mesh and what it takes to load may: a run goes on with other machines."""
     a, b = flatten(old), flatten(new)
-    return [f"{name}: {a[name]!r} -> {b[name]!r}" for name in FIELDS if a[name] != b[name]]
+    names = [name for name in FIELDS if not name.startswith(("mesh.", "model.load_piece_mb"))]
+    return [f"{name}: {a[name]!r} -> {b[name]!r}" for name in names if a[name] != b[name]]
 
 
 def save(config: Config, path: Path) -> None:
@@ -113,14 +114,29 @@ def _docstrings(section: type) -> dict[str, str]:
     return docs
 
 
-def _from_file(path: str) -> config_dict.ConfigDict:
+def split_preset(file: str) -> tuple[str, str | None]:
+    """FILE, or FILE:PRESET for a file whose get_config takes the name of a preset."""
+    path, colon, preset = file.rpartition(":")
+    return (path, preset) if colon and not Path(file).is_file() else (file, None)
+
+
+def run_name(file: str) -> str:
+    """The name of the runs of a config file."""
+    path, preset = split_preset(file)
+    return Path(path).stem + (f"-{preset}" if preset else "")
+
+
+def _from_file(file: str) -> config_dict.ConfigDict:
+    path, preset = split_preset(file)
     if not Path(path).is_file():
         raise UserError(f"{FILE_FLAG}{path}: no such file")
     get_config = runpy.run_path(path).get("get_config")
     if get_config is None:
         raise UserError(f"{FILE_FLAG}{path}: the file defines no get_config()")
+    if preset and not inspect.signature(get_config).parameters:
+        raise UserError(f"{FILE_FLAG}{file}: {path} has no presets; leave out ':{preset}'")
     try:
-        return get_config()
+        return get_config(preset) if preset else get_config()
     except (AttributeError, KeyError, TypeError) as e:
         raise UserError(f"{FILE_FLAG}{path}: get_config() failed: {str(e).strip(chr(34))}") from e
 

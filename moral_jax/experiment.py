@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
 import moral_jax
+from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import pipeline, render, tokenizer
+from moral_jax.logs import say
 from moral_jax.models import api
+from moral_jax.models.attention import choose as choose_attention
+from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import registry
-from moral_jax.types import Example, Params
-from moral_jax.weights import load, source
+from moral_jax.types import Example, Params, UserError
+from moral_jax.weights import hf, load, source
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
 
@@ -31,26 +36,41 @@ class Model:
     policy: api.Policy
 
 
+def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
+    """The model as the config asks for it, with what it leaves open chosen for the mesh's devices."""
+    if spec.kv_heads % mesh.shape[sharding.TENSOR]:
+        raise UserError(
+            f"config.mesh.tensor={mesh.shape[sharding.TENSOR]}: cuts heads, so it must divide the model's "
+            f"{spec.kv_heads} key/value heads"
+        )
+    m, platform = config.model, mesh.devices.flat[0].platform
+    attention, why = choose_attention(m.attention, platform, spec, m.dtype, config.data.length)
+    if why:
+        say(f"attention: {attention}, because {why}")
+    execution = Execution(
+        mesh=mesh,
+        dtype=m.dtype,
+        param_dtype=m.param_dtype,
+        attention=attention,
+        remat=m.remat,
+        unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
+    )
+    return api.Policy(spec, execution, config.objective.concentration, config.objective.concentration_value)
+
+
 def find_model(config: Config) -> Model:
     """Resolves the model's files and reads what it is, without its weights."""
     path = source.resolve(config.model.path)
-    spec = load.read_spec(path)
-    on_cpu = jax.default_backend() == "cpu"
-    policy = api.Policy(
-        spec=spec,
-        concentration=config.objective.concentration,
-        concentration_value=config.objective.concentration_value,
-        dtype=config.model.dtype,
-        remat=config.model.remat,
-        unroll=config.model.unroll or (spec.layers if on_cpu else 1),
-    )
+    policy = make_policy(config, load.read_spec(path), sharding.make_mesh(config.mesh))
     words = source.resolve(config.model.tokenizer) if config.model.tokenizer else path
     return Model(path, tokenizer.load(words), policy)
 
 
-def load_params(model: Model) -> Params:
+def load_params(config: Config, model: Model) -> Params:
     """Weights from disk, with a fresh concentration head."""
-    return api.with_head(load.load(model.path, model.policy.spec), model.policy)
+    like = api.abstract_params(model.policy)["decoder"]
+    decoder = load.load(model.path, model.policy.spec, like, config.model.load_piece_mb << 20)
+    return api.with_head(decoder, model.policy)
 
 
 class Prompter:
@@ -86,7 +106,7 @@ class Prompter:
 
 def weight_hashes(path: Path) -> dict[str, str]:
     """SHA-256 of every weight file."""
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    files = [path] if path.is_file() else sorted(hf.weight_files(path))
     hashes = {}
     for file in files:
         with file.open("rb") as f:
@@ -98,7 +118,12 @@ def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, 
     """Where the numbers of a run come from: data, weights, versions, device."""
     return {
         "data": data,
-        "model": {"path": config.model.path, "family": model.policy.spec.family, "sha256": weight_hashes(model.path)},
+        "model": {
+            "path": config.model.path,
+            "revision": source.revision(model.path),
+            "family": model.policy.spec.family,
+            "sha256": weight_hashes(model.path),
+        },
         "versions": {"moral_jax": moral_jax.__version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in LIBRARIES},
         "device": {

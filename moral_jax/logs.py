@@ -8,10 +8,24 @@ from typing import Any
 import tensorboardX
 from tqdm import tqdm
 
+_speaks = True  # of several processes that run together, one does
+
+
+def mute() -> None:
+    """Silences lines and bars of this process for good."""
+    global _speaks
+    _speaks = False
+
 
 def say(message: str) -> None:
     """One line for the person, above any progress bar."""
-    tqdm.write(message)
+    if _speaks:
+        tqdm.write(message)
+
+
+def progress(*args: Any, **kwargs: Any) -> tqdm:
+    """A progress bar: tqdm's own arguments."""
+    return tqdm(*args, **kwargs, **({} if _speaks else {"disable": True}))
 
 
 class RunLog:

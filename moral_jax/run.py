@@ -1,13 +1,14 @@
 """The one wiring point: a config in, a run directory out."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 
-from moral_jax import config_io
+from moral_jax import config_io, distributed, sharding
 from moral_jax.config import Config
 from moral_jax.data import pipeline
 from moral_jax.evals import calibrate, summary
@@ -25,7 +26,7 @@ from moral_jax.tasks import registry
 from moral_jax.tasks.archive import cache_folder
 from moral_jax.train import loop, optim
 from moral_jax.train.checkpoint import Checkpoints, Progress
-from moral_jax.train.step import init_state, make_train_step
+from moral_jax.train.step import abstract_state, init_state, make_train_step
 from moral_jax.types import Example, Params, UserError
 
 VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
@@ -73,6 +74,12 @@ class Bench:
     score: Callable[[Params, pipeline.Questions, str], list[Record]]
 
 
+def scoring_shape(questions: Sequence[pipeline.Questions], config: Config, model: Model) -> pipeline.Shape:
+    """The shape of scoring batches: all rows are used, and every device gets as many."""
+    rows = sharding.micro_batch_rows(config.eval.batch_size, model.policy.execution.mesh)
+    return pipeline.shape_of(questions, config.data, rows, rows)
+
+
 def set_up(config: Config) -> Bench:
     """Finds the model, reads and encodes the rows, and makes the scorer."""
     model = find_model(config)
@@ -84,11 +91,17 @@ def set_up(config: Config) -> Bench:
     everything = [*scored.values(), *([asked] if epochs else [])]
     if not everything:
         raise UserError("nothing to train on and nothing to score: config.task.validation and config.task.test are 0")
-    shape = pipeline.shape_of(everything, config.data, config.eval.batch_size)
+    shape = scoring_shape(everything, config, model)
     training = None
     if epochs:
-        rows = dataclasses.replace(shape, rows=config.data.batch_size)
-        training = pipeline.training_batches(asked, epochs, config.train.seed, rows)
+        mesh, used = model.policy.execution.mesh, config.data.batch_size
+        micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
+        rows = sharding.batch_rows(used, micro_rows)
+        held = sharding.held_rows(rows, micro_rows, mesh)
+        of_step = dataclasses.replace(shape, rows=rows, used=used)
+        training = pipeline.training_batches(asked, epochs, config.train.seed, of_step, held)
+        if rows > used:
+            say(f"{rows - used} of {rows} rows in a step stay empty: raise --config.data.batch_size to use all devices")
     scorer = make_scorer(model.policy)
 
     def score(params: Params, questions: pipeline.Questions, what: str) -> list[Record]:
@@ -118,10 +131,9 @@ def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, che
     tx = optim.make(config.optim, total)
     latest = checkpoints.latest()
     if latest is None:
-        state, progress = init_state(base(), tx), Progress()
+        state, progress = init_state(base(), policy, tx), Progress()
     else:
-        like = jax.eval_shape(lambda params: init_state(params, tx), api.abstract_params(policy))
-        state, progress = checkpoints.restore(latest, like)
+        state, progress = checkpoints.restore(latest, abstract_state(policy, tx))
     if progress.finished:
         return progress
 
@@ -131,7 +143,8 @@ def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, che
         return numbers | {"loss": numbers[JUDGED_BY[config.objective.name]]}
 
     say(f"training: {total} steps; {bench.training.fill():.0%} of the tokens in their rows are real")
-    with RunLog(workdir, progress.step) as log:
+    with contextlib.ExitStack() as open_files:
+        log = open_files.enter_context(RunLog(workdir, progress.step)) if distributed.is_primary() else None
         return loop.train(
             state,
             progress,
@@ -141,8 +154,9 @@ def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, che
             validate if "validation" in bench.scored else None,
             optim.schedule(config.optim, total),
             config,
+            policy.execution.mesh,
             checkpoints,
-            log,
+            log.write if log else lambda *line: None,
         )
 
 
@@ -155,31 +169,50 @@ def train(config: Config, workdir: Path) -> page.Written | None:
     Raises:
       UserError: whatever in the config, the data or the directory stops the run.
     """
-    claim(config, workdir)
+    distributed.same_everywhere("the config", dataclasses.asdict(config))
+    distributed.from_primary(lambda: claim(config, workdir))
     set_up_jax()
     bench = set_up(config)
     total = total_steps(bench)
-    evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
-    prior = from_examples(bench.data.train) if bench.data.train else None
-
-    def stage(name: str, params: Callable[[], Params]) -> list[Record]:
-        def score(questions: pipeline.Questions, split: str) -> list[Record]:
-            return bench.score(params(), questions, f"{split} {name}")
-
-        rows = evals.score_splits(workdir / name, bench.scored, score)
-        return rows[evals.write_metrics(workdir / name, rows, None, prior, config)["split"]]
-
-    base = functools.cache(lambda: load_params(bench.model))
-    before = stage("before", base) if bench.scored else []
+    if distributed.is_primary():
+        evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
+    base = functools.cache(lambda: load_params(config, bench.model))
+    score_stage(bench, workdir / "before", base)
     if total:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             fit(bench, base, total, workdir, checkpoints)
             chosen, like = checkpoints.chosen(config.train.keep), api.abstract_params(bench.model.policy)
-            after = stage("after", functools.cache(lambda: checkpoints.restore_params(chosen, like))) if before else []
-        if before:
-            difference = summary.compare(before, after, config.eval.bootstrap, config.eval.seed)
-            evals.write_json(workdir / "comparison.json", difference)
-    return page.write(workdir) if before else None
+            score_stage(bench, workdir / "after", functools.cache(lambda: checkpoints.restore_params(chosen, like)))
+    return report(bench, workdir) if distributed.is_primary() else None
+
+
+def score_stage(bench: Bench, folder: Path, params: Callable[[], Params]) -> None:
+    """Writes the records of each split to `folder`, unless they are there: all processes score, the primary writes."""
+    missing = distributed.from_primary(lambda: [s for s in bench.scored if not (folder / f"{s}.jsonl").exists()])
+    for split in missing:
+        rows = bench.score(params(), bench.scored[split], f"{split} {folder.name}")
+        if distributed.is_primary():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_jsonl(folder / f"{split}.jsonl", rows)
+
+
+def report(bench: Bench, workdir: Path) -> page.Written | None:
+    """All that is said about the records: numbers before and after, their difference, the page."""
+    config = bench.config
+    prior = from_examples(bench.data.train) if bench.data.train else None
+    reported = []
+    for stage in ("before", "after"):
+        rows = {
+            split: read_jsonl(workdir / stage / f"{split}.jsonl")
+            for split in bench.scored
+            if (workdir / stage).exists()
+        }
+        if rows:
+            reported.append(rows[evals.write_metrics(workdir / stage, rows, None, prior, config)["split"]])
+    if len(reported) == 2:
+        difference = summary.compare(*reported, config.eval.bootstrap, config.eval.seed)
+        evals.write_json(workdir / "comparison.json", difference)
+    return page.write(workdir) if reported else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,14 +225,19 @@ class Trained:
     calibration: Calibration | None
 
 
+def read_config(folder: Path) -> Config:
+    """The config of a run directory."""
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: holds no run (no config.json)")
+    return config_io.read(folder / "config.json")
+
+
 def load_run(folder: Path) -> Trained:
     """The weights that a run stands for, with the calibration that its validation rows give."""
-    if not (folder / "config.json").exists():
-        raise UserError(f"--run={folder}: holds no run (no config.json)")
-    config = config_io.read(folder / "config.json")
+    config = read_config(folder)
     model = find_model(config)
     if not (folder / "checkpoints").exists():
-        return Trained(config, model, load_params(model), None)
+        return Trained(config, model, load_params(config, model), None)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         chosen = checkpoints.chosen(config.train.keep)
         params = checkpoints.restore_params(chosen, api.abstract_params(model.policy))
@@ -211,7 +249,7 @@ def load_run(folder: Path) -> Trained:
 def load_untrained(config: Config) -> Trained:
     """The weights as they come, asked in the config's way."""
     model = find_model(config)
-    return Trained(config, model, load_params(model), None)
+    return Trained(config, model, load_params(config, model), None)
 
 
 def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:
@@ -222,7 +260,7 @@ def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:
 
     def answer(examples: list[Example]) -> list[Record]:
         questions = prompter.for_scoring(examples, "questions")
-        shape = pipeline.shape_of([questions], config.data, config.eval.batch_size)
+        shape = scoring_shape([questions], config, trained.model)
         shape = dataclasses.replace(shape, options=-(-shape.options // 8) * 8)
         return evals.score_questions(scorer, trained.params, questions, shape, config.data.prefetch, "questions")
 

@@ -1,20 +1,24 @@
 """Tiny models and batches for tests."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from moral_jax import sharding
+from moral_jax.config import MeshConfig
 from moral_jax.models import api
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import synthetic
 from moral_jax.types import Batch, Params
 from moral_jax.weights import keymap
+from moral_jax.weights import load as weights
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}"
@@ -45,8 +49,20 @@ def spec(**changes: object) -> DecoderSpec:
 
 
 def policy(of: DecoderSpec, **changes: object) -> api.Policy:
-    values = {"concentration": "fixed", "concentration_value": 2.0, "dtype": "float32", "remat": "none", "unroll": 1}
-    return api.Policy(of, **{**values, **changes})
+    """`changes` of the execution and of the policy; one device, if no mesh is given."""
+    how = {f.name: changes.pop(f.name) for f in dataclasses.fields(Execution) if f.name in changes}
+    execution = Execution(**{"mesh": mesh(1, 1, 1)} | how)
+    return api.Policy(of, execution, **{"concentration": "fixed", "concentration_value": 2.0} | changes)
+
+
+def load(path: Path, of: DecoderSpec) -> Params:
+    """The decoder's float32 parameters from a file, on one device."""
+    return weights.load(path, of, api.abstract_params(policy(of))["decoder"], piece_bytes=4096)
+
+
+def mesh(data: int, fsdp: int, tensor: int) -> Mesh:
+    """The first data * fsdp * tensor devices."""
+    return sharding.make_mesh(MeshConfig(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
 
 
 def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
@@ -55,7 +71,8 @@ def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
         is_scale = path[-1].key == "scale"
-        return jnp.asarray(rng.normal(1.0 if is_scale else 0.0, 0.1 if is_scale else scale, leaf.shape), leaf.dtype)
+        drawn = rng.normal(1.0 if is_scale else 0.0, 0.1 if is_scale else scale, leaf.shape)
+        return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
     return jax.tree_util.tree_map_with_path(draw, api.abstract_params(of))
 
@@ -145,8 +162,7 @@ def hf_config(of: DecoderSpec) -> dict:
 def hf_tensors(of: DecoderSpec, decoder: Params) -> dict[str, np.ndarray]:
     """Parameters under their Hugging Face names and in their layout."""
     out = {}
-    entries = keymap.DECODER if of.tied_embeddings else (*keymap.DECODER, keymap.UNEMBEDDING)
-    for entry in entries:
+    for entry in keymap.entries(of.tied_embeddings):
         leaf = decoder
         for part in entry.path.split("/"):
             leaf = leaf[part]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import grain
 import numpy as np
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from moral_jax import logs
 from moral_jax.config import DataConfig
 from moral_jax.data.encode import Encoded, fit
 from moral_jax.data.pack import epoch_order, group, pack
@@ -24,6 +24,7 @@ class Shape:
     """The fixed shape of every batch."""
 
     rows: int
+    used: int  # at most so many rows hold questions; the others are there because devices share rows evenly
     length: int
     questions: int
     options: int
@@ -85,7 +86,7 @@ def encode_items(
     """Encodes each different item once, with a progress bar; errors name the row."""
     unique = list(dict.fromkeys(items))
     encoded, cut = [], 0
-    for index, order in tqdm(unique, desc=f"tokenising {what}", unit="question", leave=False):
+    for index, order in logs.progress(unique, desc=f"tokenising {what}", unit="question", leave=False):
         try:
             one, shortened = fit(tokenizer, lambda e, o=order: render(e, o), examples[index], limit)
         except UserError as e:
@@ -95,11 +96,12 @@ def encode_items(
     return Questions(examples, unique, encoded, cut)
 
 
-def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int) -> Shape:
+def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, used: int) -> Shape:
     """A shape into which all the given questions fit."""
     options = [ids for q in questions for e in q.encoded for ids in [e.option_ids]]
     return Shape(
         rows=rows,
+        used=used,
         length=data.length,
         questions=data.questions_per_row,
         options=max(len(ids) for ids in options),
@@ -108,8 +110,8 @@ def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int) -> Sha
 
 
 def assemble(questions: Questions, rows: list[list[int]], shape: Shape) -> Batch:
-    """Lays questions out in rows: the shared beginning once, then what each question adds."""
-    B, T, Q, C, W = shape.rows, shape.length, shape.questions, shape.options, shape.variants
+    """Lays questions out in rows, one for each of `rows`: the shared beginning once, then what each question adds."""
+    B, T, Q, C, W = len(rows), shape.length, shape.questions, shape.options, shape.variants
     batch = Batch(
         tokens_BT=np.zeros((B, T), np.int32),
         segments_BT=np.zeros((B, T), np.int32),
@@ -123,6 +125,8 @@ def assemble(questions: Questions, rows: list[list[int]], shape: Shape) -> Batch
     )
     P = len(questions.shared_T)
     for b, row in enumerate(rows):
+        if not row:
+            continue
         batch.tokens_BT[b, :P] = questions.shared_T
         batch.segments_BT[b, :P] = SHARED
         batch.ends_BT[b, :P] = SHARED + 1 + len(row)
@@ -147,16 +151,20 @@ def assemble(questions: Questions, rows: list[list[int]], shape: Shape) -> Batch
 
 
 class Batches:
-    """A random-access sequence of batches: number -> batch, the same on every call and on every machine."""
+    """A random-access sequence of batches: number -> batch, the same on every call.
 
-    def __init__(self, questions: Questions, plan: list[list[list[int]]], shape: Shape):
-        self.questions, self.plan, self.shape = questions, plan, shape
+    The plan is the same on every machine; each makes only its own part, the rows `held` of each batch.
+    """
+
+    def __init__(self, questions: Questions, plan: list[list[list[int]]], shape: Shape, held: Sequence[int]):
+        self.questions, self.plan, self.shape, self.held = questions, plan, shape, held
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, number: int) -> Batch:
-        return assemble(self.questions, self.plan[number], self.shape)
+        rows = self.plan[number]
+        return assemble(self.questions, [rows[i] if i < len(rows) else [] for i in self.held], self.shape)
 
     def fill(self) -> float:
         """Share of all tokens in these batches that belong to a question or a shared beginning."""
@@ -179,17 +187,17 @@ def _plan(questions: Questions, units: Sequence[list[int]], shape: Shape) -> lis
         together += [unit] if fits else [[item] for item in unit]
     lengths = np.array([questions.own_E[unit].sum() for unit in together])
     rows = pack(lengths, np.array([len(unit) for unit in together]), room, shape.questions)
-    return group([[item for place in row for item in together[place]] for row in rows], shape.rows)
+    return group([[item for place in row for item in together[place]] for row in rows], shape.used)
 
 
-def scoring_batches(questions: Questions, shape: Shape) -> Batches:
+def scoring_batches(questions: Questions, shape: Shape, held: Sequence[int]) -> Batches:
     """Every item once, longest first: first fit then wastes least."""
     longest_first = np.argsort(-questions.own_E, kind="stable")
-    return Batches(questions, _plan(questions, [[int(i)] for i in longest_first], shape), shape)
+    return Batches(questions, _plan(questions, [[int(i)] for i in longest_first], shape), shape, held)
 
 
 def training_batches(
-    questions: Questions, epochs: Sequence[Sequence[tuple[Item, ...]]], seed: int, shape: Shape
+    questions: Questions, epochs: Sequence[Sequence[tuple[Item, ...]]], seed: int, shape: Shape, held: Sequence[int]
 ) -> Batches:
     """The batches of all epochs, one after the other; each epoch's order is a function of (seed, epoch)."""
     place = {item: i for i, item in enumerate(questions.items)}
@@ -197,4 +205,4 @@ def training_batches(
     for epoch, units in enumerate(epochs):
         shuffled = [[place[item] for item in units[i]] for i in epoch_order(len(units), seed, epoch)]
         plan += _plan(questions, shuffled, shape)
-    return Batches(questions, plan, shape)
+    return Batches(questions, plan, shape, held)

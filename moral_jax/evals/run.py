@@ -1,10 +1,10 @@
 """Scores rows and writes what came out: `SPLIT.jsonl` (records) and `metrics.json`."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import pipeline
 from moral_jax.evals import records, summary
@@ -18,24 +18,9 @@ def score_questions(
     scorer: Scorer, params: Params, questions: pipeline.Questions, shape: pipeline.Shape, prefetch: int, what: str
 ) -> list[records.Record]:
     """One record per example."""
-    scores = score_items(scorer, params, pipeline.scoring_batches(questions, shape), prefetch, what)
+    held = sharding.held_rows(shape.rows, shape.rows, scorer.mesh)
+    scores = score_items(scorer, params, pipeline.scoring_batches(questions, shape, held), prefetch, what)
     return records.make_records(list(questions.examples), questions.items, scores)
-
-
-def score_splits(
-    folder: Path,
-    questions: dict[str, pipeline.Questions],
-    score: Callable[[pipeline.Questions, str], list[records.Record]],
-) -> dict[str, list[records.Record]]:
-    """Records of each split, from `folder` where they are there already, else scored and written there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = {}
-    for split, asked in questions.items():
-        path = folder / f"{split}.jsonl"
-        if not path.exists():
-            records.write_jsonl(path, score(asked, split))
-        rows[split] = records.read_jsonl(path)
-    return rows
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -1,43 +1,59 @@
 """Option probabilities of every item, from packed batches."""
 
+import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from tqdm import tqdm
+from jax.sharding import Mesh
 
+from moral_jax import logs, sharding
 from moral_jax.data.pipeline import Batches
 from moral_jax.evals.records import ItemScores
 from moral_jax.models import api
 from moral_jax.objectives.votes import log_probabilities
 from moral_jax.types import Array, Batch, Params
 
-Scorer = Callable[[Params, Batch], tuple[Array, Array, Array]]
+
+class Scorer(NamedTuple):
+    """The compiled scoring pass and the mesh it runs on."""
+
+    score: Callable[[Params, Batch], tuple[Array, ItemScores]]  # -> items_BQ, and arrays [B, Q, ...] of scores
+    mesh: Mesh
 
 
 def make_scorer(policy: api.Policy) -> Scorer:
-    """The compiled scoring pass; make it once and use it for every split, so that it compiles once."""
+    """Make it once and use it for every split, so that it compiles once."""
+    mesh = policy.execution.mesh
+    places = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(policy))
 
-    @jax.jit
-    def score(params: Params, batch: Batch) -> tuple[Array, Array, Array]:
+    # what comes out is small: every process gets all of it
+    @functools.partial(
+        jax.jit,
+        in_shardings=(places, sharding.of_batch(mesh, micro_batches=False)),
+        out_shardings=sharding.whole(mesh),
+    )
+    def score(params: Params, batch: Batch) -> tuple[Array, ItemScores]:
         scores, log_mass_BQ = api.score_options_and_mass(params, policy, batch)
-        return log_probabilities(scores.logits_BQC), log_mass_BQ, scores.log_concentration_BQ
+        return batch.items_BQ, ItemScores(
+            log_probabilities(scores.logits_BQC), log_mass_BQ, scores.log_concentration_BQ
+        )
 
-    return score
+    return Scorer(score, mesh)
 
 
 def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int, what: str) -> ItemScores:
     """Scores every item. The result does not depend on how items share batches, up to float32 rounding."""
-    E, C = len(batches.questions.items), batches.shape.options
+    E, C, rows = len(batches.questions.items), batches.shape.options, batches.shape.rows
     out = ItemScores(
         np.full((E, C), np.nan, np.float32), np.full(E, np.nan, np.float32), np.full(E, np.nan, np.float32)
     )
-    stream = tqdm(
-        batches.stream(0, len(batches), prefetch), total=len(batches), desc=f"scoring {what}", unit="batch", leave=None
-    )
-    for batch in stream:
-        filled = batch.items_BQ >= 0
-        items = batch.items_BQ[filled]
-        for target, values in zip(out, scorer(params, batch), strict=True):
-            target[items] = np.asarray(values)[filled]
+    stream = batches.stream(0, len(batches), prefetch)
+    for batch in logs.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):
+        placed = sharding.place(batch, rows, scorer.mesh, micro_batches=False)
+        items_BQ, scores = jax.device_get(scorer.score(params, placed))
+        filled = items_BQ >= 0
+        for target, values in zip(out, scores, strict=True):
+            target[items_BQ[filled]] = values[filled]
     return out

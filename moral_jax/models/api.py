@@ -1,14 +1,14 @@
 """The models as pure functions of a parameter dict. Every other room calls these and nothing below them."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 
+from moral_jax import sharding
 from moral_jax.models import heads
 from moral_jax.models.decoder import Decoder
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.types import Array, Batch, OptionScores, Params
 
 
@@ -20,33 +20,38 @@ class Policy:
     """
 
     spec: DecoderSpec
+    execution: Execution
     concentration: str
     concentration_value: float
-    dtype: str
-    remat: str
-    unroll: int
 
     @property
     def decoder(self) -> Decoder:
-        return Decoder(self.spec, self.dtype, self.remat, self.unroll)
+        return Decoder(self.spec, self.execution)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def init_decoder(spec: DecoderSpec, rng: Array) -> Params:
-    """Random float32 parameters, as a plain nested dict."""
-    none_BT = jnp.zeros((1, 1), jnp.int32)
-    return Decoder(spec).init(rng, none_BT, none_BT, none_BT, none_BT)["params"]
+def _init(policy: Policy, seed: int) -> Params:
+    # the smallest batch that the mesh can cut; kernels have smallest sizes of their own
+    execution = dataclasses.replace(policy.execution, attention="plain")
+    none_BT = jnp.zeros((sharding.cut_rows(execution.mesh), 1), jnp.int32)
+    params = Decoder(policy.spec, execution).init(jax.random.key(seed), none_BT, none_BT, none_BT, none_BT)["params"]
+    return with_head(jax.tree.map(lambda x: x.astype(execution.param_dtype), params), policy)
 
 
 def with_head(params: Params, policy: Policy) -> Params:
     """Adds the concentration head that the policy asks for to the parameters of a bare decoder."""
     head = heads.init_concentration(policy.concentration, policy.concentration_value, policy.spec.width)
-    return {"decoder": params, "head": head}
+    return {"decoder": params, "head": jax.device_put(head, sharding.whole(policy.execution.mesh))}
 
 
 def abstract_params(policy: Policy) -> Params:
-    """Shapes and types of all parameters, without computing any."""
-    return jax.eval_shape(lambda: with_head(init_decoder(policy.spec, jax.random.key(0)), policy))
+    """Shapes, types and places of all parameters, without computing any."""
+    return sharding.abstract(jax.eval_shape(lambda: _init(policy, 0)), policy.execution.mesh)
+
+
+def random_params(policy: Policy, seed: int) -> Params:
+    """A fresh random model, made straight in its shards."""
+    places = sharding.shardings(abstract_params(policy), policy.execution.mesh)
+    return jax.jit(_init, static_argnums=0, out_shardings=places)(policy, seed)
 
 
 def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
@@ -54,7 +59,8 @@ def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
     hidden_BTD = policy.decoder.apply(
         {"params": params["decoder"]}, batch.tokens_BT, batch.segments_BT, batch.ends_BT, batch.positions_BT
     )
-    return jnp.take_along_axis(hidden_BTD, batch.answers_BQ[..., None], axis=1)
+    hidden_BQD = jnp.take_along_axis(hidden_BTD, batch.answers_BQ[..., None], axis=1)
+    return sharding.constrain(hidden_BQD, "BQD", policy.execution.mesh)
 
 
 def _scores(params: Params, policy: Policy, hidden_BQD: Array, batch: Batch) -> OptionScores:

@@ -1,9 +1,48 @@
-"""Causal attention over packed rows, with grouped heads and an optional sliding window."""
+"""Causal attention over packed rows, with grouped heads and an optional sliding window: one rule of who sees whom,
+computed by plain matrix products, by the Pallas splash kernel (TPU), or by cuDNN (GPU).
+
+All take the same arguments and give the same numbers up to rounding:
+
+  q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
+  segments_BT, ends_BT, positions_BT: as `visible` says.
+  window: a position sees itself and the window - 1 before it; None sees all.
+  mesh: where the rows and heads lie.
+
+They return [B, T, N, H] in the dtype of v.
+"""
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
+from jax.sharding import Mesh
 
-from moral_jax.types import NEG, Array
+from moral_jax import sharding
+from moral_jax.config import MeshConfig
+from moral_jax.models.spec import DecoderSpec
+from moral_jax.types import NEG, Array, UserError
+
+SPLASH_BLOCK = 128  # rows must be a multiple of it
+SAVED = "attention"  # name under which remat policies find what the splash kernel's backward pass reads
+
+
+def visible(segments_BT: Array, ends_BT: Array, positions_BT: Array, window: int | None, queries: slice) -> Array:
+    """Which keys each of the `queries` sees, [B, T, S] of bool: earlier tokens of its own question, and of the
+    beginning that questions share. Keys after the last query are left out.
+
+    Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
+    s .. e - 1. A question has e = s + 1; a shared beginning ends after the last question that shares it. A window
+    counts places in the question.
+    """
+    keys = slice(0, queries.stop)
+    mask_TS = jnp.arange(queries.start, queries.stop)[:, None] >= jnp.arange(queries.stop)[None, :]
+    segment_BT1 = segments_BT[:, queries, None]
+    mask_BTS = mask_TS & (segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < ends_BT[:, None, keys])
+    if window is not None:
+        mask_BTS &= positions_BT[:, queries, None] - positions_BT[:, None, keys] < window
+    return mask_BTS
 
 
 def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array) -> Array:
@@ -17,7 +56,7 @@ def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array) -> Arr
     return jnp.matmul(weights.reshape(B, K, G * T, -1), v_BKSH).reshape(B, K, G, T, H)
 
 
-def causal_attention(
+def plain_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
@@ -26,25 +65,12 @@ def causal_attention(
     positions_BT: Array,
     *,
     window: int | None,
+    mesh: Mesh,
     block: int = 128,
 ) -> Array:
-    """Softmax attention to earlier tokens of the same question, and to the beginning that questions share.
-
-    Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
-    s .. e - 1. A question has e = s + 1; a shared beginning ends after the last question that shares it.
-    Queries go in blocks, and keys after a block are not computed at all. At most 16 blocks are made, so that the
-    compiled program stays small for long rows.
-
-    Args:
-      q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
-      segments_BT, ends_BT: as above.
-      positions_BT: place of a token in its question, which is what a window counts.
-      window: a position sees itself and the window - 1 before it; None sees all.
-      block: smallest number of queries in a block.
-
-    Returns:
-      [B, T, N, H] in the dtype of v.
-    """
+    """Queries go in blocks of at least `block`, and keys after a block are not computed at all. At most 16 blocks are
+    made, so that the compiled program stays small for long rows."""
+    del mesh  # the compiler cuts plain products itself
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
     block = max(block, -(-T // 16))
@@ -52,12 +78,131 @@ def causal_attention(
     k_BKSH, v_BKSH = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
     outputs = []
     for start in range(0, T, block):
-        stop = min(start + block, T)
-        mask_TS = jnp.arange(start, stop)[:, None] >= jnp.arange(stop)[None, :]
-        segment_BT1 = segments_BT[:, start:stop, None]
-        mask_BTS = mask_TS & (segments_BT[:, None, :stop] <= segment_BT1) & (segment_BT1 < ends_BT[:, None, :stop])
-        if window is not None:
-            mask_BTS &= positions_BT[:, start:stop, None] - positions_BT[:, None, :stop] < window
-        outputs.append(_block(q_BKGTH[:, :, :, start:stop], k_BKSH[:, :, :stop], v_BKSH[:, :, :stop], mask_BTS))
+        queries = slice(start, min(start + block, T))
+        mask_BTS = visible(segments_BT, ends_BT, positions_BT, window, queries)
+        keys = slice(0, queries.stop)
+        outputs.append(_block(q_BKGTH[:, :, :, queries], k_BKSH[:, :, keys], v_BKSH[:, :, keys], mask_BTS))
     out_BKGTH = jnp.concatenate(outputs, axis=3)
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def _splash_blocks(length: int) -> splash.BlockSizes:
+    block = next(size for size in (512, 256, SPLASH_BLOCK) if length % size == 0)
+    return splash.BlockSizes(*[block] * 8)
+
+
+def splash_attention(
+    q_BTNH: Array,
+    k_BTKH: Array,
+    v_BTKH: Array,
+    segments_BT: Array,
+    ends_BT: Array,
+    positions_BT: Array,
+    *,
+    window: int | None,
+    mesh: Mesh,
+    interpret: bool = False,
+) -> Array:
+    """Pallas splash attention. The mask goes in as data, from which the kernel skips blocks that nobody sees; the
+    query heads of a group share one key head, so K and V are not repeated. `interpret` runs it without a TPU."""
+
+    def row(args: tuple[Array, ...]) -> Array:
+        q_TNH, k_TKH, v_TKH, mask_TS = args
+        T, N, H = q_TNH.shape
+        K = k_TKH.shape[1]
+        q_KGTH = (q_TNH * H**-0.5).reshape(T, K, N // K, H).transpose(1, 2, 0, 3)
+        kernel = splash.make_splash_mqa_single_device(
+            jnp.broadcast_to(mask_TS, (N // K, T, T)),
+            block_sizes=_splash_blocks(T),
+            residual_checkpoint_name=SAVED,
+            interpret=interpret,
+        )
+        # under jit the factory turns this flag, on which the kernel branches, into a traced array
+        kernel.fwd_mask_info = kernel.fwd_mask_info._replace(is_dynamic_mask=True)
+        out_KGTH = jax.vmap(kernel)(q_KGTH, k_TKH.swapaxes(0, 1), v_TKH.swapaxes(0, 1))
+        return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
+
+    def local(q: Array, k: Array, v: Array, *places: Array) -> Array:
+        return jax.lax.map(row, (q, k, v, visible(*places, window, slice(0, q.shape[1]))))
+
+    heads, rows = sharding.activation("BTNH", mesh).spec, sharding.of_batch(mesh, micro_batches=False).spec
+    # a kernel is opaque to the compiler's partitioner: each device runs it on its own rows and heads
+    run = jax.shard_map(
+        local, mesh=mesh, in_specs=(heads, heads, heads, rows, rows, rows), out_specs=heads, check_vma=False
+    )
+    return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, ends_BT, positions_BT)
+
+
+def cudnn_attention(
+    q_BTNH: Array,
+    k_BTKH: Array,
+    v_BTKH: Array,
+    segments_BT: Array,
+    ends_BT: Array,
+    positions_BT: Array,
+    *,
+    window: int | None,
+    mesh: Mesh,
+) -> Array:
+    """cuDNN's fused attention, through JAX. Takes bfloat16 and float16 only."""
+    del mesh  # partitions itself
+    mask_BTS = visible(segments_BT, ends_BT, positions_BT, window, slice(0, q_BTNH.shape[1]))
+    return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
+
+
+ATTENTION: dict[str, Callable[..., Array]] = {
+    "plain": plain_attention,
+    "splash": splash_attention,
+    "cudnn": cudnn_attention,
+}
+PREFERRED = {"tpu": "splash", "gpu": "cudnn", "cpu": "plain"}
+
+
+def _obstacle(name: str, platform: str, spec: DecoderSpec, dtype: str, length: int) -> str:
+    """Why this attention cannot be had, or nothing."""
+    if name == "splash":
+        if platform != "tpu":
+            return f"splash runs on TPU, not on {platform}"
+        if length % SPLASH_BLOCK:
+            return f"splash needs rows of a multiple of {SPLASH_BLOCK} tokens, not config.data.length={length}"
+    if name == "cudnn":
+        if platform != "gpu":
+            return f"cudnn runs on GPU, not on {platform}"
+        if dtype == "float32":
+            return "cudnn needs config.model.dtype='bfloat16'"
+        return _probe(spec, dtype)
+    return ""
+
+
+def _probe(spec: DecoderSpec, dtype: str) -> str:
+    """Runs cuDNN once on a tiny call beside the plain computation: says what is wrong, or nothing."""
+    mesh = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
+    rngs = jax.random.split(jax.random.key(0), 3)
+    shapes = [(1, 128, heads, spec.head_size) for heads in (spec.heads, spec.kv_heads, spec.kv_heads)]
+    q, k, v = (jax.random.normal(rng, shape, dtype) for rng, shape in zip(rngs, shapes, strict=True))
+    segments_BT = jnp.where(jnp.arange(128) < 50, 1, 2)[None]
+    positions_BT = jnp.where(segments_BT == 1, jnp.arange(128), jnp.arange(128) - 50)
+    outputs = []
+    for attend in (plain_attention, cudnn_attention):
+        run = jax.jit(functools.partial(attend, window=spec.sliding_window, mesh=mesh))
+        try:
+            outputs.append(run(q, k, v, segments_BT, segments_BT + 1, positions_BT).astype(jnp.float32))
+        except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:
+            return f"cuDNN refuses it ({str(e).splitlines()[0]})"
+    worst = float(jnp.max(jnp.abs(outputs[0] - outputs[1])))
+    return "" if worst < 0.05 else f"cuDNN differs from the plain computation by {worst:.3f}"
+
+
+def choose(asked: str | None, platform: str, spec: DecoderSpec, dtype: str, length: int) -> tuple[str, str]:
+    """The attention to use, and why it is not the one that this platform prefers (empty where it is).
+
+    Raises:
+      UserError: the config asks for one that cannot be had.
+    """
+    name = asked or PREFERRED[platform]
+    obstacle = _obstacle(name, platform, spec, dtype, length)
+    if not obstacle:
+        return name, ""
+    if asked:
+        raise UserError(f"config.model.attention={asked!r}: {obstacle}")
+    return "plain", obstacle

@@ -5,8 +5,10 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from moral_jax.models.spec import DecoderSpec
+from moral_jax.sharding import constrain
 from moral_jax.types import Array
 
 
@@ -43,12 +45,14 @@ class GatedMlp(nn.Module):
     """down(silu(gate(x)) * up(x)), as in Llama."""
 
     width: int
+    mesh: Mesh
 
     @nn.compact
     def __call__(self, x_BTD: Array) -> Array:
         gate_BTF = Linear(self.width, name="gate")(x_BTD)
         up_BTF = Linear(self.width, name="up")(x_BTD)
-        return Linear(x_BTD.shape[-1], name="down")(nn.silu(gate_BTF) * up_BTF)
+        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.mesh)
+        return Linear(x_BTD.shape[-1], name="down")(hidden_BTF)
 
 
 def rope_frequencies(spec: DecoderSpec) -> Array:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from jax.sharding import Mesh
+
 from moral_jax.types import UserError
 
 FAMILIES = {"llama": "Llama 2/3/3.1, SmolLM2, ...", "mistral": "Mistral v0.1-v0.3, Zephyr"}
@@ -41,6 +43,18 @@ class DecoderSpec:
     def groups(self) -> int:
         """Query heads that share one key/value head."""
         return self.heads // self.kv_heads
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a decoder is computed: nothing here changes a number beyond rounding."""
+
+    mesh: Mesh
+    dtype: str = "float32"  # of activations and matrix products
+    param_dtype: str = "float32"
+    attention: str = "plain"  # a key of models.attention.ATTENTION
+    remat: str = "none"
+    unroll: int = 1  # layers per step of the layer loop
 
 
 def _rope(hf: dict[str, Any], where: str) -> tuple[float, Llama3Scaling | None]:

@@ -7,16 +7,18 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
+from moral_jax import logs, sharding
 from moral_jax.config import Config
 from moral_jax.data.pipeline import Batches
-from moral_jax.logs import RunLog
 from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import TrainStep, split_micro_batches
 from moral_jax.types import Metrics, Params, TrainState, UserError
 
 Validate = Callable[[Params], dict[str, float]]  # must hold "loss"
+Write = Callable[[int, str, dict[str, float]], None]  # step, kind of line, numbers
 
 
 @dataclasses.dataclass
@@ -31,8 +33,8 @@ class Pending:
 class Reader:
     """Reads each step's metrics one step late, and stops the run at the first number that is not finite."""
 
-    def __init__(self, batches: Batches, log: RunLog, rate: Callable[[int], float], every: int, bar: tqdm):
-        self.batches, self.log, self.rate, self.every, self.bar = batches, log, rate, every, bar
+    def __init__(self, batches: Batches, write: Write, rate: Callable[[int], float], every: int, bar: tqdm):
+        self.batches, self.write, self.rate, self.every, self.bar = batches, write, rate, every, bar
         self.pending: Pending | None = None
         self.since = time.perf_counter()
 
@@ -48,11 +50,11 @@ class Reader:
         values = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
         if not all(map(math.isfinite, values.values())):
             self._stop(p, values)
-        values |= {"questions": float((p.items >= 0).sum()), "lr": float(self.rate(p.step - 1))}
+        values["lr"] = float(self.rate(p.step - 1))
         values["seconds"] = time.perf_counter() - self.since
         self.since = time.perf_counter()
         if p.step % self.every == 0:
-            self.log.write(p.step, "train", values)
+            self.write(p.step, "train", values)
         self.bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
 
     def _stop(self, p: Pending, values: dict[str, float]) -> None:
@@ -80,8 +82,9 @@ def train(
     validate: Validate | None,
     rate: Callable[[int], float],
     config: Config,
+    mesh: Mesh,
     checkpoints: Checkpoints,
-    log: RunLog,
+    write: Write,
 ) -> Progress:
     """Trains from `progress.step` to `total` steps, or to an early stop; ends with a checkpoint.
 
@@ -89,12 +92,14 @@ def train(
 
     Args:
       state, progress: fresh, or as restored.
-      batches: batch i belongs to step i + 1.
+      batches: batch i belongs to step i + 1; of each, this process holds its part of every micro-batch.
       total: steps in all.
       step_fn: the compiled step.
       validate: parameters -> numbers with "loss"; None where there are no validation rows.
       rate: learning rate by step, for the log.
       config: `train` and `data` sections are read.
+      mesh: where batches go.
+      write: takes the lines of metrics.jsonl.
 
     Raises:
       UserError: loss or gradient are not finite; names the step and its rows.
@@ -102,10 +107,13 @@ def train(
     c = config.train
     eval_every = c.eval_every or math.ceil(total / max(c.epochs, 1))
     stream = batches.stream(progress.step, total, config.data.prefetch)
-    with tqdm(total=total, initial=progress.step, desc="training", unit="step") as bar:
-        reader = Reader(batches, log, rate, c.log_every, bar)
+    micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
+    micro_batches = batches.shape.rows // micro_rows
+    with logs.progress(total=total, initial=progress.step, desc="training", unit="step") as bar:
+        reader = Reader(batches, write, rate, c.log_every, bar)
         for step, batch in enumerate(stream, progress.step + 1):
-            state, metrics = step_fn(state, split_micro_batches(batch, config.data.micro_batch_size))
+            micro = split_micro_batches(batch, len(batches.held) // micro_batches)
+            state, metrics = step_fn(state, sharding.place(micro, micro_rows, mesh, micro_batches=True))
             reader.push(Pending(step, metrics, batch.items_BQ))
             bar.update()
             validates = validate is not None and (step % eval_every == 0 or step == total)
@@ -116,7 +124,7 @@ def train(
             if validates:
                 values = validate(state.params)
                 loss = values["loss"]
-                log.write(step, "validation", values)
+                write(step, "validation", values)
                 progress = _advance(progress, step, loss)
             stops = c.patience is not None and progress.without_best >= c.patience
             progress = dataclasses.replace(progress, step=step, finished=stops or step == total)

@@ -1,6 +1,7 @@
 """AdamW with warm-up, decay and clipping, from optax."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from moral_jax.config import OptimConfig
@@ -30,6 +31,19 @@ def _decayed(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in NO_DECAY, params)
 
 
+def _kept_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
+    """The same, with its state kept as `dtype` between steps; within a step it is float32."""
+
+    def cast(state: optax.OptState, to: str) -> optax.OptState:
+        return jax.tree.map(lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
+
+    def update(updates: Params, state: optax.OptState, params: Params | None = None) -> tuple[Params, optax.OptState]:
+        updates, state = tx.update(updates, cast(state, "float32"), params)
+        return updates, cast(state, dtype)
+
+    return optax.GradientTransformation(lambda params: cast(tx.init(params), dtype), update)
+
+
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
     """The optimizer for {"decoder": ..., "head": ...}.
 
@@ -40,7 +54,8 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
     head_rate = schedule(config.__class__(**{**vars(config), "lr": config.head_lr}), steps)
 
     def adamw(lr: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
-        return optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=weight_decay, mask=_decayed)
+        tx = optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=weight_decay, mask=_decayed)
+        return _kept_as(tx, config.moment_dtype)
 
     parts = {"decoder": adamw(rate, config.weight_decay), "head": adamw(head_rate, 0.0)}
     tx = optax.partition(parts, lambda params: {k: jax.tree.map(lambda _, k=k: k, v) for k, v in params.items()})

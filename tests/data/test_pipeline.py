@@ -26,7 +26,11 @@ def examples():
 @pytest.fixture(scope="module")
 def training(prompter, examples):
     questions, epochs = prompter.for_training(examples, 3)
-    return pipeline.training_batches(questions, epochs, 0, pipeline.shape_of([questions], DATA, DATA.batch_size))
+    return pipeline.training_batches(questions, epochs, 0, shape_of(questions, DATA.batch_size), range(DATA.batch_size))
+
+
+def shape_of(questions, rows):
+    return pipeline.shape_of([questions], DATA, rows, rows)
 
 
 def unpack(batches, number):
@@ -96,8 +100,8 @@ def test_two_of_five_orders_at_a_time():
 def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):
     questions, epochs = prompter.for_training(examples[:8], 1)
     longest = max(len(e.tokens_T) for e in questions.encoded)
-    shape = pipeline.Shape(rows=2, length=longest + 5, questions=4, options=2, variants=2)
-    batches = pipeline.training_batches(questions, epochs, 0, shape)
+    shape = pipeline.Shape(rows=2, used=2, length=longest + 5, questions=4, options=2, variants=2)
+    batches = pipeline.training_batches(questions, epochs, 0, shape, range(2))
     assert sorted(i for n in range(len(batches)) for i, *_ in unpack(batches, n)) == list(range(16))
 
 
@@ -121,7 +125,7 @@ def test_padding_sees_nothing_and_weighs_nothing(training):
 
 def test_scoring_asks_every_order_once(prompter, examples):
     questions = prompter.for_scoring(examples, "x")
-    batches = pipeline.scoring_batches(questions, pipeline.shape_of([questions], DATA, 2))
+    batches = pipeline.scoring_batches(questions, shape_of(questions, 2), range(2))
     items = [item for n in range(len(batches)) for item, *_ in unpack(batches, n)]
     assert sorted(items) == list(range(80))
     assert sorted(questions.items) == [(i, o) for i in range(40) for o in ((0, 1), (1, 0))]

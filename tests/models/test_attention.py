@@ -1,10 +1,14 @@
 """Attention against a plain loop over queries."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
 
-from moral_jax.models.attention import causal_attention
+from moral_jax.models.attention import choose, plain_attention, splash_attention
+from moral_jax.types import UserError
+from tests import tiny
 
 
 def by_hand(q, k, v, segments, ends, positions, window):
@@ -36,7 +40,7 @@ def test_equals_a_plain_loop(window, block):
     segments = np.array([[1] * 5 + [2] * 12 + [3] * 13 + [4] * 10, [1] * 20 + [2] * 20], np.int32)
     ends = np.array([[5] * 5 + [3] * 12 + [4] * 13 + [5] * 10, [2] * 20 + [3] * 20], np.int32)
     positions = np.array([[*range(5), *range(5, 17), *range(5, 18), *range(5, 15)], [*range(20), *range(20)]], np.int32)
-    got = causal_attention(q, k, v, segments, ends, positions, window=window, block=block)
+    got = plain_attention(q, k, v, segments, ends, positions, window=window, mesh=tiny.mesh(1, 1, 1), block=block)
     np.testing.assert_allclose(got, by_hand(q, k, v, segments, ends, positions, window), atol=2e-6)
 
 
@@ -47,7 +51,66 @@ def test_no_gradient_flows_from_later_or_foreign_positions():
     positions = np.array([[*range(6), *range(6)]], np.int32)
 
     def at(t, v):
-        return causal_attention(q, k, v, segments, segments + 1, positions, window=None, block=4)[0, t].sum()
+        places = (segments, segments + 1, positions)
+        return plain_attention(q, k, v, *places, window=None, mesh=tiny.mesh(1, 1, 1), block=4)[0, t].sum()
 
     reach = np.abs(jax.grad(at, argnums=1)(8, v))[0].sum((-1, -2)) > 0
     assert reach.tolist() == [False] * 6 + [True] * 3 + [False] * 3
+
+
+@pytest.mark.parametrize("window", [None, 100])
+def test_the_splash_kernel_sees_what_the_plain_computation_sees(window):
+    """Forward and backward, grouped heads, a shared beginning, a window; cut by rows and heads. Interpreted: no TPU."""
+    rng = np.random.default_rng(0)
+    B, T, N, K, H = 2, 256, 4, 2, 128
+    q, k, v = (rng.normal(size=(B, T, n, H)).astype(np.float32) for n in (N, K, K))
+    segments = np.array([[1] * 30 + [2] * 100 + [3] * 126, [1] * 140 + [2] * 100 + [0] * 16], np.int32)
+    ends = np.where(segments == 1, np.array([[4], [2]]), segments + 1).astype(np.int32)
+    starts = np.array([[0] * 30 + [0] * 100 + [100] * 126, [0] * 140 + [140] * 116])
+    positions = (np.arange(T) - starts).astype(np.int32)
+    weights = rng.normal(size=(B, T, N, H)).astype(np.float32)
+
+    def loss(attend, mesh, q, k, v):
+        out = attend(q, k, v, segments, ends, positions, window=window, mesh=mesh)
+        return (out * weights)[segments > 0].sum(), out
+
+    def run(attend, mesh):
+        return jax.jit(jax.grad(functools.partial(loss, attend, mesh), argnums=(0, 1, 2), has_aux=True))(q, k, v)
+
+    interpreted = functools.partial(splash_attention, interpret=True)
+    got, want = run(interpreted, tiny.mesh(2, 1, 2)), run(plain_attention, tiny.mesh(1, 1, 1))
+    real = segments > 0
+    np.testing.assert_allclose(got[1][real], want[1][real], atol=2e-5)
+    for a, b in zip(got[0], want[0], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("platform", "dtype", "length", "want", "why"),
+    [
+        ("tpu", "bfloat16", 512, "splash", ""),
+        ("tpu", "float32", 512, "splash", ""),
+        ("tpu", "bfloat16", 500, "plain", "multiple of 128"),
+        ("cpu", "bfloat16", 512, "plain", ""),
+        ("gpu", "float32", 512, "plain", "bfloat16"),
+    ],
+)
+def test_attention_is_chosen_by_platform(platform, dtype, length, want, why):
+    name, reason = choose(None, platform, tiny.spec(), dtype, length)
+    assert name == want
+    assert why in reason
+    assert bool(why) == bool(reason)
+
+
+def test_an_attention_that_cannot_be_had_is_an_error_when_asked_for():
+    with pytest.raises(UserError, match="config.model.attention='splash': splash runs on TPU, not on cpu"):
+        choose("splash", "cpu", tiny.spec(), "bfloat16", 512)
+
+
+def test_cudnn_that_fails_its_probe_is_not_used():
+    """No GPU here, so that the probe's call fails: the plain computation, and the reason."""
+    if jax.default_backend() == "gpu":
+        pytest.skip("cuDNN may well work here")
+    name, reason = choose(None, "gpu", tiny.spec(head_size=64), "bfloat16", 512)
+    assert name == "plain"
+    assert "cuDNN refuses it" in reason

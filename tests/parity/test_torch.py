@@ -53,7 +53,7 @@ def pair(request, tmp_path_factory):
     reference.save_pretrained(folder)
     spec = load.read_spec(folder)
     policy = tiny.policy(spec, unroll=1)
-    return reference, policy, api.with_head(load.load(folder, spec), policy), of, folder
+    return reference, policy, api.with_head(tiny.load(folder, spec), policy), of, folder
 
 
 def tokens(vocab: int) -> np.ndarray:

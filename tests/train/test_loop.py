@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +14,14 @@ from moral_jax.logs import RunLog
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.types import Batch, Example, TrainState, UserError
+from tests import tiny
 
 
 class Plan:
     """Stands for `Batches`: batch n holds item n."""
 
     def __init__(self, count):
-        self.questions = self
+        self.questions, self.shape, self.held = self, SimpleNamespace(rows=1), [0]
         self.items = [(n, (0, 1)) for n in range(count)]
         self.examples = [
             Example(id=f"row-{n}", question="?", options=("a", "b"), counts=(1.0, 0.0)) for n in range(count)
@@ -55,7 +57,7 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
         state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
         out = loop.train(
             state, progress, Plan(total), total, step_fn(losses or [1.0] * total), validate if validation else None,
-            lambda n: 0.1 * n, config, checkpoints, log,
+            lambda n: 0.1 * n, config, tiny.mesh(1, 1, 1), checkpoints, log.write,
         )  # fmt: skip
         return out, seen, checkpoints.latest()
 
@@ -146,5 +148,6 @@ def test_metrics_are_read_one_step_late(tmp_path):
     config = dataclasses.replace(Config(), data=DataConfig(batch_size=1, micro_batch_size=1))
     state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
     with Checkpoints(tmp_path / "c") as checkpoints, Log(tmp_path, 0) as log:
-        loop.train(state, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, checkpoints, log)
+        mesh = tiny.mesh(1, 1, 1)
+        loop.train(state, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, mesh, checkpoints, log.write)
     assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

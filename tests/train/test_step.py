@@ -27,7 +27,7 @@ def batch():
 def run(batch, rows, objective="dirichlet_multinomial"):
     # with AdamW's usual eps, a gradient that is nothing but rounding would move its weight by a whole lr
     tx = optim.make(OptimConfig(lr=1e-3, warmup=0.0, eps=1e-3), 10)
-    state = step.init_state(tiny.params(POLICY), tx)
+    state = step.init_state(tiny.params(POLICY), POLICY, tx)
     return step.make_train_step(OBJECTIVES[objective], POLICY, tx)(state, step.split_micro_batches(batch, rows))
 
 
@@ -66,7 +66,7 @@ def test_the_gradient_is_of_the_weighted_mean(batch):
 
 def test_steps_count_and_state_is_donated(batch):
     tx = optim.make(OptimConfig(), 10)
-    state = step.init_state(tiny.params(POLICY), tx)
+    state = step.init_state(tiny.params(POLICY), POLICY, tx)
     take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], POLICY, tx)
     micro = step.split_micro_batches(batch, 4)
     after, metrics = take(state, micro)
@@ -78,3 +78,24 @@ def test_steps_count_and_state_is_donated(batch):
         after, metrics = take(after, micro)
     assert float(metrics["loss"][0]) < before
     assert after.params["decoder"]["embedding"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("moments", ["float32", "bfloat16"])
+def test_bfloat16_weights_and_moments_keep_their_types_and_learn(batch, moments):
+    """Types that drifted would compile again each step, or fail to be donated."""
+    policy = tiny.policy(tiny.spec(), concentration="learned", param_dtype="bfloat16", dtype="bfloat16")
+    tx = optim.make(OptimConfig(lr=1e-2, warmup=0.0, b2=0.95, moment_dtype=moments), 10)
+    state = step.init_state(tiny.params(policy), policy, tx)
+    types = jax.tree.map(lambda x: x.dtype, state)
+    assert {str(x.dtype) for x in jax.tree.leaves(state.params["decoder"])} == {"bfloat16"}
+    assert str(state.params["head"]["bias"].dtype) == "float32"
+    floats = {str(x.dtype) for x in jax.tree.leaves(state.opt_state) if jnp.issubdtype(x.dtype, jnp.floating)}
+    assert floats == {moments}
+    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], policy, tx)
+    losses = []
+    for _ in range(6):
+        state, metrics = take(state, step.split_micro_batches(batch, 4))
+        assert jax.tree.map(lambda x: x.dtype, state) == types
+        losses.append(float(metrics["loss"][0]))
+    assert take._cache_size() == 1
+    assert losses[-1] < losses[0]

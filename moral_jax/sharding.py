@@ -1,0 +1,178 @@
+"""Where every array lives: the mesh, and the one table of axes. The only PartitionSpecs of the project."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from moral_jax.config import MeshConfig
+from moral_jax.types import Array, Batch, UserError
+
+AXES = DATA, FSDP, TENSOR = ("data", "fsdp", "tensor")
+ROWS = (DATA, FSDP)  # both cut the rows of a batch; fsdp also cuts weights, which are gathered layer by layer
+
+# How a parameter's path ends -> the mesh axis that cuts each of its dimensions. Moments and gradients live like their
+# parameter. Matrices that widen are cut by tensor in their outputs, matrices that narrow in their inputs, so that
+# between the two nothing is exchanged (arXiv 1909.08053).
+PARAMETERS = (
+    (r"(un)?embedding", (TENSOR, FSDP)),  # VD
+    (r"layers/attention/(query|key|value)/kernel", (None, FSDP, TENSOR)),  # LDN, heads in the last
+    (r"layers/mlp/(gate|up)/kernel", (None, FSDP, TENSOR)),  # LDF
+    (r"layers/attention/out/kernel", (None, TENSOR, FSDP)),
+    (r"layers/mlp/down/kernel", (None, TENSOR, FSDP)),
+    (r"layers/(attention|mlp)_norm/scale", (None, None)),
+    (r"final_norm/scale", (None,)),
+    (r"head/bias", ()),
+    (r"head/kernel", (None, None)),
+)
+# Dimension letters of an activation -> axes.
+ACTIVATIONS = {
+    "BTD": (ROWS, None, None),
+    "BTNH": (ROWS, None, TENSOR, None),
+    "BTF": (ROWS, None, TENSOR),
+    "BTS": (ROWS, None, None),
+    "BQD": (ROWS, None, None),
+}
+
+
+def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, int, int]:
+    """Sizes of (data, fsdp, tensor), the -1 filled in; data counts the slices too.
+
+    Raises:
+      UserError: the sizes do not multiply to the number of devices.
+    """
+    sizes = {DATA: config.data, FSDP: config.fsdp, TENSOR: config.tensor}
+    known = config.slices * math.prod(n for n in sizes.values() if n != -1)
+    asked = " x ".join(f"{axis}={n}" for axis, n in sizes.items()) + f" x slices={config.slices}"
+    if -1 in sizes.values() and devices % known == 0:
+        sizes = {axis: devices // known if n == -1 else n for axis, n in sizes.items()}
+    elif known != devices or -1 in sizes.values():
+        raise UserError(f"config.mesh: {asked} does not divide {devices} devices; set one axis to -1, others to fit")
+    return config.slices * sizes[DATA], sizes[FSDP], sizes[TENSOR]
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of all (or the given) devices. Slices are laid along `data`: only gradients cross the slow network."""
+    devices = jax.devices() if devices is None else devices
+    shape = mesh_shape(config, len(devices))
+    if config.slices == 1:
+        return Mesh(mesh_utils.create_device_mesh(shape, devices), AXES)
+    inner = (shape[0] // config.slices, *shape[1:])
+    by_process = not hasattr(devices[0], "slice_index")  # GPUs: the slow network lies between machines
+    try:
+        grid = mesh_utils.create_hybrid_device_mesh(
+            inner, (config.slices, 1, 1), devices, process_is_granule=by_process
+        )
+    except ValueError as e:
+        raise UserError(f"config.mesh.slices={config.slices}: the devices do not lie in so many slices ({e})") from e
+    return Mesh(grid, AXES)
+
+
+def cut_rows(mesh: Mesh) -> int:
+    """Into how many parts the rows of a batch are cut."""
+    return mesh.shape[DATA] * mesh.shape[FSDP]
+
+
+def micro_batch_rows(asked: int, mesh: Mesh) -> int:
+    """Rows in a micro-batch: as many as asked for, and more where the mesh has more parts to fill."""
+    parts = cut_rows(mesh)
+    return -(-asked // parts) * parts
+
+
+def batch_rows(asked: int, micro_rows: int) -> int:
+    """Rows in a step: whole micro-batches."""
+    return -(-asked // micro_rows) * micro_rows
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def rules_of(path: str) -> list[tuple[Any, ...]]:
+    """Every rule that matches a parameter's path: exactly one, where all is well."""
+    return [axes for pattern, axes in PARAMETERS if re.search(rf"(^|/){pattern}$", path)]
+
+
+def axes_of(path: str, rank: int) -> tuple[Any, ...]:
+    """The axes that cut a leaf of the train state.
+
+    Raises:
+      ValueError: no rule, more than one, or one for another rank: names the path.
+    """
+    if rank == 0:
+        return ()  # counters, and the scalars of the concentration head
+    rules = rules_of(path)
+    if len(rules) != 1 or len(rules[0]) != rank:
+        raise ValueError(f"{path} (rank {rank}): needs one rule of its rank in sharding.PARAMETERS, has {rules}")
+    return rules[0]
+
+
+def _fitting(shape: tuple[int, ...], axes: tuple[Any, ...], mesh: Mesh) -> PartitionSpec:
+    """An axis that does not divide its dimension leaves it whole: slower, never wrong."""
+    return PartitionSpec(
+        *(axis if axis and size % mesh.shape[axis] == 0 else None for size, axis in zip(shape, axes, strict=True))
+    )
+
+
+def shardings(tree: Any, mesh: Mesh) -> Any:
+    """The tree of NamedShardings of parameters, gradients, or a whole train state (arrays or shapes)."""
+
+    def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
+        return NamedSharding(mesh, _fitting(leaf.shape, axes_of(path_name(path), leaf.ndim), mesh))
+
+    return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def abstract(tree: Any, mesh: Mesh) -> Any:
+    """Shapes, types and places of a tree, as restoring a checkpoint asks for them."""
+    return jax.tree.map(
+        lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree, shardings(tree, mesh)
+    )
+
+
+def whole(mesh: Mesh) -> NamedSharding:
+    """A full copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def of_batch(mesh: Mesh, *, micro_batches: bool) -> NamedSharding:
+    """Rows are cut, for every leaf of [B, ...], or [M, B, ...] with micro-batches."""
+    return NamedSharding(mesh, PartitionSpec(None, ROWS) if micro_batches else PartitionSpec(ROWS))
+
+
+def activation(letters: str, mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(*ACTIVATIONS[letters]))
+
+
+def constrain(x: Array, letters: str, mesh: Mesh) -> Array:
+    """Tells the compiler where an activation lives, so that it moves weights to rows and not rows to weights."""
+    return jax.lax.with_sharding_constraint(x, activation(letters, mesh))
+
+
+def constrain_tree(tree: Any, mesh: Mesh) -> Any:
+    """The same for gradients: summed straight into the shards of their parameters."""
+    return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
+
+
+def held_rows(rows: int, micro_rows: int, mesh: Mesh) -> list[int]:
+    """Which of a batch's rows lie on this process's devices, in order, cut into micro-batches first."""
+    indices = of_batch(mesh, micro_batches=False).addressable_devices_indices_map((micro_rows,)).values()
+    held = np.unique(np.concatenate([np.arange(micro_rows)[index] for index in indices]))
+    return [int(start + row) for start in range(0, rows, micro_rows) for row in held]
+
+
+def place(batch: Batch, rows: int, mesh: Mesh, *, micro_batches: bool) -> Batch:
+    """Puts this process's rows of a batch on its devices, as its part of the whole batch of `rows` rows."""
+    where = of_batch(mesh, micro_batches=micro_batches)
+    axis = 1 if micro_batches else 0
+
+    def put(leaf: np.ndarray) -> Array:
+        whole_shape = (*leaf.shape[:axis], rows, *leaf.shape[axis + 1 :])
+        return jax.make_array_from_process_local_data(where, leaf, whole_shape)
+
+    return Batch(*map(put, batch))

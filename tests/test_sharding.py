@@ -1,0 +1,140 @@
+"""The mesh and its table: every parameter has one rule, what should be cut is cut, and no number depends on it."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from moral_jax import sharding
+from moral_jax.config import MeshConfig, OptimConfig
+from moral_jax.models import api
+from moral_jax.objectives import OBJECTIVES
+from moral_jax.train import optim, step
+from moral_jax.types import UserError
+from tests import tiny
+from tests.models.test_decoder import assert_same
+
+MESHES = [(1, 8, 1), (2, 4, 1), (4, 2, 1), (2, 2, 2), (1, 4, 2)]
+MODELS = [
+    {"family": "llama"},
+    {"family": "llama", "tied_embeddings": False},
+    {"family": "mistral", "sliding_window": 5, "tied_embeddings": False},
+]
+TX = optim.make(OptimConfig(lr=1e-3, warmup=0.0, eps=1e-3), 10)
+
+
+def leaves(tree):
+    return [(sharding.path_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+@pytest.mark.parametrize("changes", MODELS)
+@pytest.mark.parametrize("concentration", ["fixed", "learned", "predicted"])
+def test_every_parameter_has_exactly_one_rule(changes, concentration):
+    policy = tiny.policy(tiny.spec(**changes), concentration=concentration)
+    for path, leaf in leaves(api.abstract_params(policy)):
+        rules = sharding.rules_of(path)
+        assert len(rules) == 1, (path, rules)
+        assert len(rules[0]) == leaf.ndim, (path, rules)
+
+
+def test_every_rule_is_used():
+    policy = tiny.policy(tiny.spec(tied_embeddings=False), concentration="predicted")
+    used = {id(rule) for path, _ in leaves(api.abstract_params(policy)) for rule in sharding.rules_of(path)}
+    assert used == {id(axes) for _, axes in sharding.PARAMETERS}
+
+
+@pytest.mark.parametrize("shape", MESHES)
+@pytest.mark.parametrize("changes", MODELS)
+def test_what_should_be_cut_is_cut(shape, changes):
+    """Matrices and their moments by fsdp and tensor both, so that no device holds more than its part."""
+    mesh = tiny.mesh(*shape)
+    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh)
+    parts = shape[1] * shape[2]
+    for path, leaf in leaves(step.abstract_state(policy, TX)):
+        held = math.prod(leaf.sharding.shard_shape(leaf.shape))
+        is_matrix = path.endswith(("kernel", "embedding"))
+        assert held * (parts if is_matrix else 1) == math.prod(leaf.shape), path
+
+
+def test_a_path_without_a_rule_is_named():
+    with pytest.raises(ValueError, match="decoder/layers/mystery/kernel"):
+        sharding.shardings({"decoder": {"layers": {"mystery": {"kernel": np.zeros((2, 2))}}}}, tiny.mesh(1, 1, 1))
+
+
+def test_an_axis_that_does_not_divide_leaves_the_dimension_whole():
+    where = sharding.shardings({"embedding": np.zeros((97, 32))}, tiny.mesh(1, 4, 2))["embedding"]
+    assert where.shard_shape((97, 32)) == (97, 8)
+
+
+@pytest.mark.parametrize(
+    ("config", "devices", "want"),
+    [
+        (MeshConfig(), 8, (1, 8, 1)),
+        (MeshConfig(), 1, (1, 1, 1)),
+        (MeshConfig(data=2, tensor=2), 8, (2, 2, 2)),
+        (MeshConfig(data=-1, fsdp=2), 8, (4, 2, 1)),
+        (MeshConfig(slices=2), 8, (2, 4, 1)),
+        (MeshConfig(data=2, fsdp=2, slices=2), 8, (4, 2, 1)),
+    ],
+)
+def test_the_rest_is_filled_in(config, devices, want):
+    assert sharding.mesh_shape(config, devices) == want
+
+
+@pytest.mark.parametrize("config", [MeshConfig(tensor=3), MeshConfig(fsdp=4), MeshConfig(slices=3)])
+def test_a_mesh_that_does_not_fit_is_an_error_that_shows_both(config):
+    with pytest.raises(UserError, match=r"config.mesh: data=1 x .*does not divide 8 devices"):
+        sharding.mesh_shape(config, 8)
+
+
+def test_two_axes_cannot_both_be_the_rest():
+    with pytest.raises(UserError, match="-1 for one axis only"):
+        MeshConfig(data=-1)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Eight rows, two of them empty, questions of unequal weight."""
+    asked = tiny.questions(np.random.default_rng(0), 11, 96)
+    rows = [asked[:2], asked[2:3], asked[3:6], [], asked[6:7], asked[7:9], [], asked[9:]]
+    return tiny.lay_out(rows, length=48, slots=3)
+
+
+def one_step(mesh, batch, micro_rows, changes):
+    """Gradients, metrics and the new weights, on the host."""
+    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted")
+    params = tiny.params(policy)
+    objective = OBJECTIVES["dirichlet_multinomial"]
+    micro = sharding.place(step.split_micro_batches(batch, micro_rows), micro_rows, mesh, micro_batches=True)
+    grads, _ = jax.jit(lambda p, b: step.gradients(objective, policy, p, b))(params, micro)
+    state, metrics = step.make_train_step(objective, policy, TX)(step.init_state(params, policy, TX), micro)
+    return jax.device_get((grads, metrics, state.params))
+
+
+@pytest.mark.parametrize("changes", MODELS[1:])
+@pytest.mark.parametrize("shape", MESHES)
+def test_eight_devices_give_the_numbers_of_one(batch, shape, changes):
+    want = one_step(tiny.mesh(1, 1, 1), batch, 8, changes)
+    assert_same(one_step(tiny.mesh(*shape), batch, 8, changes), want, rtol=1e-5)
+
+
+def test_rows_that_only_fill_the_mesh_change_nothing(batch):
+    """Two rows a micro-batch are asked for, eight devices are there: the same numbers."""
+    mesh = tiny.mesh(1, 8, 1)
+    rows = sharding.micro_batch_rows(2, mesh)
+    assert rows == 8
+    assert_same(one_step(mesh, batch, rows, {}), one_step(tiny.mesh(1, 1, 1), batch, 2, {}), rtol=1e-5)
+
+
+def test_a_random_model_is_made_in_its_shards():
+    mesh = tiny.mesh(1, 4, 2)
+    policy = tiny.policy(tiny.spec(vocab=96), mesh=mesh)
+    params = api.random_params(policy, 0)
+    assert params["decoder"]["embedding"].addressable_shards[0].data.shape == (48, 8)
+    alone = api.random_params(tiny.policy(tiny.spec(vocab=96)), 0)
+    assert_same(jax.device_get(params), jax.device_get(alone), rtol=1e-6)
+
+
+def test_held_rows_are_all_of_them_in_one_process():
+    assert sharding.held_rows(16, 8, tiny.mesh(1, 8, 1)) == list(range(16))
