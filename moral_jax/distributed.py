@@ -1,12 +1,12 @@
 """Which process of a run this is: the only file that asks. One process alone needs and notices none of it."""
 
-import contextlib
 import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from types import TracebackType
 from typing import Any, TypeVar
 
 import jax
@@ -124,18 +124,20 @@ def last_words(error: BaseException) -> tuple[int, str]:
     return 1, "".join(traceback.format_exception(error)) + f"error: {_me()}: {type(error).__name__}, see above"
 
 
-@contextlib.contextmanager
-def together() -> Iterator[None]:
+class together:  # noqa: N801  (used like a function: `with together():`)
     """Around everything that processes do together: when one fails, it ends at once, and the others notice and end.
 
     Any other way out would wait for all processes to say goodbye, the dead ones too.
     """
-    try:
-        yield
-    except BaseException as e:
-        if jax.process_count() == 1:
-            raise
-        code, line = last_words(e)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or jax.process_count() == 1:
+            return
+        code, line = last_words(error)
         sys.stdout.flush()
         print(line, file=sys.stderr, flush=True)
         os._exit(code)
