@@ -405,7 +405,11 @@ def test_ctrl_c_stops_the_command(ready: Play):
         "trap 'echo stopped >>$PLAY/ran; exit 130' INT; echo begun >>$PLAY/ran; for _ in {1..400}; do sleep 0.05; done"
     )
     terminal = subprocess.Popen(
-        ready.command("run", "--", line), env=ready.environment, start_new_session=True, stdout=subprocess.DEVNULL
+        # where the tests run in the background, SIGINT is ignored, and a shell cannot undo that
+        ["env", "--default-signal=INT", *ready.command("run", "--", line)],
+        env=ready.environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
     )
     wait_for(lambda: (ready.folder / "ran").exists() and (ready.folder / "ran").read_text().count("begun") == 2)
     os.killpg(terminal.pid, signal.SIGINT)
