@@ -86,8 +86,8 @@ def test_layer_by_layer(pair):
     places = (one, one + 1, jnp.arange(ids.shape[1])[None])
     for depth in range(1, of.layers):
         cut = dict(params["decoder"], layers=jax.tree.map(lambda x, n=depth: x[:n], params["decoder"]["layers"]))
-        spec = tiny.spec(**{**vars(of), "layers": depth})
-        got = jax.jit(lambda p, s=spec: Decoder(s).apply({"params": p}, jnp.asarray(ids), *places))(cut)
+        decoder = Decoder(tiny.spec(**{**vars(of), "layers": depth}), policy.execution)
+        got = jax.jit(lambda p, d=decoder: d.apply({"params": p}, jnp.asarray(ids), *places))(cut)
         x = states[depth].numpy()
         normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + of.norm_eps)
         want = normed * np.asarray(params["decoder"]["final_norm"]["scale"])
