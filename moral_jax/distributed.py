@@ -39,6 +39,8 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
             f"--coordinator={coordinator}: process {process} of {processes} found nobody there for {limit} s "
             f"({obstacle}). Is process 0 started, is this its address, and is the port open between the machines?"
         )
+    if process == 0 and guard.in_use(guard.split_address(coordinator)[1]):  # JAX may crash instead of saying so
+        raise UserError(f"--coordinator={coordinator}: this port is in use on this machine; take another")
     try:
         jax.distributed.initialize(
             coordinator,
@@ -48,8 +50,7 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
             heartbeat_timeout_seconds=guard.heartbeat_seconds(),
         )
     except (RuntimeError, ValueError) as e:
-        taken = "; is its port in use already?" if process == 0 else ""
-        raise UserError(f"could not join the other processes at {where}: {e}{taken}") from e
+        raise UserError(f"could not join the other processes at {where}: {e}") from e
     guard.joined(_me())
 
 

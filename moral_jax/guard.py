@@ -5,6 +5,7 @@ So the work is done in a child; its parent stays, and says in one line and an ex
 """
 
 import contextlib
+import errno
 import glob
 import importlib.util
 import os
@@ -83,6 +84,17 @@ def reach(host: str, port: int, timeout: float) -> str:
     except OSError as e:
         return str(e)
     return ""
+
+
+def in_use(port: int) -> bool:
+    """Whether something on this machine listens at `port` already."""
+    dual = socket.has_dualstack_ipv6()  # JAX listens at every address of both kinds
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    try:
+        socket.create_server(("", port), family=family, dualstack_ipv6=dual).close()
+    except OSError as e:  # any other: JAX will say what it needs
+        return e.errno == errno.EADDRINUSE
+    return False
 
 
 def await_port(host: str, port: int, limit: float) -> str:
