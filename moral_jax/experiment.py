@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 import moral_jax
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import pipeline, render, tokenizer
+from moral_jax.data import layout, pipeline, render, tokenizer
 from moral_jax.logs import say
 from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
@@ -88,16 +88,16 @@ class Prompter:
         self.orders = (config.prompt.orders, render.options_move(config.prompt, study_prompt))
         self.limit = min(config.data.length, model.policy.spec.max_positions)
 
-    def _encode(self, examples: Sequence[Example], items: list[pipeline.Item], what: str) -> pipeline.Questions:
+    def _encode(self, examples: Sequence[Example], items: list[layout.Item], what: str) -> layout.Questions:
         return pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limit, what)
 
-    def for_scoring(self, examples: Sequence[Example], what: str) -> pipeline.Questions:
+    def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Every example in every order."""
         return self._encode(examples, pipeline.all_items(examples, *self.orders), what)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
-    ) -> tuple[pipeline.Questions, list[list[tuple[pipeline.Item, ...]]]]:
+    ) -> tuple[layout.Questions, list[list[tuple[layout.Item, ...]]]]:
         """What each epoch shows, and all of it encoded."""
         at_once = self.config.train.orders
         shown = [pipeline.epoch_items(examples, epoch, *self.orders, at_once) for epoch in range(epochs)]

@@ -10,7 +10,7 @@ import jax
 
 from moral_jax import config_io, distributed, sharding
 from moral_jax.config import Config
-from moral_jax.data import pipeline
+from moral_jax.data import layout, pipeline
 from moral_jax.evals import calibrate, summary
 from moral_jax.evals import run as evals
 from moral_jax.evals.calibrate import Calibration
@@ -69,15 +69,15 @@ class Bench:
     config: Config
     model: Model
     data: registry.Dataset
-    scored: dict[str, pipeline.Questions]  # validation and test
+    scored: dict[str, layout.Questions]  # validation and test
     training: pipeline.Batches | None
-    score: Callable[[Params, pipeline.Questions, str], list[Record]]
+    score: Callable[[Params, layout.Questions, str], list[Record]]
 
 
-def scoring_shape(questions: Sequence[pipeline.Questions], config: Config, model: Model) -> pipeline.Shape:
+def scoring_shape(questions: Sequence[layout.Questions], config: Config, model: Model) -> layout.Shape:
     """The shape of scoring batches: all rows are used, and every device gets as many."""
     rows = sharding.micro_batch_rows(config.eval.batch_size, model.policy.execution.mesh)
-    return pipeline.shape_of(questions, config.data, rows, rows)
+    return layout.shape_of(questions, config.data, rows, rows)
 
 
 def set_up(config: Config) -> Bench:
@@ -104,7 +104,7 @@ def set_up(config: Config) -> Bench:
             say(f"{rows - used} of {rows} rows in a step stay empty: raise --config.data.batch_size to use all devices")
     scorer = make_scorer(model.policy)
 
-    def score(params: Params, questions: pipeline.Questions, what: str) -> list[Record]:
+    def score(params: Params, questions: layout.Questions, what: str) -> list[Record]:
         return evals.score_questions(scorer, params, questions, shape, config.data.prefetch, what)
 
     cut = sum(q.cut for q in everything)
@@ -142,7 +142,10 @@ def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, che
         numbers = summary.point_estimates(rows, VALIDATED)
         return numbers | {"loss": numbers[JUDGED_BY[config.objective.name]]}
 
-    say(f"training: {total} steps; {bench.training.fill():.0%} of the tokens in their rows are real")
+    say(
+        f"training: {total} steps; rows are {bench.training.fill():.1%} full, and what questions begin with in common "
+        f"saves {bench.training.saved():.0%} of their tokens"
+    )
     with contextlib.ExitStack() as open_files:
         log = open_files.enter_context(RunLog(workdir, progress.step)) if distributed.is_primary() else None
         return loop.train(
@@ -261,6 +264,7 @@ def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:
     def answer(examples: list[Example]) -> list[Record]:
         questions = prompter.for_scoring(examples, "questions")
         shape = scoring_shape([questions], config, trained.model)
+        shape = layout.shape_of_few(questions, shape, sharding.micro_batch_rows(1, trained.model.policy.execution.mesh))
         shape = dataclasses.replace(shape, options=-(-shape.options // 8) * 8)
         return evals.score_questions(scorer, trained.params, questions, shape, config.data.prefetch, "questions")
 

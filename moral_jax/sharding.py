@@ -16,20 +16,20 @@ from moral_jax.types import Array, Batch, UserError
 AXES = DATA, FSDP, TENSOR = ("data", "fsdp", "tensor")
 ROWS = (DATA, FSDP)  # both cut the rows of a batch; fsdp also cuts weights, which are gathered layer by layer
 
-# How a parameter's path ends -> the mesh axis that cuts each of its dimensions. Moments and gradients live like their
-# parameter. Matrices that widen are cut by tensor in their outputs, matrices that narrow in their inputs, so that
-# between the two nothing is exchanged (arXiv 1909.08053).
+# How a parameter's path ends -> the mesh axis that cuts each of its dimensions, a leading axis of layers left out:
+# that is never cut. Moments and gradients live like their parameter. Matrices that widen are cut by tensor in their
+# outputs, matrices that narrow in their inputs, so that between the two nothing is exchanged (arXiv 1909.08053).
 PARAMETERS = (
     (r"(un)?embedding", (TENSOR, FSDP)),  # VD
-    (r"layers/attention/(query|key|value)/kernel", (None, FSDP, TENSOR)),  # LDN, heads in the last
-    (r"layers/mlp/(gate|up)/kernel", (None, FSDP, TENSOR)),  # LDF
-    (r"layers/attention/out/kernel", (None, TENSOR, FSDP)),
-    (r"layers/mlp/down/kernel", (None, TENSOR, FSDP)),
-    (r"layers/(attention|mlp)_norm/scale", (None, None)),
-    (r"final_norm/scale", (None,)),
+    (r"attention/(query|key|value)/kernel", (FSDP, TENSOR)),  # DN, heads in the last
+    (r"mlp/(gate|up)/kernel", (FSDP, TENSOR)),  # DF
+    (r"attention/out/kernel", (TENSOR, FSDP)),
+    (r"mlp/down/kernel", (TENSOR, FSDP)),
+    (r"(attention|mlp|final)_norm/scale", (None,)),
     (r"head/bias", ()),
     (r"head/kernel", (None, None)),
 )
+STACKED = r"(^|/)layers/"
 # Dimension letters of an activation -> axes.
 ACTIVATIONS = {
     "BTD": (ROWS, None, None),
@@ -95,7 +95,8 @@ def path_name(path: tuple[Any, ...]) -> str:
 
 def rules_of(path: str) -> list[tuple[Any, ...]]:
     """Every rule that matches a parameter's path: exactly one, where all is well."""
-    return [axes for pattern, axes in PARAMETERS if re.search(rf"(^|/){pattern}$", path)]
+    stacked = (None,) if re.search(STACKED, path) else ()
+    return [stacked + axes for pattern, axes in PARAMETERS if re.search(rf"(^|/){pattern}$", path)]
 
 
 def axes_of(path: str, rank: int) -> tuple[Any, ...]:

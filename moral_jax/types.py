@@ -49,9 +49,9 @@ class Batch(NamedTuple):
     """
 
     tokens_BT: Array  # int32
-    segments_BT: Array  # int32: 1 for what all begin with, then 2, 3, ... per question; 0 is padding
+    segments_BT: Array  # int32: 1, 2, 3, ... in row order, of beginnings and of what questions add; 0 is padding
     ends_BT: Array  # int32: a token is seen by queries of segments in [its segment, its end)
-    positions_BT: Array  # int32: place in the question, the shared beginning counted in
+    positions_BT: Array  # int32: place in the question, its shared beginnings counted in
     answers_BQ: Array  # int32: index into T
     option_ids_BQCW: Array  # int32 token ids; -1 where a variant or an option does not exist
     counts_BQC: Array  # float32 votes, in the order in which the options are shown

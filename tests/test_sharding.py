@@ -1,6 +1,7 @@
 """The mesh and its table: every parameter has one rule, what should be cut is cut, and no number depends on it."""
 
 import math
+import re
 
 import jax
 import numpy as np
@@ -40,8 +41,8 @@ def test_every_parameter_has_exactly_one_rule(changes, concentration):
 
 def test_every_rule_is_used():
     policy = tiny.policy(tiny.spec(tied_embeddings=False), concentration="predicted")
-    used = {id(rule) for path, _ in leaves(api.abstract_params(policy)) for rule in sharding.rules_of(path)}
-    assert used == {id(axes) for _, axes in sharding.PARAMETERS}
+    paths = [path for path, _ in leaves(api.abstract_params(policy))]
+    assert all(any(re.search(f"{pattern}$", path) for path in paths) for pattern, _ in sharding.PARAMETERS)
 
 
 @pytest.mark.parametrize("shape", MESHES)

@@ -17,7 +17,7 @@ from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import synthetic
 from moral_jax.types import Batch, Params
-from moral_jax.weights import keymap
+from moral_jax.weights import keymap, pieces
 from moral_jax.weights import load as weights
 
 CHAT_TEMPLATE = (
@@ -75,6 +75,19 @@ def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
         return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
     return jax.tree_util.tree_map_with_path(draw, api.abstract_params(of))
+
+
+def layer(decoder: Params, index: int) -> Params:
+    """One layer's parameters."""
+    stacked = decoder["layers"]["mlp"]["down"]["kernel"].shape[0] if "layers" in decoder else 0
+    return jax.tree.map(lambda x: x[index], decoder["layers"]) if index < stacked else decoder["last_layer"]
+
+
+def cut(decoder: Params, layers: int) -> Params:
+    """The decoder of the first so many layers."""
+    first = [layer(decoder, i) for i in range(layers)]
+    stack = {"layers": jax.tree.map(lambda *x: np.stack(x), *first[:-1])} if layers > 1 else {}
+    return {k: v for k, v in decoder.items() if k != "layers"} | stack | {"last_layer": first[-1]}
 
 
 def questions(rng: np.random.Generator, count: int, vocab: int, options: int = 2) -> list[dict]:
@@ -162,14 +175,11 @@ def hf_config(of: DecoderSpec) -> dict:
 def hf_tensors(of: DecoderSpec, decoder: Params) -> dict[str, np.ndarray]:
     """Parameters under their Hugging Face names and in their layout."""
     out = {}
-    for entry in keymap.entries(of.tied_embeddings):
-        leaf = decoder
-        for part in entry.path.split("/"):
-            leaf = leaf[part]
-        stacked = np.asarray(leaf)
-        per_layer = (
-            {entry.hf.format(i): stacked[i] for i in range(of.layers)} if "{}" in entry.hf else {entry.hf: stacked}
-        )
+    leaves = weights.flat(decoder)
+    for entry in keymap.entries(of):
+        whole = np.asarray(leaves[entry.path])
+        names = pieces.sources(entry, is_gguf=False)
+        per_layer = dict(zip(names, whole if entry.stacked else [whole], strict=True))
         out |= {name: np.ascontiguousarray(x.T if entry.transpose else x) for name, x in per_layer.items()}
     return out
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import pipeline
+from moral_jax.data import layout, pipeline
 from moral_jax.evals import records, summary
 from moral_jax.evals.calibrate import Calibration, fit
 from moral_jax.evals.score import Scorer, score_items
@@ -15,7 +15,7 @@ from moral_jax.types import Params
 
 
 def score_questions(
-    scorer: Scorer, params: Params, questions: pipeline.Questions, shape: pipeline.Shape, prefetch: int, what: str
+    scorer: Scorer, params: Params, questions: layout.Questions, shape: layout.Shape, prefetch: int, what: str
 ) -> list[records.Record]:
     """One record per example."""
     held = sharding.held_rows(shape.rows, shape.rows, scorer.mesh)

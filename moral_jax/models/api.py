@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from moral_jax import sharding
 from moral_jax.models import heads
+from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.types import Array, Batch, OptionScores, Params
@@ -33,7 +34,8 @@ def _init(policy: Policy, seed: int) -> Params:
     # the smallest batch that the mesh can cut; kernels have smallest sizes of their own
     execution = dataclasses.replace(policy.execution, attention="plain")
     none_BT = jnp.zeros((sharding.cut_rows(execution.mesh), 1), jnp.int32)
-    params = Decoder(policy.spec, execution).init(jax.random.key(seed), none_BT, none_BT, none_BT, none_BT)["params"]
+    decoder, none = Decoder(policy.spec, execution), Places(none_BT, none_BT, none_BT)
+    params = decoder.init(jax.random.key(seed), none_BT, none, none_BT)["params"]
     return with_head(jax.tree.map(lambda x: x.astype(execution.param_dtype), params), policy)
 
 
@@ -56,10 +58,8 @@ def random_params(policy: Policy, seed: int) -> Params:
 
 def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
     """Final hidden states at the answer positions, [B, Q, D]."""
-    hidden_BTD = policy.decoder.apply(
-        {"params": params["decoder"]}, batch.tokens_BT, batch.segments_BT, batch.ends_BT, batch.positions_BT
-    )
-    hidden_BQD = jnp.take_along_axis(hidden_BTD, batch.answers_BQ[..., None], axis=1)
+    places = Places(batch.segments_BT, batch.ends_BT, batch.positions_BT)
+    hidden_BQD = policy.decoder.apply({"params": params["decoder"]}, batch.tokens_BT, places, batch.answers_BQ)
     return sharding.constrain(hidden_BQD, "BQD", policy.execution.mesh)
 
 
@@ -87,6 +87,7 @@ def vocabulary_logits(params: Params, policy: Policy, tokens_BT: Array) -> Array
     """Logits [B, T, V] over the whole vocabulary of unpacked rows, float32. For parity tests and inspection only."""
     one_BT = jnp.ones_like(tokens_BT)
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
-    hidden_BTD = policy.decoder.apply({"params": params["decoder"]}, tokens_BT, one_BT, one_BT + 1, positions_BT)
+    places = Places(one_BT, one_BT + 1, positions_BT)
+    hidden_BTD = policy.decoder.apply({"params": params["decoder"]}, tokens_BT, places, positions_BT)
     table_VD = heads.unembedding(params["decoder"]).astype(hidden_BTD.dtype)
     return jnp.einsum("BTD,VD->BTV", hidden_BTD, table_VD).astype(jnp.float32)

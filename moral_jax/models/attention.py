@@ -4,7 +4,7 @@ computed by plain matrix products, by the Pallas splash kernel (TPU), or by cuDN
 All take the same arguments and give the same numbers up to rounding:
 
   q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
-  segments_BT, ends_BT, positions_BT: as `visible` says.
+  places: who sees whom, as `visible` says.
   window: a position sees itself and the window - 1 before it; None sees all.
   mesh: where the rows and heads lie.
 
@@ -13,6 +13,7 @@ They return [B, T, N, H] in the dtype of v.
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,20 +29,37 @@ SPLASH_BLOCK = 128  # rows must be a multiple of it
 SAVED = "attention"  # name under which remat policies find what the splash kernel's backward pass reads
 
 
-def visible(segments_BT: Array, ends_BT: Array, positions_BT: Array, window: int | None, queries: slice) -> Array:
+class Places(NamedTuple):
+    """Where the tokens of packed rows stand; the leaves of `Batch` of the same names."""
+
+    segments_BT: Array
+    ends_BT: Array
+    positions_BT: Array
+
+
+def at(x: Array, queries: slice | Array) -> Array:
+    """The queries' entries of an array [B, T, ...]: a slice of them, or indices [B, Q]."""
+    if isinstance(queries, slice):
+        return x[:, queries]
+    return jnp.take_along_axis(x, queries.reshape(*queries.shape, *[1] * (x.ndim - 2)), axis=1)
+
+
+def visible(places: Places, window: int | None, queries: slice | Array) -> Array:
     """Which keys each of the `queries` sees, [B, T, S] of bool: earlier tokens of its own question, and of the
-    beginning that questions share. Keys after the last query are left out.
+    beginnings that it shares with others. Keys after the last query of a slice are left out.
 
     Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
     s .. e - 1. A question has e = s + 1; a shared beginning ends after the last question that shares it. A window
     counts places in the question.
     """
-    keys = slice(0, queries.stop)
-    mask_TS = jnp.arange(queries.start, queries.stop)[:, None] >= jnp.arange(queries.stop)[None, :]
-    segment_BT1 = segments_BT[:, queries, None]
-    mask_BTS = mask_TS & (segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < ends_BT[:, None, keys])
+    T = places.segments_BT.shape[1]
+    keys = slice(0, queries.stop) if isinstance(queries, slice) else slice(0, T)
+    index_BT1 = at(jnp.arange(T)[None], queries)[..., None] if isinstance(queries, slice) else queries[..., None]
+    segment_BT1 = at(places.segments_BT, queries)[..., None]
+    mask_BTS = jnp.arange(keys.stop) <= index_BT1
+    mask_BTS &= (places.segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < places.ends_BT[:, None, keys])
     if window is not None:
-        mask_BTS &= positions_BT[:, queries, None] - positions_BT[:, None, keys] < window
+        mask_BTS &= at(places.positions_BT, queries)[..., None] - places.positions_BT[:, None, keys] < window
     return mask_BTS
 
 
@@ -60,9 +78,7 @@ def plain_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    segments_BT: Array,
-    ends_BT: Array,
-    positions_BT: Array,
+    places: Places,
     *,
     window: int | None,
     mesh: Mesh,
@@ -79,11 +95,23 @@ def plain_attention(
     outputs = []
     for start in range(0, T, block):
         queries = slice(start, min(start + block, T))
-        mask_BTS = visible(segments_BT, ends_BT, positions_BT, window, queries)
+        mask_BTS = visible(places, window, queries)
         keys = slice(0, queries.stop)
         outputs.append(_block(q_BKGTH[:, :, :, queries], k_BKSH[:, :, keys], v_BKSH[:, :, keys], mask_BTS))
     out_BKGTH = jnp.concatenate(outputs, axis=3)
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def answer_attention(
+    q_BQNH: Array, k_BTKH: Array, v_BTKH: Array, places: Places, answers_BQ: Array, *, window: int | None
+) -> Array:
+    """Attention of the few queries at the answer positions, [B, Q, N, H]: plain products on every machine."""
+    B, Q, N, H = q_BQNH.shape
+    K = k_BTKH.shape[2]
+    q_BKGQH = q_BQNH.reshape(B, Q, K, N // K, H).transpose(0, 2, 3, 1, 4)
+    mask_BQS = visible(places, window, answers_BQ)
+    out_BKGQH = _block(q_BKGQH, k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BQS)
+    return out_BKGQH.transpose(0, 3, 1, 2, 4).reshape(B, Q, N, H)
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
@@ -95,9 +123,7 @@ def splash_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    segments_BT: Array,
-    ends_BT: Array,
-    positions_BT: Array,
+    places: Places,
     *,
     window: int | None,
     mesh: Mesh,
@@ -122,31 +148,27 @@ def splash_attention(
         out_KGTH = jax.vmap(kernel)(q_KGTH, k_TKH.swapaxes(0, 1), v_TKH.swapaxes(0, 1))
         return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
 
-    def local(q: Array, k: Array, v: Array, *places: Array) -> Array:
-        return jax.lax.map(row, (q, k, v, visible(*places, window, slice(0, q.shape[1]))))
+    def local(q: Array, k: Array, v: Array, places: Places) -> Array:
+        return jax.lax.map(row, (q, k, v, visible(places, window, slice(0, q.shape[1]))))
 
     heads, rows = sharding.activation("BTNH", mesh).spec, sharding.of_batch(mesh, micro_batches=False).spec
     # a kernel is opaque to the compiler's partitioner: each device runs it on its own rows and heads
-    run = jax.shard_map(
-        local, mesh=mesh, in_specs=(heads, heads, heads, rows, rows, rows), out_specs=heads, check_vma=False
-    )
-    return run(q_BTNH, k_BTKH, v_BTKH, segments_BT, ends_BT, positions_BT)
+    run = jax.shard_map(local, mesh=mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
+    return run(q_BTNH, k_BTKH, v_BTKH, places)
 
 
 def cudnn_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    segments_BT: Array,
-    ends_BT: Array,
-    positions_BT: Array,
+    places: Places,
     *,
     window: int | None,
     mesh: Mesh,
 ) -> Array:
     """cuDNN's fused attention, through JAX. Takes bfloat16 and float16 only."""
     del mesh  # partitions itself
-    mask_BTS = visible(segments_BT, ends_BT, positions_BT, window, slice(0, q_BTNH.shape[1]))
+    mask_BTS = visible(places, window, slice(0, q_BTNH.shape[1]))
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
 
 
@@ -186,7 +208,7 @@ def _probe(spec: DecoderSpec, dtype: str) -> str:
     for attend in (plain_attention, cudnn_attention):
         run = jax.jit(functools.partial(attend, window=spec.sliding_window, mesh=mesh))
         try:
-            outputs.append(run(q, k, v, segments_BT, segments_BT + 1, positions_BT).astype(jnp.float32))
+            outputs.append(run(q, k, v, Places(segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
         except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:
             return f"cuDNN refuses it ({str(e).splitlines()[0]})"
     worst = float(jnp.max(jnp.abs(outputs[0] - outputs[1])))

@@ -4,8 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from moral_jax.models.attention import ATTENTION, SAVED
-from moral_jax.models.layers import GatedMlp, Linear, RMSNorm, apply_rope, rope_tables
+from moral_jax.models.attention import ATTENTION, SAVED, Places, answer_attention, at
+from moral_jax.models.layers import GatedMlp, Linear, RMSNorm, Rope, apply_rope, rope_tables
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.sharding import constrain
 from moral_jax.types import Array
@@ -16,30 +16,39 @@ class Attention(nn.Module):
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BTD: Array, cos: Array, sin: Array, places: tuple[Array, ...]) -> Array:
+    def __call__(self, x_BTD: Array, rope: Rope, places: Places, answers_BQ: Array | None) -> Array:
         s, mesh = self.spec, self.execution.mesh
 
-        def project(heads: int, name: str) -> Array:
+        def project(x_BTD: Array, heads: int, name: str) -> Array:
             y = Linear(heads * s.head_size, name=name)(x_BTD)
             return constrain(y.reshape(*x_BTD.shape[:2], heads, s.head_size), "BTNH", mesh)
 
-        q_BTNH, k_BTKH = project(s.heads, "query"), project(s.kv_heads, "key")
-        v_BTKH = project(s.kv_heads, "value")
-        q_BTNH, k_BTKH = apply_rope(q_BTNH, cos, sin), apply_rope(k_BTKH, cos, sin)
-        attend = ATTENTION[self.execution.attention]
-        out_BTNH = attend(q_BTNH, k_BTKH, v_BTKH, *places, window=s.sliding_window, mesh=mesh)
-        return Linear(s.width, name="out")(out_BTNH.reshape(*x_BTD.shape[:2], -1))
+        k_BTKH = apply_rope(project(x_BTD, s.kv_heads, "key"), rope)
+        v_BTKH = project(x_BTD, s.kv_heads, "value")
+        if answers_BQ is not None:
+            x_BTD, rope = jax.tree.map(lambda x: at(x, answers_BQ), (x_BTD, rope))
+        q_BTNH = apply_rope(project(x_BTD, s.heads, "query"), rope)
+        if answers_BQ is None:
+            attend = ATTENTION[self.execution.attention]
+            out_BTNH = attend(q_BTNH, k_BTKH, v_BTKH, places, window=s.sliding_window, mesh=mesh)
+        else:
+            out_BTNH = answer_attention(q_BTNH, k_BTKH, v_BTKH, places, answers_BQ, window=s.sliding_window)
+        return Linear(s.width, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
 
 
 class Block(nn.Module):
+    """A layer. With `answers_BQ` it returns these positions alone, and of the others computes keys and values only."""
+
     spec: DecoderSpec
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BTD: Array, cos: Array, sin: Array, places: tuple[Array, ...]) -> tuple[Array, None]:
+    def __call__(self, x_BTD: Array, rope: Rope, places: Places, answers_BQ: Array | None = None) -> tuple[Array, None]:
         s, mesh = self.spec, self.execution.mesh
         h_BTD = RMSNorm(s.norm_eps, name="attention_norm")(x_BTD)
-        x_BTD = constrain(x_BTD + Attention(s, self.execution, name="attention")(h_BTD, cos, sin, places), "BTD", mesh)
+        attended_BTD = Attention(s, self.execution, name="attention")(h_BTD, rope, places, answers_BQ)
+        x_BTD = x_BTD if answers_BQ is None else at(x_BTD, answers_BQ)
+        x_BTD = constrain(x_BTD + attended_BTD, "BTD", mesh)
         h_BTD = RMSNorm(s.norm_eps, name="mlp_norm")(x_BTD)
         return constrain(x_BTD + GatedMlp(s.mlp_width, mesh, name="mlp")(h_BTD), "BTD", mesh), None
 
@@ -60,26 +69,32 @@ def _remat(policy: str) -> type[nn.Module]:
 
 
 class Decoder(nn.Module):
-    """Token ids to the last hidden state. The head is not in here: `heads` applies it to the few rows needed."""
+    """Token ids to the final hidden states at the answer positions, [B, Q, D]. The head is not in here: `heads`
+    applies it to the few rows needed."""
 
     spec: DecoderSpec
     execution: Execution
 
     @nn.compact
-    def __call__(self, tokens_BT: Array, segments_BT: Array, ends_BT: Array, positions_BT: Array) -> Array:
+    def __call__(self, tokens_BT: Array, places: Places, answers_BQ: Array) -> Array:
         s, how = self.spec, self.execution
         embedding_VD = self.param("embedding", nn.initializers.normal(0.02), (s.vocab, s.width))
         if not s.tied_embeddings:
             self.param("unembedding", nn.initializers.normal(0.02), (s.vocab, s.width))
         x_BTD = constrain(jnp.take(embedding_VD, tokens_BT, axis=0).astype(how.dtype), "BTD", how.mesh)
-        cos, sin = rope_tables(s, positions_BT)
-        layers = nn.scan(
-            _remat(how.remat),
-            variable_axes={"params": 0},
-            split_rngs={"params": True},
-            in_axes=nn.broadcast,
-            length=s.layers,
-            unroll=min(how.unroll, s.layers),
-        )
-        x_BTD, _ = layers(s, how, name="layers")(x_BTD, cos, sin, (segments_BT, ends_BT, positions_BT))
+        rope, layer = rope_tables(s, places.positions_BT), _remat(how.remat)
+        for group in s.layer_groups:
+            if group.stacked:
+                count = len(group.layers)
+                layers = nn.scan(
+                    layer,
+                    variable_axes={"params": 0},
+                    split_rngs={"params": True},
+                    in_axes=nn.broadcast,
+                    length=count,
+                    unroll=min(how.unroll, count),
+                )
+                x_BTD, _ = layers(s, how, name=group.name)(x_BTD, rope, places)
+            else:
+                x_BTD, _ = layer(s, how, name=group.name)(x_BTD, rope, places, answers_BQ)
         return RMSNorm(s.norm_eps, name="final_norm")(x_BTD)

@@ -72,14 +72,17 @@ def rope_frequencies(spec: DecoderSpec) -> Array:
     return (1 - smooth) * frequencies / s.factor + smooth * frequencies
 
 
-def rope_tables(spec: DecoderSpec, positions_BT: Array) -> tuple[Array, Array]:
+Rope = tuple[Array, Array]  # cosine and sine, [B, T, H // 2]
+
+
+def rope_tables(spec: DecoderSpec, positions_BT: Array) -> Rope:
     """Cosine and sine [B, T, H // 2] at the given positions; float32, as bf16 cannot count past 256."""
     angles = positions_BT[..., None].astype(jnp.float32) * rope_frequencies(spec)
     return jnp.cos(angles), jnp.sin(angles)
 
 
-def apply_rope(x_BTNH: Array, cos: Array, sin: Array) -> Array:
+def apply_rope(x_BTNH: Array, rope: Rope) -> Array:
     """Rotates the two halves of every head (the Hugging Face layout: pairs are i and i + H // 2)."""
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    cos, sin = cos[:, :, None, :], sin[:, :, None, :]
+    cos, sin = (table[:, :, None, :] for table in rope)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BTNH.dtype)

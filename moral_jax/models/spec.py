@@ -1,7 +1,7 @@
 """What a decoder is: one frozen description, read from a Hugging Face `config.json`."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
@@ -38,6 +38,24 @@ class DecoderSpec:
     sliding_window: int | None
     tied_embeddings: bool
     max_positions: int
+
+    @property
+    def layer_groups(self) -> tuple["LayerGroup", ...]:
+        """The last layer lies alone: of it, only what the answer positions need is computed."""
+        last = self.layers - 1
+        groups = LayerGroup("layers", range(last)), LayerGroup("last_layer", range(last, self.layers))
+        return tuple(group for group in groups if group.layers)
+
+
+class LayerGroup(NamedTuple):
+    """Layers that lie together in the parameter dict: stacked on a leading axis, but for the last one."""
+
+    name: str
+    layers: range
+
+    @property
+    def stacked(self) -> bool:
+        return self.name != "last_layer"
 
     @property
     def groups(self) -> int:

@@ -66,7 +66,7 @@ def write_weights(read: Read, spec: DecoderSpec, like: Params, folder: Path, dty
       How many files there are.
     """
     kind, leaves = jnp.dtype(dtype), load.flat(like)
-    sources = {entry: pieces.sources(entry, False, spec.layers) for entry in keymap.entries(spec.tied_embeddings)}
+    sources = {entry: pieces.sources(entry, False) for entry in keymap.entries(spec)}
     sizes = {
         name: math.prod(pieces.file_shape(entry, leaves[entry.path].shape)) * kind.itemsize
         for entry, names in sources.items()

@@ -151,8 +151,8 @@ def parameters(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) ->
     """
     is_gguf = not path.is_dir()
     reader: Reader = gguf.open_gguf(path) if is_gguf else hf.SafetensorsFolder(path)
-    entries = keymap.entries(spec.tied_embeddings)
-    sources = {entry: pieces.sources(entry, is_gguf, spec.layers) for entry in entries}
+    entries = keymap.entries(spec)
+    sources = {entry: pieces.sources(entry, is_gguf) for entry in entries}
     _check_names(path, reader.names(), {n for names in sources.values() for n in names}, spec, is_gguf)
     leaves = flat(like)
     for entry, names in sources.items():

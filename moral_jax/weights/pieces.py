@@ -18,10 +18,10 @@ class Piece(NamedTuple):
     start: tuple[int, ...]  # its first corner in the shard
 
 
-def sources(entry: Entry, is_gguf: bool, layers: int) -> list[str]:
-    """The names of the file tensors that a parameter is made of: one per layer, where it is stacked."""
+def sources(entry: Entry, is_gguf: bool) -> list[str]:
+    """The names of the file tensors that a parameter is made of: one per layer, where it is of layers."""
     name = entry.gguf if is_gguf else entry.hf
-    return [name.format(layer) for layer in range(layers)] if entry.stacked else [name]
+    return [name] if entry.layers is None else [name.format(layer) for layer in entry.layers]
 
 
 def file_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -1,10 +1,12 @@
 """Batches from examples: laid out right, the same from any start, any prefetch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from moral_jax.config import Config, DataConfig, ModelConfig, TaskConfig
-from moral_jax.data import pipeline
+from moral_jax.data import layout, pipeline
 from moral_jax.experiment import Prompter, find_model
 from moral_jax.tasks import synthetic
 from moral_jax.types import UserError
@@ -30,18 +32,18 @@ def training(prompter, examples):
 
 
 def shape_of(questions, rows):
-    return pipeline.shape_of([questions], DATA, rows, rows)
+    return layout.shape_of([questions], DATA, rows, rows)
 
 
 def unpack(batches, number):
-    """(item, tokens, order shown) of every question in a batch, read back from the arrays alone."""
+    """(item, tokens, positions, batch, row, slot) of every question in a batch, read back from the arrays alone."""
     b = batches[number]
     for row, slot in zip(*np.nonzero(b.items_BQ >= 0), strict=True):
-        segment = b.segments_BT[row, b.answers_BQ[row, slot]]
-        shared, own = b.segments_BT[row] == pipeline.SHARED, b.segments_BT[row] == segment
-        tokens = np.concatenate([b.tokens_BT[row, shared], b.tokens_BT[row, own]])
-        positions = np.concatenate([b.positions_BT[row, shared], b.positions_BT[row, own]])
-        yield b.items_BQ[row, slot], tokens, positions, b, row, slot
+        answer = b.answers_BQ[row, slot]
+        segment = b.segments_BT[row, answer]
+        before = np.arange(b.tokens_BT.shape[1]) <= answer
+        seen = before & (b.segments_BT[row] <= segment) & (segment < b.ends_BT[row])
+        yield b.items_BQ[row, slot], b.tokens_BT[row, seen], b.positions_BT[row, seen], b, row, slot
 
 
 def test_a_batch_holds_what_was_encoded(training):
@@ -69,6 +71,36 @@ def test_the_shared_beginning_is_shared(training):
     assert len(training.questions.shared_T) > 10
     whole = [e.tokens_T[: len(training.questions.shared_T)] for e in training.questions.encoded]
     assert all((w == training.questions.shared_T).all() for w in whole)
+
+
+def test_what_the_orders_of_an_example_have_in_common_is_held_once(prompter):
+    """Five orders of five options after a long text: each adds its options, and all is still read back whole."""
+    text = "I told my sister that I would not come to her wedding. " * 4
+    five = [
+        e._replace(text=f"{e.options[0]}. {text}", options=tuple("abcde"), counts=(1.0, 2, 3, 4, 5))
+        for e in synthetic.examples()[:6]
+    ]
+    questions = prompter.for_scoring(five, "x")
+    data = dataclasses.replace(DATA, length=512)
+    batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2))
+    seen = {item: tokens.tolist() for n in range(len(batches)) for item, tokens, *_ in unpack(batches, n)}
+    assert seen == {i: e.tokens_T.tolist() for i, e in enumerate(questions.encoded)}
+    alone = sum(map(len, seen.values()))
+    assert batches.saved() == pytest.approx(1 - batches.tokens() / alone)
+    assert batches.saved() > 0.5
+
+
+def test_few_questions_get_a_row_of_one_of_a_few_lengths(prompter, examples):
+    whole = layout.Shape(rows=8, used=8, length=512, questions=16, options=2, variants=2)
+    shapes = []
+    for count in range(1, 20):
+        questions = prompter.for_scoring(examples[:count], "x")
+        shape = layout.shape_of_few(questions, whole, fewest=2)
+        batches = pipeline.scoring_batches(questions, shape, range(shape.rows))
+        assert sum((batches[n].items_BQ >= 0).sum() for n in range(len(batches))) == 2 * count
+        shapes.append((shape.rows, shape.length))
+    assert shapes[-1] == (8, 512)
+    assert 1 < len(set(shapes)) <= 4
 
 
 def test_every_epoch_shows_every_example_in_both_orders_side_by_side(training):
@@ -100,7 +132,7 @@ def test_two_of_five_orders_at_a_time():
 def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):
     questions, epochs = prompter.for_training(examples[:8], 1)
     longest = max(len(e.tokens_T) for e in questions.encoded)
-    shape = pipeline.Shape(rows=2, used=2, length=longest + 5, questions=4, options=2, variants=2)
+    shape = layout.Shape(rows=2, used=2, length=longest + 5, questions=4, options=2, variants=2)
     batches = pipeline.training_batches(questions, epochs, 0, shape, range(2))
     assert sorted(i for n in range(len(batches)) for i, *_ in unpack(batches, n)) == list(range(16))
 

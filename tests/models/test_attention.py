@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from moral_jax.models.attention import choose, plain_attention, splash_attention
+from moral_jax.models.attention import Places, answer_attention, choose, plain_attention, splash_attention
 from moral_jax.types import UserError
 from tests import tiny
 
@@ -40,8 +40,14 @@ def test_equals_a_plain_loop(window, block):
     segments = np.array([[1] * 5 + [2] * 12 + [3] * 13 + [4] * 10, [1] * 20 + [2] * 20], np.int32)
     ends = np.array([[5] * 5 + [3] * 12 + [4] * 13 + [5] * 10, [2] * 20 + [3] * 20], np.int32)
     positions = np.array([[*range(5), *range(5, 17), *range(5, 18), *range(5, 15)], [*range(20), *range(20)]], np.int32)
-    got = plain_attention(q, k, v, segments, ends, positions, window=window, mesh=tiny.mesh(1, 1, 1), block=block)
-    np.testing.assert_allclose(got, by_hand(q, k, v, segments, ends, positions, window), atol=2e-6)
+    places = Places(segments, ends, positions)
+    want = by_hand(q, k, v, *places, window)
+    got = plain_attention(q, k, v, places, window=window, mesh=tiny.mesh(1, 1, 1), block=block)
+    np.testing.assert_allclose(got, want, atol=2e-6)
+    answers = np.array([[39, 16, 4], [0, 19, 25]])
+    some = [np.take_along_axis(x, answers[..., None, None], axis=1) for x in (q, want)]
+    got = answer_attention(some[0], k, v, places, answers, window=window)
+    np.testing.assert_allclose(got, some[1], atol=2e-6)
 
 
 def test_no_gradient_flows_from_later_or_foreign_positions():
@@ -51,8 +57,8 @@ def test_no_gradient_flows_from_later_or_foreign_positions():
     positions = np.array([[*range(6), *range(6)]], np.int32)
 
     def at(t, v):
-        places = (segments, segments + 1, positions)
-        return plain_attention(q, k, v, *places, window=None, mesh=tiny.mesh(1, 1, 1), block=4)[0, t].sum()
+        places = Places(segments, segments + 1, positions)
+        return plain_attention(q, k, v, places, window=None, mesh=tiny.mesh(1, 1, 1), block=4)[0, t].sum()
 
     reach = np.abs(jax.grad(at, argnums=1)(8, v))[0].sum((-1, -2)) > 0
     assert reach.tolist() == [False] * 6 + [True] * 3 + [False] * 3
@@ -71,7 +77,7 @@ def test_the_splash_kernel_sees_what_the_plain_computation_sees(window):
     weights = rng.normal(size=(B, T, N, H)).astype(np.float32)
 
     def loss(attend, mesh, q, k, v):
-        out = attend(q, k, v, segments, ends, positions, window=window, mesh=mesh)
+        out = attend(q, k, v, Places(segments, ends, positions), window=window, mesh=mesh)
         return (out * weights)[segments > 0].sum(), out
 
     def run(attend, mesh):

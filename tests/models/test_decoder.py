@@ -60,8 +60,9 @@ def test_every_layer_matters(batch, layer):
     """A scan that ran one layer three times, or dropped one, would fail here."""
     policy = tiny.policy(tiny.spec())
     params = tiny.params(policy)
-    kernel = params["decoder"]["layers"]["mlp"]["down"]["kernel"]
-    params["decoder"]["layers"]["mlp"]["down"]["kernel"] = kernel.at[layer].set(0.0)
+    group, at = ("layers", layer) if layer < 2 else ("last_layer", ...)
+    down = params["decoder"][group]["mlp"]["down"]
+    down["kernel"] = down["kernel"].at[at].set(0.0)
     changed = scores(params, policy, batch)[0].logits_BQC
     original = scores(tiny.params(policy), policy, batch)[0].logits_BQC
     exists = np.asarray(batch.option_ids_BQCW[..., 0] >= 0)

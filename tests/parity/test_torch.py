@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from moral_jax.models import api
+from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import Llama3Scaling
 from moral_jax.weights import load
@@ -83,11 +84,12 @@ def test_layer_by_layer(pair):
     with torch.no_grad():
         states = reference.model(torch.from_numpy(ids), output_hidden_states=True).hidden_states
     one = jnp.ones(ids.shape, jnp.int32)
-    places = (one, one + 1, jnp.arange(ids.shape[1])[None])
+    here = jnp.arange(ids.shape[1])[None]
+    places = Places(one, one + 1, here)
     for depth in range(1, of.layers):
-        cut = dict(params["decoder"], layers=jax.tree.map(lambda x, n=depth: x[:n], params["decoder"]["layers"]))
+        cut = tiny.cut(params["decoder"], depth)
         decoder = Decoder(tiny.spec(**{**vars(of), "layers": depth}), policy.execution)
-        got = jax.jit(lambda p, d=decoder: d.apply({"params": p}, jnp.asarray(ids), *places))(cut)
+        got = jax.jit(lambda p, d=decoder: d.apply({"params": p}, jnp.asarray(ids), places, here))(cut)
         x = states[depth].numpy()
         normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + of.norm_eps)
         want = normed * np.asarray(params["decoder"]["final_norm"]["scale"])

@@ -38,7 +38,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
         add(writer)
     out = tiny.hf_tensors(spec, decoder)
     quantum = gguf.GGMLQuantizationType[kind]
-    for entry in keymap.entries(spec.tied_embeddings):
+    for entry in keymap.entries(spec):
         for layer in range(spec.layers if "{}" in entry.hf else 1):
             x = out[entry.hf.format(layer)]
             if entry.rope_heads:

@@ -90,21 +90,21 @@ def test_every_number_is_read_once_in_small_pieces(folder, parameters, reads, sh
 
 def all_pieces(leaf, entry, devices):
     """What the given devices ask of the files, as a process that holds them would, and the numbers that they hold."""
-    names = pieces.sources(entry, False, SPEC.layers)
+    names = pieces.sources(entry, False)
     where = leaf.sharding.devices_indices_map(leaf.shape)
     shards = {tuple(w.indices(n)[:2] for w, n in zip(where[d], leaf.shape, strict=True)) for d in devices}
     asked = [piece for shard in shards for piece in pieces.cut(entry, names, leaf.shape, shard, 1000)]
     return asked, sum(math.prod(b - a for a, b in shard) for shard in shards)
 
 
-@pytest.mark.parametrize("entry", keymap.entries(False), ids=lambda e: e.path)
+@pytest.mark.parametrize("entry", keymap.entries(SPEC), ids=lambda e: e.path)
 def test_a_process_reads_its_part_and_nothing_else(entry):
     """Eight devices in four processes: each process asks for the numbers of its shards, and together for all, once."""
     mesh = tiny.mesh(1, 4, 2)
     leaf = load.flat(abstract(mesh))[entry.path]
     devices = list(mesh.devices.flat)
     shape = pieces.file_shape(entry, leaf.shape)
-    seen = {name: np.zeros(shape, int) for name in pieces.sources(entry, False, SPEC.layers)}
+    seen = {name: np.zeros(shape, int) for name in pieces.sources(entry, False)}
     for process in range(4):
         asked, held = all_pieces(leaf, entry, devices[2 * process : 2 * process + 2])
         numbers = [math.prod(part.stop - part.start for part in piece.index) for piece in asked]

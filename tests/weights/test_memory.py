@@ -57,8 +57,8 @@ def write_zeros(folder: Path, files: int) -> int:
     leaves = load.flat(api.abstract_params(tiny.policy(SPEC))["decoder"])
     tensors = {
         name: ("BF16", pieces.file_shape(entry, leaves[entry.path].shape))
-        for entry in keymap.entries(SPEC.tied_embeddings)
-        for name in pieces.sources(entry, False, SPEC.layers)
+        for entry in keymap.entries(SPEC)
+        for name in pieces.sources(entry, False)
     }
     names, weight_map, total = list(tensors), {}, 0
     for number in range(files):
