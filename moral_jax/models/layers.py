@@ -5,9 +5,9 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.product import product
+from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.sharding import constrain
 from moral_jax.types import Array
 
@@ -33,11 +33,12 @@ class Linear(nn.Module):
     """
 
     features: int
+    product_dtype: str
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-        y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
+        y = product(x.reshape(-1, x.shape[-1]), kernel, self.product_dtype)
         return y.reshape(*x.shape[:-1], self.features)
 
 
@@ -45,14 +46,15 @@ class GatedMlp(nn.Module):
     """down(silu(gate(x)) * up(x)), as in Llama."""
 
     width: int
-    mesh: Mesh
+    execution: Execution
 
     @nn.compact
     def __call__(self, x_BTD: Array) -> Array:
-        gate_BTF = Linear(self.width, name="gate")(x_BTD)
-        up_BTF = Linear(self.width, name="up")(x_BTD)
-        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.mesh)
-        return Linear(x_BTD.shape[-1], name="down")(hidden_BTF)
+        kind = self.execution.product_dtype
+        gate_BTF = Linear(self.width, kind, name="gate")(x_BTD)
+        up_BTF = Linear(self.width, kind, name="up")(x_BTD)
+        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.execution.mesh)
+        return Linear(x_BTD.shape[-1], kind, name="down")(hidden_BTF)
 
 
 def rope_frequencies(spec: DecoderSpec) -> Array:

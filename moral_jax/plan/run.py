@@ -68,12 +68,12 @@ def summary(plan: Plan) -> dict[str, Any]:
 
 def describe(plan: Plan) -> str:
     """A plan in words and numbers, per chip."""
-    s, c = summary(plan), plan.config
+    s, c, how = summary(plan), plan.config, plan.policy.execution
     mesh = " x ".join(f"{axis} {size}" for axis, size in s["mesh"].items())
     lines = [
         f"{c.model.path} on {s['chips']} x {s['chip']} ({s['topology']}): mesh {mesh}",
         f"{s['rows']} rows of {s['length']} tokens a step in micro-batches of {s['micro_rows']}; weights "
-        f"{c.model.param_dtype}, products {c.model.dtype}, remat {s['remat']}, attention {s['attention']}",
+        f"{c.model.param_dtype}, products {how.product_dtype}, remat {s['remat']}, attention {how.attention}",
         "",
         f"per chip     peak of {s['limit_gib']} GiB   arguments   temporaries   outputs beside them",
     ]
