@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +146,23 @@ def test_exchanges_are_counted():
 )
 def test_bytes_of_an_exchange(line, sent):
     assert hlo.count(f"ENTRY %main (x: f32[]) -> f32[] {{\n  {line}\n}}\n").sent.popitem()[1] == sent
+
+
+@pytest.mark.parametrize(
+    ("fits", "parts", "found", "compiled"),
+    [(63, 4, [16, 32], [16, 32, 64]), (8, 4, [8], [16, 8]), (15, 12, [12], [24, 12]), (3, 4, [], [16, 8, 4])],
+)
+def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts, found, compiled):
+    asked = []
+
+    def compile_for(config):
+        asked.append(config.data.micro_batch_size)
+        return SimpleNamespace(rows=asked[-1], fits=asked[-1] <= fits)
+
+    config = Config(data=DataConfig(micro_batch_size=16, batch_size=16))
+    plans = list(plan.largest(config, compile_for, parts))
+    assert [p.rows for p in plans] == found
+    assert asked == compiled
 
 
 def test_model_flops_by_hand():

@@ -111,15 +111,26 @@ def _meshes(where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Itera
 
 
 def largest(config: Config, compile_for: Callable[[Config], Plan], parts: int) -> Iterator[Plan]:
-    """Plans with growing micro-batches, until one does not fit: a row for each part of the mesh, then twice as many."""
-    rows = parts
-    while True:
+    """Plans with the config's micro-batch, then twice as many rows, until one does not fit; where the config's own does
+    not, half as many, down to a row for each part of the mesh. Compiling takes long: nothing is compiled twice."""
+
+    def plan(rows: int) -> Plan:
         data = dataclasses.replace(config.data, batch_size=rows, micro_batch_size=rows)
-        plan = compile_for(dataclasses.replace(config, data=data))
-        if not plan.fits:
-            return
-        yield plan
-        rows *= 2
+        return compile_for(dataclasses.replace(config, data=data))
+
+    rows = -(-config.data.micro_batch_size // parts) * parts
+    found = plan(rows)
+    if found.fits:
+        while found.fits:
+            yield found
+            rows *= 2
+            found = plan(rows)
+        return
+    while not found.fits and rows > parts:
+        rows = max(parts, rows // 2 // parts * parts)
+        found = plan(rows)
+    if found.fits:
+        yield found
 
 
 def search(
