@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.plan.chips import Chip
-from moral_jax.plan.hlo import Counted
+from moral_jax.plan.hlo import BETWEEN_SLICES, Counted
 
 COUNTING_RULE = (
     "model FLOPs: 6 per weight of the layers' matrices and token (full fine-tuning), and 6 N H T per token and layer "
@@ -52,9 +52,11 @@ def model_flops(spec: DecoderSpec, tokens: int, length: int) -> float:
 
 def bound(program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip) -> Bound:
     """The roofline: products at the matrix unit's peak; all that the program holds moved through memory once, and what
-    it computes on the way once out and once in; what it sends over all links of a chip at once."""
+    it computes on the way once out and once in; what it sends within a slice over all links of a chip at once. Between
+    slices lies a network of which no figure is published."""
     compute = program.counted.flops / chip.bf16_flops
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
-    network = sum(program.counted.sent.values()) / (chip.links * chip.link_bytes)
+    within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
+    network = within / (chip.links * chip.link_bytes)
     useful = model_flops(spec, tokens, length) / chips
     return Bound(compute, memory, network, useful, useful / chip.bf16_flops / max(compute, memory, network))
