@@ -19,6 +19,7 @@ class Bound(NamedTuple):
     memory: float
     network: float
     model_flops: float  # per chip
+    products: float  # FLOPs of the compiled products over those of the model's; attention is in neither on TPU
     mfu: float  # share of the chip's peak that model FLOPs reach at the bound
 
     @property
@@ -45,9 +46,14 @@ def layer_weights(spec: DecoderSpec) -> int:
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
 
+def matrix_flops(spec: DecoderSpec, tokens: int) -> float:
+    """Of one training step's products with weights, by COUNTING_RULE."""
+    return 6.0 * tokens * layer_weights(spec)
+
+
 def model_flops(spec: DecoderSpec, tokens: int, length: int) -> float:
     """Of one training step, by COUNTING_RULE."""
-    return 6.0 * tokens * (layer_weights(spec) + spec.layers * spec.heads * spec.head_size * length)
+    return matrix_flops(spec, tokens) + 6.0 * tokens * spec.layers * spec.heads * spec.head_size * length
 
 
 def bound(program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip) -> Bound:
@@ -59,4 +65,5 @@ def bound(program: Measured, spec: DecoderSpec, tokens: int, length: int, chips:
     within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
     network = within / (chip.links * chip.link_bytes)
     useful = model_flops(spec, tokens, length) / chips
-    return Bound(compute, memory, network, useful, useful / chip.bf16_flops / max(compute, memory, network))
+    products = program.counted.flops / (matrix_flops(spec, tokens) / chips)
+    return Bound(compute, memory, network, useful, products, useful / chip.bf16_flops / max(compute, memory, network))

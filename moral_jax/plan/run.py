@@ -93,7 +93,8 @@ def describe(plan: Plan) -> str:
         sent = ", ".join(f"{kind} {gb:.1f}" for kind, gb in sorted(p["sent_gb"].items())) or "none"
         lines += [
             "",
-            f"products in the compiled step  {p['flops'] / TFLOP:8.1f} TFLOP, kernels' own not counted",
+            f"products in the compiled step  {p['flops'] / TFLOP:8.1f} TFLOP, {b['products']:.2f} of the model's own; "
+            f"attention kernels not counted",
             f"model FLOPs                    {b['model_flops'] / TFLOP:8.1f} TFLOP",
             f"sent in exchanges              {sum(p['sent_gb'].values()):8.1f} GB ({sent})",
             f"a step takes at least          {b['seconds']:8.2f} s (products {b['compute']:.2f}, memory "
