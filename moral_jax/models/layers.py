@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from moral_jax.models import adapters
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.sharding import constrain
 from moral_jax.types import Array
@@ -26,7 +27,7 @@ class RMSNorm(nn.Module):
 
 
 class Linear(nn.Module):
-    """x @ kernel with a 2-D kernel [in, out], no bias.
+    """x @ kernel with a 2-D kernel [in, out], no bias; where there is an adapter beside the kernel, with that.
 
     The leading axes are folded into one first: the weight gradient then contracts a single axis, which XLA's CPU
     backend runs about twice as fast; GPU and TPU do not mind.
@@ -37,7 +38,10 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-        y = x.reshape(-1, x.shape[-1]) @ kernel.astype(x.dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        y = rows @ kernel.astype(x.dtype)
+        if self.has_variable("adapters", "a"):
+            y = adapters.add(y, rows, kernel, self.variables["adapters"])
         return y.reshape(*x.shape[:-1], self.features)
 
 
