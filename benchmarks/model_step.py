@@ -62,14 +62,15 @@ def measure(config: Config, layers: int | None, runs: int, peak_flops: float | N
     asked = sharding.place(random_batch(config, spec.vocab, score_rows), score_rows, mesh, micro_batches=False)
     train_step = step.make_train_step(OBJECTIVES[config.objective.name], policy, tx)
     score = make_scorer(policy).score
-    state = step.init_state(api.random_params(policy, 0), policy, tx)
+    frozen, trained = api.split(api.random_params(policy, 0), policy)
+    state = step.init_state(trained, policy, tx)
     seconds: dict[str, list[float]] = {"training": [], "scoring": []}
     for run in range(runs + 1):
         times = [time.perf_counter()]
-        state, metrics = train_step(state, batch)
+        state, metrics = train_step(state, frozen, batch)
         jax.block_until_ready(metrics)
         times.append(time.perf_counter())
-        jax.block_until_ready(score(state.params, asked))
+        jax.block_until_ready(score(frozen | state.params, asked))
         times.append(time.perf_counter())
         took = dict(zip(seconds, np.diff(times).tolist(), strict=True))
         print(f"run {run}: {took}", flush=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from moral_jax import run
 from moral_jax.config import Config, DataConfig, ObjectiveConfig, OptimConfig, PromptConfig, TaskConfig, TrainConfig
 from moral_jax.evals.summary import point_estimates
-from moral_jax.experiment import load_params
+from moral_jax.experiment import Weights
 from moral_jax.logs import say
 from moral_jax.train.checkpoint import Checkpoints
 
@@ -64,9 +64,9 @@ def measure(cell: dict, path: str) -> dict:
     bench = dataclasses.replace(bench, scored={"validation": bench.scored["validation"]})
     with tempfile.TemporaryDirectory() as folder, Checkpoints(Path(folder) / "checkpoints") as checkpoints:
         total = run.total_steps(bench)
-        base = load_params(bench.config, bench.model)
-        before = point_estimates(bench.score(base, bench.scored["validation"], "validation"), METRICS)
-        run.fit(bench, lambda: base, total, Path(folder), checkpoints)
+        weights = Weights(bench.config, bench.model)
+        before = point_estimates(bench.score(weights.first, bench.scored["validation"], "validation"), METRICS)
+        run.fit(bench, weights, total, Path(folder), checkpoints)
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
         trace = [json.loads(line) for line in lines]
     after = [r for r in trace if r["kind"] == "validation"]

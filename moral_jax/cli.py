@@ -177,7 +177,10 @@ def _export(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"{rest[0]}: unknown argument")
     from moral_jax import publish
 
-    print(publish.write(args.run, args.out, args.shard_mb, args.dtype))
+    if args.format == "peft":
+        print(publish.write_adapter(args.run, args.out, args.dtype))
+    else:
+        print(publish.write(args.run, args.out, args.shard_mb, args.dtype))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -229,8 +232,14 @@ def main(arguments: list[str] | None = None) -> int:
     add = commands.add_parser("export", help="write a run's weights as a folder that transformers loads")
     add.add_argument("run", type=Path, metavar="RUN", help="a finished run")
     add.add_argument("out", type=Path, metavar="OUT", help="a new directory")
+    add.add_argument(
+        "--format",
+        choices=("full", "peft"),
+        default="full",
+        help="of a run with adapters: merged into all weights (default), or the adapters alone as PEFT's files",
+    )
     add.add_argument("--shard-mb", type=int, default=2048, metavar="N", help="largest weight file, MiB (default: 2048)")
-    add.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of the run's weights")
+    add.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of what the run trained")
     add.set_defaults(command=_export)
 
     args, rest = parser.parse_known_args(arguments)

@@ -5,6 +5,7 @@ it a different experiment; `build` turns it into the frozen `Config`. Reading th
 """
 
 import dataclasses
+import re
 import types
 import typing
 from typing import Any
@@ -55,6 +56,48 @@ class ModelConfig:
         _check_choice(self, "remat", ("none", "dots", "full"))
         _check(self, "unroll", self.unroll is None or self.unroll >= 1, "at least 1")
         _check(self, "load_piece_mb", self.load_piece_mb >= 1, "at least 1")
+
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def _matches_some(pattern: str, names: tuple[str, ...]) -> bool:
+    try:
+        return any(re.fullmatch(pattern, name) for name in names)
+    except re.error:
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """Small matrices that are trained beside frozen weights."""
+
+    kind: str = "none"
+    """none (all weights are trained) or lora (arXiv 2106.09685)."""
+    rank: int = 16
+    """Columns of `a` and rows of `b`."""
+    alpha: float = 32.0
+    """How much an adapter counts: what it adds is multiplied by alpha / rank, or alpha / sqrt(rank)."""
+    scaling: str = "rank"
+    """What alpha is divided by: rank, or sqrt_rank (rsLoRA, arXiv 2312.03732)."""
+    targets: str = "|".join(PROJECTIONS)
+    """Regular expression on the names that Hugging Face gives the matrices of a layer: q_proj|v_proj, .*_proj."""
+    first_layer: int = 0
+    """Layers below it have no adapter, and no gradient is computed for them."""
+    path: str | None = None
+    """Folder with an adapter that PEFT saved, to start from; default: a fresh one, which changes nothing yet."""
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "kind", ("none", "lora"))
+        _check(self, "rank", self.rank >= 1, "at least 1")
+        _check(self, "alpha", self.alpha > 0, "a positive number")
+        _check_choice(self, "scaling", ("rank", "sqrt_rank"))
+        some = f"a regular expression that matches some of {', '.join(PROJECTIONS)}"
+        _check(self, "targets", _matches_some(self.targets, PROJECTIONS), some)
+        _check(self, "first_layer", self.first_layer >= 0, "zero or more")
+        for field in ("first_layer", "path"):
+            used = self.kind != "none" or not getattr(self, field)
+            _check(self, field, used, "none without an adapter, as config.adapter.kind='none' has it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,6 +329,7 @@ class Config:
     """One experiment."""
 
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     prompt: PromptConfig = dataclasses.field(default_factory=PromptConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)

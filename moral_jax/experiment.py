@@ -1,6 +1,7 @@
 """From a config to the things it names: tokenizer, policy, weights, encoded questions."""
 
 import dataclasses
+import functools
 import hashlib
 import platform
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import registry
 from moral_jax.types import Example, Params, UserError
-from moral_jax.weights import hf, load, source
+from moral_jax.weights import hf, load, peft, source
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
 
@@ -44,6 +45,9 @@ def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
             f"config.mesh.tensor={mesh.shape[sharding.TENSOR]}: cuts heads, so it must divide the model's "
             f"{spec.kv_heads} key/value heads"
         )
+    if config.adapter.first_layer >= spec.layers:
+        first = config.adapter.first_layer
+        raise UserError(f"config.adapter.first_layer={first}: the model has {spec.layers} layers; expected less")
     m, platform = config.model, mesh.devices.flat[0].platform
     dtype, product_dtype = arithmetic(m.dtype, m.product_dtype, platform)
     attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
@@ -57,7 +61,9 @@ def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
         remat=m.remat,
         unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
     )
-    return api.Policy(spec, execution, config.objective.concentration, config.objective.concentration_value)
+    spec = dataclasses.replace(spec, frozen_layers=config.adapter.first_layer)
+    o = config.objective
+    return api.Policy(spec, execution, config.adapter, o.concentration, o.concentration_value)
 
 
 def find_model(config: Config) -> Model:
@@ -68,11 +74,31 @@ def find_model(config: Config) -> Model:
     return Model(path, tokenizer.load(words), policy)
 
 
-def load_params(config: Config, model: Model) -> Params:
-    """Weights from disk, with a fresh concentration head."""
-    like = api.abstract_params(model.policy)["decoder"]
-    decoder = load.load(model.path, model.policy.spec, like, config.model.load_piece_mb << 20)
-    return api.with_head(decoder, model.policy)
+class Weights:
+    """What a run starts from, loaded where it is first asked for."""
+
+    def __init__(self, config: Config, model: Model):
+        self.config, self.model = config, model
+
+    @functools.cached_property
+    def _decoder(self) -> Params:
+        like, spec = api.abstract_params(self.model.policy)["decoder"], self.model.policy.spec
+        return load.load(self.model.path, spec, like, self.config.model.load_piece_mb << 20)
+
+    @functools.cached_property
+    def first(self) -> Params:
+        """All parameters before training: weights from disk, a fresh concentration head, adapters fresh or given."""
+        policy, config = self.model.policy, self.config.adapter
+        params = api.with_fresh(self._decoder, policy, self.config.train.seed)
+        if config.path is None:
+            return params
+        like = api.abstract_params(policy)["adapters"]
+        return params | {"adapters": peft.load(Path(config.path), policy.spec, config, like)}
+
+    @property
+    def frozen(self) -> Params:
+        """Those that training leaves as they are: with adapters the decoder, otherwise none."""
+        return {"decoder": self._decoder} if self.model.policy.frozen else {}
 
 
 class Prompter:

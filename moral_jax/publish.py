@@ -10,10 +10,10 @@ import numpy as np
 from moral_jax import run
 from moral_jax.config import Config, MeshConfig
 from moral_jax.experiment import Model, find_model
-from moral_jax.models import api
+from moral_jax.models import adapters, api
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
-from moral_jax.weights import export, load
+from moral_jax.weights import export, load, peft
 
 
 def _anywhere(config: Config) -> Config:
@@ -22,23 +22,43 @@ def _anywhere(config: Config) -> Config:
 
 
 @contextlib.contextmanager
-def _trained(folder: Path, config: Config, model: Model) -> Iterator[export.Read]:
-    """Reads parameters from the checkpoint that the run stands for."""
+def _trained(folder: Path, config: Config) -> Iterator[export.Read]:
+    """Reads parameters from the checkpoint that the run stands for: those that were trained."""
     with Checkpoints(folder / "checkpoints") as checkpoints:
         step = checkpoints.chosen(config.train.keep)
+        run.check_adapter(config, checkpoints, step)
         yield lambda path: checkpoints.restore_param(step, path)
 
 
-@contextlib.contextmanager
-def _untrained(folder: Path, config: Config, model: Model) -> Iterator[export.Read]:
-    """Reads parameters from the model that the run only scored."""
+def _untrained(config: Config, model: Model) -> export.Read:
+    """Reads parameters from the model on disk."""
     like = api.abstract_params(model.policy)["decoder"]
     loaders = load.parameters(model.path, model.policy.spec, like, config.model.load_piece_mb << 20)
-    yield lambda path: np.asarray(loaders[path.removeprefix("decoder/")]())
+    return lambda path: np.asarray(loaders[path.removeprefix("decoder/")]())
+
+
+def _merged(base: export.Read, trained: export.Read, policy: api.Policy) -> export.Read:
+    """Reads what a frozen decoder and its adapters are together."""
+    adapted = {f"decoder/{entry.path}" for entry in adapters.entries(policy.spec, policy.adapter)}
+
+    def read(path: str) -> np.ndarray:
+        if path not in adapted:
+            return base(path)
+        where = path.replace("decoder/", "adapters/", 1).removesuffix("kernel")
+        adapter = {leaf: trained(where + leaf) for leaf in adapters.leaves(policy.adapter)}
+        return np.asarray(adapters.merged(base(path), adapters.scaled(adapter, policy.adapter)))
+
+    return read
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is not empty; name a new directory")
 
 
 def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
-    """Writes the weights that a run stands for, with config and tokenizer, to `out`: whole, or nothing.
+    """Writes the weights that a run stands for, with config and tokenizer, to `out`: whole, or nothing. Adapters are
+    merged into the weights beside which they were trained.
 
     Args:
       folder: the run.
@@ -54,21 +74,49 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
     """
     if shard_mb < 1:
         raise UserError(f"--shard-mb={shard_mb}: expected at least 1")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is not empty; name a new directory")
+    _check_new(out)
     config = _anywhere(run.read_config(folder))
     model, dtype = find_model(config), dtype or config.model.param_dtype
-    spec, like = model.policy.spec, api.abstract_params(model.policy)
+    policy = model.policy
+    spec, like = policy.spec, api.abstract_params(policy)
     is_trained = (folder / "checkpoints").exists()
-    reader = _trained if is_trained else _untrained
-    with reader(folder, config, model) as read, export.new_folder(out) as new:
+    if config.adapter.path and not is_trained:
+        raise UserError(f"{folder}: trained nothing; its adapters are still those in {config.adapter.path}")
+    with contextlib.ExitStack() as opened:
+        base = _untrained(config, model)
+        read = trained = opened.enter_context(_trained(folder, config)) if is_trained else base
+        if is_trained and policy.frozen:
+            read = _merged(base, trained, policy)
+        new = opened.enter_context(export.new_folder(out))
         export.write_config(load.read_config(model.path), spec, new, dtype)
         export.write_tokenizer(model.tokenizer, new)
         files = export.write_weights(
             lambda path: read(f"decoder/{path}"), spec, like["decoder"], new, dtype, shard_mb << 20
         )
         said = f"{out}: {files} files of {dtype} weights, config and tokenizer"
-        if is_trained and like["head"]:
-            export.write_head({path: read(f"head/{path}") for path in like["head"]}, new)
-            said += f". Its concentration head, for which transformers has no place, is in {export.HEAD}"
-    return said
+        return said + (_write_head(trained, policy, new) if is_trained else "")
+
+
+def _write_head(trained: export.Read, policy: api.Policy, folder: Path) -> str:
+    names = api.abstract_params(policy)["head"]
+    if not names:
+        return ""
+    export.write_head({name: trained(f"head/{name}") for name in names}, folder)
+    return f". Its concentration head, for which transformers has no place, is in {export.HEAD}"
+
+
+def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
+    """Writes a run's adapters, which PEFT loads beside the run's model, to `out`: whole, or nothing.
+
+    Args and errors as of `write`; the numbers are float32, if `dtype` does not say otherwise.
+    """
+    _check_new(out)
+    config = _anywhere(run.read_config(folder))
+    if config.adapter.kind == "none":
+        raise UserError(f"{folder}: trained all weights and has no adapter; leave out --format=peft")
+    policy, dtype = find_model(config).policy, dtype or "float32"
+    with _trained(folder, config) as read, export.new_folder(out) as new:
+        base = config.model.path
+        peft.save(lambda path: read(f"adapters/{path}"), policy.spec, config.adapter, base, new, dtype)
+        said = f"{out}: {dtype} adapters of {base}"
+        return said + _write_head(read, policy, new)

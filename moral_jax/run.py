@@ -17,7 +17,7 @@ from moral_jax.evals.calibrate import Calibration
 from moral_jax.evals.records import Record, read_jsonl, write_jsonl
 from moral_jax.evals.score import make_scorer
 from moral_jax.evals.table import from_examples, from_records
-from moral_jax.experiment import Model, Prompter, find_model, load_params, provenance
+from moral_jax.experiment import Model, Prompter, Weights, find_model, provenance
 from moral_jax.logs import RunLog, say
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
@@ -125,14 +125,16 @@ def total_steps(bench: Bench) -> int:
     return available if asked is None else asked
 
 
-def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, checkpoints: Checkpoints) -> Progress:
-    """Trains from `base()`, or goes on where the last checkpoint stands."""
+def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: Checkpoints) -> Progress:
+    """Trains from the first weights, or goes on where the last checkpoint stands."""
     config, policy = bench.config, bench.model.policy
     tx = optim.make(config.optim, total)
     latest = checkpoints.latest()
     if latest is None:
-        state, progress = init_state(base(), policy, tx), Progress()
+        _, trained = api.split(weights.first, policy)
+        state, progress = init_state(trained, policy, tx), Progress()
     else:
+        check_adapter(config, checkpoints, latest)
         state, progress = checkpoints.restore(latest, abstract_state(policy, tx))
     if progress.finished:
         return progress
@@ -150,6 +152,7 @@ def fit(bench: Bench, base: Callable[[], Params], total: int, workdir: Path, che
         log = open_files.enter_context(RunLog(workdir, progress.step)) if distributed.is_primary() else None
         return loop.train(
             state,
+            weights.frozen,
             progress,
             bench.training,
             total,
@@ -179,14 +182,32 @@ def train(config: Config, workdir: Path) -> page.Written | None:
     total = total_steps(bench)
     if distributed.is_primary():
         evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
-    base = functools.cache(lambda: load_params(config, bench.model))
-    score_stage(bench, workdir / "before", base)
+    weights = Weights(config, bench.model)
+    score_stage(bench, workdir / "before", lambda: weights.first)
     if total:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
-            fit(bench, base, total, workdir, checkpoints)
-            chosen, like = checkpoints.chosen(config.train.keep), api.abstract_params(bench.model.policy)
-            score_stage(bench, workdir / "after", functools.cache(lambda: checkpoints.restore_params(chosen, like)))
+            fit(bench, weights, total, workdir, checkpoints)
+            score_stage(bench, workdir / "after", functools.cache(lambda: restored(config, weights, checkpoints)))
     return report(bench, workdir) if distributed.is_primary() else None
+
+
+def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
+    """Refuses a checkpoint whose adapters mean something else than the config says."""
+    saved, asked = checkpoints.adapter(step), dataclasses.asdict(config.adapter)
+    for field, value in asked.items():
+        if saved[field] != value:
+            raise UserError(
+                f"{checkpoints.folder}: was saved with adapter.{field}={saved[field]!r}, the run's config.json says "
+                f"{value!r}; put back what it was"
+            )
+
+
+def restored(config: Config, weights: Weights, checkpoints: Checkpoints) -> Params:
+    """The parameters that a run stands for: what was trained, from the checkpoint, beside what was not."""
+    chosen, policy = checkpoints.chosen(config.train.keep), weights.model.policy
+    check_adapter(config, checkpoints, chosen)
+    _, like = api.split(api.abstract_params(policy), policy)
+    return weights.frozen | checkpoints.restore_params(chosen, like)
 
 
 def score_stage(bench: Bench, folder: Path, params: Callable[[], Params]) -> None:
@@ -239,11 +260,11 @@ def load_run(folder: Path) -> Trained:
     """The weights that a run stands for, with the calibration that its validation rows give."""
     config = read_config(folder)
     model = find_model(config)
+    weights = Weights(config, model)
     if not (folder / "checkpoints").exists():
-        return Trained(config, model, load_params(config, model), None)
+        return Trained(config, model, weights.first, None)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        chosen = checkpoints.chosen(config.train.keep)
-        params = checkpoints.restore_params(chosen, api.abstract_params(model.policy))
+        params = restored(config, weights, checkpoints)
     validation = folder / "after" / "validation.jsonl"
     rows = read_jsonl(validation) if validation.exists() else []
     return Trained(config, model, params, calibrate.fit(from_records(rows)) if rows else None)
@@ -252,7 +273,7 @@ def load_run(folder: Path) -> Trained:
 def load_untrained(config: Config) -> Trained:
     """The weights as they come, asked in the config's way."""
     model = find_model(config)
-    return Trained(config, model, load_params(config, model), None)
+    return Trained(config, model, Weights(config, model).first, None)
 
 
 def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:

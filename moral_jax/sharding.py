@@ -25,11 +25,16 @@ PARAMETERS = (
     (r"mlp/(gate|up)/kernel", (FSDP, TENSOR)),  # DF
     (r"attention/out/kernel", (TENSOR, FSDP)),
     (r"mlp/down/kernel", (TENSOR, FSDP)),
+    # adapters are cut like their matrix, the rank (R) never
+    (r"(query|key|value|gate|up)/a", (FSDP, None)),  # DR
+    (r"(query|key|value|gate|up)/b", (None, TENSOR)),  # RN, RF
+    (r"(out|down)/a", (TENSOR, None)),
+    (r"(out|down)/b", (None, FSDP)),
     (r"(attention|mlp|final)_norm/scale", (None,)),
     (r"head/bias", ()),
     (r"head/kernel", (None, None)),
 )
-STACKED = r"(^|/)layers/"
+STACKED = r"(^|/)(frozen_)?layers/"
 # Dimension letters of an activation -> axes.
 ACTIVATIONS = {
     "BTD": (ROWS, None, None),
@@ -134,6 +139,12 @@ def abstract(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), tree, shardings(tree, mesh)
     )
+
+
+def held_bytes(tree: Any) -> int:
+    """Bytes of a tree (arrays, or shapes with places) on one device."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
 def whole(mesh: Mesh) -> NamedSharding:

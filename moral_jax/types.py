@@ -74,5 +74,5 @@ class TrainState(NamedTuple):
     """All that training carries from one step to the next."""
 
     step: Array  # int32 scalar: optimizer steps done
-    params: Params
+    params: Params  # those that are trained
     opt_state: Any

@@ -62,7 +62,9 @@ def make_run(folder, config, seed=5):
     host = jax.device_get(params)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state = init_state(params, policy, optim.make(OptimConfig(), 10))
-        checkpoints.save(state, Progress(step=3, best_step=3, best_loss=0.5, finished=True), 0.5)
+        checkpoints.save(
+            state, Progress(step=3, best_step=3, best_loss=0.5, finished=True), 0.5, dataclasses.asdict(config.adapter)
+        )
         checkpoints.wait()
     return folder, host
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moral_jax import sharding
-from moral_jax.config import MeshConfig, OptimConfig
+from moral_jax.config import AdapterConfig, MeshConfig, OptimConfig
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
@@ -22,6 +22,8 @@ MODELS = [
     {"family": "llama", "tied_embeddings": False},
     {"family": "mistral", "sliding_window": 5, "tied_embeddings": False},
 ]
+LORA = AdapterConfig(kind="lora", rank=8, alpha=8.0, first_layer=1)
+POLICIES = [{}, {"adapter": LORA}]
 TX = optim.make(OptimConfig(lr=1e-3, warmup=0.0, eps=1e-3), 10)
 
 
@@ -31,8 +33,9 @@ def leaves(tree):
 
 @pytest.mark.parametrize("changes", MODELS)
 @pytest.mark.parametrize("concentration", ["fixed", "learned", "predicted"])
-def test_every_parameter_has_exactly_one_rule(changes, concentration):
-    policy = tiny.policy(tiny.spec(**changes), concentration=concentration)
+@pytest.mark.parametrize("how", POLICIES)
+def test_every_parameter_has_exactly_one_rule(changes, concentration, how):
+    policy = tiny.policy(tiny.spec(**changes), concentration=concentration, **how)
     for path, leaf in leaves(api.abstract_params(policy)):
         rules = sharding.rules_of(path)
         assert len(rules) == 1, (path, rules)
@@ -40,8 +43,9 @@ def test_every_parameter_has_exactly_one_rule(changes, concentration):
 
 
 def test_every_rule_is_used():
-    policy = tiny.policy(tiny.spec(tied_embeddings=False), concentration="predicted")
-    paths = [path for path, _ in leaves(api.abstract_params(policy))]
+    spec = tiny.spec(tied_embeddings=False)
+    policies = [tiny.policy(spec, concentration="predicted", **how) for how in POLICIES]
+    paths = [path for policy in policies for path, _ in leaves(api.abstract_params(policy))]
     assert all(any(re.search(f"{pattern}$", path) for path in paths) for pattern, _ in sharding.PARAMETERS)
 
 
@@ -102,14 +106,14 @@ def batch():
     return tiny.lay_out(rows, length=48, slots=3)
 
 
-def one_step(mesh, batch, micro_rows, changes):
+def one_step(mesh, batch, micro_rows, changes, how=None):
     """Gradients, metrics and the new weights, on the host."""
-    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted")
-    params = tiny.params(policy)
+    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted", **how or {})
+    frozen, params = api.split(tiny.params(policy), policy)
     objective = OBJECTIVES["dirichlet_multinomial"]
     micro = sharding.place(step.split_micro_batches(batch, micro_rows), micro_rows, mesh, micro_batches=True)
-    grads, _ = jax.jit(lambda p, b: step.gradients(objective, policy, p, b))(params, micro)
-    state, metrics = step.make_train_step(objective, policy, TX)(step.init_state(params, policy, TX), micro)
+    grads, _ = jax.jit(lambda p, b: step.gradients(objective, policy, p, frozen, b))(params, micro)
+    state, metrics = step.make_train_step(objective, policy, TX)(step.init_state(params, policy, TX), frozen, micro)
     return jax.device_get((grads, metrics, state.params))
 
 
@@ -118,6 +122,20 @@ def one_step(mesh, batch, micro_rows, changes):
 def test_eight_devices_give_the_numbers_of_one(batch, shape, changes):
     want = one_step(tiny.mesh(1, 1, 1), batch, 8, changes)
     assert_same(one_step(tiny.mesh(*shape), batch, 8, changes), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", POLICIES[1:])
+def test_so_they_do_beside_frozen_weights(batch, how):
+    want = one_step(tiny.mesh(1, 1, 1), batch, 8, {}, how)
+    assert_same(one_step(tiny.mesh(1, 4, 2), batch, 8, {}, how), want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", POLICIES[1:])
+def test_adapters_and_what_they_stand_beside_are_cut(how):
+    policy = tiny.policy(tiny.spec(vocab=96), mesh=tiny.mesh(1, 2, 2), **how)
+    for path, leaf in leaves(api.abstract_params(policy)):
+        parts = math.prod(leaf.shape) // math.prod(leaf.sharding.shard_shape(leaf.shape))
+        assert parts == (1 if path.endswith("scale") else 2 if path.endswith(("/a", "/b")) else 4), path
 
 
 def test_rows_that_only_fill_the_mesh_change_nothing(batch):

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from moral_jax import sharding
-from moral_jax.config import MeshConfig
+from moral_jax.config import AdapterConfig, MeshConfig
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import synthetic
@@ -52,7 +52,9 @@ def policy(of: DecoderSpec, **changes: object) -> api.Policy:
     """`changes` of the execution and of the policy; one device, if no mesh is given."""
     how = {f.name: changes.pop(f.name) for f in dataclasses.fields(Execution) if f.name in changes}
     execution = Execution(**{"mesh": mesh(1, 1, 1)} | how)
-    return api.Policy(of, execution, **{"concentration": "fixed", "concentration_value": 2.0} | changes)
+    adapter = changes.pop("adapter", AdapterConfig())
+    of = dataclasses.replace(of, frozen_layers=adapter.first_layer)
+    return api.Policy(of, execution, adapter, **{"concentration": "fixed", "concentration_value": 2.0} | changes)
 
 
 def load(path: Path, of: DecoderSpec) -> Params:

@@ -16,6 +16,7 @@ from moral_jax.data import tokenizer
 from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.experiment import Model, Prompter, make_policy
+from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.tasks import registry
 from moral_jax.train import optim
@@ -34,15 +35,11 @@ REMEDIES = {
 
 
 def state_bytes(model: Model, config: Config) -> tuple[int, int]:
-    """Bytes of weights, moments and gradients on one device; bytes of weights and moments in all, as on disk."""
+    """Bytes of weights, moments and gradients on one device; bytes of what a checkpoint holds."""
     state = abstract_state(model.policy, optim.make(config.optim, 1))
-
-    def on_one(tree: object) -> int:
-        leaves = jax.tree.leaves(tree)
-        return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
-
-    whole = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
-    return on_one(state) + on_one(state.params), whole
+    frozen, _ = api.split(api.abstract_params(model.policy), model.policy)
+    saved = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+    return sum(map(sharding.held_bytes, (frozen, state, state.params))), saved
 
 
 def available(device: jax.Device) -> int:

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from moral_jax import sharding
-from moral_jax.models import heads
+from moral_jax.config import AdapterConfig
+from moral_jax.models import adapters, heads
 from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import DecoderSpec, Execution
@@ -15,19 +16,26 @@ from moral_jax.types import Array, Batch, OptionScores, Params
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """A model and how to run it: static under jit, hashable.
+    """A model, what is trained of it, and how to run it: static under jit, hashable.
 
+    `adapter` says whether the decoder is trained, or adapters beside a frozen one; its `path` is not read here.
     `concentration` is fixed, learned or predicted; `concentration_value` its fixed or first value.
     """
 
     spec: DecoderSpec
     execution: Execution
+    adapter: AdapterConfig
     concentration: str
     concentration_value: float
 
     @property
     def decoder(self) -> Decoder:
         return Decoder(self.spec, self.execution)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Which of the parameters are not trained."""
+        return () if self.adapter.kind == "none" else ("decoder",)
 
 
 def _init(policy: Policy, seed: int) -> Params:
@@ -36,18 +44,34 @@ def _init(policy: Policy, seed: int) -> Params:
     none_BT = jnp.zeros((sharding.cut_rows(execution.mesh), 1), jnp.int32)
     decoder, none = Decoder(policy.spec, execution), Places(none_BT, none_BT, none_BT)
     params = decoder.init(jax.random.key(seed), none_BT, none, none_BT)["params"]
-    return with_head(jax.tree.map(lambda x: x.astype(execution.param_dtype), params), policy)
+    params = jax.tree.map(lambda x: x.astype(execution.param_dtype), params)
+    return {"decoder": params} | _fresh(params, policy, seed)
 
 
-def with_head(params: Params, policy: Policy) -> Params:
-    """Adds the concentration head that the policy asks for to the parameters of a bare decoder."""
+def _fresh(decoder: Params, policy: Policy, seed: int) -> Params:
+    """What no file of a model holds."""
     head = heads.init_concentration(policy.concentration, policy.concentration_value, policy.spec.width)
-    return {"decoder": params, "head": jax.device_put(head, sharding.whole(policy.execution.mesh))}
+    if policy.adapter.kind == "none":
+        return {"head": head}
+    return {"head": head, "adapters": adapters.fresh(decoder, policy.spec, policy.adapter, jax.random.key(seed))}
+
+
+def with_fresh(decoder: Params, policy: Policy, seed: int) -> Params:
+    """All parameters of a policy around those of a bare decoder: its concentration head and its adapters are new."""
+    shapes = jax.eval_shape(lambda: _fresh(decoder, policy, seed))
+    places = sharding.shardings(shapes, policy.execution.mesh)
+    return {"decoder": decoder} | jax.jit(_fresh, static_argnums=1, out_shardings=places)(decoder, policy, seed)
 
 
 def abstract_params(policy: Policy) -> Params:
     """Shapes, types and places of all parameters, without computing any."""
     return sharding.abstract(jax.eval_shape(lambda: _init(policy, 0)), policy.execution.mesh)
+
+
+def split(params: Params, policy: Policy) -> tuple[Params, Params]:
+    """Parameters, or their shapes, as (frozen, trained); together they are `frozen | trained` again."""
+    frozen = {name: params[name] for name in policy.frozen}
+    return frozen, {name: tree for name, tree in params.items() if name not in frozen}
 
 
 def random_params(policy: Policy, seed: int) -> Params:
@@ -56,10 +80,15 @@ def random_params(policy: Policy, seed: int) -> Params:
     return jax.jit(_init, static_argnums=0, out_shardings=places)(policy, seed)
 
 
+def _hidden(params: Params, policy: Policy, tokens_BT: Array, places: Places, answers_BQ: Array) -> Array:
+    variables = {"params": params["decoder"], "adapters": adapters.scaled(params.get("adapters", {}), policy.adapter)}
+    return policy.decoder.apply(variables, tokens_BT, places, answers_BQ)
+
+
 def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
     """Final hidden states at the answer positions, [B, Q, D]."""
     places = Places(batch.segments_BT, batch.ends_BT, batch.positions_BT)
-    hidden_BQD = policy.decoder.apply({"params": params["decoder"]}, batch.tokens_BT, places, batch.answers_BQ)
+    hidden_BQD = _hidden(params, policy, batch.tokens_BT, places, batch.answers_BQ)
     return sharding.constrain(hidden_BQD, "BQD", policy.execution.mesh)
 
 
@@ -88,6 +117,6 @@ def vocabulary_logits(params: Params, policy: Policy, tokens_BT: Array) -> Array
     one_BT = jnp.ones_like(tokens_BT)
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
     places = Places(one_BT, one_BT + 1, positions_BT)
-    hidden_BTD = policy.decoder.apply({"params": params["decoder"]}, tokens_BT, places, positions_BT)
+    hidden_BTD = _hidden(params, policy, tokens_BT, places, positions_BT)
     table_VD = heads.unembedding(params["decoder"]).astype(hidden_BTD.dtype)
     return jnp.einsum("BTD,VD->BTV", hidden_BTD, table_VD).astype(jnp.float32)

@@ -87,7 +87,7 @@ class Decoder(nn.Module):
                 count = len(group.layers)
                 layers = nn.scan(
                     layer,
-                    variable_axes={"params": 0},
+                    variable_axes={"params": 0, "adapters": 0},
                     split_rngs={"params": True},
                     in_axes=nn.broadcast,
                     length=count,

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from moral_jax.models import adapters
 from moral_jax.models.product import product
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.sharding import constrain
@@ -26,7 +27,7 @@ class RMSNorm(nn.Module):
 
 
 class Linear(nn.Module):
-    """x @ kernel with a 2-D kernel [in, out], no bias.
+    """x @ kernel with a 2-D kernel [in, out], no bias; where there is an adapter beside the kernel, with that.
 
     The leading axes are folded into one first: the weight gradient then contracts a single axis, which XLA's CPU
     backend runs about twice as fast; GPU and TPU do not mind.
@@ -38,7 +39,10 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-        y = product(x.reshape(-1, x.shape[-1]), kernel, self.product_dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        y = product(rows, kernel, self.product_dtype)
+        if self.has_variable("adapters", "a"):
+            y = adapters.add(y, rows, kernel, self.variables["adapters"])
         return y.reshape(*x.shape[:-1], self.features)
 
 

@@ -38,12 +38,18 @@ class DecoderSpec:
     sliding_window: int | None
     tied_embeddings: bool
     max_positions: int
+    frozen_layers: int = 0  # so many at the bottom lie apart from the others; the only field that decides no logit
 
     @property
     def layer_groups(self) -> tuple["LayerGroup", ...]:
-        """The last layer lies alone: of it, only what the answer positions need is computed."""
-        last = self.layers - 1
-        groups = LayerGroup("layers", range(last)), LayerGroup("last_layer", range(last, self.layers))
+        """The last layer lies alone: of it, only what the answer positions need is computed. So do those at the bottom
+        that are frozen: a loop of their own, of which nothing is trained, is not differentiated."""
+        frozen, last = self.frozen_layers, self.layers - 1
+        groups = (
+            LayerGroup("frozen_layers", range(frozen)),
+            LayerGroup("layers", range(frozen, last)),
+            LayerGroup("last_layer", range(last, self.layers)),
+        )
         return tuple(group for group in groups if group.layers)
 
 

@@ -156,10 +156,12 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     micro_batches = sharding.batch_rows(config.data.batch_size, micro_rows) // micro_rows
     train_step = step.make_train_step(OBJECTIVES[config.objective.name], policy, tx)
     batch = _batch(policy, config, micro_rows, micro_batches)
-    training = _compiled(train_step.lower(step.abstract_state(policy, tx), batch))
+    params = api.abstract_params(policy)
+    frozen, _ = api.split(params, policy)
+    training = _compiled(train_step.lower(step.abstract_state(policy, tx), frozen, batch))
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
         score = make_scorer(policy).score
-        scored = _compiled(score.lower(api.abstract_params(policy), _batch(policy, config, rows, None)))
+        scored = _compiled(score.lower(params, _batch(policy, config, rows, None)))
     return Plan(config, where, policy, micro_rows, micro_batches, training, scored)

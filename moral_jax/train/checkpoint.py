@@ -1,15 +1,17 @@
-"""Orbax checkpoints of the whole training state: the latest, and the best on validation."""
+"""Orbax checkpoints of the training state, frozen weights left out: the latest, and the best on validation."""
 
 import dataclasses
 import math
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
+from moral_jax.config import AdapterConfig
 from moral_jax.types import Params, TrainState, UserError
 
 
@@ -48,8 +50,9 @@ class Checkpoints:
             ),
         )
 
-    def save(self, state: TrainState, progress: Progress, loss: float | None) -> None:
-        """Saves step `progress.step`; a validation `loss` makes it a candidate for best."""
+    def save(self, state: TrainState, progress: Progress, loss: float | None, adapter: dict[str, Any]) -> None:
+        """Saves step `progress.step`; a validation `loss` makes it a candidate for best. `adapter`: the settings that
+        give the adapters their meaning."""
         self._manager.save(
             progress.step,
             metrics={"loss": math.inf if loss is None else loss},
@@ -58,6 +61,7 @@ class Checkpoints:
                 params=ocp.args.StandardSave(state.params),
                 opt_state=ocp.args.StandardSave(state.opt_state),
                 progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
+                adapter=ocp.args.JsonSave(adapter),
             ),
         )
 
@@ -67,6 +71,13 @@ class Checkpoints:
     def progress(self, step: int) -> Progress:
         restored = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
         return Progress(**restored["progress"])
+
+    def adapter(self, step: int) -> dict[str, Any]:
+        """The adapter's settings at a step; of a checkpoint from before there were any, the defaults."""
+        try:
+            return self._manager.restore(step, args=ocp.args.Composite(adapter=ocp.args.JsonRestore()))["adapter"]
+        except FileNotFoundError:
+            return dataclasses.asdict(AdapterConfig())
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores everything, typed and placed like `like` (shapes with shardings)."""

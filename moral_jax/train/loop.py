@@ -75,6 +75,7 @@ def _advance(progress: Progress, step: int, loss: float) -> Progress:
 
 def train(
     state: TrainState,
+    frozen: Params,
     progress: Progress,
     batches: Batches,
     total: int,
@@ -92,12 +93,13 @@ def train(
 
     Args:
       state, progress: fresh, or as restored.
+      frozen: the parameters that are not trained.
       batches: batch i belongs to step i + 1; of each, this process holds its part of every micro-batch.
       total: steps in all.
       step_fn: the compiled step.
-      validate: parameters -> numbers with "loss"; None where there are no validation rows.
+      validate: all parameters -> numbers with "loss"; None where there are no validation rows.
       rate: learning rate by step, for the log.
-      config: `train` and `data` sections are read.
+      config: `train` and `data` sections are read; `adapter` goes into the checkpoints.
       mesh: where batches go.
       write: takes the lines of metrics.jsonl.
 
@@ -113,7 +115,7 @@ def train(
         reader = Reader(batches, write, rate, c.log_every, bar)
         for step, batch in enumerate(stream, progress.step + 1):
             micro = split_micro_batches(batch, len(batches.held) // micro_batches)
-            state, metrics = step_fn(state, sharding.place(micro, micro_rows, mesh, micro_batches=True))
+            state, metrics = step_fn(state, frozen, sharding.place(micro, micro_rows, mesh, micro_batches=True))
             reader.push(Pending(step, metrics, batch.items_BQ))
             bar.update()
             validates = validate is not None and (step % eval_every == 0 or step == total)
@@ -122,13 +124,13 @@ def train(
             reader.flush()
             loss = None
             if validates:
-                values = validate(state.params)
+                values = validate(frozen | state.params)
                 loss = values["loss"]
                 write(step, "validation", values)
                 progress = _advance(progress, step, loss)
             stops = c.patience is not None and progress.without_best >= c.patience
             progress = dataclasses.replace(progress, step=step, finished=stops or step == total)
-            checkpoints.save(state, progress, loss)
+            checkpoints.save(state, progress, loss, dataclasses.asdict(config.adapter))
             reader.since = time.perf_counter()  # validation and saving are no part of the next step's time
             if stops:
                 break

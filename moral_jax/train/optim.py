@@ -1,11 +1,14 @@
 """AdamW with warm-up, decay and clipping, from optax."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from moral_jax.config import OptimConfig
-from moral_jax.types import Params
+from moral_jax.types import Array, Params
 
 NO_DECAY = ("scale", "bias")
 
@@ -45,7 +48,7 @@ def _kept_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTran
 
 
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer for {"decoder": ..., "head": ...}.
+    """The optimizer for {"decoder": ..., "head": ...}, or with adapters for {"adapters": ..., "head": ...}.
 
     The concentration head has a rate of its own, `head_lr`, under the same schedule: it is a fresh scalar or a linear
     map, and the rate that keeps a language model intact would not move it.
@@ -57,6 +60,9 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
         tx = optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=weight_decay, mask=_decayed)
         return _kept_as(tx, config.moment_dtype)
 
+    def part_of(path: tuple[Any, ...], _: Array) -> str:
+        return "head" if path[0].key == "head" else "decoder"
+
     parts = {"decoder": adamw(rate, config.weight_decay), "head": adamw(head_rate, 0.0)}
-    tx = optax.partition(parts, lambda params: {k: jax.tree.map(lambda _, k=k: k, v) for k, v in params.items()})
+    tx = optax.partition(parts, functools.partial(jax.tree_util.tree_map_with_path, part_of))
     return tx if config.clip is None else optax.chain(optax.clip_by_global_norm(config.clip), tx)

@@ -14,7 +14,7 @@ from moral_jax.models import api
 from moral_jax.objectives import Objective
 from moral_jax.types import Batch, Metrics, Params, TrainState
 
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, Metrics]]  # state, frozen parameters, batch
 
 
 def _moments(params: Params, tx: optax.GradientTransformation) -> Any:
@@ -24,13 +24,13 @@ def _moments(params: Params, tx: optax.GradientTransformation) -> Any:
 
 def abstract_state(policy: api.Policy, tx: optax.GradientTransformation) -> TrainState:
     """Shapes, types and places of the whole state, without computing any."""
-    params = api.abstract_params(policy)
+    _, params = api.split(api.abstract_params(policy), policy)
     shapes = TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, jax.eval_shape(lambda p: _moments(p, tx), params))
     return sharding.abstract(shapes, policy.execution.mesh)
 
 
 def init_state(params: Params, policy: api.Policy, tx: optax.GradientTransformation) -> TrainState:
-    """Step zero: moments are made straight in their shards."""
+    """Step zero of training `params`: moments are made straight in their shards."""
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(policy, tx))
     opt_state = jax.jit(lambda p: _moments(p, tx), out_shardings=places.opt_state)(params)
     return TrainState(jax.device_put(np.int32(0), places.step), params, opt_state)
@@ -41,16 +41,19 @@ def split_micro_batches(batch: Batch, rows: int) -> Batch:
     return Batch(*(leaf.reshape(-1, rows, *leaf.shape[1:]) for leaf in batch))
 
 
-def gradients(objective: Objective, policy: api.Policy, params: Params, batch: Batch) -> tuple[Params, Metrics]:
+def gradients(
+    objective: Objective, policy: api.Policy, params: Params, frozen: Params, batch: Batch
+) -> tuple[Params, Metrics]:
     """Gradient of the summed loss over the summed weight, and the metrics' sums, over [M, B, ...] micro-batches.
 
-    Sums are added, in float32, and divided once, so that how rows are split into micro-batches cannot change the
-    result. Each micro-batch's gradient goes straight into the shards of the parameters.
+    It is that of `params` alone: for `frozen` none is computed. Sums are added, in float32, and divided once, so that
+    how rows are split into micro-batches cannot change the result. Each micro-batch's gradient goes straight into the
+    shards of the parameters.
     """
     mesh = policy.execution.mesh
 
     def loss(params: Params, micro: Batch) -> tuple[jax.Array, Metrics]:
-        metrics = objective(api.score_options(params, policy, micro), micro)
+        metrics = objective(api.score_options(frozen | params, policy, micro), micro)
         return metrics["loss"][0], metrics
 
     def add(carry: tuple[Params, Metrics], micro: Batch) -> tuple[tuple[Params, Metrics], None]:
@@ -70,20 +73,21 @@ def make_train_step(objective: Objective, policy: api.Policy, tx: optax.Gradient
     """The compiled step. The state is donated: parameters and moments are updated in place.
 
     Returns:
-      (state, batch [M, B, ...]) -> (new state, metrics); metrics also hold "grad_norm", before clipping, and
-      "questions".
+      (state, frozen parameters, batch [M, B, ...]) -> (new state, metrics); metrics also hold "grad_norm", before
+      clipping, and "questions".
     """
     mesh = policy.execution.mesh
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(policy, tx))
+    frozen_places = sharding.shardings(api.split(api.abstract_params(policy), policy)[0], mesh)
 
     @functools.partial(
         jax.jit,
-        in_shardings=(places, sharding.of_batch(mesh, micro_batches=True)),
+        in_shardings=(places, frozen_places, sharding.of_batch(mesh, micro_batches=True)),
         out_shardings=(places, sharding.whole(mesh)),
         donate_argnums=0,
     )
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads, metrics = gradients(objective, policy, state.params, batch)
+    def step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
+        grads, metrics = gradients(objective, policy, state.params, frozen, batch)
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = (optax.global_norm(grads), jnp.ones(()))

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import math
 import os
 import tempfile
@@ -80,14 +79,14 @@ def write_weights(read: Read, spec: DecoderSpec, like: Params, folder: Path, dty
         file = FILE.format(number, len(files))
         save_file(dict(itertools.islice(tensors, len(names))), folder / file, metadata=FORMAT)
         weight_map |= dict.fromkeys(names, file)
-    _write_json(folder / hf.INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map})
+    hf.write_json(folder / hf.INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map})
     return len(files)
 
 
 def write_config(original: dict[str, Any], spec: DecoderSpec, folder: Path, dtype: str) -> None:
     """The model's own `config.json` with what the export decides."""
     kept = {key: value for key, value in original.items() if key not in NOT_KEPT}
-    _write_json(
+    hf.write_json(
         folder / "config.json",
         kept
         | {
@@ -107,10 +106,6 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 def write_head(head: dict[str, np.ndarray], folder: Path) -> None:
     """The concentration head, for which transformers has no place: log s = bias + kernel . unit(last hidden state)."""
     save_file(head, folder / HEAD, metadata={"about": "log s = bias + unit(hidden) @ kernel; alpha = s * p"})
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager

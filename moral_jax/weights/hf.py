@@ -45,6 +45,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file") from e
 
 
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
 def inside(folder: Path, name: str) -> Path:
     """The file of that name, unless it is a link that leads out of the folder.
 
@@ -89,6 +93,19 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
             raise UserError(f"{path}: tensor {name!r} is of type {kind!r}; {', '.join(READABLE)} are read")
     with _open(path):
         return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of one small file, in its own type.
+
+    Raises:
+      UserError: there is none, or it is damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    names = _shapes(path)
+    with _open(path) as f:
+        return {name: f.get_tensor(name) for name in names}
 
 
 def _weight_map(folder: Path) -> dict[str, str]:

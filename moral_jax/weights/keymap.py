@@ -16,6 +16,11 @@ class Entry(NamedTuple):
     layers: range | None = None  # which layers' tensors it is made of
     stacked: bool = False  # on a leading axis
 
+    @property
+    def projection(self) -> str:
+        """What Hugging Face calls the map or norm of a layer: q_proj, ..."""
+        return self.hf.split(".")[-2]
+
 
 LAYER = (
     Entry("attention_norm/scale", "model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", False),

@@ -46,7 +46,8 @@ def flat(tree: Params) -> dict[str, Any]:
     return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _nest(leaves: dict[str, Any]) -> Params:
+def nest(leaves: dict[str, Any]) -> Params:
+    """The tree again, from path -> leaf."""
     tree: Params = {}
     for path, leaf in leaves.items():
         *parents, last = path.split("/")
@@ -170,4 +171,4 @@ def load(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) -> Param
 
     Each process reads what its own devices hold and nothing else.
     """
-    return _nest({name: make() for name, make in parameters(path, spec, like, piece_bytes).items()})
+    return nest({name: make() for name, make in parameters(path, spec, like, piece_bytes).items()})

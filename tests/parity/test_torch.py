@@ -54,7 +54,7 @@ def pair(request, tmp_path_factory):
     reference.save_pretrained(folder)
     spec = load.read_spec(folder)
     policy = tiny.policy(spec, unroll=1)
-    return reference, policy, api.with_head(tiny.load(folder, spec), policy), of, folder
+    return reference, policy, api.with_fresh(tiny.load(folder, spec), policy, 0), of, folder
 
 
 def tokens(vocab: int) -> np.ndarray:

@@ -34,7 +34,7 @@ class Plan:
 
 
 def step_fn(losses):
-    def step(state, batch):
+    def step(state, frozen, batch):
         n = int(batch.items_BQ.ravel()[0])
         value = jnp.float32(losses[n])
         return TrainState(state.step + 1, {"w": state.params["w"] + 1}, state.opt_state), {
@@ -56,7 +56,7 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
     with Checkpoints(tmp_path / "c") as checkpoints, RunLog(tmp_path, progress.step) as log:
         state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
         out = loop.train(
-            state, progress, Plan(total), total, step_fn(losses or [1.0] * total), validate if validation else None,
+            state, {}, progress, Plan(total), total, step_fn(losses or [1.0] * total), validate if validation else None,
             lambda n: 0.1 * n, config, tiny.mesh(1, 1, 1), checkpoints, log.write,
         )  # fmt: skip
         return out, seen, checkpoints.latest()
@@ -136,7 +136,7 @@ def test_metrics_are_read_one_step_late(tmp_path):
     """Step n + 1 is dispatched before step n's numbers are asked for."""
     events = []
 
-    def step(state, batch):
+    def step(state, frozen, batch):
         n = int(batch.items_BQ.ravel()[0])
         events.append(f"dispatch {n + 1}")
         return state, {"loss": (jnp.float32(1.0), jnp.float32(1.0))}
@@ -149,5 +149,5 @@ def test_metrics_are_read_one_step_late(tmp_path):
     state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
     with Checkpoints(tmp_path / "c") as checkpoints, Log(tmp_path, 0) as log:
         mesh = tiny.mesh(1, 1, 1)
-        loop.train(state, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, mesh, checkpoints, log.write)
+        loop.train(state, {}, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, mesh, checkpoints, log.write)
     assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

@@ -28,7 +28,7 @@ def run(batch, rows, objective="dirichlet_multinomial"):
     # with AdamW's usual eps, a gradient that is nothing but rounding would move its weight by a whole lr
     tx = optim.make(OptimConfig(lr=1e-3, warmup=0.0, eps=1e-3), 10)
     state = step.init_state(tiny.params(POLICY), POLICY, tx)
-    return step.make_train_step(OBJECTIVES[objective], POLICY, tx)(state, step.split_micro_batches(batch, rows))
+    return step.make_train_step(OBJECTIVES[objective], POLICY, tx)(state, {}, step.split_micro_batches(batch, rows))
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
@@ -58,7 +58,7 @@ def test_the_gradient_is_of_the_weighted_mean(batch):
         return total / weight
 
     got, metrics = jax.jit(
-        lambda p: step.gradients(OBJECTIVES["soft_cross_entropy"], POLICY, p, step.split_micro_batches(batch, 2))
+        lambda p: step.gradients(OBJECTIVES["soft_cross_entropy"], POLICY, p, {}, step.split_micro_batches(batch, 2))
     )(params)
     assert_same(got, jax.jit(jax.grad(mean))(params), rtol=1e-5)
     assert float(metrics["loss"][1]) == pytest.approx(batch.weights_BQ.sum(), rel=1e-6)
@@ -69,13 +69,13 @@ def test_steps_count_and_state_is_donated(batch):
     state = step.init_state(tiny.params(POLICY), POLICY, tx)
     take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], POLICY, tx)
     micro = step.split_micro_batches(batch, 4)
-    after, metrics = take(state, micro)
+    after, metrics = take(state, {}, micro)
     assert int(after.step) == 1
     assert state.params["decoder"]["embedding"].is_deleted()
     assert float(metrics["grad_norm"][0]) > 0
     before = float(metrics["loss"][0])
     for _ in range(9):
-        after, metrics = take(after, micro)
+        after, metrics = take(after, {}, micro)
     assert float(metrics["loss"][0]) < before
     assert after.params["decoder"]["embedding"].dtype == jnp.float32
 
@@ -94,7 +94,7 @@ def test_bfloat16_weights_and_moments_keep_their_types_and_learn(batch, moments)
     take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], policy, tx)
     losses = []
     for _ in range(6):
-        state, metrics = take(state, step.split_micro_batches(batch, 4))
+        state, metrics = take(state, {}, step.split_micro_batches(batch, 4))
         assert jax.tree.map(lambda x: x.dtype, state) == types
         losses.append(float(metrics["loss"][0]))
     assert take._cache_size() == 1

@@ -1,0 +1,127 @@
+"""Adapters against PEFT + torch: its files into ours, ours into its, merged and not."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moral_jax.config import AdapterConfig
+from moral_jax.models import adapters, api
+from moral_jax.weights import load, peft
+from tests import tiny
+
+torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
+transformers = pytest.importorskip("transformers")
+theirs = pytest.importorskip("peft", reason="PEFT is the reference; [test] installs it on Python 3.11")
+
+KINDS = {
+    "lora": AdapterConfig(kind="lora", rank=3, alpha=6.0),
+    "rslora, some targets, upper layers": AdapterConfig(
+        kind="lora", rank=3, alpha=2.0, scaling="sqrt_rank", targets="q_proj|v_proj|down_proj", first_layer=1
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A model that transformers made and saved, and what we load from its files."""
+    of, folder = tiny.spec(layers=3), tmp_path_factory.mktemp("base")
+    config = {k: v for k, v in tiny.hf_config(of).items() if k != "model_type"}
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(of.family, **config))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.normal_(1.0 if "norm" in name else 0.0, 0.1)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(params=KINDS.values(), ids=[k.split(",")[0] for k in KINDS])
+def adapter(request) -> AdapterConfig:
+    return request.param
+
+
+def reference(folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+
+
+def params_of(base, adapter):
+    policy = tiny.policy(load.read_spec(base), adapter=adapter, unroll=1)
+    like = api.abstract_params(policy)["decoder"]
+    return policy, api.with_fresh(load.load(base, policy.spec, like, 4096), policy, 0)
+
+
+TOKENS = np.random.default_rng(0).integers(0, 97, (1, 60))
+
+
+def ours(params, policy):
+    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, policy, jnp.asarray(TOKENS))
+
+
+def logits_of(model):
+    with torch.no_grad():
+        return model(torch.from_numpy(TOKENS)).logits.numpy()
+
+
+def randomised(model):
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_magnitude" in name:
+                p.mul_(1 + 0.1 * torch.randn_like(p))
+            elif "lora_" in name:
+                p.normal_(0.0, 0.1)
+    return model.eval()
+
+
+def test_its_files_give_us_its_logits(base, adapter, tmp_path):
+    settings = theirs.LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        use_rslora=adapter.scaling == "sqrt_rank",
+        target_modules=adapter.targets.split("|"),
+        layers_to_transform=list(range(adapter.first_layer, 3)) if adapter.first_layer else None,
+        lora_dropout=0.1,
+        task_type="CAUSAL_LM",
+    )
+    model = randomised(theirs.get_peft_model(reference(base), settings))
+    model.save_pretrained(tmp_path)
+    want = logits_of(model)
+    assert np.abs(want - logits_of(reference(base))).max() > 0.1
+    policy, params = params_of(base, adapter)
+    loaded = peft.load(tmp_path, policy.spec, policy.adapter, api.abstract_params(policy)["adapters"])
+    np.testing.assert_allclose(ours(params | {"adapters": loaded}, policy), want, atol=1e-4, rtol=0)
+
+
+def written(base, adapter, folder):
+    """An adapter with random values, as we write it; our logits with it, and with all of it merged."""
+    policy, params = params_of(base, adapter)
+    random = tiny.params(policy)["adapters"]
+    params |= {"adapters": random}
+    leaves = load.flat(random)
+    peft.save(lambda path: np.asarray(leaves[path]), policy.spec, policy.adapter, str(base), folder, "float32")
+    merged = dict(load.flat(params["decoder"]))
+    scaled = load.flat(adapters.scaled(random, adapter))
+    for entry in adapters.entries(policy.spec, adapter):
+        where = entry.path.removesuffix("kernel")
+        beside = {leaf: scaled[where + leaf] for leaf in adapters.leaves(adapter)}
+        merged[entry.path] = adapters.merged(merged[entry.path], beside)
+    bare = dataclasses.replace(policy, adapter=AdapterConfig())
+    return ours(params, policy), ours({"decoder": load.nest(merged), "head": {}}, bare)
+
+
+def test_our_files_give_it_our_logits(base, adapter, tmp_path):
+    got, _ = written(base, adapter, tmp_path)
+    model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).eval()
+    want = logits_of(model)
+    assert np.abs(want - logits_of(reference(base))).max() > 0.1
+    np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
+
+
+def test_merged_as_it_merges(base, adapter, tmp_path):
+    got, merged = written(base, adapter, tmp_path)
+    np.testing.assert_allclose(merged, got, atol=1e-4, rtol=0)
+    model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).merge_and_unload().eval()
+    np.testing.assert_allclose(merged, logits_of(model), atol=1e-4, rtol=0)
