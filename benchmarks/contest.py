@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workers import Worker
+from workers import Worker, machine_busy
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = {"dilemmas": 128, "anecdotes": 12}  # a pass of the slowest is about a minute on two cores
@@ -113,6 +113,13 @@ def _fastest(contest: Contest, args: argparse.Namespace) -> tuple[int, str]:
     return max(rates, key=rates.get)
 
 
+def _turn(worker: Worker) -> dict[str, float]:
+    """One piece, and how many cores other processes had meanwhile: their work is in the numbers."""
+    before = machine_busy() - worker.busy()
+    piece = worker.ask("piece")
+    return piece | {"cores_of_others": (machine_busy() - worker.busy() - before) / piece["seconds"]}
+
+
 def _summary(pieces: list[dict[str, float]], ours: list[dict[str, float]]) -> dict[str, Any]:
     ratios = [theirs["seconds"] / mine["seconds"] for theirs, mine in zip(pieces, ours, strict=True)]
     return {
@@ -139,8 +146,10 @@ def compete(contest: Contest, args: argparse.Namespace) -> dict[str, dict[str, A
         for number in range(args.rounds):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
-                pieces[name].append(workers[name].ask("piece"))
-                print(f"round {number + 1}, {name}: {pieces[name][-1]['seconds']:.1f} s", flush=True)
+                piece = _turn(workers[name])
+                pieces[name].append(piece)
+                others = f"others used {piece['cores_of_others']:.2f} cores"
+                print(f"round {number + 1}, {name}: {piece['seconds']:.1f} s, {others}", flush=True)
         for name, worker in workers.items():
             results[name] |= {"peak_gib": worker.peak_gib()} | _summary(pieces[name], pieces["ours"])
     return results
@@ -159,16 +168,16 @@ def _table(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def report(args: argparse.Namespace, load: tuple[float, ...], results: dict[str, Any], agreement: dict) -> None:
-    """Prints the table and writes the JSON.
-
-    Args:
-      load: the machine's load averages before all began: others' work, which would be in the numbers.
-    """
-    machine = {"cores": len(os.sched_getaffinity(0)), "load_before": load}
+def report(args: argparse.Namespace, results: dict[str, Any], agreement: dict[str, Any]) -> None:
+    """Prints the table and writes the JSON."""
     flags = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    whole = {"flags": flags, "machine": machine, "results": results, "agreement": agreement}
+    cores = len(os.sched_getaffinity(0))
+    whole = {"flags": flags, "cores": cores, "results": results, "agreement": agreement}
     args.out.write_text(json.dumps(whole, indent=2) + "\n")
     one = results["ours"]["pieces"][0]
-    print(f"\n{args.task}: {one['questions']} questions of {one['tokens']} tokens in all, rounds: {args.rounds}\n")
+    others = max(p["cores_of_others"] for r in results.values() for p in r["pieces"])
+    print(
+        f"\n{args.task}: {one['questions']} questions of {one['tokens']} tokens in all, rounds: {args.rounds}; ", end=""
+    )
+    print(f"{cores} cores, of which other processes had at most {others:.2f} in any pass\n")
     print(_table(results))

@@ -9,7 +9,6 @@ prompts from the config (any --config.SECTION.FIELD=VALUE); the careful peer has
 --careful-precision. Where this interpreter has no torch, --torch-python names one that has.
 """
 
-import os
 from typing import Any
 
 import contest
@@ -33,12 +32,11 @@ def agreement(of: contest.Contest) -> dict[str, Any]:
 def main() -> None:
     parser = contest.parser(__doc__)
     args, rest = parser.parse_known_args()
-    load = os.getloadavg()
     flags = ["--config.task.test=1", "--config.train.steps=0", *rest]
     with contest.prepare("score", args, flags, {}) as made:
         results = contest.compete(made, args)
         agreed = agreement(made)
-    contest.report(args, load, results, agreed)
+    contest.report(args, results, agreed)
     mean, largest = agreed["mean_difference"], agreed["largest_difference"]
     print(
         f"\n{agreed['probabilities']} probabilities in float32 differ by {mean:.2g} on average, at most {largest:.2g}"

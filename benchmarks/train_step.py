@@ -6,10 +6,10 @@
 AdamW and soft cross-entropy over the options' tokens at the answer position; constant rate, no clipping. An example is
 shown in two orders of its options, each of which is a question. Ours takes its batches, precision and prompts from the
 config (any --config.SECTION.FIELD=VALUE); the careful peer has the fastest of --careful-batch x --careful-precision.
-Where this interpreter has no torch, --torch-python names one that has.
+With LoRA each side draws its own first adapters, so that losses are equal at the first step only. Where this
+interpreter has no torch, --torch-python names one that has.
 """
 
-import os
 from typing import Any
 
 import contest
@@ -39,11 +39,11 @@ def main() -> None:
         if "adapter.kind" not in config_io.FIELDS:
             parser.error("--method=lora: this version of moral_jax has no adapters (no field config.adapter.kind)")
         flags += ["--config.adapter.kind=lora", f"--config.adapter.rank={args.rank}"]
-    load, rank = os.getloadavg(), args.rank if args.method == "lora" else None
+    rank = args.rank if args.method == "lora" else None
     with contest.prepare("train", args, [*flags, *rest], {"lora_rank": rank}) as made:
         results = contest.compete(made, args)
         agreed = agreement(made, args.steps)
-    contest.report(args, load, results, agreed)
+    contest.report(args, results, agreed)
     print(f"\nlosses of {args.steps} equal steps in float32 differ by at most {agreed['largest_difference']:.2g}")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def serve(kinds: dict[str, Callable[..., Any]]) -> None:
@@ -65,6 +66,11 @@ class Worker:
         """Seconds since the process was started."""
         return time.perf_counter() - self.began
 
+    def busy(self) -> float:
+        """Processor seconds that the process has used (Linux)."""
+        after_name = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / TICKS
+
     def peak_gib(self) -> float:
         """The most memory that the process ever held (Linux)."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -77,3 +83,9 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.process.stdin.close()
         self.process.wait()
+
+
+def machine_busy() -> float:
+    """Processor seconds that all processes have used (Linux)."""
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system + irq + softirq) / TICKS
