@@ -99,7 +99,7 @@ def prepare(work: str, args: argparse.Namespace, flags: list[str], peer: dict[st
 
 
 def _fastest(contest: Contest, args: argparse.Namespace) -> tuple[int, str]:
-    """Of the careful settings, those with most real tokens per second on every fourth batch."""
+    """Of the careful settings, those with most questions per second."""
     candidates = list(itertools.product(args.careful_batch, args.careful_precision))
     if len(candidates) == 1:
         return candidates[0]
@@ -107,9 +107,9 @@ def _fastest(contest: Contest, args: argparse.Namespace) -> tuple[int, str]:
     for batch, precision in candidates:
         with contest.torch("careful", batch, precision) as worker:
             worker.ask("first")
-            took = worker.ask("piece", every=4)
-        rates[batch, precision] = took["tokens"] / took["seconds"]
-        print(f"careful, batches of {batch}, {precision}: {rates[batch, precision]:.0f} tokens/s", flush=True)
+            took = worker.ask("piece")
+        rates[batch, precision] = took["questions"] / took["seconds"]
+        print(f"careful, batches of {batch}, {precision}: {rates[batch, precision]:.2f} questions/s", flush=True)
     return max(rates, key=rates.get)
 
 

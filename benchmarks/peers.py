@@ -136,9 +136,9 @@ class Competitor:
         """Seconds of the first batch."""
         return self._timed(self.batches[:1])["seconds"]
 
-    def piece(self, every: int = 1) -> dict[str, float]:
-        """One pass over the questions, or over every n-th batch of them."""
-        return self._timed(self.batches[::every])
+    def piece(self) -> dict[str, float]:
+        """One pass over the questions."""
+        return self._timed(self.batches)
 
     def _timed(self, batches: list[list[int]]) -> dict[str, float]:
         began = time.perf_counter()
