@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from moral_jax.models import adapters
+from moral_jax.models import adapters, quantize
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.sharding import constrain
 from moral_jax.types import Array
@@ -37,9 +37,13 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-        rows = x.reshape(-1, x.shape[-1])
-        y = rows @ kernel.astype(x.dtype)
+        rows, kernel = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel")
+        if isinstance(kernel, dict):  # quantised
+            # made again in the backward pass, or the kernels of all layers would be kept until then
+            y = jax.checkpoint(lambda rows, kernel: rows @ quantize.restored(kernel, x.dtype))(rows, kernel)
+        else:
+            kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
+            y = rows @ kernel.astype(x.dtype)
         if self.has_variable("adapters", "a"):
             y = adapters.add(y, rows, kernel, self.variables["adapters"])
         return y.reshape(*x.shape[:-1], self.features)
