@@ -87,10 +87,12 @@ def measure(config: Config, layers: int | None, runs: int, peak_flops: float | N
         "peak_gib": stats.get("peak_bytes_in_use", 0) / 2**30 or None,
         "counting_rule": cost.COUNTING_RULE,
     }
-    length, flops = config.data.length, cost.model_flops(spec, 1, config.data.length)
+    length = config.data.length
+    training = cost.model_flops(policy.spec, 1, length, frozen=bool(policy.frozen))
+    forward = cost.model_flops(spec, 1, length, frozen=False) / 3
     for name, tokens, per_token in (
-        ("training", rows * length, flops),
-        ("scoring", score_rows * length, flops / 3),  # forward only
+        ("training", rows * length, training),
+        ("scoring", score_rows * length, forward),
     ):
         median = statistics.median(seconds[name])
         rate = tokens / median / jax.device_count()

@@ -141,6 +141,12 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
     from moral_jax.plan import run as plan
 
     where, spec = plans.topology(args.topology, config.mesh.slices), plan.read_spec(config.model.path)
+    if args.memory:
+        from moral_jax import sharding
+        from moral_jax.plan import memory
+
+        print(memory.table(config, spec, sharding.make_mesh(config.mesh, where.devices)))
+        return
     if not args.search:
         made = [plans.make(config, spec, where, scoring=True)]
         print(plan.describe(made[0]))
@@ -214,7 +220,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add.add_argument("--config", metavar="FILE", required=True, help="(--config.SECTION.FIELD=VALUE works)")
     add.add_argument("--topology", required=True, help="v5e:4x4, v5p:2x2x1, v6e:2x4, v4:2x2x2, ...")
-    add.add_argument("--search", action="store_true", help="try meshes, remat policies and micro-batches")
+    which = add.add_mutually_exclusive_group()
+    which.add_argument("--search", action="store_true", help="try meshes, remat policies and micro-batches")
+    which.add_argument(
+        "--memory",
+        action="store_true",
+        help="what all weights, adapters, and adapters on quantised weights hold from step to step; compiles nothing",
+    )
     add.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
     add.set_defaults(command=_plan)
 

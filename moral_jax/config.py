@@ -39,6 +39,8 @@ class ModelConfig:
     """Type that matrix products round their operands to; default: as dtype, bfloat16 on a CPU that is fast in it."""
     param_dtype: str = "float32"
     """Type of the weights; bfloat16 halves them, and rounds updates below 1/256 of a weight away."""
+    quantize: str = "none"
+    """Frozen weights of the layers' matrices in fewer bits (QLoRA): none, int8, or nf4 (4 bits, arXiv 2305.14314)."""
     attention: str | None = None
     """plain, splash (TPU) or cudnn (GPU); default: the best that this machine and model allow."""
     remat: str = "none"
@@ -52,6 +54,7 @@ class ModelConfig:
         for field in ("dtype", "product_dtype"):
             _check(self, field, getattr(self, field) in (None, "float32", "bfloat16"), "'float32' or 'bfloat16'")
         _check_choice(self, "param_dtype", ("float32", "bfloat16"))
+        _check_choice(self, "quantize", ("none", "int8", "nf4"))
         _check(self, "attention", self.attention in (None, "plain", "splash", "cudnn"), "plain, splash or cudnn")
         _check_choice(self, "remat", ("none", "dots", "full"))
         _check(self, "unroll", self.unroll is None or self.unroll >= 1, "at least 1")
@@ -73,7 +76,7 @@ class AdapterConfig:
     """Small matrices that are trained beside frozen weights."""
 
     kind: str = "none"
-    """none (all weights are trained) or lora (arXiv 2106.09685)."""
+    """none (all weights are trained), lora (arXiv 2106.09685), or dora (arXiv 2402.09353; slower)."""
     rank: int = 16
     """Columns of `a` and rows of `b`."""
     alpha: float = 32.0
@@ -88,7 +91,7 @@ class AdapterConfig:
     """Folder with an adapter that PEFT saved, to start from; default: a fresh one, which changes nothing yet."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "kind", ("none", "lora"))
+        _check_choice(self, "kind", ("none", "lora", "dora"))
         _check(self, "rank", self.rank >= 1, "at least 1")
         _check(self, "alpha", self.alpha > 0, "a positive number")
         _check_choice(self, "scaling", ("rank", "sqrt_rank"))
@@ -338,6 +341,11 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        trains_all = self.adapter.kind == "none"
+        expected = "'none', because quantised weights cannot be trained; or set config.adapter.kind='lora'"
+        _check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
 
 
 def field_type(annotation: Any) -> tuple[type, bool]:

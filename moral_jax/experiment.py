@@ -18,7 +18,7 @@ from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout, pipeline, render, tokenizer
 from moral_jax.logs import say
-from moral_jax.models import api
+from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import DecoderSpec, Execution
@@ -48,6 +48,13 @@ def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
     if config.adapter.first_layer >= spec.layers:
         first = config.adapter.first_layer
         raise UserError(f"config.adapter.first_layer={first}: the model has {spec.layers} layers; expected less")
+    inputs = {"width": spec.width, "heads x head size": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
+    for name, size in inputs.items():
+        if config.model.quantize == "nf4" and size % quantize.BLOCK:
+            raise UserError(
+                f"config.model.quantize='nf4': needs a multiple of {quantize.BLOCK} inputs to every matrix, but the "
+                f"model's {name} is {size}; int8 takes any"
+            )
     m, platform = config.model, mesh.devices.flat[0].platform
     dtype, product_dtype = arithmetic(m.dtype, m.product_dtype, platform)
     attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
@@ -63,7 +70,7 @@ def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
     )
     spec = dataclasses.replace(spec, frozen_layers=config.adapter.first_layer)
     o = config.objective
-    return api.Policy(spec, execution, config.adapter, o.concentration, o.concentration_value)
+    return api.Policy(spec, execution, m.quantize, config.adapter, o.concentration, o.concentration_value)
 
 
 def find_model(config: Config) -> Model:
@@ -82,8 +89,9 @@ class Weights:
 
     @functools.cached_property
     def _decoder(self) -> Params:
-        like, spec = api.abstract_params(self.model.policy)["decoder"], self.model.policy.spec
-        return load.load(self.model.path, spec, like, self.config.model.load_piece_mb << 20)
+        policy, piece_bytes = self.model.policy, self.config.model.load_piece_mb << 20
+        keep = functools.partial(api.kept, policy=policy)
+        return load.load(self.model.path, policy.spec, api.abstract_loaded(policy), piece_bytes, keep)
 
     @functools.cached_property
     def first(self) -> Params:

@@ -10,7 +10,7 @@ import numpy as np
 from moral_jax import run
 from moral_jax.config import Config, MeshConfig
 from moral_jax.experiment import Model, find_model
-from moral_jax.models import adapters, api
+from moral_jax.models import adapters, api, quantize
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import export, load, peft
@@ -31,10 +31,15 @@ def _trained(folder: Path, config: Config) -> Iterator[export.Read]:
 
 
 def _untrained(config: Config, model: Model) -> export.Read:
-    """Reads parameters from the model on disk."""
-    like = api.abstract_params(model.policy)["decoder"]
-    loaders = load.parameters(model.path, model.policy.spec, like, config.model.load_piece_mb << 20)
-    return lambda path: np.asarray(loaders[path.removeprefix("decoder/")]())
+    """Reads parameters from the model on disk, rounded where the run rounds them."""
+    policy = model.policy
+    loaders = load.parameters(model.path, policy.spec, api.abstract_loaded(policy), config.model.load_piece_mb << 20)
+
+    def read(path: str) -> np.ndarray:
+        leaf = api.kept(loaders[path.removeprefix("decoder/")](), path, policy)
+        return np.asarray(quantize.restored(leaf, "float32") if isinstance(leaf, dict) else leaf)
+
+    return read
 
 
 def _merged(base: export.Read, trained: export.Read, policy: api.Policy) -> export.Read:
@@ -78,7 +83,7 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
     config = _anywhere(run.read_config(folder))
     model, dtype = find_model(config), dtype or config.model.param_dtype
     policy = model.policy
-    spec, like = policy.spec, api.abstract_params(policy)
+    spec, like = policy.spec, api.abstract_loaded(policy)
     is_trained = (folder / "checkpoints").exists()
     if config.adapter.path and not is_trained:
         raise UserError(f"{folder}: trained nothing; its adapters are still those in {config.adapter.path}")
@@ -90,10 +95,10 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
         new = opened.enter_context(export.new_folder(out))
         export.write_config(load.read_config(model.path), spec, new, dtype)
         export.write_tokenizer(model.tokenizer, new)
-        files = export.write_weights(
-            lambda path: read(f"decoder/{path}"), spec, like["decoder"], new, dtype, shard_mb << 20
-        )
+        files = export.write_weights(lambda path: read(f"decoder/{path}"), spec, like, new, dtype, shard_mb << 20)
         said = f"{out}: {files} files of {dtype} weights, config and tokenizer"
+        if policy.quantize != "none":
+            said += f". They are those that the run computed with: its model's, rounded to {policy.quantize}"
         return said + (_write_head(trained, policy, new) if is_trained else "")
 
 

@@ -16,20 +16,25 @@ from moral_jax.types import Array, Batch, UserError
 AXES = DATA, FSDP, TENSOR = ("data", "fsdp", "tensor")
 ROWS = (DATA, FSDP)  # both cut the rows of a batch; fsdp also cuts weights, which are gathered layer by layer
 
-# How a parameter's path ends -> the mesh axis that cuts each of its dimensions, a leading axis of layers left out:
-# that is never cut. Moments and gradients live like their parameter. Matrices that widen are cut by tensor in their
-# outputs, matrices that narrow in their inputs, so that between the two nothing is exchanged (arXiv 1909.08053).
+# How a parameter's path ends -> the mesh axis (or axes) that cut each of its dimensions. A leading axis of layers is
+# left out: it is never cut. Moments and gradients live like their parameter. Matrices that widen are cut by tensor in
+# their outputs, matrices that narrow in their inputs, so that between the two nothing is exchanged (arXiv 1909.08053).
+# Quantised matrices are cut as the others: their codes and the scales of their blocks have the same two dimensions.
+KERNEL = "kernel(/int8|/nf4|/absmax)?"
 PARAMETERS = (
     (r"(un)?embedding", (TENSOR, FSDP)),  # VD
-    (r"attention/(query|key|value)/kernel", (FSDP, TENSOR)),  # DN, heads in the last
-    (r"mlp/(gate|up)/kernel", (FSDP, TENSOR)),  # DF
-    (r"attention/out/kernel", (TENSOR, FSDP)),
-    (r"mlp/down/kernel", (TENSOR, FSDP)),
-    # adapters are cut like their matrix, the rank (R) never
-    (r"(query|key|value|gate|up)/a", (FSDP, None)),  # DR
-    (r"(query|key|value|gate|up)/b", (None, TENSOR)),  # RN, RF
-    (r"(out|down)/a", (TENSOR, None)),
-    (r"(out|down)/b", (None, FSDP)),
+    (rf"attention/(query|key|value)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
+    (rf"mlp/(gate|up)/{KERNEL}", (FSDP, TENSOR)),  # DF
+    (rf"attention/out/{KERNEL}", (TENSOR, FSDP)),
+    (rf"mlp/down/{KERNEL}", (TENSOR, FSDP)),
+    (r"kernel/scale", (None,)),
+    # of adapters the rank (R) is too small to be cut, so both axes cut the other dimension; that which cuts it in the
+    # matrix beside comes first
+    (r"(query|key|value|gate|up)/a", ((FSDP, TENSOR), None)),  # DR
+    (r"(query|key|value|gate|up)/b", (None, (TENSOR, FSDP))),  # RN, RF
+    (r"(out|down)/a", ((TENSOR, FSDP), None)),
+    (r"(out|down)/b", (None, (FSDP, TENSOR))),
+    (r"magnitude", (None,)),
     (r"(attention|mlp|final)_norm/scale", (None,)),
     (r"head/bias", ()),
     (r"head/kernel", (None, None)),
@@ -119,9 +124,13 @@ def axes_of(path: str, rank: int) -> tuple[Any, ...]:
 
 
 def _fitting(shape: tuple[int, ...], axes: tuple[Any, ...], mesh: Mesh) -> PartitionSpec:
-    """An axis that does not divide its dimension leaves it whole: slower, never wrong."""
+    """Axes that do not divide their dimension leave it whole: slower, never wrong."""
+
+    def divides(axis: Any, size: int) -> bool:
+        return size % math.prod(mesh.shape[a] for a in (axis if isinstance(axis, tuple) else (axis,))) == 0
+
     return PartitionSpec(
-        *(axis if axis and size % mesh.shape[axis] == 0 else None for size, axis in zip(shape, axes, strict=True))
+        *(axis if axis and divides(axis, size) else None for size, axis in zip(shape, axes, strict=True))
     )
 
 

@@ -164,6 +164,26 @@ def test_pefts_files_out_and_in_again(finished, config, rows, answers, tiny_fold
     np.testing.assert_allclose(got, answers, atol=1e-6)
 
 
+def test_dora_beside_int8(config, rows, tmp_path, capsys):
+    """Trained, loaded again, and merged into what the codes stand for."""
+    changed = dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, quantize="int8"),
+        adapter=dataclasses.replace(config.adapter, kind="dora"),
+        train=TrainConfig(steps=2),
+    )
+    run.train(changed, tmp_path / "r")
+    _, params = saved(tmp_path / "r", changed)
+    assert set(params["adapters"]["layers"]["mlp"]["down"]) == {"a", "b", "magnitude"}
+    assert cli.main(["export", str(tmp_path / "r"), str(tmp_path / "out")]) == 0
+    assert "rounded to int8" in capsys.readouterr().out
+    (tmp_path / "votes").mkdir()
+    config_io.save(dataclasses.replace(changed, task=TaskConfig(name="votes")), tmp_path / "votes" / "config.json")
+    (tmp_path / "votes" / "checkpoints").symlink_to(tmp_path / "r" / "checkpoints")
+    want = asked(f"--run={tmp_path / 'votes'}", rows, tmp_path / "a")
+    np.testing.assert_allclose(asked(f"--model={tmp_path / 'out'}", rows, tmp_path / "b"), want, atol=1e-5)
+
+
 def test_a_run_without_adapters_has_none_to_export(tiny_folder, tmp_path):
     (tmp_path / "r").mkdir()
     config_io.save(Config(model=ModelConfig(path=str(tiny_folder))), tmp_path / "r" / "config.json")
@@ -197,6 +217,7 @@ def test_what_was_written_is_read(files):
         ({"rank": 2}, r"config.adapter.rank=2, but .*adapter_config.json says 4; set --config.adapter.rank=4"),
         ({"alpha": 4.0}, "config.adapter.alpha=4.0, but .* says 8.0"),
         ({"scaling": "sqrt_rank"}, "config.adapter.scaling='sqrt_rank', but .* says 'rank'"),
+        ({"kind": "dora"}, "config.adapter.kind='dora', but .* says 'lora'"),
         ({"targets": ".*"}, r"tensor 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight' is missing, and 29"),
         (
             {"first_layer": 1},
@@ -214,7 +235,7 @@ def test_settings_that_contradict_the_files(files, changes, message):
     [
         ("peft_type", "LOHA"), ("bias", "all"), ("modules_to_save", ["lm_head"]), ("layer_replication", [[0, 2]]),
         ("rank_pattern", {"q_proj": 8}), ("init_lora_weights", "pissa"), ("of_tomorrow", 1), ("fan_in_fan_out", True),
-        ("lora_bias", True), ("use_dora", True),
+        ("lora_bias", True),
     ],
 )  # fmt: skip
 def test_what_is_not_computed_here_is_refused_by_name(files, field, value):

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from moral_jax import cli
-from moral_jax.config import Config, DataConfig, MeshConfig, ModelConfig
+from moral_jax import cli, sharding
+from moral_jax.config import AdapterConfig, Config, DataConfig, MeshConfig, ModelConfig
 from moral_jax.models import api
 from moral_jax.models.spec import from_hf
-from moral_jax.plan import chips, cost, hlo
+from moral_jax.plan import chips, cost, hlo, memory
 from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
 from moral_jax.types import UserError
@@ -210,7 +210,63 @@ def test_model_flops_by_hand():
     spec = from_hf(CONFIGS["mistralai/Mistral-7B-Instruct-v0.3"])
     assert cost.layer_weights(spec) == 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     want = 6 * 2048 * (cost.layer_weights(spec) + 32 * 4096 * 2048)
-    assert cost.model_flops(spec, 2048, 2048) == want
+    assert cost.model_flops(spec, 2048, 2048, frozen=False) == want
+
+
+def test_model_flops_beside_frozen_weights():
+    """No gradient of frozen weights; below the first of 4 layers that has an adapter, nothing but the forward pass."""
+    per_layer = cost.layer_weights(SPEC) / 4
+    attention = SPEC.heads * SPEC.head_size * 256
+    want = 10 * (4 * 4 * per_layer + 4 * 6 * attention)
+    assert cost.model_flops(SPEC, 10, 256, frozen=True) == want
+    cut = dataclasses.replace(SPEC, frozen_layers=3)
+    want = 10 * (3 * (2 * per_layer + 2 * attention) + 4 * per_layer + 6 * attention)
+    assert cost.model_flops(cut, 10, 256, frozen=True) == want
+
+
+METHODS = memory.methods(dataclasses.replace(CONFIG, adapter=AdapterConfig(kind="lora", rank=128)))
+
+
+@needs_libtpu
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_held_is_what_the_compiler_says(method):
+    config = METHODS[method]
+    made = plans.make(config, SPEC, plans.topology("v5e:2x2"), scoring=False)
+    held = memory.held(config, SPEC, made.policy.execution.mesh)
+    batch = sharding.held_bytes(plans.abstract_batch(made.policy, config, made.micro_rows, made.micro_batches))
+    assert held.weights + held.moments + batch == pytest.approx(made.training.arguments, rel=0.02)
+
+
+def test_held_by_hand():
+    """One chip, two layers of one matrix each beside norms and embeddings: weights, sums of gradients, two moments."""
+    spec = tiny.spec(layers=2, width=64, mlp_width=128, head_size=16, heads=4, kv_heads=4, vocab=100)
+    config = dataclasses.replace(CONFIG, adapter=AdapterConfig(kind="lora", rank=2, targets="q_proj"))
+    mesh = tiny.mesh(1, 1, 1)
+    matrices, others = 2 * (4 * 64 * 64 + 3 * 64 * 128), 100 * 64 + 5 * 64
+    adapters = 2 * 2 * (64 + 64)
+    counters = 2 * 2 * 4  # of both parts of the optimizer: AdamW's steps and the schedule's
+    want = {
+        "full, float32": (4 * (matrices + others), matrices + others),
+        "full, bfloat16": (2 * (matrices + others), matrices + others),
+        "lora, rank 2, bfloat16": (2 * (matrices + others) + 4 * adapters, adapters),
+        "lora, rank 2, int8": (matrices + 2 * 4 * (6 * 64 + 2 * 128 - 64) + 2 * others + 4 * adapters, adapters),
+        "lora, rank 2, nf4": (matrices // 2 + matrices // 64 * 4 + 2 * others + 4 * adapters, adapters),
+    }
+    got = {name: memory.held(c, spec, mesh) for name, c in memory.methods(config).items()}
+    assert set(got) == set(want)
+    for name, (weights, trained) in want.items():
+        assert got[name] == (weights, 4 * trained, 8 * trained + counters, trained), name
+
+
+@needs_libtpu
+def test_the_command_prints_the_memory_of_every_method(capsys):
+    arguments = ["plan", "--config=configs/scruples/mistral_7b_dilemmas.py:v5e-16", "--topology=v5e:4x4", "--memory"]
+    assert cli.main(arguments) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    totals = {row[1].strip(): float(row[-2]) for row in rows}
+    assert list(totals) == list(memory.methods(Config()))
+    assert totals["full, float32"] == pytest.approx(16 * 7.248e9 / 16 / 2**30, rel=0.001)
+    assert list(totals.values()) == sorted(totals.values(), reverse=True)
 
 
 def test_the_bound_is_that_of_the_scarcest_resource():
@@ -218,11 +274,11 @@ def test_the_bound_is_that_of_the_scarcest_resource():
         arguments, outputs, temporaries = 10 * 10**9, 10**9, 5 * 10**9
         counted = hlo.Counted(flops=2.75e14, sent={"all-gather": 27e9})
 
-    b = cost.bound(Sizes, SPEC, 1000, 256, 4, chips.CHIPS["v4"])
+    b = cost.bound(Sizes, SPEC, 1000, 256, 4, chips.CHIPS["v4"], frozen=False)
     assert (b.compute, b.by) == (1.0, "compute")
     assert b.memory == pytest.approx(21e9 / 1.228e12)
     assert b.network == pytest.approx(0.1)
-    assert b.mfu == pytest.approx(cost.model_flops(SPEC, 1000, 256) / 4 / 275e12)
+    assert b.mfu == pytest.approx(cost.model_flops(SPEC, 1000, 256, frozen=False) / 4 / 275e12)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -54,7 +54,9 @@ def policy(of: DecoderSpec, **changes: object) -> api.Policy:
     execution = Execution(**{"mesh": mesh(1, 1, 1)} | how)
     adapter = changes.pop("adapter", AdapterConfig())
     of = dataclasses.replace(of, frozen_layers=adapter.first_layer)
-    return api.Policy(of, execution, adapter, **{"concentration": "fixed", "concentration_value": 2.0} | changes)
+    quantize = changes.pop("quantize", "none")
+    changes = {"concentration": "fixed", "concentration_value": 2.0} | changes
+    return api.Policy(of, execution, quantize, adapter, **changes)
 
 
 def load(path: Path, of: DecoderSpec) -> Params:
@@ -72,11 +74,13 @@ def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        is_scale = path[-1].key == "scale"
+        is_scale = path[-1].key in ("scale", "magnitude")
         drawn = rng.normal(1.0 if is_scale else 0.0, 0.1 if is_scale else scale, leaf.shape)
         return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
-    return jax.tree_util.tree_map_with_path(draw, api.abstract_params(of))
+    drawn = jax.tree_util.tree_map_with_path(draw, api.abstract_params(dataclasses.replace(of, quantize="none")))
+    kept = {path: api.kept(leaf, path, of) for path, leaf in weights.flat(drawn["decoder"]).items()}
+    return drawn | {"decoder": weights.nest(kept)}
 
 
 def layer(decoder: Params, index: int) -> Params:

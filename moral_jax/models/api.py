@@ -4,10 +4,11 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 
 from moral_jax import sharding
 from moral_jax.config import AdapterConfig
-from moral_jax.models import adapters, heads
+from moral_jax.models import adapters, heads, quantize
 from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import DecoderSpec, Execution
@@ -18,12 +19,14 @@ from moral_jax.types import Array, Batch, OptionScores, Params
 class Policy:
     """A model, what is trained of it, and how to run it: static under jit, hashable.
 
+    `quantize` says how the decoder's kernels are kept: none, int8 or nf4.
     `adapter` says whether the decoder is trained, or adapters beside a frozen one; its `path` is not read here.
     `concentration` is fixed, learned or predicted; `concentration_value` its fixed or first value.
     """
 
     spec: DecoderSpec
     execution: Execution
+    quantize: str
     adapter: AdapterConfig
     concentration: str
     concentration_value: float
@@ -45,7 +48,25 @@ def _init(policy: Policy, seed: int) -> Params:
     decoder, none = Decoder(policy.spec, execution), Places(none_BT, none_BT, none_BT)
     params = decoder.init(jax.random.key(seed), none_BT, none, none_BT)["params"]
     params = jax.tree.map(lambda x: x.astype(execution.param_dtype), params)
+    packed = {
+        path: quantize.PACK[policy.quantize](leaf) if _is_packed(policy, path) else leaf
+        for path, leaf in traverse_util.flatten_dict(params, sep="/").items()
+    }
+    params = traverse_util.unflatten_dict(packed, sep="/")
     return {"decoder": params} | _fresh(params, policy, seed)
+
+
+def _is_packed(policy: Policy, path: str) -> bool:
+    return policy.quantize != "none" and path.endswith("/kernel")
+
+
+def kept(leaf: Array, path: str, policy: Policy) -> Array | Params:
+    """A parameter of the decoder, as it is loaded, to what the policy keeps of it: kernels may be quantised."""
+    if not _is_packed(policy, path):
+        return leaf
+    pack = quantize.PACK[policy.quantize]
+    places = sharding.shardings({path: jax.eval_shape(pack, leaf)}, policy.execution.mesh)
+    return jax.jit(pack, out_shardings=places[path])(leaf)
 
 
 def _fresh(decoder: Params, policy: Policy, seed: int) -> Params:
@@ -66,6 +87,11 @@ def with_fresh(decoder: Params, policy: Policy, seed: int) -> Params:
 def abstract_params(policy: Policy) -> Params:
     """Shapes, types and places of all parameters, without computing any."""
     return sharding.abstract(jax.eval_shape(lambda: _init(policy, 0)), policy.execution.mesh)
+
+
+def abstract_loaded(policy: Policy) -> Params:
+    """Shapes, types and places of the decoder's parameters before any is quantised."""
+    return abstract_params(dataclasses.replace(policy, quantize="none"))["decoder"]
 
 
 def split(params: Params, policy: Policy) -> tuple[Params, Params]:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from moral_jax.models import adapters
+from moral_jax.models import adapters, quantize
 from moral_jax.models.product import product
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.sharding import constrain
@@ -38,9 +38,13 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-        rows = x.reshape(-1, x.shape[-1])
-        y = product(rows, kernel, self.product_dtype)
+        rows, kernel, kind = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel"), self.product_dtype
+        if isinstance(kernel, dict):  # quantised
+            # made again in the backward pass, or the kernels of all layers would be kept until then
+            y = jax.checkpoint(lambda x, kernel: product(x, quantize.restored(kernel, x.dtype), kind))(rows, kernel)
+        else:
+            kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
+            y = product(rows, kernel, kind)
         if self.has_variable("adapters", "a"):
             y = adapters.add(y, rows, kernel, self.variables["adapters"])
         return y.reshape(*x.shape[:-1], self.features)

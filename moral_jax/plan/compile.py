@@ -82,7 +82,7 @@ def topology(name: str, slices: int = 1) -> Topology:
     return Topology(name if slices == 1 else f"{slices} x {name}", CHIPS[generation], list(described.devices))
 
 
-def _batch(policy: api.Policy, config: Config, rows: int, micro_batches: int | None) -> Batch:
+def abstract_batch(policy: api.Policy, config: Config, rows: int, micro_batches: int | None) -> Batch:
     """Shapes and places of a batch as the data pipeline makes them."""
     where = sharding.of_batch(policy.execution.mesh, micro_batches=micro_batches is not None)
     lead = (rows,) if micro_batches is None else (micro_batches, rows)
@@ -144,7 +144,8 @@ class Plan:
         """The least time that a step can take. Only for a plan whose training fits."""
         length, chips = self.config.data.length, len(self.topology.devices)
         tokens = self.micro_rows * self.micro_batches * length
-        return cost.bound(self.training, self.policy.spec, tokens, length, chips, self.topology.chip)
+        spec, frozen = self.policy.spec, bool(self.policy.frozen)
+        return cost.bound(self.training, spec, tokens, length, chips, self.topology.chip, frozen=frozen)
 
 
 def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -> Plan:
@@ -155,7 +156,7 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
     micro_batches = sharding.batch_rows(config.data.batch_size, micro_rows) // micro_rows
     train_step = step.make_train_step(OBJECTIVES[config.objective.name], policy, tx)
-    batch = _batch(policy, config, micro_rows, micro_batches)
+    batch = abstract_batch(policy, config, micro_rows, micro_batches)
     params = api.abstract_params(policy)
     frozen, _ = api.split(params, policy)
     training = _compiled(train_step.lower(step.abstract_state(policy, tx), frozen, batch))
@@ -163,5 +164,5 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
         score = make_scorer(policy).score
-        scored = _compiled(score.lower(params, _batch(policy, config, rows, None)))
+        scored = _compiled(score.lower(params, abstract_batch(policy, config, rows, None)))
     return Plan(config, where, policy, micro_rows, micro_batches, training, scored)

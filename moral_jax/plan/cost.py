@@ -7,8 +7,9 @@ from moral_jax.plan.chips import Chip
 from moral_jax.plan.hlo import BETWEEN_SLICES, Counted
 
 COUNTING_RULE = (
-    "model FLOPs: 6 per weight of the layers' matrices and token (full fine-tuning), and 6 N H T per token and layer "
-    "for causal attention within a row; no head (it is applied to a few option rows), nothing recomputed"
+    "model FLOPs: 6 per weight of the layers' matrices and token, or 4 where weights are frozen beside adapters, and "
+    "6 N H T per token and layer for causal attention within a row; below the first adapter 2 and 2 N H T; no head (it "
+    "is applied to a few option rows), no products of adapters, nothing recomputed"
 )
 
 
@@ -46,17 +47,22 @@ def layer_weights(spec: DecoderSpec) -> int:
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
 
-def matrix_flops(spec: DecoderSpec, tokens: int) -> float:
-    """Of one training step's products with weights, by COUNTING_RULE."""
-    return 6.0 * tokens * layer_weights(spec)
+def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool) -> float:
+    """Of one training step's products with weights, by COUNTING_RULE: of all weights, or beside frozen ones."""
+    below, above = spec.frozen_layers, spec.layers - spec.frozen_layers
+    return tokens * (2.0 * below + (4.0 if frozen else 6.0) * above) * layer_weights(spec) / spec.layers
 
 
-def model_flops(spec: DecoderSpec, tokens: int, length: int) -> float:
+def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool) -> float:
     """Of one training step, by COUNTING_RULE."""
-    return matrix_flops(spec, tokens) + 6.0 * tokens * spec.layers * spec.heads * spec.head_size * length
+    below, above = spec.frozen_layers, spec.layers - spec.frozen_layers
+    attention = tokens * (2.0 * below + 6.0 * above) * spec.heads * spec.head_size * length
+    return matrix_flops(spec, tokens, frozen=frozen) + attention
 
 
-def bound(program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip) -> Bound:
+def bound(
+    program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip, *, frozen: bool
+) -> Bound:
     """The roofline: products at the matrix unit's peak; all that the program holds moved through memory once, and what
     it computes on the way once out and once in; what it sends within a slice over all links of a chip at once. Between
     slices lies a network of which no figure is published."""
@@ -64,6 +70,6 @@ def bound(program: Measured, spec: DecoderSpec, tokens: int, length: int, chips:
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
     within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
     network = within / (chip.links * chip.link_bytes)
-    useful = model_flops(spec, tokens, length) / chips
-    products = program.counted.flops / (matrix_flops(spec, tokens) / chips)
+    useful = model_flops(spec, tokens, length, frozen=frozen) / chips
+    products = program.counted.flops / (matrix_flops(spec, tokens, frozen=frozen) / chips)
     return Bound(compute, memory, network, useful, products, useful / chip.bf16_flops / max(compute, memory, network))

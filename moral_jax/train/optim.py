@@ -10,7 +10,7 @@ import optax
 from moral_jax.config import OptimConfig
 from moral_jax.types import Array, Params
 
-NO_DECAY = ("scale", "bias")
+NO_DECAY = ("scale", "bias", "magnitude")  # a magnitude that decayed would take the frozen weights with it
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:

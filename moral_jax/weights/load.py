@@ -166,9 +166,20 @@ def parameters(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) ->
     }
 
 
-def load(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) -> Params:
+def _as_it_is(leaf: Array, path: str) -> Array:
+    return leaf
+
+
+def load(
+    path: Path,
+    spec: DecoderSpec,
+    like: Params,
+    piece_bytes: int,
+    keep: Callable[[Array, str], Array | Params] = _as_it_is,
+) -> Params:
     """Loads decoder parameters straight into their shards; arguments and errors as in `parameters`.
 
-    Each process reads what its own devices hold and nothing else.
+    Each process reads what its own devices hold and nothing else. Of every parameter, once it is whole, stays what
+    `keep` makes of it and its path.
     """
-    return nest({name: make() for name, make in parameters(path, spec, like, piece_bytes).items()})
+    return nest({name: keep(make(), name) for name, make in parameters(path, spec, like, piece_bytes).items()})

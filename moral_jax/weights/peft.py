@@ -19,10 +19,10 @@ from moral_jax.weights.load import flat, nest
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
-NAMES = {"a": "lora_A.weight", "b": "lora_B.weight"}
+NAMES = {"a": "lora_A.weight", "b": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 # Fields that are read here; that say nothing about the numbers, or nothing that the tensors' names do not say; and the
 # only value that others may have, where that is not null, false or empty
-READ = ("peft_type", "r", "lora_alpha", "use_rslora")
+READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora")
 SILENT = (
     "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
     "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "qalora_group_size",
@@ -51,6 +51,7 @@ def _check_config(file: Path, config: AdapterConfig) -> None:
     if said.get("peft_type") != "LORA":
         raise UserError(f"{file}: peft_type={said.get('peft_type')!r} is not supported; expected 'LORA'")
     theirs = {
+        "kind": "dora" if said.get("use_dora") else "lora",
         "rank": said.get("r", 8),
         "alpha": said.get("lora_alpha", 8),
         "scaling": "sqrt_rank" if said.get("use_rslora") else "rank",
@@ -115,6 +116,7 @@ def _config(spec: DecoderSpec, config: AdapterConfig, base: str) -> dict[str, An
         "r": config.rank,
         "lora_alpha": config.alpha,
         "use_rslora": config.scaling == "sqrt_rank",
+        "use_dora": config.kind == "dora",
         "target_modules": [name for name in PROJECTIONS if name in {entry.projection for entry in entries}],
         "layers_to_transform": layers if config.first_layer else None,
         "bias": "none",

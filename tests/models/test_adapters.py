@@ -21,6 +21,7 @@ from tests import tiny
 from tests.models.test_decoder import assert_same, loss_and_grad, scores
 
 LORA = AdapterConfig(kind="lora", rank=4, alpha=8.0)
+DORA = dataclasses.replace(LORA, kind="dora")
 TX = optim.make(OptimConfig(lr=1e-2, warmup=0.0), 10)
 
 
@@ -68,9 +69,40 @@ def test_by_hand(scaling):
     np.testing.assert_allclose(x @ adapters.merged(w, adapter), want, rtol=1e-4, atol=1e-5)
 
 
-def test_only_adapters_and_head_are_trained(batch):
+def test_fresh_dora_changes_nothing_but_rounding(batch):
+    policy = tiny.policy(tiny.spec(), adapter=DORA)
+    params = api.with_fresh(tiny.params(policy)["decoder"], policy, seed=0)
+    bare = {name: tree for name, tree in params.items() if name != "adapters"}
+    assert_same(scores(params, policy, batch), scores(bare, policy, batch), rtol=1e-6)
+
+
+def test_dora_by_hand():
+    """Every output's weights are turned by the low-rank product and made as long as the magnitude says; for the
+    gradient, their own length is a constant."""
+    rng = np.random.default_rng(0)
+    x, w, a, b, m = (rng.normal(size=s).astype(np.float32) for s in ((5, 6), (6, 7), (6, 4), (4, 7), (7,)))
+    whole = w + a @ b
+    length = np.sqrt((whole**2).sum(0))
+    want = x @ (whole / length * m)
+    adapter = {"a": a, "b": b, "magnitude": m}
+    np.testing.assert_allclose(adapters.add(x @ w, x, w, adapter), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(x @ adapters.merged(w, adapter), want, rtol=1e-4, atol=1e-5)
+    grad = jax.grad(lambda b: adapters.add(x @ w, x, w, adapter | {"b": b}).sum())(b)
+    np.testing.assert_allclose(grad, (x @ a).sum(0)[:, None] * (m / length), rtol=1e-4, atol=1e-5)
+
+
+def test_dora_of_an_output_without_weights_is_zero():
+    w = np.ones((6, 7), np.float32)
+    w[:, 3] = 0
+    adapter = {"a": np.ones((6, 4), np.float32), "b": np.zeros((4, 7), np.float32), "magnitude": adapters._lengths(w)}
+    y = adapters.add(w, np.eye(6, dtype=np.float32), w, adapter)
+    np.testing.assert_allclose(y, w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("adapter", [LORA, DORA], ids=["lora", "dora"])
+def test_only_adapters_and_head_are_trained(batch, adapter):
     """The gradient, the moments, and what a step changes."""
-    policy = tiny.policy(tiny.spec(), adapter=LORA, concentration="predicted", param_dtype="bfloat16")
+    policy = tiny.policy(tiny.spec(), adapter=adapter, concentration="predicted", param_dtype="bfloat16")
     frozen, trained = api.split(tiny.params(policy), policy)
     assert set(frozen) == {"decoder"}
     assert {str(x.dtype) for x in jax.tree.leaves(frozen)} == {"bfloat16"}
@@ -140,11 +172,11 @@ def test_layers_below_the_first_have_none_and_count_all_the_same(batch, first):
     assert_same(scores(parts, cut, batch), scores(silent, whole, batch), rtol=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"unroll": 3}, {"remat": "full"}])
-def test_scan_unrolled_and_remat_agree(batch, change):
-    policy = tiny.policy(tiny.spec(), adapter=LORA)
+@pytest.mark.parametrize(("adapter", "change"), [(LORA, {"unroll": 3}), (DORA, {"unroll": 3, "remat": "full"})])
+def test_scan_unrolled_and_remat_agree(batch, adapter, change):
+    policy = tiny.policy(tiny.spec(), adapter=adapter)
     params = tiny.params(policy)
-    changed = tiny.policy(policy.spec, adapter=LORA, **change)
+    changed = tiny.policy(policy.spec, adapter=adapter, **change)
     assert_same(loss_and_grad(params, changed, batch), loss_and_grad(params, policy, batch))
 
 
@@ -188,7 +220,7 @@ def test_no_gradient_is_computed_for_frozen_weights_nor_below_the_first_layer():
         ),
         ({"kind": "lora", "targets": "("}, r"adapter.targets='\(': expected a regular expression"),
         ({"kind": "lora", "rank": 0}, "adapter.rank=0: expected at least 1"),
-        ({"kind": "full"}, "adapter.kind='full': expected 'none' or 'lora'"),
+        ({"kind": "full"}, "adapter.kind='full': expected 'none' or 'lora' or 'dora'"),
         ({"first_layer": 2}, "adapter.first_layer=2: expected none without an adapter"),
         ({"path": "x"}, "adapter.path='x': expected none without an adapter"),
     ],

@@ -21,6 +21,7 @@ KINDS = {
     "rslora, some targets, upper layers": AdapterConfig(
         kind="lora", rank=3, alpha=2.0, scaling="sqrt_rank", targets="q_proj|v_proj|down_proj", first_layer=1
     ),
+    "dora": AdapterConfig(kind="dora", rank=3, alpha=6.0),
 }
 
 
@@ -81,6 +82,7 @@ def test_its_files_give_us_its_logits(base, adapter, tmp_path):
         r=adapter.rank,
         lora_alpha=adapter.alpha,
         use_rslora=adapter.scaling == "sqrt_rank",
+        use_dora=adapter.kind == "dora",
         target_modules=adapter.targets.split("|"),
         layers_to_transform=list(range(adapter.first_layer, 3)) if adapter.first_layer else None,
         lora_dropout=0.1,

@@ -39,7 +39,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
     out = tiny.hf_tensors(spec, decoder)
     quantum = gguf.GGMLQuantizationType[kind]
     for entry in keymap.entries(spec):
-        for layer in range(spec.layers if "{}" in entry.hf else 1):
+        for layer in entry.layers or [0]:
             x = out[entry.hf.format(layer)]
             if entry.rope_heads:
                 x = halves_to_interleaved(x, getattr(spec, entry.rope_heads))
