@@ -31,12 +31,22 @@ class Pending:
 
 
 class Reader:
-    """Reads each step's metrics one step late, and stops the run at the first number that is not finite."""
+    """Reads each step's metrics one step late, and stops the run at the first number that is not finite.
+
+    Beside a step's metrics it writes its `seconds`, from reading to reading, and which share of them the devices were
+    `idle` at most, because the next batch was late.
+    """
 
     def __init__(self, batches: Batches, write: Write, rate: Callable[[int], float], every: int, bar: tqdm):
         self.batches, self.write, self.rate, self.every, self.bar = batches, write, rate, every, bar
         self.pending: Pending | None = None
         self.since = time.perf_counter()
+        self.idle = 0.0  # seconds of the running step
+
+    def before_dispatch(self) -> None:
+        """Counts how long the devices may have waited: from the last reading on, if by now they have nothing to do."""
+        if self.pending and all(x.is_ready() for x in jax.tree.leaves(self.pending.metrics)):
+            self.idle += time.perf_counter() - self.since
 
     def push(self, pending: Pending) -> None:
         self.flush()
@@ -51,8 +61,9 @@ class Reader:
         if not all(map(math.isfinite, values.values())):
             self._stop(p, values)
         values["lr"] = float(self.rate(p.step - 1))
-        values["seconds"] = time.perf_counter() - self.since
-        self.since = time.perf_counter()
+        now = time.perf_counter()
+        values["seconds"], values["idle"] = now - self.since, self.idle / (now - self.since)
+        self.since, self.idle = now, 0.0
         if p.step % self.every == 0:
             self.write(p.step, "train", values)
         self.bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
@@ -115,7 +126,9 @@ def train(
         reader = Reader(batches, write, rate, c.log_every, bar)
         for step, batch in enumerate(stream, progress.step + 1):
             micro = split_micro_batches(batch, len(batches.held) // micro_batches)
-            state, metrics = step_fn(state, frozen, sharding.place(micro, micro_rows, mesh, micro_batches=True))
+            placed = sharding.place(micro, micro_rows, mesh, micro_batches=True)
+            reader.before_dispatch()
+            state, metrics = step_fn(state, frozen, placed)
             reader.push(Pending(step, metrics, batch.items_BQ))
             bar.update()
             validates = validate is not None and (step % eval_every == 0 or step == total)

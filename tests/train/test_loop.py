@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import time
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -20,7 +21,8 @@ from tests import tiny
 class Plan:
     """Stands for `Batches`: batch n holds item n."""
 
-    def __init__(self, count):
+    def __init__(self, count, late=0.0):
+        self.late = late
         self.questions, self.shape, self.held = self, SimpleNamespace(rows=1), [0]
         self.items = [(n, (0, 1)) for n in range(count)]
         self.examples = [
@@ -29,6 +31,7 @@ class Plan:
 
     def stream(self, start, stop, prefetch):
         for n in range(start, stop):
+            time.sleep(self.late)
             leaf = np.zeros((1, 1), np.float32)
             yield Batch(*[leaf] * 8, items_BQ=np.array([[n]]))
 
@@ -44,7 +47,7 @@ def step_fn(losses):
     return step
 
 
-def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=None, **train):
+def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=None, late=0.0, **train):
     config = Config(data=DataConfig(batch_size=1, micro_batch_size=1), train=TrainConfig(**{"epochs": 1, **train}))
     seen = []
 
@@ -56,8 +59,8 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
     with Checkpoints(tmp_path / "c") as checkpoints, RunLog(tmp_path, progress.step) as log:
         state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
         out = loop.train(
-            state, {}, progress, Plan(total), total, step_fn(losses or [1.0] * total), validate if validation else None,
-            lambda n: 0.1 * n, config, tiny.mesh(1, 1, 1), checkpoints, log.write,
+            state, {}, progress, Plan(total, late), total, step_fn(losses or [1.0] * total),
+            validate if validation else None, lambda n: 0.1 * n, config, tiny.mesh(1, 1, 1), checkpoints, log.write,
         )  # fmt: skip
         return out, seen, checkpoints.latest()
 
@@ -65,6 +68,14 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
 def lines(tmp_path, kind):
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     return [r for r in rows if r["kind"] == kind]
+
+
+def test_late_batches_are_seen_as_idle_devices(tmp_path):
+    """Batches that take 0.2 s, beside steps that take nothing."""
+    run(tmp_path, late=0.2)
+    idle = [line["idle"] for line in lines(tmp_path, "train")]
+    assert len(idle) == 6
+    assert all(0.8 < share <= 1 for share in idle[1:-1])  # the last one is read at once
 
 
 def test_the_best_validation_is_kept(tmp_path):
