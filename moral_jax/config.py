@@ -33,8 +33,10 @@ class ModelConfig:
     """A folder, a .gguf file, package:NAME/FILE, or OWNER/MODEL[@REVISION] on the Hugging Face hub."""
     tokenizer: str | None = None
     """Folder or hub name of another tokenizer; default: the model's own."""
-    dtype: str = "float32"
-    """Type of activations and matrix products."""
+    dtype: str | None = None
+    """Type of activations, float32 or bfloat16; default: bfloat16 on TPU and GPU, float32 on CPU."""
+    product_dtype: str | None = None
+    """Type that matrix products round their operands to; default: as dtype, bfloat16 on a CPU that is fast in it."""
     param_dtype: str = "float32"
     """Type of the weights; bfloat16 halves them, and rounds updates below 1/256 of a weight away."""
     quantize: str = "none"
@@ -49,7 +51,8 @@ class ModelConfig:
     """Largest piece of a weight file held in host memory while loading, MiB."""
 
     def __post_init__(self) -> None:
-        _check_choice(self, "dtype", ("float32", "bfloat16"))
+        for field in ("dtype", "product_dtype"):
+            _check(self, field, getattr(self, field) in (None, "float32", "bfloat16"), "'float32' or 'bfloat16'")
         _check_choice(self, "param_dtype", ("float32", "bfloat16"))
         _check_choice(self, "quantize", ("none", "int8", "nf4"))
         _check(self, "attention", self.attention in (None, "plain", "splash", "cudnn"), "plain, splash or cudnn")

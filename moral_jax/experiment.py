@@ -20,6 +20,7 @@ from moral_jax.data import layout, pipeline, render, tokenizer
 from moral_jax.logs import say
 from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
+from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import registry
 from moral_jax.types import Example, Params, UserError
@@ -55,12 +56,13 @@ def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
                 f"model's {name} is {size}; int8 takes any"
             )
     m, platform = config.model, mesh.devices.flat[0].platform
-    attention, why = choose_attention(m.attention, platform, spec, m.dtype, config.data.length)
-    if why:
-        say(f"attention: {attention}, because {why}")
+    dtype, product_dtype = arithmetic(m.dtype, m.product_dtype, platform)
+    attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
+    say(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
     execution = Execution(
         mesh=mesh,
-        dtype=m.dtype,
+        dtype=dtype,
+        product_dtype=product_dtype,
         param_dtype=m.param_dtype,
         attention=attention,
         remat=m.remat,
@@ -148,6 +150,10 @@ def weight_hashes(path: Path) -> dict[str, str]:
     return hashes
 
 
+def _adapter_hashes(config: Config) -> dict[str, str]:
+    return weight_hashes(Path(config.adapter.path) / peft.TENSORS) if config.adapter.path else {}
+
+
 def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers of a run come from: data, weights, versions, device."""
     return {
@@ -156,10 +162,15 @@ def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, 
             "path": config.model.path,
             "revision": source.revision(model.path),
             "family": model.policy.spec.family,
-            "sha256": weight_hashes(model.path),
+            "sha256": weight_hashes(model.path) | _adapter_hashes(config),
         },
         "versions": {"moral_jax": moral_jax.__version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in LIBRARIES},
+        "arithmetic": {
+            "dtype": model.policy.execution.dtype,
+            "product_dtype": model.policy.execution.product_dtype,
+            "attention": model.policy.execution.attention,
+        },
         "device": {
             "backend": jax.default_backend(),
             "kind": jax.devices()[0].device_kind,

@@ -2,6 +2,9 @@
 
 import dataclasses
 import importlib.util
+import math
+import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,7 @@ import pytest
 
 from moral_jax import cli, sharding
 from moral_jax.config import AdapterConfig, Config, DataConfig, MeshConfig, ModelConfig
+from moral_jax.models import api
 from moral_jax.models.spec import from_hf
 from moral_jax.plan import chips, cost, hlo, memory
 from moral_jax.plan import compile as plans
@@ -45,7 +49,7 @@ def test_the_compiled_program_is_the_one_we_mean(made):
     assert "splash_mqa_fwd" in made.scoring.text
     assert sum(made.training.counted.sent.values()) > 0
     assert made.training.counted.unknown_loops == 0
-    L, D, F = SPEC.layers, SPEC.width, SPEC.mlp_width
+    L, D, F = SPEC.layers - 1, SPEC.width, SPEC.mlp_width  # the last layer lies alone
     assert f"f32[{L},{D // 4},{F}]" in made.training.text  # gate's kernel, a fourth of it
     assert f"f32[{L},{D},{F}]" not in made.training.text
 
@@ -54,7 +58,7 @@ def test_the_compiled_program_is_the_one_we_mean(made):
 def test_kernels_run_once_per_row_layer_and_micro_batch(made):
     """Two micro-batches of one row per chip; remat runs the forward kernel again in the backward pass."""
     runs = made.training.counted.kernels
-    once = 2 * SPEC.layers
+    once = 2 * (SPEC.layers - 1)  # the last layer has queries at the answers alone, and needs no kernel
     assert {name: times / once for name, times in runs.items() if "fwd" not in name} == {
         name: 1.0 for name in runs if "fwd" not in name
     }
@@ -67,6 +71,28 @@ def test_products_are_those_of_the_model(made):
     tokens = made.micro_rows * made.micro_batches * CONFIG.data.length / 4
     forward = 2 * cost.layer_weights(SPEC) * tokens
     assert 2.9 * forward < made.training.counted.flops < 4.2 * forward
+
+
+@needs_libtpu
+@pytest.mark.parametrize("slice_name", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
+def test_nothing_is_computed_that_the_loss_does_not_need(slice_name):
+    """Without remat: fewer products than the model has, because the last layer is computed at the answers only."""
+    config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"))
+    made = plans.make(config, SPEC, plans.topology(slice_name), scoring=False)
+    assert 0.75 < made.bound().products <= 1.05
+
+
+@needs_libtpu
+def test_two_slices_exchange_gradients_and_gather_weights_within():
+    """Weights are cut within a slice and the same in both."""
+    config = dataclasses.replace(CONFIG, mesh=MeshConfig(slices=2))
+    made = plans.make(config, SPEC, plans.topology("v5e:2x2", 2), scoring=False)
+    assert dict(made.policy.execution.mesh.shape) == {"data": 2, "fsdp": 4, "tensor": 1}
+    assert made.fits
+    gathers = re.findall(r" all-gather(?:-start)?\(.*replica_groups=(\{.*?\}\}|\S+?),", made.training.text)
+    assert set(gathers) == {"{{0,1,2,3}}"}  # chips of this chip's own slice
+    gradients = sum(math.prod(x.shape) for x in jax.tree.leaves(api.abstract_params(made.policy)["decoder"]))
+    assert made.training.counted.sent[hlo.BETWEEN_SLICES] == pytest.approx(4 * gradients / 4, rel=0.1)
 
 
 @needs_libtpu
@@ -145,6 +171,38 @@ def test_exchanges_are_counted():
 )
 def test_bytes_of_an_exchange(line, sent):
     assert hlo.count(f"ENTRY %main (x: f32[]) -> f32[] {{\n  {line}\n}}\n").sent.popitem()[1] == sent
+
+
+@pytest.mark.parametrize(
+    ("fits", "parts", "found", "compiled"),
+    [
+        (31, 4, [16], [16, 32]),
+        (200, 4, [16, 32, 128], [16, 32, 128, 256]),  # from 32 straight to where the line meets the limit
+        (8, 4, [8], [16, 8]),
+        (15, 12, [12], [24, 12]),
+        (3, 4, [], [16, 8, 4]),
+    ],
+)
+@pytest.mark.parametrize("bend", [0, 40])
+def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts, found, compiled, bend):
+    """What does not fit for its layers' inputs alone is not compiled; a guess too high is taken back."""
+    asked = []
+
+    def compile_for(config):
+        rows = asked.append(config.data.micro_batch_size) or asked[-1]
+        peak = 1000 + 10 * rows + (bend if rows > 100 else 0) * rows
+        sizes = SimpleNamespace(arguments=1000, peak=peak)
+        return SimpleNamespace(micro_rows=rows, fits=peak <= 1000 + 10 * fits, training=sizes)
+
+    config = Config(data=DataConfig(micro_batch_size=16, batch_size=16))
+    for row_bytes, skipped in ((10 * parts, True), (1, False)):
+        asked.clear()
+        plans = [p.micro_rows for p in plan.largest(config, compile_for, parts, row_bytes, 1000 + 10 * fits)]
+        if bend and fits == 200:
+            assert (plans, asked) == ([16, 32, 64], [16, 32, 128, 64])
+        else:
+            sure = [rows for rows in compiled if not (skipped and rows > max(fits, compiled[0]))]
+            assert (plans, asked) == (found, sure)
 
 
 def test_model_flops_by_hand():

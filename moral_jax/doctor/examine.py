@@ -110,8 +110,9 @@ def prompts(config: Config, model: Model, dataset: registry.Dataset) -> Check:
 
 
 def attention(config: Config, model: Model) -> Check:
-    kind, spec = model.policy.execution.mesh.devices.flat[0].platform, model.policy.spec
-    name, why = choose_attention(config.model.attention, kind, spec, config.model.dtype, config.data.length)
+    how, spec = model.policy.execution, model.policy.spec
+    kind = how.mesh.devices.flat[0].platform
+    name, why = choose_attention(config.model.attention, kind, spec, how.dtype, config.data.length)
     if why:
         return Check("attention", WARN, f"{name}, because {why}", "change what it names, for speed; the numbers stay")
     return Check("attention", OK, name, "")

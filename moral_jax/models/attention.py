@@ -6,7 +6,7 @@ All take the same arguments and give the same numbers up to rounding:
   q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
   places: who sees whom, as `visible` says.
   window: a position sees itself and the window - 1 before it; None sees all.
-  mesh: where the rows and heads lie.
+  how: where the rows and heads lie, and in which type products read them.
 
 They return [B, T, N, H] in the dtype of v.
 """
@@ -18,11 +18,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
-from jax.sharding import Mesh
 
 from moral_jax import sharding
 from moral_jax.config import MeshConfig
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.product import product
+from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.types import NEG, Array, UserError
 
 SPLASH_BLOCK = 128  # rows must be a multiple of it
@@ -63,15 +63,15 @@ def visible(places: Places, window: int | None, queries: slice | Array) -> Array
     return mask_BTS
 
 
-def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array) -> Array:
+def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, product_dtype: str) -> Array:
     """One block of queries against the keys that it may see. The G heads that share a key are folded into rows,
     so that K and V are never repeated and each product is one plain matrix product per (batch, key head)."""
     B, K, G, T, H = q_BKGTH.shape
-    scores = jnp.matmul(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2))
+    scores = product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
     # float32: the sum over up to thousands of exponentials must not round
     scores = scores.astype(jnp.float32).reshape(B, K, G, T, -1) * (H**-0.5)
     weights = jax.nn.softmax(jnp.where(mask_BTS[:, None, None], scores, NEG), axis=-1).astype(v_BKSH.dtype)
-    return jnp.matmul(weights.reshape(B, K, G * T, -1), v_BKSH).reshape(B, K, G, T, H)
+    return product(weights.reshape(B, K, G * T, -1), v_BKSH, product_dtype).reshape(B, K, G, T, H)
 
 
 def plain_attention(
@@ -79,14 +79,13 @@ def plain_attention(
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    *,
     window: int | None,
-    mesh: Mesh,
+    how: Execution,
+    *,
     block: int = 128,
 ) -> Array:
     """Queries go in blocks of at least `block`, and keys after a block are not computed at all. At most 16 blocks are
     made, so that the compiled program stays small for long rows."""
-    del mesh  # the compiler cuts plain products itself
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
     block = max(block, -(-T // 16))
@@ -97,20 +96,27 @@ def plain_attention(
         queries = slice(start, min(start + block, T))
         mask_BTS = visible(places, window, queries)
         keys = slice(0, queries.stop)
-        outputs.append(_block(q_BKGTH[:, :, :, queries], k_BKSH[:, :, keys], v_BKSH[:, :, keys], mask_BTS))
+        seen = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
+        outputs.append(_block(q_BKGTH[:, :, :, queries], *seen, mask_BTS, how.product_dtype))
     out_BKGTH = jnp.concatenate(outputs, axis=3)
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 
 def answer_attention(
-    q_BQNH: Array, k_BTKH: Array, v_BTKH: Array, places: Places, answers_BQ: Array, *, window: int | None
+    q_BQNH: Array,
+    k_BTKH: Array,
+    v_BTKH: Array,
+    places: Places,
+    answers_BQ: Array,
+    window: int | None,
+    how: Execution,
 ) -> Array:
     """Attention of the few queries at the answer positions, [B, Q, N, H]: plain products on every machine."""
     B, Q, N, H = q_BQNH.shape
     K = k_BTKH.shape[2]
     q_BKGQH = q_BQNH.reshape(B, Q, K, N // K, H).transpose(0, 2, 3, 1, 4)
     mask_BQS = visible(places, window, answers_BQ)
-    out_BKGQH = _block(q_BKGQH, k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BQS)
+    out_BKGQH = _block(q_BKGQH, k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BQS, how.product_dtype)
     return out_BKGQH.transpose(0, 3, 1, 2, 4).reshape(B, Q, N, H)
 
 
@@ -124,9 +130,9 @@ def splash_attention(
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    *,
     window: int | None,
-    mesh: Mesh,
+    how: Execution,
+    *,
     interpret: bool = False,
 ) -> Array:
     """Pallas splash attention. The mask goes in as data, from which the kernel skips blocks that nobody sees; the
@@ -151,9 +157,9 @@ def splash_attention(
     def local(q: Array, k: Array, v: Array, places: Places) -> Array:
         return jax.lax.map(row, (q, k, v, visible(places, window, slice(0, q.shape[1]))))
 
-    heads, rows = sharding.activation("BTNH", mesh).spec, sharding.of_batch(mesh, micro_batches=False).spec
+    heads, rows = sharding.activation("BTNH", how.mesh).spec, sharding.of_batch(how.mesh, micro_batches=False).spec
     # a kernel is opaque to the compiler's partitioner: each device runs it on its own rows and heads
-    run = jax.shard_map(local, mesh=mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
+    run = jax.shard_map(local, mesh=how.mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
     return run(q_BTNH, k_BTKH, v_BTKH, places)
 
 
@@ -162,12 +168,11 @@ def cudnn_attention(
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    *,
     window: int | None,
-    mesh: Mesh,
+    how: Execution,
 ) -> Array:
     """cuDNN's fused attention, through JAX. Takes bfloat16 and float16 only."""
-    del mesh  # partitions itself
+    del how  # partitions itself, and takes operands as they are
     mask_BTS = visible(places, window, slice(0, q_BTNH.shape[1]))
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
 
@@ -199,6 +204,7 @@ def _obstacle(name: str, platform: str, spec: DecoderSpec, dtype: str, length: i
 def _probe(spec: DecoderSpec, dtype: str) -> str:
     """Runs cuDNN once on a tiny call beside the plain computation: says what is wrong, or nothing."""
     mesh = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
+    how = Execution(mesh=mesh, dtype=dtype, product_dtype=dtype)
     rngs = jax.random.split(jax.random.key(0), 3)
     shapes = [(1, 128, heads, spec.head_size) for heads in (spec.heads, spec.kv_heads, spec.kv_heads)]
     q, k, v = (jax.random.normal(rng, shape, dtype) for rng, shape in zip(rngs, shapes, strict=True))
@@ -206,7 +212,7 @@ def _probe(spec: DecoderSpec, dtype: str) -> str:
     positions_BT = jnp.where(segments_BT == 1, jnp.arange(128), jnp.arange(128) - 50)
     outputs = []
     for attend in (plain_attention, cudnn_attention):
-        run = jax.jit(functools.partial(attend, window=spec.sliding_window, mesh=mesh))
+        run = jax.jit(functools.partial(attend, window=spec.sliding_window, how=how))
         try:
             outputs.append(run(q, k, v, Places(segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
         except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:

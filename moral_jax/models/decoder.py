@@ -17,11 +17,11 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(self, x_BTD: Array, rope: Rope, places: Places, answers_BQ: Array | None) -> Array:
-        s, mesh = self.spec, self.execution.mesh
+        s, how = self.spec, self.execution
 
         def project(x_BTD: Array, heads: int, name: str) -> Array:
-            y = Linear(heads * s.head_size, name=name)(x_BTD)
-            return constrain(y.reshape(*x_BTD.shape[:2], heads, s.head_size), "BTNH", mesh)
+            y = Linear(heads * s.head_size, how.product_dtype, name=name)(x_BTD)
+            return constrain(y.reshape(*x_BTD.shape[:2], heads, s.head_size), "BTNH", how.mesh)
 
         k_BTKH = apply_rope(project(x_BTD, s.kv_heads, "key"), rope)
         v_BTKH = project(x_BTD, s.kv_heads, "value")
@@ -29,11 +29,10 @@ class Attention(nn.Module):
             x_BTD, rope = jax.tree.map(lambda x: at(x, answers_BQ), (x_BTD, rope))
         q_BTNH = apply_rope(project(x_BTD, s.heads, "query"), rope)
         if answers_BQ is None:
-            attend = ATTENTION[self.execution.attention]
-            out_BTNH = attend(q_BTNH, k_BTKH, v_BTKH, places, window=s.sliding_window, mesh=mesh)
+            out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, places, s.sliding_window, how)
         else:
-            out_BTNH = answer_attention(q_BTNH, k_BTKH, v_BTKH, places, answers_BQ, window=s.sliding_window)
-        return Linear(s.width, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
+            out_BTNH = answer_attention(q_BTNH, k_BTKH, v_BTKH, places, answers_BQ, s.sliding_window, how)
+        return Linear(s.width, how.product_dtype, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
 
 
 class Block(nn.Module):
@@ -50,7 +49,7 @@ class Block(nn.Module):
         x_BTD = x_BTD if answers_BQ is None else at(x_BTD, answers_BQ)
         x_BTD = constrain(x_BTD + attended_BTD, "BTD", mesh)
         h_BTD = RMSNorm(s.norm_eps, name="mlp_norm")(x_BTD)
-        return constrain(x_BTD + GatedMlp(s.mlp_width, mesh, name="mlp")(h_BTD), "BTD", mesh), None
+        return constrain(x_BTD + GatedMlp(s.mlp_width, self.execution, name="mlp")(h_BTD), "BTD", mesh), None
 
 
 REMAT = {  # what the forward pass keeps for the backward pass: name -> checkpoint policy

@@ -5,10 +5,10 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from moral_jax.models import adapters, quantize
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.product import product
+from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.sharding import constrain
 from moral_jax.types import Array
 
@@ -34,16 +34,18 @@ class Linear(nn.Module):
     """
 
     features: int
+    product_dtype: str
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         rows, kernel = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel")
         if isinstance(kernel, dict):  # quantised
-            # made again in the backward pass, or the kernels of all layers would be kept until then
-            y = jax.checkpoint(lambda rows, kernel: rows @ quantize.restored(kernel, x.dtype))(rows, kernel)
+            # restored again in the backward pass, or the kernels of all layers would be kept until then
+            restored = jax.checkpoint(lambda x, w: product(x, quantize.restored(w, x.dtype), self.product_dtype))
+            y = restored(rows, kernel)
         else:
             kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-            y = rows @ kernel.astype(x.dtype)
+            y = product(rows, kernel, self.product_dtype)
         if self.has_variable("adapters", "a"):
             y = adapters.add(y, rows, kernel, self.variables["adapters"])
         return y.reshape(*x.shape[:-1], self.features)
@@ -53,14 +55,15 @@ class GatedMlp(nn.Module):
     """down(silu(gate(x)) * up(x)), as in Llama."""
 
     width: int
-    mesh: Mesh
+    execution: Execution
 
     @nn.compact
     def __call__(self, x_BTD: Array) -> Array:
-        gate_BTF = Linear(self.width, name="gate")(x_BTD)
-        up_BTF = Linear(self.width, name="up")(x_BTD)
-        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.mesh)
-        return Linear(x_BTD.shape[-1], name="down")(hidden_BTF)
+        kind = self.execution.product_dtype
+        gate_BTF = Linear(self.width, kind, name="gate")(x_BTD)
+        up_BTF = Linear(self.width, kind, name="up")(x_BTD)
+        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.execution.mesh)
+        return Linear(x_BTD.shape[-1], kind, name="down")(hidden_BTF)
 
 
 def rope_frequencies(spec: DecoderSpec) -> Array:

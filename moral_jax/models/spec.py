@@ -74,7 +74,8 @@ class Execution:
     """How a decoder is computed: nothing here changes a number beyond rounding."""
 
     mesh: Mesh
-    dtype: str = "float32"  # of activations and matrix products
+    dtype: str = "float32"  # of activations
+    product_dtype: str = "float32"  # to which operands of matrix products are rounded, where that is less
     param_dtype: str = "float32"
     attention: str = "plain"  # a key of models.attention.ATTENTION
     remat: str = "none"

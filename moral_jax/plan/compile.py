@@ -61,8 +61,8 @@ class TooLarge:
     needs: int | None
 
 
-def topology(name: str) -> Topology:
-    """The devices of a slice such as v5e:4x4, v5p:2x2x1 or v6e:2x4.
+def topology(name: str, slices: int = 1) -> Topology:
+    """The devices of one or several slices such as v5e:4x4, v5p:2x2x1 or v6e:2x4.
 
     Raises:
       UserError: libtpu is not installed, or there is no such topology.
@@ -76,10 +76,10 @@ def topology(name: str) -> Topology:
         os.environ.setdefault(variable, value)
     jax.config.update("jax_platforms", "cpu")
     try:
-        devices = topologies.get_topology_desc(platform="tpu", topology_name=name).devices
+        described = topologies.get_topology_desc(platform="tpu", topology_name=name, num_slices=slices)
     except (RuntimeError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as e:
         raise UserError(f"--topology={name}: the TPU compiler does not know it ({str(e).splitlines()[0]})") from e
-    return Topology(name, CHIPS[generation], list(devices))
+    return Topology(name if slices == 1 else f"{slices} x {name}", CHIPS[generation], list(described.devices))
 
 
 def abstract_batch(policy: api.Policy, config: Config, rows: int, micro_batches: int | None) -> Batch:

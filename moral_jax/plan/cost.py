@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.plan.chips import Chip
-from moral_jax.plan.hlo import Counted
+from moral_jax.plan.hlo import BETWEEN_SLICES, Counted
 
 COUNTING_RULE = (
     "model FLOPs: 6 per weight of the layers' matrices and token, or 4 where weights are frozen beside adapters, and "
@@ -20,6 +20,7 @@ class Bound(NamedTuple):
     memory: float
     network: float
     model_flops: float  # per chip
+    products: float  # FLOPs of the compiled products over those of the model's; attention is in neither on TPU
     mfu: float  # share of the chip's peak that model FLOPs reach at the bound
 
     @property
@@ -46,21 +47,34 @@ def layer_weights(spec: DecoderSpec) -> int:
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
 
+def _layers(spec: DecoderSpec) -> tuple[int, int]:
+    """How many lie below the first adapter, and how many do not."""
+    return spec.frozen_layers, spec.layers - spec.frozen_layers
+
+
+def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool) -> float:
+    """Of one training step's products with weights, by COUNTING_RULE: trained, or frozen beside adapters."""
+    below, above = _layers(spec)
+    return tokens * layer_weights(spec) / spec.layers * (2.0 * below + (4.0 if frozen else 6.0) * above)
+
+
 def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool) -> float:
-    """Of one training step, by COUNTING_RULE: of all weights, or of adapters beside frozen ones."""
-    weights, attention = layer_weights(spec) / spec.layers, spec.heads * spec.head_size * length
-    below, above = spec.frozen_layers, spec.layers - spec.frozen_layers
-    of_weights = 2.0 * below + (4.0 if frozen else 6.0) * above
-    return tokens * (of_weights * weights + (2.0 * below + 6.0 * above) * attention)
+    """Of one training step, by COUNTING_RULE."""
+    below, above = _layers(spec)
+    attention = tokens * spec.heads * spec.head_size * length * (2.0 * below + 6.0 * above)
+    return matrix_flops(spec, tokens, frozen=frozen) + attention
 
 
 def bound(
     program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip, *, frozen: bool
 ) -> Bound:
     """The roofline: products at the matrix unit's peak; all that the program holds moved through memory once, and what
-    it computes on the way once out and once in; what it sends over all links of a chip at once."""
+    it computes on the way once out and once in; what it sends within a slice over all links of a chip at once. Between
+    slices lies a network of which no figure is published."""
     compute = program.counted.flops / chip.bf16_flops
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
-    network = sum(program.counted.sent.values()) / (chip.links * chip.link_bytes)
+    within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
+    network = within / (chip.links * chip.link_bytes)
     useful = model_flops(spec, tokens, length, frozen=frozen) / chips
-    return Bound(compute, memory, network, useful, useful / chip.bf16_flops / max(compute, memory, network))
+    products = program.counted.flops / (matrix_flops(spec, tokens, frozen=frozen) / chips)
+    return Bound(compute, memory, network, useful, products, useful / chip.bf16_flops / max(compute, memory, network))

@@ -9,7 +9,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "send")
+BETWEEN_SLICES = "send"  # the TPU compiler turns what crosses slices into sends
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}
 _ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+)\[([\d,]*)\]")
 
@@ -134,7 +135,7 @@ def _sent(kind: str, instruction: Instruction) -> float:
     """Bytes that each device sends: ring algorithms, which are optimal."""
     sizes = [count * width for count, width in arrays(instruction.shape)]
     whole, n = max(sizes, default=0), _group_size(instruction)
-    if kind == "collective-permute":
+    if kind in ("collective-permute", BETWEEN_SLICES):
         return whole
     if kind == "reduce-scatter":
         return whole * (n - 1)  # the shape is that of the part that stays

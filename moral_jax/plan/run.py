@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,12 @@ def summary(plan: Plan) -> dict[str, Any]:
 
 def describe(plan: Plan) -> str:
     """A plan in words and numbers, per chip."""
-    s, c = summary(plan), plan.config
+    s, c, how = summary(plan), plan.config, plan.policy.execution
     mesh = " x ".join(f"{axis} {size}" for axis, size in s["mesh"].items())
     lines = [
         f"{c.model.path} on {s['chips']} x {s['chip']} ({s['topology']}): mesh {mesh}",
         f"{s['rows']} rows of {s['length']} tokens a step in micro-batches of {s['micro_rows']}; weights "
-        f"{c.model.param_dtype}, products {c.model.dtype}, remat {s['remat']}, attention {s['attention']}",
+        f"{c.model.param_dtype}, products {how.product_dtype}, remat {s['remat']}, attention {how.attention}",
         "",
         f"per chip     peak of {s['limit_gib']} GiB   arguments   temporaries   outputs beside them",
     ]
@@ -92,7 +93,8 @@ def describe(plan: Plan) -> str:
         sent = ", ".join(f"{kind} {gb:.1f}" for kind, gb in sorted(p["sent_gb"].items())) or "none"
         lines += [
             "",
-            f"products in the compiled step  {p['flops'] / TFLOP:8.1f} TFLOP, kernels' own not counted",
+            f"products in the compiled step  {p['flops'] / TFLOP:8.1f} TFLOP, {b['products']:.2f} of the model's own; "
+            f"attention kernels not counted",
             f"model FLOPs                    {b['model_flops'] / TFLOP:8.1f} TFLOP",
             f"sent in exchanges              {sum(p['sent_gb'].values()):8.1f} GB ({sent})",
             f"a step takes at least          {b['seconds']:8.2f} s (products {b['compute']:.2f}, memory "
@@ -110,16 +112,50 @@ def _meshes(where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Itera
             yield MeshConfig(data=1, fsdp=chips // tensor, tensor=tensor)
 
 
-def largest(config: Config, compile_for: Callable[[Config], Plan], parts: int) -> Iterator[Plan]:
-    """Plans with growing micro-batches, until one does not fit: a row for each part of the mesh, then twice as many."""
-    rows = parts
-    while True:
+def largest(
+    config: Config, compile_for: Callable[[Config], Plan], parts: int, row_bytes: int, limit: float
+) -> Iterator[Plan]:
+    """Plans that fit with the config's micro-batch and with that times powers of two, up to the largest; where the
+    config's own does not fit, the first of its halves that does. Compiling takes minutes, so little is compiled.
+
+    Args:
+      compile_for: makes the plan of a config.
+      parts: into how many parts the mesh cuts rows; the least micro-batch.
+      row_bytes: what the backward pass needs of a row at least.
+      limit: bytes of a chip.
+    """
+
+    def plan(rows: int) -> Plan:
         data = dataclasses.replace(config.data, batch_size=rows, micro_batch_size=rows)
-        plan = compile_for(dataclasses.replace(config, data=data))
-        if not plan.fits:
-            return
-        yield plan
-        rows *= 2
+        return compile_for(dataclasses.replace(config, data=data))
+
+    def too_large(rows: int, smaller: Plan) -> bool:
+        return smaller.training.arguments + rows // parts * row_bytes > limit
+
+    rows = -(-config.data.micro_batch_size // parts) * parts
+    first = plan(rows)
+    if not first.fits:
+        while not first.fits and rows > parts:
+            rows = max(parts, rows // 2 // parts * parts)
+            first = plan(rows)
+        if first.fits:
+            yield first
+        return
+    yield first
+    if too_large(2 * rows, first) or not (second := plan(2 * rows)).fits:
+        return
+    yield second
+    # memory grows in a line with the rows: start where it meets the limit
+    per_row = max(1.0, (second.training.peak - first.training.peak) / rows)
+    reach, least, most = rows + (limit - first.training.peak) / per_row, 2 * rows, math.inf
+    rows = least * 2 ** max(1, int(math.log2(reach / least)))
+    while least < rows < most and not too_large(rows, first):
+        found = plan(rows)
+        if found.fits:
+            yield found
+            least, rows = rows, 2 * rows
+        else:
+            most, rows = rows, rows // 2
 
 
 def search(
@@ -131,7 +167,9 @@ def search(
         for remat in remats:
             model = dataclasses.replace(config.model, remat=remat)
             cell = dataclasses.replace(config, model=model, mesh=mesh)
-            for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), mesh.data * mesh.fsdp):
+            parts, limit = mesh.data * mesh.fsdp, where.chip.hbm_gib * GIB
+            inputs = spec.layers * spec.width * config.data.length * 2  # of all layers, bfloat16
+            for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), parts, inputs, limit):
                 logs.say(_row(plan))
                 found.append(plan)
     return found

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from moral_jax.models.attention import Places, answer_attention, choose, plain_attention, splash_attention
+from moral_jax.models.spec import Execution
 from moral_jax.types import UserError
 from tests import tiny
+
+HOW = Execution(mesh=tiny.mesh(1, 1, 1))
 
 
 def by_hand(q, k, v, segments, ends, positions, window):
@@ -42,11 +45,11 @@ def test_equals_a_plain_loop(window, block):
     positions = np.array([[*range(5), *range(5, 17), *range(5, 18), *range(5, 15)], [*range(20), *range(20)]], np.int32)
     places = Places(segments, ends, positions)
     want = by_hand(q, k, v, *places, window)
-    got = plain_attention(q, k, v, places, window=window, mesh=tiny.mesh(1, 1, 1), block=block)
+    got = plain_attention(q, k, v, places, window=window, how=HOW, block=block)
     np.testing.assert_allclose(got, want, atol=2e-6)
     answers = np.array([[39, 16, 4], [0, 19, 25]])
     some = [np.take_along_axis(x, answers[..., None, None], axis=1) for x in (q, want)]
-    got = answer_attention(some[0], k, v, places, answers, window=window)
+    got = answer_attention(some[0], k, v, places, answers, window, HOW)
     np.testing.assert_allclose(got, some[1], atol=2e-6)
 
 
@@ -58,7 +61,7 @@ def test_no_gradient_flows_from_later_or_foreign_positions():
 
     def at(t, v):
         places = Places(segments, segments + 1, positions)
-        return plain_attention(q, k, v, places, window=None, mesh=tiny.mesh(1, 1, 1), block=4)[0, t].sum()
+        return plain_attention(q, k, v, places, window=None, how=HOW, block=4)[0, t].sum()
 
     reach = np.abs(jax.grad(at, argnums=1)(8, v))[0].sum((-1, -2)) > 0
     assert reach.tolist() == [False] * 6 + [True] * 3 + [False] * 3
@@ -77,7 +80,7 @@ def test_the_splash_kernel_sees_what_the_plain_computation_sees(window):
     weights = rng.normal(size=(B, T, N, H)).astype(np.float32)
 
     def loss(attend, mesh, q, k, v):
-        out = attend(q, k, v, Places(segments, ends, positions), window=window, mesh=mesh)
+        out = attend(q, k, v, Places(segments, ends, positions), window, Execution(mesh=mesh))
         return (out * weights)[segments > 0].sum(), out
 
     def run(attend, mesh):

@@ -1,0 +1,137 @@
+"""Our side of `train_step.py` and `score.py`, by the package's own path from a config: a worker process."""
+
+import dataclasses
+import itertools
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import workers
+
+from moral_jax import config_io, run, sharding
+from moral_jax.data.pipeline import Questions
+from moral_jax.experiment import Prompter, Weights
+from moral_jax.models import api
+from moral_jax.objectives import OBJECTIVES
+from moral_jax.train import optim, step
+from moral_jax.types import UserError
+
+
+class Competitor:
+    """The bench of a run, and its questions. By itself it only hands these to the peers."""
+
+    def __init__(self, flags: list[str]):
+        self.config = config_io.from_flags(flags)
+        run.set_up_jax()
+        self.bench = run.set_up(self.config)
+        self.about = {
+            "weights": str(self.bench.model.path),
+            "config": dataclasses.asdict(self.config),
+            "settings": f"rows of {self.config.data.length}, {self.config.model.dtype}",
+            "versions": {"python": platform.python_version()}
+            | {name: metadata.version(name) for name in ("jax", "jaxlib")},
+        }
+
+    @property
+    def questions(self) -> Questions:
+        return self.bench.training.questions if self.bench.training else self.bench.scored["test"]
+
+    def write(self, path: str) -> None:
+        """Writes the questions for the peers, in our order."""
+        q = self.questions
+        with Path(path).open("w") as f:
+            for (index, order), encoded in zip(q.items, q.encoded, strict=True):
+                counts = [q.examples[index].counts[o] for o in order]
+                row = {"tokens": encoded.tokens_T.tolist(), "options": encoded.option_ids, "counts": counts}
+                f.write(json.dumps(row) + "\n")
+
+    def _passed(self, began: float) -> dict[str, float]:
+        seconds = time.perf_counter() - began
+        tokens = sum(len(e.tokens_T) for e in self.questions.encoded)
+        return {"seconds": seconds, "questions": len(self.questions.items), "tokens": tokens}
+
+
+class Training(Competitor):
+    """The steps of the first epoch."""
+
+    def __init__(self, flags: list[str]):
+        super().__init__(flags)
+        policy = self.bench.model.policy
+        tx = optim.make(self.config.optim, run.total_steps(self.bench))
+        self.frozen, trained = api.split(Weights(self.config, self.bench.model).first, policy)
+        self.state = step.init_state(trained, policy, tx)
+        self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], policy, tx)
+        batches = f"{len(self.bench.training)} batches of {self.config.data.batch_size}"
+        self.about["settings"] = f"{batches} {self.about['settings']}"
+
+    def _steps(self, first: int, last: int) -> tuple[list[float], list[list[int]]]:
+        """Losses of the steps, and which questions each of them saw."""
+        metrics, seen = [], []
+        mesh = self.bench.model.policy.execution.mesh
+        rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
+        for batch in self.bench.training.stream(first, last, self.config.data.prefetch):
+            micro = step.split_micro_batches(batch, rows)
+            placed = sharding.place(micro, rows, mesh, micro_batches=True)
+            self.state, m = self.step(self.state, self.frozen, placed)
+            metrics.append(m["loss"])
+            seen.append(batch.items_BQ[batch.items_BQ >= 0].tolist())
+        return [float(total / weight) for total, weight in jax.device_get(metrics)], seen
+
+    def first(self) -> float:
+        """Seconds of the first step, which compiles."""
+        began = time.perf_counter()
+        self._steps(0, 1)
+        return time.perf_counter() - began
+
+    def piece(self) -> dict[str, float]:
+        """One pass over the questions."""
+        began = time.perf_counter()
+        self._steps(0, len(self.bench.training))
+        return self._passed(began)
+
+    def losses(self, steps: int) -> dict[str, Sequence]:
+        """Losses of so many steps, in which the epoch's batches come again and again, and the questions of each."""
+        losses, batches = [], []
+        for number in itertools.islice(itertools.cycle(range(len(self.bench.training))), steps):
+            loss, seen = self._steps(number, number + 1)
+            losses, batches = losses + loss, batches + seen
+        return {"losses": losses, "batches": batches}
+
+
+class Scoring(Competitor):
+    """Records of every example under every order of its options."""
+
+    def __init__(self, flags: list[str]):
+        super().__init__(flags)
+        self.params = Weights(self.config, self.bench.model).first
+        self.about["settings"] = f"batches of {self.config.eval.batch_size} {self.about['settings']}"
+
+    def first(self) -> float:
+        """Seconds of the first batch, which compiles: one example in all its orders."""
+        one = Prompter(self.config, self.bench.model).for_scoring(self.bench.data.test[:1], "first")
+        began = time.perf_counter()
+        self.bench.score(self.params, one, "first")
+        return time.perf_counter() - began
+
+    def piece(self) -> dict[str, float]:
+        """One pass over the questions."""
+        began = time.perf_counter()
+        self.bench.score(self.params, self.questions, "test")
+        return self._passed(began)
+
+    def probabilities(self) -> list[list[float]]:
+        """Of the options as they were shown, in the questions' order."""
+        records = self.bench.score(self.params, self.questions, "test")
+        return [[shown["probabilities"][o] for o in shown["order"]] for r in records for shown in r["orders"]]
+
+
+if __name__ == "__main__":
+    try:
+        workers.serve({"encode": Competitor, "train": Training, "score": Scoring})
+    except UserError as e:
+        sys.exit(f"error: {e}")

@@ -1,0 +1,51 @@
+"""Products with rounded operands: what they round, forward and backward, and when they are chosen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moral_jax.models import product as products
+from moral_jax.models.product import arithmetic, product
+
+
+def bf16(x):
+    return np.asarray(jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
+
+
+@pytest.mark.parametrize("shape", [((7, 12), (12, 5)), ((2, 3, 7, 12), (2, 3, 12, 5))])
+def test_operands_are_rounded_and_sums_are_not(shape):
+    rng = np.random.default_rng(0)
+    x, w = (rng.normal(size=s).astype(np.float32) for s in shape)
+    y, back = jax.vjp(jax.jit(lambda x, w: product(x, w, "bfloat16")), x, w)
+    g = rng.normal(size=y.shape).astype(np.float32)
+    dx, dw = back(g)
+    np.testing.assert_allclose(y, bf16(x) @ bf16(w), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dx, bf16(g) @ bf16(w).swapaxes(-1, -2), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dw, bf16(x).swapaxes(-1, -2) @ bf16(g), rtol=1e-5, atol=1e-5)
+    assert {y.dtype, dx.dtype, dw.dtype} == {jnp.dtype("float32")}
+    exact = product(x, w, "float32")
+    assert 1e-4 < np.abs(exact - y).max() < 0.1
+
+
+def test_bfloat16_activations_stay_what_they_are():
+    x = jnp.ones((4, 8), jnp.bfloat16)
+    for kind in ("float32", "bfloat16"):
+        assert product(x, jnp.ones((8, 2), jnp.float32), kind).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("asked", "platform", "amx", "want"),
+    [
+        ((None, None), "tpu", False, ("bfloat16", "bfloat16")),
+        ((None, None), "cpu", False, ("float32", "float32")),
+        ((None, None), "cpu", True, ("float32", "bfloat16")),
+        (("float32", None), "cpu", True, ("float32", "float32")),
+        ((None, "float32"), "cpu", True, ("float32", "float32")),
+        (("float32", None), "gpu", False, ("float32", "float32")),
+        (("float32", "bfloat16"), "cpu", False, ("float32", "bfloat16")),
+    ],
+)
+def test_arithmetic_is_chosen_by_platform_and_config(asked, platform, amx, want, monkeypatch):
+    monkeypatch.setattr(products, "has_amx", lambda: amx)
+    assert arithmetic(*asked, platform) == want
