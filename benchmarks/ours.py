@@ -15,7 +15,8 @@ import workers
 
 from moral_jax import config_io, run, sharding
 from moral_jax.data.pipeline import Questions
-from moral_jax.experiment import Prompter, load_params
+from moral_jax.experiment import Prompter, Weights
+from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
@@ -62,7 +63,8 @@ class Training(Competitor):
         super().__init__(flags)
         policy = self.bench.model.policy
         tx = optim.make(self.config.optim, run.total_steps(self.bench))
-        self.state = step.init_state(load_params(self.config, self.bench.model), policy, tx)
+        self.frozen, trained = api.split(Weights(self.config, self.bench.model).first, policy)
+        self.state = step.init_state(trained, policy, tx)
         self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], policy, tx)
         batches = f"{len(self.bench.training)} batches of {self.config.data.batch_size}"
         self.about["settings"] = f"{batches} {self.about['settings']}"
@@ -74,7 +76,8 @@ class Training(Competitor):
         rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
         for batch in self.bench.training.stream(first, last, self.config.data.prefetch):
             micro = step.split_micro_batches(batch, rows)
-            self.state, m = self.step(self.state, sharding.place(micro, rows, mesh, micro_batches=True))
+            placed = sharding.place(micro, rows, mesh, micro_batches=True)
+            self.state, m = self.step(self.state, self.frozen, placed)
             metrics.append(m["loss"])
             seen.append(batch.items_BQ[batch.items_BQ >= 0].tolist())
         return [float(total / weight) for total, weight in jax.device_get(metrics)], seen
@@ -105,7 +108,7 @@ class Scoring(Competitor):
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        self.params = load_params(self.config, self.bench.model)
+        self.params = Weights(self.config, self.bench.model).first
         self.about["settings"] = f"batches of {self.config.eval.batch_size} {self.about['settings']}"
 
     def first(self) -> float:

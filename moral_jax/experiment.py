@@ -150,6 +150,10 @@ def weight_hashes(path: Path) -> dict[str, str]:
     return hashes
 
 
+def _adapter_hashes(config: Config) -> dict[str, str]:
+    return weight_hashes(Path(config.adapter.path) / peft.TENSORS) if config.adapter.path else {}
+
+
 def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, Any]:
     """Where the numbers of a run come from: data, weights, versions, device."""
     return {
@@ -158,7 +162,7 @@ def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, 
             "path": config.model.path,
             "revision": source.revision(model.path),
             "family": model.policy.spec.family,
-            "sha256": weight_hashes(model.path),
+            "sha256": weight_hashes(model.path) | _adapter_hashes(config),
         },
         "versions": {"moral_jax": moral_jax.__version__, "python": platform.python_version()}
         | {name: metadata.version(name) for name in LIBRARIES},

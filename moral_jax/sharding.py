@@ -28,12 +28,12 @@ PARAMETERS = (
     (rf"attention/out/{KERNEL}", (TENSOR, FSDP)),
     (rf"mlp/down/{KERNEL}", (TENSOR, FSDP)),
     (r"kernel/scale", (None,)),
-    # of adapters the rank (R) is too small to be cut, so both axes cut the other dimension; that which cuts it in the
-    # matrix beside comes first
-    (r"(query|key|value|gate|up)/a", ((FSDP, TENSOR), None)),  # DR
+    # of adapters the rank (R) is too small to be cut, so fsdp takes the other dimension; tensor only that which it cuts
+    # in the matrix beside, or activations would have to be exchanged
+    (r"(query|key|value|gate|up)/a", (FSDP, None)),  # DR
     (r"(query|key|value|gate|up)/b", (None, (TENSOR, FSDP))),  # RN, RF
     (r"(out|down)/a", ((TENSOR, FSDP), None)),
-    (r"(out|down)/b", (None, (FSDP, TENSOR))),
+    (r"(out|down)/b", (None, FSDP)),
     (r"magnitude", (None,)),
     (r"(attention|mlp|final)_norm/scale", (None,)),
     (r"head/bias", ()),

@@ -162,6 +162,8 @@ def test_pefts_files_out_and_in_again(finished, config, rows, answers, tiny_fold
     ]
     got = asked(f"--model={tiny_folder}", rows, tmp_path / "eval", *flags, f"--config.adapter.path={out}")
     np.testing.assert_allclose(got, answers, atol=1e-6)
+    hashes = json.loads((tmp_path / "eval" / "provenance.json").read_text())["model"]["sha256"]
+    assert set(hashes) == {"model.safetensors", peft.TENSORS}
 
 
 def test_dora_beside_int8(config, rows, tmp_path, capsys):

@@ -38,13 +38,14 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        rows, kernel, kind = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel"), self.product_dtype
+        rows, kernel = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel")
         if isinstance(kernel, dict):  # quantised
-            # made again in the backward pass, or the kernels of all layers would be kept until then
-            y = jax.checkpoint(lambda x, kernel: product(x, quantize.restored(kernel, x.dtype), kind))(rows, kernel)
+            # restored again in the backward pass, or the kernels of all layers would be kept until then
+            restored = jax.checkpoint(lambda x, w: product(x, quantize.restored(w, x.dtype), self.product_dtype))
+            y = restored(rows, kernel)
         else:
             kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
-            y = product(rows, kernel, kind)
+            y = product(rows, kernel, self.product_dtype)
         if self.has_variable("adapters", "a"):
             y = adapters.add(y, rows, kernel, self.variables["adapters"])
         return y.reshape(*x.shape[:-1], self.features)

@@ -63,11 +63,6 @@ class LayerGroup(NamedTuple):
     def stacked(self) -> bool:
         return self.name != "last_layer"
 
-    @property
-    def groups(self) -> int:
-        """Query heads that share one key/value head."""
-        return self.heads // self.kv_heads
-
 
 @dataclasses.dataclass(frozen=True)
 class Execution:

@@ -47,16 +47,21 @@ def layer_weights(spec: DecoderSpec) -> int:
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
 
+def _layers(spec: DecoderSpec) -> tuple[int, int]:
+    """How many lie below the first adapter, and how many do not."""
+    return spec.frozen_layers, spec.layers - spec.frozen_layers
+
+
 def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool) -> float:
-    """Of one training step's products with weights, by COUNTING_RULE: of all weights, or beside frozen ones."""
-    below, above = spec.frozen_layers, spec.layers - spec.frozen_layers
-    return tokens * (2.0 * below + (4.0 if frozen else 6.0) * above) * layer_weights(spec) / spec.layers
+    """Of one training step's products with weights, by COUNTING_RULE: trained, or frozen beside adapters."""
+    below, above = _layers(spec)
+    return tokens * layer_weights(spec) / spec.layers * (2.0 * below + (4.0 if frozen else 6.0) * above)
 
 
 def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool) -> float:
     """Of one training step, by COUNTING_RULE."""
-    below, above = spec.frozen_layers, spec.layers - spec.frozen_layers
-    attention = tokens * (2.0 * below + 6.0 * above) * spec.heads * spec.head_size * length
+    below, above = _layers(spec)
+    attention = tokens * spec.heads * spec.head_size * length * (2.0 * below + 6.0 * above)
     return matrix_flops(spec, tokens, frozen=frozen) + attention
 
 

@@ -73,11 +73,13 @@ class Checkpoints:
         return Progress(**restored["progress"])
 
     def adapter(self, step: int) -> dict[str, Any]:
-        """The adapter's settings at a step; of a checkpoint from before there were any, the defaults."""
+        """The adapter's settings at a step; those from before there was such a setting have its default."""
+        defaults = dataclasses.asdict(AdapterConfig())
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(adapter=ocp.args.JsonRestore()))["adapter"]
-        except FileNotFoundError:
-            return dataclasses.asdict(AdapterConfig())
+            saved = self._manager.restore(step, args=ocp.args.Composite(adapter=ocp.args.JsonRestore()))
+        except KeyError:  # saved without such a part
+            return defaults
+        return defaults | saved["adapter"]
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores everything, typed and placed like `like` (shapes with shardings)."""

@@ -1,6 +1,7 @@
 """Checkpoints: exact, the latest and the best kept, parameters alone on demand."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
@@ -65,6 +66,15 @@ def test_everything_comes_back_exactly(tmp_path):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
     jax.tree.map(np.testing.assert_array_equal, params, saved.params)
+
+
+def test_checkpoints_from_before_there_were_adapters(tmp_path):
+    with Checkpoints(tmp_path / "c") as c:
+        c.save(state(0), Progress(step=1), 0.3, ADAPTER)
+        c.wait()
+    shutil.rmtree(tmp_path / "c" / "1" / "adapter")
+    with Checkpoints(tmp_path / "c") as c:
+        assert c.adapter(1) == ADAPTER
 
 
 def test_no_checkpoint_is_an_error_that_says_so(tmp_path):
