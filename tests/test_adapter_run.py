@@ -12,10 +12,7 @@ from moral_jax import cli, config_io, publish, run
 from moral_jax.config import (
     AdapterConfig,
     Config,
-    DataConfig,
-    EvalConfig,
     ModelConfig,
-    ObjectiveConfig,
     OptimConfig,
     TaskConfig,
     TrainConfig,
@@ -29,25 +26,17 @@ from moral_jax.weights import export, peft
 from moral_jax.weights.load import flat
 from tests import tiny
 
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MORAL_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
 def config(tiny_folder):
-    return Config(
-        model=ModelConfig(path=str(tiny_folder), unroll=1),
+    return tiny.run_config(
+        tiny_folder,
         adapter=AdapterConfig(kind="lora", rank=4, alpha=8.0, targets="[qv]_proj|down_proj", first_layer=1),
         task=TaskConfig(name="synthetic", limit=16),
-        data=DataConfig(length=224, batch_size=2, micro_batch_size=1),
-        objective=ObjectiveConfig("dirichlet_multinomial", "predicted"),
         optim=OptimConfig(lr=3e-2),
         train=TrainConfig(epochs=2, eval_every=4, checkpoint_every=2),
-        eval=EvalConfig(bootstrap=100, best_draws=10),
     )
 
 

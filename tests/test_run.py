@@ -13,13 +13,7 @@ import pytest
 
 from moral_jax import ask, cli, config_io, run
 from moral_jax.config import (
-    Config,
-    DataConfig,
-    EvalConfig,
-    ModelConfig,
-    ObjectiveConfig,
     OptimConfig,
-    TaskConfig,
     TrainConfig,
 )
 from moral_jax.evals.records import read_jsonl
@@ -28,29 +22,17 @@ from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import load
+from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """Compiled programs of these tests are shared among them and thrown away."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MORAL_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
 def config(tiny_folder):
-    return Config(
-        model=ModelConfig(path=str(tiny_folder), unroll=1),
-        task=TaskConfig(name="synthetic", limit=24),
-        data=DataConfig(length=224, batch_size=2, micro_batch_size=1),
-        objective=ObjectiveConfig("dirichlet_multinomial", "predicted"),
-        optim=OptimConfig(lr=3e-3),
-        train=TrainConfig(epochs=2, eval_every=7, checkpoint_every=3),
-        eval=EvalConfig(bootstrap=100, best_draws=10),
-    )
+    return tiny.run_config(tiny_folder)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +51,7 @@ def weights(config, folder):
 
 def trace(folder):
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in ("seconds", "idle")} for row in rows]
 
 
 def test_a_run_leaves_all_its_files(finished, config):

@@ -12,7 +12,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from moral_jax import sharding
-from moral_jax.config import AdapterConfig, MeshConfig
+from moral_jax.config import (
+    AdapterConfig,
+    Config,
+    DataConfig,
+    EvalConfig,
+    MeshConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    TaskConfig,
+    TrainConfig,
+)
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import synthetic
@@ -94,6 +105,20 @@ def cut(decoder: Params, layers: int) -> Params:
     first = [layer(decoder, i) for i in range(layers)]
     stack = {"layers": jax.tree.map(lambda *x: np.stack(x), *first[:-1])} if layers > 1 else {}
     return {k: v for k, v in decoder.items() if k != "layers"} | stack | {"last_layer": first[-1]}
+
+
+def run_config(folder: Path, **sections: object) -> Config:
+    """A short run of the model in a folder, with checkpoints between validations."""
+    of = {
+        "model": ModelConfig(path=str(folder), unroll=1),
+        "task": TaskConfig(name="synthetic", limit=24),
+        "data": DataConfig(length=224, batch_size=2, micro_batch_size=1),
+        "objective": ObjectiveConfig("dirichlet_multinomial", "predicted"),
+        "optim": OptimConfig(lr=3e-3),
+        "train": TrainConfig(epochs=2, eval_every=7, checkpoint_every=3),
+        "eval": EvalConfig(bootstrap=100, best_draws=10),
+    }
+    return Config(**{**of, **sections})
 
 
 def questions(rng: np.random.Generator, count: int, vocab: int, options: int = 2) -> list[dict]:
