@@ -123,6 +123,8 @@ class Competitor:
         self.model = transformers.AutoModelForCausalLM.from_pretrained(
             weights, dtype=torch.float32, attn_implementation="sdpa"
         )
+        # SmolLM2 pads with the token that ends a turn, which our prompts hold: torch would give it no gradient
+        self.model.get_input_embeddings().padding_idx = None
         versions = {"python": platform.python_version(), "torch": torch.__version__}
         self.about = {
             "settings": f"{len(self.batches)} batches of {batch}, {precision}",
