@@ -230,7 +230,7 @@ METHODS = memory.methods(dataclasses.replace(CONFIG, adapter=AdapterConfig(kind=
 
 
 @needs_libtpu
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["full, float32", "lora, rank 128, nf4"])
 def test_what_is_held_is_what_the_compiler_says(method):
     config = METHODS[method]
     made = plans.make(config, SPEC, plans.topology("v5e:2x2"), scoring=False)

@@ -1,5 +1,6 @@
 """The mesh and its table: every parameter has one rule, what should be cut is cut, and no number depends on it."""
 
+import itertools
 import math
 import re
 
@@ -114,9 +115,9 @@ def batch():
     return tiny.lay_out(rows, length=48, slots=3)
 
 
-def one_step(mesh, batch, micro_rows, changes, how=None):
+def one_step(mesh, batch, micro_rows, changes, how):
     """Gradients, metrics and the new weights, on the host."""
-    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted", **how or {})
+    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted", **how)
     frozen, params = api.split(tiny.params(policy), policy)
     objective = OBJECTIVES["dirichlet_multinomial"]
     micro = sharding.place(step.split_micro_batches(batch, micro_rows), micro_rows, mesh, micro_batches=True)
@@ -125,17 +126,28 @@ def one_step(mesh, batch, micro_rows, changes, how=None):
     return jax.device_get((grads, metrics, state.params))
 
 
-@pytest.mark.parametrize("changes", MODELS[1:])
-@pytest.mark.parametrize("shape", MESHES)
-def test_eight_devices_give_the_numbers_of_one(batch, shape, changes):
-    want = one_step(tiny.mesh(1, 1, 1), batch, 8, changes)
-    assert_same(one_step(tiny.mesh(*shape), batch, 8, changes), want, rtol=1e-5)
+@pytest.fixture(scope="module")
+def alone(batch):
+    """The numbers of one device, made once for each model: compiling them takes most of the time."""
+    made = {}
+
+    def numbers(changes, how):
+        key = repr((changes, how))
+        if key not in made:
+            made[key] = one_step(tiny.mesh(1, 1, 1), batch, 8, changes, how)
+        return made[key]
+
+    return numbers
 
 
-@pytest.mark.parametrize("how", POLICIES[1:])
-def test_so_they_do_beside_frozen_weights(batch, how):
-    want = one_step(tiny.mesh(1, 1, 1), batch, 8, WIDE, how)
-    assert_same(one_step(tiny.mesh(1, 4, 2), batch, 8, WIDE, how), want, rtol=1e-5)
+@pytest.mark.parametrize(("shape", "changes"), zip(MESHES, itertools.cycle(MODELS[1:]), strict=False))
+def test_eight_devices_give_the_numbers_of_one(batch, alone, shape, changes):
+    assert_same(one_step(tiny.mesh(*shape), batch, 8, changes, {}), alone(changes, {}), rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", POLICIES[2::2])
+def test_so_they_do_beside_frozen_weights(batch, alone, how):
+    assert_same(one_step(tiny.mesh(1, 4, 2), batch, 8, WIDE, how), alone(WIDE, how), rtol=1e-5)
 
 
 @pytest.mark.parametrize("how", POLICIES[1:])
@@ -152,7 +164,7 @@ def test_rows_that_only_fill_the_mesh_change_nothing(batch):
     mesh = tiny.mesh(1, 8, 1)
     rows = sharding.micro_batch_rows(2, mesh)
     assert rows == 8
-    assert_same(one_step(mesh, batch, rows, {}), one_step(tiny.mesh(1, 1, 1), batch, 2, {}), rtol=1e-5)
+    assert_same(one_step(mesh, batch, rows, {}, {}), one_step(tiny.mesh(1, 1, 1), batch, 2, {}, {}), rtol=1e-5)
 
 
 def test_a_random_model_is_made_in_its_shards():

@@ -126,7 +126,8 @@ def test_dirichlet_multinomial_keeps_its_digits(log_s, z, counts):
         exact_rising(np.exp(log_s + lp), c) for lp, c in zip(log_p, counts, strict=True)
     )
     got = value("dirichlet_multinomial", [z], [counts], [log_s])
-    assert got == pytest.approx(want, rel=3e-5, abs=2e-4)
+    # the largest term is known to half a unit of its last float32 digit
+    assert got == pytest.approx(want, rel=3e-5, abs=2e-4 + 2.0**-25 * abs(exact_rising(np.exp(log_s), sum(counts))))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
