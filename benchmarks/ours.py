@@ -29,10 +29,11 @@ class Competitor:
         self.config = config_io.from_flags(flags)
         run.set_up_jax()
         self.bench = run.set_up(self.config)
+        how = self.bench.model.policy.execution
         self.about = {
             "weights": str(self.bench.model.path),
             "config": dataclasses.asdict(self.config),
-            "settings": f"rows of {self.config.data.length}, {self.config.model.dtype}",
+            "settings": f"rows of {self.config.data.length}, products in {how.product_dtype}",
             "versions": {"python": platform.python_version()}
             | {name: metadata.version(name) for name in ("jax", "jaxlib")},
         }
