@@ -74,6 +74,19 @@ def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, produc
     return product(weights.reshape(B, K, G * T, -1), v_BKSH, product_dtype).reshape(B, K, G, T, H)
 
 
+def _folded(q_BTNH: Array, k_BTKH: Array, v_BTKH: Array) -> tuple[Array, Array, Array]:
+    """q, k and v as `_block` takes them."""
+    B, T, N, H = q_BTNH.shape
+    K = k_BTKH.shape[2]
+    q_BKGTH = q_BTNH.reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
+    return q_BKGTH, k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
+
+
+def _unfolded(out_BKGTH: Array) -> Array:
+    B, K, G, T, H = out_BKGTH.shape
+    return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, K * G, H)
+
+
 def plain_attention(
     q_BTNH: Array,
     k_BTKH: Array,
@@ -86,11 +99,9 @@ def plain_attention(
 ) -> Array:
     """Queries go in blocks of at least `block`, and keys after a block are not computed at all. At most 16 blocks are
     made, so that the compiled program stays small for long rows."""
-    B, T, N, H = q_BTNH.shape
-    K = k_BTKH.shape[2]
+    T = q_BTNH.shape[1]
     block = max(block, -(-T // 16))
-    q_BKGTH = q_BTNH.reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
-    k_BKSH, v_BKSH = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
+    q_BKGTH, k_BKSH, v_BKSH = _folded(q_BTNH, k_BTKH, v_BTKH)
     outputs = []
     for start in range(0, T, block):
         queries = slice(start, min(start + block, T))
@@ -98,8 +109,7 @@ def plain_attention(
         keys = slice(0, queries.stop)
         seen = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
         outputs.append(_block(q_BKGTH[:, :, :, queries], *seen, mask_BTS, how.product_dtype))
-    out_BKGTH = jnp.concatenate(outputs, axis=3)
-    return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+    return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
 def answer_attention(
@@ -112,12 +122,8 @@ def answer_attention(
     how: Execution,
 ) -> Array:
     """Attention of the few queries at the answer positions, [B, Q, N, H]: plain products on every machine."""
-    B, Q, N, H = q_BQNH.shape
-    K = k_BTKH.shape[2]
-    q_BKGQH = q_BQNH.reshape(B, Q, K, N // K, H).transpose(0, 2, 3, 1, 4)
     mask_BQS = visible(places, window, answers_BQ)
-    out_BKGQH = _block(q_BKGQH, k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BQS, how.product_dtype)
-    return out_BKGQH.transpose(0, 3, 1, 2, 4).reshape(B, Q, N, H)
+    return _unfolded(_block(*_folded(q_BQNH, k_BTKH, v_BTKH), mask_BQS, how.product_dtype))
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
