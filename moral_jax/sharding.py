@@ -88,15 +88,19 @@ def cut_rows(mesh: Mesh) -> int:
     return mesh.shape[DATA] * mesh.shape[FSDP]
 
 
+def rounded_up(rows: int, parts: int) -> int:
+    """The least multiple of `parts` that is not below `rows`."""
+    return -(-rows // parts) * parts
+
+
 def micro_batch_rows(asked: int, mesh: Mesh) -> int:
     """Rows in a micro-batch: as many as asked for, and more where the mesh has more parts to fill."""
-    parts = cut_rows(mesh)
-    return -(-asked // parts) * parts
+    return rounded_up(asked, cut_rows(mesh))
 
 
 def batch_rows(asked: int, micro_rows: int) -> int:
     """Rows in a step: whole micro-batches."""
-    return -(-asked // micro_rows) * micro_rows
+    return rounded_up(asked, micro_rows)
 
 
 def path_name(path: tuple[Any, ...]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moral_jax import config_io, logs
+from moral_jax import config_io, logs, sharding
 from moral_jax.config import Config, MeshConfig
 from moral_jax.models.spec import DecoderSpec, from_hf
 from moral_jax.plan import cost
@@ -132,7 +132,7 @@ def largest(
     def too_large(rows: int, smaller: Plan) -> bool:
         return smaller.training.arguments + rows // parts * row_bytes > limit
 
-    rows = -(-config.data.micro_batch_size // parts) * parts
+    rows = sharding.rounded_up(config.data.micro_batch_size, parts)
     first = plan(rows)
     if not first.fits:
         while not first.fits and rows > parts:
