@@ -2,10 +2,12 @@
 
     python benchmarks/plan_table.py --out=plans.jsonl
 
-Weights are cut over all chips, layers recomputed in the backward pass. Rows that stand in --out are not made again.
+Weights are cut over all chips, layers recomputed in the backward pass; with LoRA they are bfloat16 and frozen. Rows
+that stand in --out are not made again.
 """
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -17,19 +19,18 @@ from moral_jax.plan import run as plan
 
 MODELS = ("mistral_7b", "llama_3_1_8b", "zephyr_7b")
 SLICES = {"v5e-16": "v5e:4x4", "v6e-8": "v6e:2x4", "v5p-8": "v5p:2x2x1"}
+METHODS = {"full": [], "lora": ["--config.adapter.kind=lora", "--config.model.param_dtype=bfloat16"]}
 HEADER = (
-    "| model | slice | micro-batch, rows | peak GiB | of | products, TFLOP | sent, GB | step >= s | MFU <= | fits |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
+    "| model | method | slice | micro-batch, rows | peak GiB | of | products, TFLOP | sent, GB | step >= s | MFU <= | "
+    "fits |\n|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
-def row(slice_name: str, s: dict[str, Any]) -> str:
+def row(s: dict[str, Any]) -> str:
     t, b = s["training"], s["bound"]
-    return (
-        f"| {s['model'].split('/')[1]} | {slice_name} | {s['micro_rows']} | {t['peak_gib']:.2f} | {s['limit_gib']} | "
-        f"{t['flops'] / 1e12:.0f} | {sum(t['sent_gb'].values()):.0f} | {b['seconds']:.2f} | {b['mfu']:.0%} | "
-        f"{'yes' if s['fits'] else 'no'} |"
-    )
+    cells = [s["model"].split("/")[1], s["method"], s["slice"], s["micro_rows"], f"{t['peak_gib']:.2f}", s["limit_gib"]]
+    cells += [f"{t['flops'] / 1e12:.0f}", f"{sum(t['sent_gb'].values()):.0f}", f"{b['seconds']:.2f}", f"{b['mfu']:.0%}"]
+    return "| " + " | ".join(map(str, [*cells, "yes" if s["fits"] else "no"])) + " |"
 
 
 def main() -> None:
@@ -37,20 +38,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one per row")
     args = parser.parse_args()
     done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
-    for model in MODELS:
-        for preset, topology in SLICES.items():
-            if any((r["of"], r["slice"]) == (model, preset) for r in done):
-                continue
-            # the first model is searched from its preset, the others from where it ended: they are almost alike
-            rows = next((r["micro_rows"] for r in done if r["slice"] == preset), None)
-            start = [f"--config.data.micro_batch_size={rows}", f"--config.data.batch_size={rows}"] if rows else []
-            config = config_io.from_flags([f"--config=configs/scruples/{model}_dilemmas.py:{preset}", *start])
-            spec = plan.read_spec(config.model.path)
-            found = plan.search(config, spec, plans.topology(topology), remats=("full",), tensors=(1,))
-            done.append({"of": model, "slice": preset} | plan.summary(max(found, key=lambda p: p.micro_rows)))
-            with args.out.open("a") as f:
-                f.write(json.dumps(done[-1]) + "\n")
-            say("\n".join([HEADER, *(row(r["slice"], r) for r in done)]))
+    for method, model, preset in itertools.product(METHODS, MODELS, SLICES):
+        if any((r["of"], r["method"], r["slice"]) == (model, method, preset) for r in done):
+            continue
+        # the first model is searched from its preset, the others from where it ended: they are almost alike
+        alike = [r for r in done if (r["method"], r["slice"]) == (method, preset)]
+        rows = alike[0]["micro_rows"] if alike else None
+        start = [f"--config.data.micro_batch_size={rows}", f"--config.data.batch_size={rows}"] if rows else []
+        flags = [f"--config=configs/scruples/{model}_dilemmas.py:{preset}", *METHODS[method], *start]
+        config = config_io.from_flags(flags)
+        spec = plan.read_spec(config.model.path)
+        found = plan.search(config, spec, plans.topology(SLICES[preset]), remats=("full",), tensors=(1,))
+        best = plan.summary(max(found, key=lambda p: p.micro_rows))
+        done.append({"of": model, "method": method, "slice": preset} | best)
+        with args.out.open("a") as f:
+            f.write(json.dumps(done[-1]) + "\n")
+        say("\n".join([HEADER, *map(row, done)]))
 
 
 if __name__ == "__main__":

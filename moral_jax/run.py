@@ -105,7 +105,7 @@ def set_up(config: Config) -> Bench:
     scorer = make_scorer(model.policy)
 
     def score(params: Params, questions: layout.Questions, what: str) -> list[Record]:
-        return evals.score_questions(scorer, params, questions, shape, config.data.prefetch, what)
+        return evals.score_questions(scorer, scorer.ready(params), questions, shape, config.data.prefetch, what)
 
     cut = sum(q.cut for q in everything)
     rows_said = ", ".join(f"{len(side)} {name}" for name, side in data._asdict().items() if isinstance(side, list))
@@ -280,14 +280,14 @@ def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:
     """A function from examples to records. It keeps room for a few more options than it was last asked about, so that
     questions one by one do not compile again each time."""
     config, scorer = trained.config, make_scorer(trained.model.policy)
-    prompter = Prompter(config, trained.model)
+    prompter, params = Prompter(config, trained.model), scorer.ready(trained.params)
 
     def answer(examples: list[Example]) -> list[Record]:
         questions = prompter.for_scoring(examples, "questions")
         shape = scoring_shape([questions], config, trained.model)
         shape = layout.shape_of_few(questions, shape, sharding.micro_batch_rows(1, trained.model.policy.execution.mesh))
         shape = dataclasses.replace(shape, options=-(-shape.options // 8) * 8)
-        return evals.score_questions(scorer, trained.params, questions, shape, config.data.prefetch, "questions")
+        return evals.score_questions(scorer, params, questions, shape, config.data.prefetch, "questions")
 
     return answer
 

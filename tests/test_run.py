@@ -18,6 +18,7 @@ from moral_jax.config import (
 )
 from moral_jax.evals.records import read_jsonl
 from moral_jax.models import api
+from moral_jax.tasks import synthetic
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
@@ -98,6 +99,27 @@ def test_seeds_decide_everything(config, finished, tmp_path):
     assert (tmp_path / "again" / "after" / "test.jsonl").read_bytes() == (
         finished / "after" / "test.jsonl"
     ).read_bytes()
+
+
+def compiled(caplog, name):
+    """How often a function was compiled or fetched compiled."""
+    return sum(f"Finished XLA compilation of jit({name})" in m for m in caplog.messages)
+
+
+def test_a_run_compiles_its_step_once_and_scoring_once(config, tmp_path, caplog):
+    """Two splits before, validations between, two splits after."""
+    with jax.log_compiles():
+        run.train(config, tmp_path / "r")
+    assert (compiled(caplog, "step"), compiled(caplog, "score")) == (1, 1)
+
+
+def test_questions_one_by_one_compile_a_few_lengths(finished, caplog):
+    answer = run.answerer(run.load_run(finished))
+    of = synthetic.examples()[0]
+    with jax.log_compiles():
+        for words in range(1, 40, 3):
+            answer([of._replace(text="word " * words, options=of.options[:2])])
+    assert compiled(caplog, "score") == 2, "rows of 128 tokens, and of 224: the config's length"
 
 
 @pytest.mark.parametrize("stopped_at", [2, 4, 7])

@@ -19,6 +19,7 @@ from moral_jax.types import Array, Batch, Params
 class Scorer(NamedTuple):
     """The compiled scoring pass and the mesh it runs on."""
 
+    ready: Callable[[Params], Params]  # what `score` takes, from a policy's parameters: once for many batches
     score: Callable[[Params, Batch], tuple[Array, ItemScores]]  # -> items_BQ, and arrays [B, Q, ...] of scores
     mesh: Mesh
 
@@ -40,11 +41,12 @@ def make_scorer(policy: api.Policy) -> Scorer:
             log_probabilities(scores.logits_BQC), log_mass_BQ, scores.log_concentration_BQ
         )
 
-    return Scorer(score, mesh)
+    return Scorer(functools.partial(api.as_read, policy=policy), score, mesh)
 
 
 def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int, what: str) -> ItemScores:
-    """Scores every item. The result does not depend on how items share batches, up to float32 rounding."""
+    """Scores every item with parameters that are `ready`. The result does not depend on how items share batches, up to
+    float32 rounding."""
     E, C, rows = len(batches.questions.items), batches.shape.options, batches.shape.rows
     out = ItemScores(
         np.full((E, C), np.nan, np.float32), np.full(E, np.nan, np.float32), np.full(E, np.nan, np.float32)

@@ -111,6 +111,19 @@ def _hidden(params: Params, policy: Policy, tokens_BT: Array, places: Places, an
     return policy.decoder.apply(variables, tokens_BT, places, answers_BQ)
 
 
+def as_read(params: Params, policy: Policy) -> Params:
+    """The same with float32 kernels already rounded, where every product would round them: no number changes. DoRA
+    takes their lengths too, so there they stay as they are."""
+    how = policy.execution
+    if policy.adapter.kind == "dora" or "bfloat16" not in (how.dtype, how.product_dtype):
+        return params
+    decoder = {
+        path: leaf.astype(jnp.bfloat16) if path.endswith("/kernel") and leaf.dtype == jnp.float32 else leaf
+        for path, leaf in traverse_util.flatten_dict(params["decoder"], sep="/").items()
+    }
+    return params | {"decoder": traverse_util.unflatten_dict(decoder, sep="/")}
+
+
 def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
     """Final hidden states at the answer positions, [B, Q, D]."""
     places = Places(batch.segments_BT, batch.ends_BT, batch.positions_BT)

@@ -163,6 +163,7 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
-        score = make_scorer(policy).score
-        scored = _compiled(score.lower(params, abstract_batch(policy, config, rows, None)))
+        scorer = make_scorer(policy)
+        ready = sharding.abstract(jax.eval_shape(scorer.ready, params), mesh)
+        scored = _compiled(scorer.score.lower(ready, abstract_batch(policy, config, rows, None)))
     return Plan(config, where, policy, micro_rows, micro_batches, training, scored)

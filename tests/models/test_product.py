@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from moral_jax.models import api
 from moral_jax.models import product as products
 from moral_jax.models.product import arithmetic, product
+from tests import tiny
 
 
 def bf16(x):
@@ -26,6 +28,19 @@ def test_operands_are_rounded_and_sums_are_not(shape):
     assert {y.dtype, dx.dtype, dw.dtype} == {jnp.dtype("float32")}
     exact = product(x, w, "float32")
     assert 1e-4 < np.abs(exact - y).max() < 0.1
+
+
+@pytest.mark.parametrize(("kinds", "rounded"), [(("float32", "bfloat16"), True), (("float32", "float32"), False)])
+def test_kernels_that_are_rounded_once_give_the_same_scores(kinds, rounded):
+    of = tiny.spec()
+    policy = tiny.policy(of, dtype=kinds[0], product_dtype=kinds[1])
+    params, rng = tiny.params(policy), np.random.default_rng(0)
+    batch = tiny.lay_out([tiny.questions(rng, 3, of.vocab)], 64, 4)
+    ready = api.as_read(params, policy)
+    assert (tiny.layer(ready["decoder"], 0)["mlp"]["gate"]["kernel"].dtype == jnp.bfloat16) == rounded
+    assert ready["decoder"]["embedding"].dtype == jnp.float32
+    score = jax.jit(api.score_options_and_mass, static_argnums=1)
+    jax.tree.map(np.testing.assert_array_equal, score(params, policy, batch), score(ready, policy, batch))
 
 
 def test_bfloat16_activations_stay_what_they_are():
