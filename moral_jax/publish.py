@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from moral_jax import run
-from moral_jax.config import Config, MeshConfig
+from moral_jax.config import AdapterConfig, Config, MeshConfig
 from moral_jax.experiment import Model, find_model
 from moral_jax.models import adapters, api, quantize
 from moral_jax.train.checkpoint import Checkpoints
@@ -31,8 +31,9 @@ def _trained(folder: Path, config: Config) -> Iterator[export.Read]:
 
 
 def _untrained(config: Config, model: Model) -> export.Read:
-    """Reads parameters from the model on disk, rounded where the run rounds them."""
-    policy = model.policy
+    """Reads parameters from the model on disk, quantised where the run quantises them. Those that it rounds for its
+    products alone stay precise."""
+    policy = dataclasses.replace(model.policy, adapter=AdapterConfig())
     loaders = load.parameters(model.path, policy.spec, api.abstract_loaded(policy), config.model.load_piece_mb << 20)
 
     def read(path: str) -> np.ndarray:

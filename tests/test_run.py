@@ -113,13 +113,14 @@ def test_a_run_compiles_its_step_once_and_scoring_once(config, tmp_path, caplog)
     assert (compiled(caplog, "step"), compiled(caplog, "score")) == (1, 1)
 
 
-def test_questions_one_by_one_compile_a_few_lengths(finished, caplog):
-    answer = run.answerer(run.load_run(finished))
+def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
+    long = dataclasses.replace(config, data=dataclasses.replace(config.data, length=1024))
+    answer = run.answerer(run.load_untrained(long))
     of = synthetic.examples()[0]
     with jax.log_compiles():
-        for words in range(1, 40, 3):
-            answer([of._replace(text="word " * words, options=of.options[:2])])
-    assert compiled(caplog, "score") == 2, "rows of 128 tokens, and of 224: the config's length"
+        for words in range(1, 150, 12):
+            answer([of._replace(text="word " * words)])
+    assert 2 <= compiled(caplog, "score") <= 3, "rows of 128, 256 and 512 tokens for thirteen questions"
 
 
 @pytest.mark.parametrize("stopped_at", [2, 4, 7])

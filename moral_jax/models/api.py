@@ -1,6 +1,7 @@
 """The models as pure functions of a parameter dict. Every other room calls these and nothing below them."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -49,24 +50,52 @@ def _init(policy: Policy, seed: int) -> Params:
     params = decoder.init(jax.random.key(seed), none_BT, none, none_BT)["params"]
     params = jax.tree.map(lambda x: x.astype(execution.param_dtype), params)
     packed = {
-        path: quantize.PACK[policy.quantize](leaf) if _is_packed(policy, path) else leaf
+        path: pack(leaf) if (pack := _pack(policy, path)) else leaf
         for path, leaf in traverse_util.flatten_dict(params, sep="/").items()
     }
     params = traverse_util.unflatten_dict(packed, sep="/")
     return {"decoder": params} | _fresh(params, policy, seed)
 
 
-def _is_packed(policy: Policy, path: str) -> bool:
-    return policy.quantize != "none" and path.endswith("/kernel")
+def _rounds(policy: Policy) -> bool:
+    """Whether products are all that reads the kernels, and round them first."""
+    # DoRA takes their lengths too
+    how = policy.execution
+    return "bfloat16" in (how.dtype, how.product_dtype) and policy.adapter.kind != "dora"
+
+
+def _round(kernel: Array) -> Array:
+    return kernel.astype(jnp.bfloat16)
+
+
+def _pack(policy: Policy, path: str) -> Callable[[Array], Array | Params] | None:
+    """What is done with a parameter of the decoder before it is kept, if anything."""
+    if not path.endswith("/kernel"):
+        return None
+    if policy.quantize != "none":
+        return quantize.PACK[policy.quantize]
+    return _round if policy.frozen and _rounds(policy) else None
 
 
 def kept(leaf: Array, path: str, policy: Policy) -> Array | Params:
-    """A parameter of the decoder, as it is loaded, to what the policy keeps of it: kernels may be quantised."""
-    if not _is_packed(policy, path):
+    """A parameter of the decoder, as it is loaded, to what the policy keeps of it. Kernels may be quantised; frozen
+    ones are rounded once where every product would round them, which changes no number."""
+    pack = _pack(policy, path)
+    if pack is None:
         return leaf
-    pack = quantize.PACK[policy.quantize]
     places = sharding.shardings({path: jax.eval_shape(pack, leaf)}, policy.execution.mesh)
     return jax.jit(pack, out_shardings=places[path])(leaf)
+
+
+def as_read(params: Params, policy: Policy) -> Params:
+    """Parameters for many scoring passes: kernels are rounded once where every product would, as frozen ones are."""
+    if not _rounds(policy):
+        return params
+    decoder = {
+        path: _round(leaf) if path.endswith("/kernel") else leaf
+        for path, leaf in traverse_util.flatten_dict(params["decoder"], sep="/").items()
+    }
+    return params | {"decoder": traverse_util.unflatten_dict(decoder, sep="/")}
 
 
 def _fresh(decoder: Params, policy: Policy, seed: int) -> Params:
@@ -90,8 +119,8 @@ def abstract_params(policy: Policy) -> Params:
 
 
 def abstract_loaded(policy: Policy) -> Params:
-    """Shapes, types and places of the decoder's parameters before any is quantised."""
-    return abstract_params(dataclasses.replace(policy, quantize="none"))["decoder"]
+    """Shapes, types and places of the decoder's parameters as they are loaded: none is quantised or rounded yet."""
+    return abstract_params(dataclasses.replace(policy, quantize="none", adapter=AdapterConfig()))["decoder"]
 
 
 def split(params: Params, policy: Policy) -> tuple[Params, Params]:
@@ -109,19 +138,6 @@ def random_params(policy: Policy, seed: int) -> Params:
 def _hidden(params: Params, policy: Policy, tokens_BT: Array, places: Places, answers_BQ: Array) -> Array:
     variables = {"params": params["decoder"], "adapters": adapters.scaled(params.get("adapters", {}), policy.adapter)}
     return policy.decoder.apply(variables, tokens_BT, places, answers_BQ)
-
-
-def as_read(params: Params, policy: Policy) -> Params:
-    """The same with float32 kernels already rounded, where every product would round them: no number changes. DoRA
-    takes their lengths too, so there they stay as they are."""
-    how = policy.execution
-    if policy.adapter.kind == "dora" or "bfloat16" not in (how.dtype, how.product_dtype):
-        return params
-    decoder = {
-        path: leaf.astype(jnp.bfloat16) if path.endswith("/kernel") and leaf.dtype == jnp.float32 else leaf
-        for path, leaf in traverse_util.flatten_dict(params["decoder"], sep="/").items()
-    }
-    return params | {"decoder": traverse_util.unflatten_dict(decoder, sep="/")}
 
 
 def answer_states(params: Params, policy: Policy, batch: Batch) -> Array:
