@@ -63,9 +63,9 @@ class Contest:
             yield worker
 
     @contextlib.contextmanager
-    def torch(self, style: str, batch: int, precision: str) -> Iterator[Worker]:
+    def torch(self, style: str, batch: int, precision: str, **more: Any) -> Iterator[Worker]:
         with Worker(f"{style} torch", self.torch_python, "peers.py", {}) as worker:
-            worker.start(self.work, style=style, batch=batch, precision=precision, **self.peer)
+            worker.start(self.work, style=style, batch=batch, precision=precision, **self.peer, **more)
             yield worker
 
 

@@ -1,6 +1,7 @@
 """Our side of `train_step.py` and `score.py`, by the package's own path from a config: a worker process."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import platform
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 import jax
+import numpy as np
 import workers
 
 from moral_jax import config_io, run, sharding
@@ -20,6 +22,7 @@ from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
+from moral_jax.weights import peft
 
 
 class Competitor:
@@ -94,6 +97,14 @@ class Training(Competitor):
         began = time.perf_counter()
         self._steps(0, len(self.bench.training))
         return self._passed(began)
+
+    def save_adapters(self, folder: str) -> None:
+        """Writes the adapters as PEFT's files."""
+        tree = self.state.params["adapters"]
+        leaf = lambda path: np.asarray(functools.reduce(lambda at, key: at[key], path.split("/"), tree))  # noqa: E731
+        Path(folder).mkdir()
+        spec, adapter = self.bench.model.policy.spec, self.config.adapter
+        peft.save(leaf, spec, adapter, self.config.model.path, Path(folder), "float32")
 
     def losses(self, steps: int) -> dict[str, Sequence]:
         """Losses of so many steps, in which the epoch's batches come again and again, and the questions of each."""

@@ -103,10 +103,12 @@ def soft_cross_entropy(logits_BV: torch.Tensor, batch: list[Question]) -> torch.
     return -(q_BC * log_p_BC).sum(-1).mean()
 
 
-def with_lora(model: Any, rank: int) -> Any:
-    """PEFT's LoRA on every linear layer: q, k, v, o, gate, up, down."""
+def with_lora(model: Any, rank: int, adapters: str | None) -> Any:
+    """PEFT's LoRA on every linear layer: q, k, v, o, gate, up, down; fresh, or from its files."""
     import peft  # only full fine-tuning and scoring work without it
 
+    if adapters:
+        return peft.PeftModel.from_pretrained(model, adapters, is_trainable=True)
     return peft.get_peft_model(
         model, peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
     )
@@ -153,10 +155,10 @@ class Competitor:
 class Training(Competitor):
     """Fine-tuning with AdamW."""
 
-    def __init__(self, optim: dict[str, float], lora_rank: int | None, **given: Any):
+    def __init__(self, optim: dict[str, float], lora_rank: int | None, adapters: str | None = None, **given: Any):
         super().__init__(**given)
         if lora_rank:
-            self.model = with_lora(self.model, lora_rank)
+            self.model = with_lora(self.model, lora_rank, adapters)
         self.model.train()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         groups = [

@@ -46,7 +46,7 @@ class ModelConfig:
     remat: str = "none"
     """What the backward pass recomputes: none, dots (keeps matrix products), full (keeps layer inputs only)."""
     unroll: int | None = None
-    """Layers per step of the layer loop; default: all on CPU (15 % faster), one elsewhere (compiles faster)."""
+    """Layers per step of training's layer loop; default: all on CPU (faster), one elsewhere (compiles faster)."""
     load_piece_mb: int = 256
     """Largest piece of a weight file held in host memory while loading, MiB."""
 
