@@ -83,6 +83,10 @@ def parse(name: str, text: str) -> Any:
     kind, optional = field_type(FIELDS[name])
     if optional and text.lower() == "none":
         return None
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{FIELD_FLAG}{name}={text}: expected true or false")
+        return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:

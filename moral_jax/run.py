@@ -85,7 +85,7 @@ def set_up(config: Config) -> Bench:
     model = find_model(config)
     data = registry.load(config.task)
     prompter = Prompter(config, model)
-    sides = {"validation": data.validation, "test": data.test}
+    sides = {"validation": data.validation, "test": data.test if config.eval.test else []}
     scored = {split: prompter.for_scoring(rows, split) for split, rows in sides.items() if rows}
     asked, epochs = prompter.for_training(data.train, config.train.epochs if config.train.steps != 0 else 0)
     everything = [*scored.values(), *([asked] if epochs else [])]
@@ -183,7 +183,8 @@ def train(config: Config, workdir: Path) -> page.Written | None:
     if distributed.is_primary():
         evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
     weights = Weights(config, bench.model)
-    score_stage(bench, workdir / "before", lambda: weights.first)
+    if config.eval.before:
+        score_stage(bench, workdir / "before", lambda: weights.first)
     if total:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             fit(bench, weights, total, workdir, checkpoints)
