@@ -29,13 +29,6 @@ from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import abstract_state, init_state, make_train_step
 from moral_jax.types import Example, Params, UserError
 
-VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
-JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
-    "soft_cross_entropy": "cross_entropy",
-    "count_cross_entropy": "cross_entropy",
-    "dirichlet_multinomial": "dirichlet_nll",
-}
-
 
 def set_up_jax() -> None:
     """Keeps compiled programs on disk, so that a second start does not compile again."""
@@ -141,8 +134,8 @@ def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: 
 
     def validate(params: Params) -> dict[str, float]:
         rows = bench.score(params, bench.scored["validation"], "validation")
-        numbers = summary.point_estimates(rows, VALIDATED)
-        return numbers | {"loss": numbers[JUDGED_BY[config.objective.name]]}
+        numbers = summary.point_estimates(rows, summary.VALIDATED)
+        return numbers | {"loss": numbers[summary.JUDGED_BY[config.objective.name]]}
 
     say(
         f"training: {total} steps; rows are {bench.training.fill():.1%} full, and what questions begin with in common "

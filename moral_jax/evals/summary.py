@@ -11,6 +11,12 @@ from moral_jax.evals.table import Table, from_records, pad
 
 Estimate = dict[str, float]
 YARDSTICK_METRICS = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")
+VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
+JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
+    "soft_cross_entropy": "cross_entropy",
+    "count_cross_entropy": "cross_entropy",
+    "dirichlet_multinomial": "dirichlet_nll",
+}
 SMALLEST_GROUP = 5  # rows; below, an interval means nothing
 
 
