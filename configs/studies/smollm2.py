@@ -3,19 +3,19 @@
 With the released dev file alone: --config.task.path=dev.scruples-dilemmas.jsonl, a fifth of which is held out.
 """
 
-from moral_jax.study.spec import CE, DIRICHLET, Study, baseline, tuned, zero_shot
+from moral_jax.study.spec import CE, DIRICHLET, Study, baseline, both_objectives, tuned, zero_shot
 
 DECODER = "configs/scruples/smollm2_dilemmas.py"
 DIRICHLET_DECODER = "configs/scruples/smollm2_dilemmas_dirichlet.py"
 ENCODER = "configs/scruples/minilm_dilemmas.py"
-BASELINES = ("prior", "fewest_words", "most_words", "tfidf_logistic")
+BASELINES = ("prior", "fewest_words", "most_words", "logistic_ranker", "style_ranker")
 SEEDS = (0, 1, 2)
 
 
 def get_study():
     cells = [
         *(baseline(name, "dilemmas", DECODER) for name in BASELINES),
-        *tuned("MiniLM-L6", "dilemmas", CE, ENCODER, seeds=SEEDS),
+        *both_objectives("MiniLM-L6", "dilemmas", ENCODER, seeds=SEEDS),
         zero_shot("SmolLM2-135M", "dilemmas", DECODER),
         *tuned("SmolLM2-135M", "dilemmas", CE, DECODER, seeds=SEEDS),
         *tuned("SmolLM2-135M", "dilemmas", DIRICHLET, DIRICHLET_DECODER, seeds=SEEDS),

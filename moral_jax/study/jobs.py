@@ -30,12 +30,13 @@ class Kind(NamedTuple):
     words: tuple[str, ...]  # as a person types it
     entry: str  # module:function that takes the command line and returns an exit code
     command: tuple[str, ...]  # first arguments of that function
+    loads: bool  # whether config.model.path is what it loads; the others write there who answered
 
 
 KINDS: dict[str, Kind] = {
-    "train": Kind(("python", "train.py"), "moral_jax.cli:train_main", ()),
-    "baseline": Kind(("moral-jax", "baseline"), "moral_jax.cli:main", ("baseline",)),
-    "api": Kind(("moral-jax", "api"), "moral_jax.cli:main", ("api",)),
+    "train": Kind(("python", "train.py"), "moral_jax.cli:train_main", (), True),
+    "baseline": Kind(("moral-jax", "baseline"), "moral_jax.cli:main", ("baseline",), False),
+    "api": Kind(("moral-jax", "api"), "moral_jax.cli:main", ("api",), False),
 }
 
 
@@ -94,15 +95,21 @@ def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
     return jobs
 
 
+def _changes(job: Job) -> list[str]:
+    """What differs between the run that is there and the cell, a line each."""
+    if not (job.run / "config.json").exists():
+        return []
+    lines = config_io.difference(config_io.read(job.run / "config.json"), job.config)
+    lines = [line for line in lines if job.kind.loads or not line.startswith("model.path:")]
+    mine = list(job.cell.arguments)
+    theirs = read_notes(job).get("arguments", mine)  # a run that came from elsewhere has no notes
+    return lines if theirs == mine else [*lines, f"arguments: {theirs} -> {mine}"]
+
+
 def _check_same(jobs: list[Job]) -> None:
     """What stands in a cell's directory must have come from the cell's config and arguments."""
     for job in jobs:
-        file = job.run / "config.json"
-        lines = config_io.difference(config_io.read(file), job.config) if file.exists() else []
-        noted = read_notes(job).get("arguments", list(job.cell.arguments)) if file.exists() else None
-        if noted is not None and noted != list(job.cell.arguments):
-            lines.append(f"arguments: {noted} -> {list(job.cell.arguments)}")
-        if lines:
+        if lines := _changes(job):
             shown = "\n  ".join(lines)
             raise UserError(
                 f"cell {job.cell.name}: {job.run} holds a run of another config; undo, remove it, or name another "

@@ -1,5 +1,7 @@
 """Intervals and p-values over seeds and rows: by hand, and in worlds whose truth is known."""
 
+import functools
+
 import numpy as np
 import pytest
 from scipy.stats import t as student
@@ -7,10 +9,12 @@ from scipy.stats import t as student
 from moral_jax.evals import ceiling, metrics, pooled
 from moral_jax.evals.table import Table
 
+weights = functools.cache(metrics.resamples)
+
 
 def pool(values_SE, seed=0, resamples=1000):
     """What a study does with the row values of some seeds; the same row weights for every caller."""
-    w_RE = metrics.resamples(values_SE.shape[1], resamples, 0)
+    w_RE = weights(values_SE.shape[1], resamples, 0)
     return pooled.over_seeds(values_SE.mean(-1), values_SE @ w_RE.T / values_SE.shape[1], 10**6 + seed)
 
 

@@ -155,9 +155,9 @@ def test_tables_tell_missing_from_not_planned():
     ]  # fmt: skip
     assert overview.rows[0][:3] == ["A", "0.650 [0.640, 0.660]", tables.MISSING]
     assert overview.rows[1][:3] == ["B", tables.NOT_PLANNED, "0.650 [0.640, 0.660] (1 of 3 seeds)"]
-    assert [row[0] for row in tables.full(t).rows] == [
-        "A (zero-shot)", "A (CE-tuned)", "B (CE-tuned)", "best constant (knows these votes)", "BEST (oracle of Scruples)"
-    ]  # fmt: skip
+    names = [row[0] for row in tables.full(t).rows]
+    assert names[:3] == ["A (zero-shot)", "A (CE-tuned)", "B (CE-tuned)"]
+    assert names[3:] == ["best constant (knows these votes)", "BEST (oracle of Scruples)"]
     assert tables.overview(task([entry("Fewest words")])) is None
 
 

@@ -134,7 +134,7 @@ SLOW = """
 import sys
 from moral_jax import cli
 from moral_jax.study import jobs
-jobs.KINDS["train"] = jobs.Kind(("sleep",), "tests.study.test_command:sleep", ())
+jobs.KINDS["train"] = jobs.Kind(("sleep",), "tests.study.test_command:sleep", (), True)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

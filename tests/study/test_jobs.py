@@ -1,5 +1,6 @@
 """Cells on disk: checked before anything runs, claimed by one worker, divided among many."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -59,6 +60,8 @@ def test_other_arguments_are_another_run_too(config_file, tmp_path):
 
     job = of("fewest_words")
     done(job)
+    model = dataclasses.replace(job.config.model, path="baseline:fewest_words")  # as such runs write it
+    config_io.save(dataclasses.replace(job.config, model=model), job.run / "config.json")
     job.notes.parent.mkdir()
     job.notes.write_text(json.dumps({"arguments": ["fewest_words"]}))
     assert jobs.state(of("fewest_words")) == jobs.DONE
