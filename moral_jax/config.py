@@ -353,8 +353,8 @@ class Config:
         trains_all = self.adapter.kind == "none"
         expected = "'none', because quantised weights cannot be trained; or set config.adapter.kind='lora'"
         _check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
-        scores = self.eval.before or self.train.steps != 0
-        _check(self.eval, "before", scores, "true where config.train.steps=0: nothing else is scored")
+        scores = self.eval.before or (self.train.steps != 0 and self.train.epochs != 0)
+        _check(self.eval, "before", scores, "true where nothing is trained, as then nothing else is scored")
 
 
 def field_type(annotation: Any) -> tuple[type, bool]:

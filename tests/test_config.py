@@ -69,7 +69,7 @@ def test_truth_is_written_out(file):
 
 
 def test_a_run_scores_something(file):
-    with pytest.raises(UserError, match="config.eval.before=False: expected true where config.train.steps=0"):
+    with pytest.raises(UserError, match="config.eval.before=False: expected true where nothing is trained"):
         flags(file, "--config.train.steps=0", "--config.eval.before=false")
 
 

@@ -52,11 +52,7 @@ def _pictures(task: dict[str, Any]) -> list[tuple[str | None, str]]:
 
 def _subtitle(task: dict[str, Any]) -> str:
     about = task["about"]
-    parts = [
-        about.get("description"),
-        about.get("citation"),
-        f"{task['rows']} {task.get('split', '')} rows".replace("  ", " "),
-    ]
+    parts = [about.get("description"), about.get("citation"), f"{task['rows']} {task['split']} rows" if about else None]
     return " · ".join(p for p in parts if p)
 
 

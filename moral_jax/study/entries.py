@@ -1,6 +1,7 @@
 """Cells that are done, pooled over seeds: the rows of the tables."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from moral_jax.study.spec import ZERO_SHOT
 from moral_jax.types import UserError
 
 MEANS = ("cross_entropy", "dirichlet_nll", "dirichlet_nll_per_vote", "total_variation", "accuracy")
+UNUSED = ("question", "title", "text")  # a hundred cells with their posts would take a gigabyte
 CHUNK = 1000  # resamples held at once: as many rows' weights
 SEEDS_FROM = 1_000_000  # random streams of the seeds' errors; those of the rows' resamples begin at 0
 
@@ -54,7 +56,8 @@ def read(job: Job) -> Scored:
     numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
     provenance = job.run / "provenance.json"
     about = json.loads(provenance.read_text(encoding="utf-8")) if provenance.exists() else {}
-    records = read_jsonl(job.stage / f"{numbers['split']}.jsonl")
+    rows = read_jsonl(job.stage / f"{numbers['split']}.jsonl")
+    records = [{k: v for k, v in row.items() if k not in UNUSED} for row in rows]
     return Scored(job, numbers, about, records, from_records(records))
 
 
@@ -86,14 +89,19 @@ def row_values(s: Scored) -> dict[str, np.ndarray]:
     return values
 
 
+def _weights(rows: int, resamples: int) -> Iterator[np.ndarray]:
+    """One of each row, then the bootstrap's weights in chunks."""
+    yield np.ones((1, rows))
+    for seed, start in enumerate(range(0, resamples, CHUNK)):
+        yield metrics.resamples(rows, min(CHUNK, resamples - start), seed)
+
+
 def _resample(scored: list[Scored], resamples: int) -> list[dict[str, np.ndarray]]:
     """Of each cell its numbers, [1 + R]: on all rows, then on each resample; the same resamples for every cell."""
     E = len(scored[0].records)
     by_cell = [row_values(s) for s in scored]
     out: list[dict[str, list[np.ndarray]]] = [{} for _ in scored]
-    chunks = [np.ones((1, E))]
-    sizes = [min(CHUNK, resamples - start) for start in range(0, resamples, CHUNK)]
-    for w_RE in (*chunks, *(metrics.resamples(E, size, seed) for seed, size in enumerate(sizes))):
+    for w_RE in _weights(E, resamples):
         for s, values, drawn in zip(scored, by_cell, out, strict=True):
             for name, v_E in values.items():
                 drawn.setdefault(name, []).append(w_RE @ v_E / E)

@@ -72,7 +72,8 @@ class Job:
     @property
     def stage(self) -> Path:
         """Where the numbers are that the cell stands for."""
-        return self.run / ("before" if self.cell.kind == "train" and self.config.train.steps == 0 else "after")
+        trains = self.config.train.steps != 0 and self.config.train.epochs != 0
+        return self.run / ("before" if self.cell.kind == "train" and not trains else "after")
 
 
 def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:

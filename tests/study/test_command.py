@@ -73,9 +73,8 @@ def test_a_broken_cell_is_retried_a_done_one_skipped_and_shards_are_the_whole(st
     assert len(first_records) == 3
     broken.unlink()
     assert call(study_file, out, "--list") == 0
-    assert f"failed    0:00:00  {bad}".replace("0:00:00", "").split() == [
-        w for w in next(x for x in capsys.readouterr().out.splitlines() if bad in x).split() if ":" not in w
-    ]
+    [line] = [x for x in capsys.readouterr().out.splitlines() if bad in x]
+    assert line.startswith("failed")
     assert call(study_file, out) == 0
     assert "4 done" in capsys.readouterr().out
     assert all(p.stat().st_mtime_ns == t for p, t in first_records.items())  # nothing was done twice
