@@ -82,8 +82,7 @@ def _run(todo: list) -> tuple[int, str]:
 
 
 def _study(args: argparse.Namespace, rest: list[str]) -> int:
-    from moral_jax.report import study as page
-    from moral_jax.study import collect, jobs, runner
+    from moral_jax.study import jobs, runner
 
     study = config_io.from_file(args.config, "get_study")
     if not isinstance(study, Study):
@@ -101,6 +100,9 @@ def _study(args: argparse.Namespace, rest: list[str]) -> int:
         print(runner.commands(mine))
         return 0
     code, said = (0, "") if args.page_only else _run(mine)
+    from moral_jax.report import study as page
+    from moral_jax.study import collect
+
     numbers = collect.study(study.title, everything, study.resamples)
     written = page.write(folder, numbers)
     print("\n\n".join(["", written.text, *([said] if said else []), f"page: {written.html}"]))

@@ -143,17 +143,44 @@ def sleep(arguments):
     time.sleep(60)
 
 
-def test_a_stopped_study_stops_the_run_too(study_file, tmp_path):
-    """As a scheduler stops it."""
+@pytest.fixture
+def worker(study_file, tmp_path):
+    """A study whose first cell sleeps, and the process number of that cell's run."""
     sleeper = tmp_path / "pid"
-    worker = subprocess.Popen(
-        [sys.executable, "-c", SLOW, "study", f"--config={study_file}", f"--workdir={tmp_path / 'o'}"],
-        cwd=ROOT, env=os.environ | {"SLEEPER": str(sleeper)}, stderr=subprocess.PIPE,
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "study", f"--config={study_file}", f"--workdir={tmp_path / 'out'}"],
+        cwd=ROOT, env=os.environ | {"SLEEPER": str(sleeper)}, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 20
+    end = time.monotonic() + 30
     while not (sleeper.exists() and sleeper.read_text()) and time.monotonic() < end:
         time.sleep(0.02)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 130
+    yield process, int(sleeper.read_text())
+    process.kill()
+    process.wait()
+
+
+def test_a_stopped_study_stops_the_run_too(worker):
+    """As a scheduler stops it."""
+    process, run = worker
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 130
     with pytest.raises(ProcessLookupError):
-        os.kill(int(sleeper.read_text()), 0)
+        os.kill(run, 0)
+
+
+def test_a_run_whose_worker_died_still_holds_its_cell(worker, study_file, tmp_path, capsys):
+    """A second run in the same directory would spoil the first."""
+    process, run = worker
+
+    def first_line():
+        assert call(study_file, tmp_path / "out", "--list") == 0
+        return capsys.readouterr().out.splitlines()[0]
+
+    process.kill()
+    process.wait()
+    assert first_line().startswith("running")
+    os.kill(run, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while first_line().startswith("running") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert first_line().startswith("to do")
