@@ -1,8 +1,10 @@
 """Means over seeds, their intervals over seeds and rows, and paired comparisons of two such means.
 
-Rows are resampled (bootstrap); what the seeds add is drawn from Student's t with S - 1 degrees of freedom, because
-resampling two or three seeds with replacement makes intervals far too narrow. Where rows decide, this is the
-percentile bootstrap over rows; where seeds decide, it is the t interval of their mean.
+Rows are resampled (bootstrap); what the seeds add is drawn from Student's t, because resampling two or three seeds with
+replacement makes intervals far too narrow. Where rows decide, this is the percentile bootstrap over rows; where seeds
+decide, it is the t interval of their mean. Two degrees of freedom of three seeds could hardly show anything, so the
+spread over seeds is pooled over all means that are compared, as in an analysis of variance; a mean whose own seeds are
+further apart keeps its own.
 """
 
 from typing import NamedTuple
@@ -21,19 +23,34 @@ class Draws(NamedTuple):
         return Draws(self.value - other.value, self.drawn_R - other.drawn_R)
 
 
-def over_seeds(value_S: np.ndarray, resampled_SR: np.ndarray, seed: int) -> Draws:
+class Spread(NamedTuple):
+    """Standard deviation over seeds, pooled, and its degrees of freedom: 0 where nothing has a second seed."""
+
+    deviation: float
+    freedom: int
+
+
+def spread(values: list[np.ndarray]) -> Spread:
+    """Pools the variance over seeds; one array [S] for each mean that is compared, of which some may have one seed."""
+    freedom = sum(len(value_S) - 1 for value_S in values)
+    squares = sum(float(np.square(value_S - value_S.mean()).sum()) for value_S in values)
+    return Spread(float(np.sqrt(squares / freedom)) if freedom else 0.0, freedom)
+
+
+def over_seeds(value_S: np.ndarray, resampled_SR: np.ndarray, pooled: Spread, seed: int) -> Draws:
     """Pools the seeds' values on all rows and on resampled rows; one seed says nothing of the spread over seeds.
 
     Args:
       value_S: of each seed's model on all rows.
       resampled_SR: the same on bootstrap resamples of the rows, the same resamples for every seed.
+      pooled: over all means that are compared, this one among them.
       seed: of the draws; must differ between the means that are compared.
     """
     S, R = resampled_SR.shape
     drawn_R = resampled_SR.mean(0)
     if S > 1:
-        error = value_S.std(ddof=1) / np.sqrt(S)
-        drawn_R = drawn_R + error * np.random.default_rng(seed).standard_t(S - 1, R)
+        error = max(float(value_S.std(ddof=1)), pooled.deviation) / np.sqrt(S)
+        drawn_R = drawn_R + error * np.random.default_rng(seed).standard_t(pooled.freedom, R)
     return Draws(float(value_S.mean()), drawn_R)
 
 

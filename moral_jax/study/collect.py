@@ -32,10 +32,11 @@ def by_group(of_task: list[Entry]) -> list[dict[str, Any]]:
     for kind, name, rows in _groups(known[0].scored[0].records):
         w_RE = metrics.resamples(len(rows), GROUP_RESAMPLES, 0)
         floor = metrics.entropy_floor(known[0].scored[0].table.take(rows)).mean()
+        by_entry = [np.stack([metrics.cross_entropy(s.table.take(rows)) for s in e.scored]) for e in known]
+        spread = pooled.spread([ce_SE.mean(-1) for ce_SE in by_entry])
         of_entries = []
-        for number, e in enumerate(known):
-            ce_SE = np.stack([metrics.cross_entropy(s.table.take(rows)) for s in e.scored])
-            d = pooled.over_seeds(ce_SE.mean(-1), ce_SE @ w_RE.T / len(rows), SEEDS_FROM + number)
+        for number, (e, ce_SE) in enumerate(zip(known, by_entry, strict=True)):
+            d = pooled.over_seeds(ce_SE.mean(-1), ce_SE @ w_RE.T / len(rows), spread, SEEDS_FROM + number)
             of_entries.append(e.key | {"cross_entropy": pooled.interval(d)})
         out.append({"kind": kind, "name": name, "rows": len(rows), "floor": float(floor), "entries": of_entries})
     return out

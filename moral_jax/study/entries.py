@@ -118,12 +118,23 @@ def make_entries(of_task: list[Job], resamples: int) -> list[Entry]:
     planned: dict[tuple[str, str, float], list[Job]] = {}
     for job in of_task:
         planned.setdefault((job.cell.row, job.cell.training, job.cell.share), []).append(job)
+    cells_of = [[s for s in done if s.job in cells] for cells in planned.values()]
+    of_seeds = [_stack([sampled[s.job.cell.name] for s in scored]) for scored in cells_of]
+    spreads = {
+        name: pooled.spread([x[name][:, 0] for x in of_seeds if name in x])
+        for name in dict.fromkeys(name for x in of_seeds for name in x)
+    }
     out = []
-    for number, (key, cells) in enumerate(planned.items()):
-        scored = [s for s in done if s.job in cells]
-        drawn = [sampled[s.job.cell.name] for s in scored]
-        names = [name for name in drawn[0] if all(name in d for d in drawn)] if drawn else []
-        of_seeds = {name: np.stack([d[name] for d in drawn]) for name in names}
-        draws = {name: pooled.over_seeds(x[:, 0], x[:, 1:], SEEDS_FROM + number) for name, x in of_seeds.items()}
-        out.append(Entry(*key, cells, scored, draws))
+    for number, (key, x) in enumerate(zip(planned, of_seeds, strict=True)):
+        draws = {
+            name: pooled.over_seeds(x_SR[:, 0], x_SR[:, 1:], spreads[name], SEEDS_FROM + number)
+            for name, x_SR in x.items()
+        }
+        out.append(Entry(*key, planned[key], cells_of[number], draws))
     return out
+
+
+def _stack(of_seeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """[S, 1 + R] of every number that all seeds have."""
+    names = [name for name in of_seeds[0] if all(name in x for x in of_seeds)] if of_seeds else []
+    return {name: np.stack([x[name] for x in of_seeds]) for name in names}

@@ -12,10 +12,12 @@ from moral_jax.evals.table import Table
 weights = functools.cache(metrics.resamples)
 
 
-def pool(values_SE, seed=0, resamples=1000):
+def pool(values_SE, seed=0, resamples=1000, others=()):
     """What a study does with the row values of some seeds; the same row weights for every caller."""
     w_RE = weights(values_SE.shape[1], resamples, 0)
-    return pooled.over_seeds(values_SE.mean(-1), values_SE @ w_RE.T / values_SE.shape[1], 10**6 + seed)
+    spread = pooled.spread([x.mean(-1) for x in (values_SE, *others)])
+    resampled_SR = values_SE @ w_RE.T / values_SE.shape[1]
+    return pooled.over_seeds(values_SE.mean(-1), resampled_SR, spread, 10**6 + seed)
 
 
 def test_one_seed_is_the_bootstrap_over_rows():
@@ -42,6 +44,26 @@ def test_intervals_cover_the_mean_over_all_seeds_and_rows(of_seeds, of_rows):
         got = pooled.interval(pool(values, seed=world))
         held += got["low"] <= 0 <= got["high"]
     assert 0.92 <= held / 400 <= 0.99
+
+
+def test_the_spread_is_pooled_by_hand():
+    """Squares 2 + 8 over 1 + 2 degrees of freedom; one seed has nothing to say."""
+    got = pooled.spread([np.array([0.0, 2.0]), np.array([1.0, 3.0, 5.0]), np.array([7.0])])
+    assert got == (pytest.approx(np.sqrt(10 / 3)), 3)
+    assert pooled.spread([np.array([7.0])]) == (0.0, 0)
+
+
+@pytest.mark.parametrize(("mine", "least"), [(1.0, 0.93), (0.1, 0.99), (3.0, 0.86)])
+def test_a_pooled_spread_covers_means_with_more_and_with_less_of_their_own(mine, least):
+    """Among five others of spread 1. With three times their spread a mean is covered less often, but not rarely."""
+    held = 0
+    for world in range(400):
+        rng = np.random.default_rng(world)
+        seeds = [rng.normal(0, sd, (3, 1)) + np.zeros((3, 2)) for sd in (mine, 1, 1, 1, 1, 1)]
+        got = pooled.interval(pool(seeds[0], world, others=seeds[1:]))
+        held += got["low"] <= 0 <= got["high"]
+    assert held / 400 >= least
+    assert mine != 1 or held / 400 <= 0.99
 
 
 def test_a_difference_is_paired_by_row():
