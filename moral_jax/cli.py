@@ -1,4 +1,4 @@
-"""The command line: `python train.py` and `moral-jax eval | score | plan | report | export | doctor`."""
+"""The command line: `python train.py` and `moral-jax eval | score | plan | report | export | doctor | study | ...`."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moral_jax import __version__, config_io, guard, logs
+from moral_jax.study import command as study
 from moral_jax.types import UserError
 
 TRAIN_HELP = """\
@@ -253,6 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
     add.add_argument("--shard-mb", type=int, default=2048, metavar="N", help="largest weight file, MiB (default: 2048)")
     add.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of what the run trained")
     add.set_defaults(command=_export)
+
+    study.add(commands)
 
     args, rest = parser.parse_known_args(arguments)
     return _guarded(lambda: args.command(args, rest))

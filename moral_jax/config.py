@@ -144,6 +144,8 @@ class TaskConfig:
     """Share of rows that the reported numbers come from, when `test_path` is not given."""
     split_seed: int = 0
     """Seed of the hash that divides the rows."""
+    train_share: float = 1.0
+    """Share of the training rows that is used (those with the lowest hash, so a smaller share lies in a larger)."""
     limit: int | None = None
     """Keep only so many rows of each split (those with the lowest hash)."""
     total_votes: float | None = None
@@ -154,6 +156,7 @@ class TaskConfig:
         _check(self, "validation", 0 <= self.validation < 1, "a share in [0, 1)")
         _check(self, "test", 0 <= self.test <= 1, "a share in [0, 1]")
         _check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
+        _check(self, "train_share", 0 < self.train_share <= 1, "a share in (0, 1]")
         _check(self, "limit", self.limit is None or self.limit >= 1, "at least 1")
         _check(self, "total_votes", self.total_votes is None or self.total_votes > 0, "a positive number")
 
@@ -314,6 +317,10 @@ class EvalConfig:
 
     batch_size: int = 2
     """Packed rows in one scoring pass."""
+    before: bool = True
+    """Score the model before training too; false where another run of it has."""
+    test: bool = True
+    """Score the test rows; false for searches, which must not see them."""
     bootstrap: int = 1000
     """Resamples behind every 95 % interval."""
     best_draws: int = 1000
@@ -346,6 +353,8 @@ class Config:
         trains_all = self.adapter.kind == "none"
         expected = "'none', because quantised weights cannot be trained; or set config.adapter.kind='lora'"
         _check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
+        scores = self.eval.before or (self.train.steps != 0 and self.train.epochs != 0)
+        _check(self.eval, "before", scores, "true where nothing is trained, as then nothing else is scored")
 
 
 def field_type(annotation: Any) -> tuple[type, bool]:

@@ -29,13 +29,6 @@ from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import abstract_state, init_state, make_train_step
 from moral_jax.types import Example, Params, UserError
 
-VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
-JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
-    "soft_cross_entropy": "cross_entropy",
-    "count_cross_entropy": "cross_entropy",
-    "dirichlet_multinomial": "dirichlet_nll",
-}
-
 
 def set_up_jax() -> None:
     """Keeps compiled programs on disk, so that a second start does not compile again."""
@@ -85,7 +78,7 @@ def set_up(config: Config) -> Bench:
     model = find_model(config)
     data = registry.load(config.task)
     prompter = Prompter(config, model)
-    sides = {"validation": data.validation, "test": data.test}
+    sides = {"validation": data.validation, "test": data.test if config.eval.test else []}
     scored = {split: prompter.for_scoring(rows, split) for split, rows in sides.items() if rows}
     asked, epochs = prompter.for_training(data.train, config.train.epochs if config.train.steps != 0 else 0)
     everything = [*scored.values(), *([asked] if epochs else [])]
@@ -141,8 +134,8 @@ def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: 
 
     def validate(params: Params) -> dict[str, float]:
         rows = bench.score(params, bench.scored["validation"], "validation")
-        numbers = summary.point_estimates(rows, VALIDATED)
-        return numbers | {"loss": numbers[JUDGED_BY[config.objective.name]]}
+        numbers = summary.point_estimates(rows, summary.VALIDATED)
+        return numbers | {"loss": numbers[summary.JUDGED_BY[config.objective.name]]}
 
     say(
         f"training: {total} steps; rows are {bench.training.fill():.1%} full, and what questions begin with in common "
@@ -183,7 +176,8 @@ def train(config: Config, workdir: Path) -> page.Written | None:
     if distributed.is_primary():
         evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
     weights = Weights(config, bench.model)
-    score_stage(bench, workdir / "before", lambda: weights.first)
+    if config.eval.before:
+        score_stage(bench, workdir / "before", lambda: weights.first)
     if total:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             fit(bench, weights, total, workdir, checkpoints)

@@ -17,7 +17,7 @@ class Written(NamedTuple):
     verdict: str
 
 
-def _environment(escape: bool) -> jinja2.Environment:
+def environment(escape: bool) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("moral_jax", "report"),
         autoescape=escape,
@@ -61,13 +61,13 @@ def write(folder: Path) -> Written:
     }
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     html = (
-        _environment(True)
+        environment(True)
         .get_template("page.html.jinja")
         .render(
             **values, css=css, plots=pictures, surprises=words.surprises(s.last), stage_names=[x.name for x in s.stages]
         )
     )
     (folder / "report.html").write_text(html, encoding="utf-8")
-    text = _environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown)
+    text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown)
     (folder / "report.md").write_text(text, encoding="utf-8")
     return Written(folder / "report.html", words.markdown(main), " ".join(verdict))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from moral_jax.config import TaskConfig
 from moral_jax.tasks import archive, scruples, synthetic, votes
-from moral_jax.tasks.splits import divide, rank
+from moral_jax.tasks.splits import divide, lowest
 from moral_jax.types import Example, UserError
 
 SCRUPLES_CITATION = "Lourie, Le Bras and Choi, Scruples, AAAI 2021, arXiv 2008.09094"
@@ -133,8 +133,11 @@ def load(config: TaskConfig) -> Dataset:
         config.split_seed,
     )
     sides = {"train": split.train, "validation": split.validation, "test": split.test} | own
+    if config.train_share < 1:
+        kept = max(1, round(config.train_share * len(sides["train"])))
+        sides["train"] = lowest(sides["train"], kept, config.split_seed)
     if config.limit is not None:
-        sides = {s: sorted(e, key=lambda x: rank(x, config.split_seed))[: config.limit] for s, e in sides.items()}
+        sides = {s: lowest(e, config.limit, config.split_seed) for s, e in sides.items()}
     files = {s: p for s, p in paths.items() if p}
     about = provenance(config, files, {s: len(e) for s, e in sides.items()}, hashes)
     return Dataset(**sides, provenance=about | {"rows dropped, as they share a key with another split": split.dropped})
