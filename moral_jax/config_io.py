@@ -141,6 +141,11 @@ def _from_file(file: str) -> config_dict.ConfigDict:
         raise UserError(f"{FILE_FLAG}{path}: get_config() failed: {str(e).strip(chr(34))}") from e
 
 
+def flags(file: str | None, rest: list[str]) -> list[str]:
+    """What `from_flags` reads, where the command line has taken --config=FILE out already."""
+    return ([f"{FILE_FLAG}{file}"] if file else []) + rest
+
+
 def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
     """Reads `--config=FILE` and any number of `--config.SECTION.FIELD=VALUE`, in whatever order.
 

@@ -80,15 +80,22 @@ def _labelled(
     return message, tuple((label, " " + label) for label in labels[: len(order)])
 
 
+def conversation(
+    config: PromptConfig, example: Example, order: tuple[int, ...]
+) -> tuple[list[dict[str, str]], tuple[tuple[str, ...], ...]]:
+    """Chat turns, the last one asking the question, and each shown option's label as `_labelled` has it."""
+    message, answers = _labelled(config, example, order)
+    system = [{"role": "system", "content": config.system}] if config.system is not None else []
+    return [*system, *example.messages, {"role": "user", "content": message}], answers
+
+
 def clean(config: PromptConfig, chat_template: ChatTemplate) -> Renderer:
     """Chat template of the model, labelled options, answer cue."""
-    system = [{"role": "system", "content": config.system}] if config.system is not None else []
     cue = CUE if config.cue is None else config.cue
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
-        message, answers = _labelled(config, example, order)
-        prompt = chat_template([*system, *example.messages, {"role": "user", "content": message}])
-        return Rendered(prompt + cue, answers, has_specials=True, answers_are_tokens=False)
+        messages, answers = conversation(config, example, order)
+        return Rendered(chat_template(messages) + cue, answers, has_specials=True, answers_are_tokens=False)
 
     return render
 
