@@ -10,14 +10,13 @@ import numpy as np
 from moral_jax import logs, rundir
 from moral_jax.config import API, Config
 from moral_jax.data import render
-from moral_jax.data.layout import Item
 from moral_jax.evals.records import ItemScores, Record, make_records
 from moral_jax.remote import cost, prompts, replies
 from moral_jax.remote.client import Cache, Client, check_url, read_key
 from moral_jax.report import page
 from moral_jax.tasks import registry
 from moral_jax.tasks.archive import cache_folder
-from moral_jax.types import Example, UserError
+from moral_jax.types import Example, Item, UserError
 
 LIBRARIES = ("httpx2", "numpy", "scipy")
 KEY = "OPENAI_API_KEY"
