@@ -128,7 +128,7 @@ class Prompter:
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Every example in every order."""
-        return self._encode(examples, pipeline.all_items(examples, *self.orders), what)
+        return self._encode(examples, render.all_items(examples, *self.orders), what)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int

@@ -15,11 +15,6 @@ from moral_jax.data.render import Renderer, orders
 from moral_jax.types import Batch, Example, Item, UserError
 
 
-def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
-    """Every example in every order: what scoring averages."""
-    return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
-
-
 def epoch_items(
     examples: Sequence[Example], epoch: int, setting: str, moves: bool, at_once: int
 ) -> list[tuple[Item, ...]]:

@@ -2,10 +2,10 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from moral_jax.config import PromptConfig
-from moral_jax.types import Example, UserError
+from moral_jax.types import Example, Item, UserError
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CUE = "Answer:"
@@ -51,6 +51,11 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
     if setting == "reversal":
         return [given, given[::-1]]
     return [given[i:] + given[:i] for i in range(example_options)]
+
+
+def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
+    """Every example in every order: what scoring averages."""
+    return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
 
 
 def fill(template: str, values: dict[str, str]) -> str:

@@ -85,7 +85,7 @@ def bounded(top: list[tuple[str, float]], answers: tuple[tuple[str, ...], ...]) 
     listed = [(token.translate(SPACES), math.exp(logprob)) for token, logprob in top if logprob > NOTHING]
     missing = max(1 - sum(p for _, p in listed), ROUNDING)
     least = min((p for _, p in listed), default=1.0)
-    seen_C = np.array([sum(p for token, p in listed if token in variants) for variants in answers])
+    seen_C = np.array([sum(p for token, p in listed if token in variants) for variants in answers], float)
     tokens = {token for token, _ in listed}
     extra_C = np.array([min(sum(v not in tokens for v in variants) * least, missing) for variants in answers])
     unseen = np.flatnonzero(seen_C == 0)

@@ -1,5 +1,6 @@
 """From a config and an API to a run directory like any other."""
 
+import contextlib
 import dataclasses
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -67,15 +68,18 @@ class Asked:
     items: list[Item]
     questions: list[prompts.Question]
 
+    @property
+    def names(self) -> list[str]:
+        """Which row each is about."""
+        return [self.examples[i].id for i, _ in self.items]
 
-def prepare(examples: list[Example], config: Config) -> list[Item]:
-    """Every example in every order in which it is shown."""
-    moves = render.options_move(config.prompt, registry.get(config.task.name).study_prompt)
-    return [
-        (i, order)
-        for i, e in enumerate(examples)
-        for order in render.orders(len(e.options), config.prompt.orders, moves)
-    ]
+
+def prepare(examples: list[Example], config: Config, endpoint: str) -> Asked:
+    """Every example in every order."""
+    study_prompt = registry.get(config.task.name).study_prompt
+    ask = prompts.make(config.prompt, study_prompt, endpoint)
+    items = render.all_items(examples, config.prompt.orders, render.options_move(config.prompt, study_prompt))
+    return Asked(examples, items, [ask(examples[i], order) for i, order in items])
 
 
 def ask_all(
@@ -161,33 +165,20 @@ def run(service: Service, budget: cost.Budget, config: Config, workdir: Path) ->
     """
     key = read_key(service.key_variable, KEY, service.base_url)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, path=service.name))
-    ask = prompts.make(config.prompt, registry.get(config.task.name).study_prompt, service.endpoint)
     data = registry.load(config.task)
-    splits = {}
-    for split, examples in rundir.to_score(data).items():
-        items = prepare(examples, config)
-        splits[split] = Asked(examples, items, [ask(examples[i], order) for i, order in items])
-    wanted = [
-        (a.examples[i].id, service.request(q))
-        for a in splits.values()
-        for (i, _), q in zip(a.items, a.questions, strict=True)
-    ]
+    splits = {split: prepare(e, config, service.endpoint) for split, e in rundir.to_score(data).items()}
+    wanted = [(n, service.request(q)) for a in splits.values() for n, q in zip(a.names, a.questions, strict=True)]
     cache = Cache(cache_folder() / "api")
     unasked = [body for _, body in wanted if cache.get(service.url, body) is None]
     said, money = cost.estimate(unasked, budget)
-    logs.say(
-        f"{data.provenance['description']}\n{service.name}\n{len(wanted) - len(unasked)} replies are there; {said}"
-    )
+    there = len(wanted) - len(unasked)
+    logs.say(f"{data.provenance['description']}\n{service.name}\n{there} replies are there; {said}")
     if unasked:
         cost.check(money, budget)
     rundir.claim(config, workdir)
-    client = Client(service.url, key, service.timeout, service.retries)
-    try:
+    with contextlib.closing(Client(service.url, key, service.timeout, service.retries)) as client:
         answered = ask_all(wanted, service, client, cache)
-    finally:
-        client.close()
-    rest = iter(answered)
-    s = config.objective.concentration_value
+    rest, s = iter(answered), config.objective.concentration_value
     rows = {split: make(a, [next(rest) for _ in a.items], s) for split, a in splits.items()}
     about = _provenance(service, config, answered, data.provenance)
     return rundir.write_answers(workdir, config, about, rows, data.train)
