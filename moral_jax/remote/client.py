@@ -89,7 +89,7 @@ class Client:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Ends the waits of all threads; what is under way comes in."""
+        """Nothing more is sent, and all waits end; what is under way comes in."""
         self._stopped.set()
 
     def close(self) -> None:

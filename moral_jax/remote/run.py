@@ -13,7 +13,7 @@ from moral_jax.config import API, Config
 from moral_jax.data import render
 from moral_jax.evals.records import ItemScores, Record, make_records
 from moral_jax.remote import cost, prompts, replies
-from moral_jax.remote.client import Cache, Client, check_url, read_key
+from moral_jax.remote.client import Cache, Client, StoppedError, check_url, read_key
 from moral_jax.report import page
 from moral_jax.tasks import registry
 from moral_jax.tasks.archive import cache_folder
@@ -95,6 +95,7 @@ def ask_all(
         try:
             reply = replies.parse(client.post(body), service.endpoint)
         except UserError as e:
+            client.stop()
             raise UserError(f"row {name!r}: {e}") from None
         cache.put(client.url, body, reply)
         return reply
@@ -105,8 +106,9 @@ def ask_all(
         try:
             futures: dict[Future, int] = {pool.submit(one, *wanted[i]): i for i in missing}
             for done in logs.progress(as_completed(futures), total=len(missing), desc="asking", unit="request"):
-                found[futures[done]] = done.result()
-        finally:  # after an error or Ctrl-C: those under way come in and are kept, the others are not sent
+                with contextlib.suppress(StoppedError):  # the one that failed says why
+                    found[futures[done]] = done.result()
+        finally:  # after Ctrl-C: those under way come in and are kept, the others are not sent
             client.stop()
             pool.shutdown(cancel_futures=True)
     return [found[i] for i in range(len(wanted))]
