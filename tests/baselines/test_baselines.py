@@ -52,7 +52,7 @@ def test_words_and_characters_are_counted_apart():
 
 
 def test_a_rule_on_three_options_leaves_the_rest_to_the_others():
-    train = [Example("1", "?", ("a", "bb", "ccc"), (6.0, 2.0, 2.0))] * 20
+    train = [Example(str(i), "?", ("a", "bb", f"ccc{i}"), (6.0, 2.0, 2.0)) for i in range(20)]
     p = fit("fewest_characters", train).answer([Example("2", "?", ("xx", "x", "xx"), (1.0, 1.0, 1.0))]).p_EC[0]
     share = (1 / 3 + 20 * 0.6) / 21
     np.testing.assert_allclose(p, [(1 - share) / 2, share, (1 - share) / 2])
@@ -90,7 +90,7 @@ def test_the_order_of_training_options_teaches_nothing(rows):
 
 def test_soft_votes_are_weights():
     """One word decides, at 4 to 1: with a weak penalty the claim is 0.8, where hard labels would claim certainty."""
-    train = [pair("good deed", "bad deed", (1, 4), str(i)) for i in range(200)]
+    train = [pair("good deed", f"bad deed{i % 2 * '.'}", (1, 4), str(i)) for i in range(200)]
     p = fit("logistic_ranker", train, train).answer([pair("bad thing", "good thing", (1, 1))]).p_EC[0]
     assert p[0] == pytest.approx(0.8, abs=0.03)
 
@@ -99,7 +99,7 @@ def test_a_classifier_reads_words_and_keeps_every_option():
     train = [
         anecdote(f"{w} {i}", c) for i in range(40) for w, c in (("dog", (4.0, 1.0, 0.0)), ("cat", (1.0, 4.0, 0.0)))
     ]
-    p = fit("logistic", train, train[:10]).answer([anecdote("dog", (1.0, 0, 0)), anecdote("cat", (1.0, 0, 0))]).p_EC
+    p = fit("logistic", train, train[:10]).answer([anecdote("dog 7", (1.0, 0, 0)), anecdote("cat 7", (1.0, 0, 0))]).p_EC
     np.testing.assert_allclose(p[:, :2], [[0.8, 0.2], [0.2, 0.8]], atol=0.05)
     assert (p[:, 2] > 0).all()
 
