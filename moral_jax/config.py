@@ -25,6 +25,10 @@ def _check_choice(section: object, field: str, choices: tuple[str, ...]) -> None
     _check(section, field, getattr(section, field) in choices, " or ".join(repr(c) for c in choices))
 
 
+# What model.path says in the runs of what has no weights here; the rest of it names who answered.
+BASELINE, API = "baseline:", "api:"
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Which model, and how it computes."""

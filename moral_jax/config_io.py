@@ -148,6 +148,11 @@ def from_file(file: str, function: str) -> Any:
         raise UserError(f"{FILE_FLAG}{path}: {function}() failed: {str(e).strip(chr(34))}") from e
 
 
+def flags(file: str | None, rest: list[str]) -> list[str]:
+    """What `from_flags` reads, where the command line has taken --config=FILE out already."""
+    return ([f"{FILE_FLAG}{file}"] if file else []) + rest
+
+
 def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
     """Reads `--config=FILE` and any number of `--config.SECTION.FIELD=VALUE`, in whatever order.
 

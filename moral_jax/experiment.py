@@ -5,7 +5,6 @@ import functools
 import hashlib
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import jax
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
-import moral_jax
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout, pipeline, render, tokenizer
@@ -22,8 +20,9 @@ from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import DecoderSpec, Execution
+from moral_jax.rundir import versions
 from moral_jax.tasks import registry
-from moral_jax.types import Example, Params, UserError
+from moral_jax.types import Example, Item, Params, UserError
 from moral_jax.weights import hf, load, peft, source
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
@@ -124,16 +123,16 @@ class Prompter:
         self.orders = (config.prompt.orders, render.options_move(config.prompt, study_prompt))
         self.limit = min(config.data.length, model.policy.spec.max_positions)
 
-    def _encode(self, examples: Sequence[Example], items: list[layout.Item], what: str) -> layout.Questions:
+    def _encode(self, examples: Sequence[Example], items: list[Item], what: str) -> layout.Questions:
         return pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limit, what)
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Every example in every order."""
-        return self._encode(examples, pipeline.all_items(examples, *self.orders), what)
+        return self._encode(examples, render.all_items(examples, *self.orders), what)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
-    ) -> tuple[layout.Questions, list[list[tuple[layout.Item, ...]]]]:
+    ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
         """What each epoch shows, and all of it encoded."""
         at_once = self.config.train.orders
         shown = [pipeline.epoch_items(examples, epoch, *self.orders, at_once) for epoch in range(epochs)]
@@ -164,8 +163,7 @@ def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, 
             "family": model.policy.spec.family,
             "sha256": weight_hashes(model.path) | _adapter_hashes(config),
         },
-        "versions": {"moral_jax": moral_jax.__version__, "python": platform.python_version()}
-        | {name: metadata.version(name) for name in LIBRARIES},
+        "versions": versions(LIBRARIES),
         "arithmetic": {
             "dtype": model.policy.execution.dtype,
             "product_dtype": model.policy.execution.product_dtype,

@@ -10,17 +10,30 @@ LAYER = {
     "logs": 1, "tasks": 1, "sharding": 1,
     "models": 2, "weights": 2, "data": 2, "objectives": 2,
     "train": 4, "evals": 4,
-    "experiment": 5, "study": 5,
-    "run": 6, "ask": 6, "plan": 6, "publish": 6, "doctor": 6, "cli": 7,
+    "rundir": 5, "experiment": 5, "study": 5,
+    "baselines": 6, "remote": 6, "run": 6, "ask": 6, "plan": 6, "publish": 6, "doctor": 6, "commands": 7, "cli": 7,
 }  # fmt: skip
+OF_RECORDS = tuple(
+    f"evals.{module}"
+    for module in (
+        "metrics",
+        "ceiling",
+        "table",
+        "records",
+        "calibrate",
+        "summary",
+        "second_order",
+        "bounds",
+        "pooled",
+    )  # fmt: skip
+)
 FINER = (
     {"models.api": 3, "train.optim": 2, "train.loop": 5, "evals.run": 5}
-    | {f"evals.{module}": 2 for module in ("metrics", "ceiling", "table", "records", "calibrate", "summary", "pooled")}
+    | dict.fromkeys(OF_RECORDS, 2)
     | {"study.spec": 0}
 )
-NO_JAX = ("types", "config", "config_io", "presets", "guard", "logs", "tasks", "data", "report", "ask",
-          "evals.metrics", "evals.ceiling", "evals.calibrate", "evals.records", "evals.summary",
-          "evals.table", "evals.pooled", "study")  # fmt: skip
+NO_JAX = ("types", "config", "config_io", "presets", "guard", "logs", "tasks", "data", "report", "ask", "rundir",
+          "baselines", "remote", "study", "commands", *OF_RECORDS)  # fmt: skip
 SAME_ROW_BY_DESIGN = {("weights.load", "models.api"), ("weights.load", "models.spec")}
 
 

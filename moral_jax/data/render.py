@@ -2,10 +2,10 @@
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from moral_jax.config import PromptConfig
-from moral_jax.types import Example, UserError
+from moral_jax.types import Example, Item, UserError
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CUE = "Answer:"
@@ -53,6 +53,11 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
     return [given[i:] + given[:i] for i in range(example_options)]
 
 
+def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
+    """Every example in every order: what scoring averages."""
+    return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
+
+
 def fill(template: str, values: dict[str, str]) -> str:
     """Replaces {name}; blank blocks that empty values leave are closed up.
 
@@ -80,15 +85,22 @@ def _labelled(
     return message, tuple((label, " " + label) for label in labels[: len(order)])
 
 
+def conversation(
+    config: PromptConfig, example: Example, order: tuple[int, ...]
+) -> tuple[list[dict[str, str]], tuple[tuple[str, ...], ...]]:
+    """Chat turns, the last one asking the question, and each shown option's label as `_labelled` has it."""
+    message, answers = _labelled(config, example, order)
+    system = [{"role": "system", "content": config.system}] if config.system is not None else []
+    return [*system, *example.messages, {"role": "user", "content": message}], answers
+
+
 def clean(config: PromptConfig, chat_template: ChatTemplate) -> Renderer:
     """Chat template of the model, labelled options, answer cue."""
-    system = [{"role": "system", "content": config.system}] if config.system is not None else []
     cue = CUE if config.cue is None else config.cue
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
-        message, answers = _labelled(config, example, order)
-        prompt = chat_template([*system, *example.messages, {"role": "user", "content": message}])
-        return Rendered(prompt + cue, answers, has_specials=True, answers_are_tokens=False)
+        messages, answers = conversation(config, example, order)
+        return Rendered(chat_template(messages) + cue, answers, has_specials=True, answers_are_tokens=False)
 
     return render
 

@@ -5,8 +5,10 @@ from typing import Any
 import numpy as np
 
 from moral_jax.evals import ceiling, metrics
+from moral_jax.evals.bounds import bounds
 from moral_jax.evals.calibrate import Calibration, concentrate, cool
 from moral_jax.evals.records import Record
+from moral_jax.evals.second_order import second_order
 from moral_jax.evals.table import Table, from_records, pad
 
 Estimate = dict[str, float]
@@ -52,6 +54,16 @@ def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimat
     return {
         "first_place_bias": metrics.mean_estimate(np.array(first), w_RE),
         "order_sensitivity": metrics.mean_estimate(np.array(moved), w_RE),
+    }
+
+
+def _choices(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Estimate]:
+    """Accuracy and macro F1 of what a rule picks, as Scruples reports rules; empty for what picks nothing."""
+    if not all("choice" in r for r in records):
+        return {}
+    picked = t.replace(p_EC=np.eye(t.p_EC.shape[1])[[r["choice"] for r in records]])
+    return {
+        f"choice_{name}": metrics.estimate(metrics.METRICS[name], picked, w_RE) for name in ("accuracy", "macro_f1")
     }
 
 
@@ -153,6 +165,7 @@ def summarise(
     estimates["concentration"] = metrics.mean_estimate(t.concentration_E, w_RE)
     estimates["prediction_entropy"] = metrics.mean_estimate(np.array([r["entropy"] for r in records]), w_RE)
     estimates |= _order_effects(records, w_RE)
+    estimates |= _choices(records, t, w_RE)
     estimates |= _second_panel(records, t, resamples, seed)
     estimates |= _means(legacy(records, t), w_RE)
     return {
@@ -162,6 +175,8 @@ def summarise(
         "groups": groups(records, t, resamples, seed),
         "yardsticks": yardsticks(t, train, draws, seed),
         "reliability": reliability(t),
+        "bounds": bounds(records, t),
+        "second_order": second_order(t, calibration, resamples, seed),
     }
 
 

@@ -33,6 +33,11 @@ class Dataset(NamedTuple):
     test: list[Example]
     provenance: dict[str, object]  # JSON
 
+    @property
+    def scored(self) -> dict[str, list[Example]]:
+        """The splits that are scored, where they have rows."""
+        return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}
+
 
 TASKS: dict[str, Task] = {
     "dilemmas": Task(
