@@ -170,9 +170,11 @@ class PromptConfig:
     """How a row becomes a prompt."""
 
     family: str = "clean"
-    """clean (chat template, labelled options, answer cue), plain (the same without chat), paper (arXiv 2410.07826)."""
+    """One prompt, whose next token answers: clean (chat template, labelled options, answer cue), plain (the same
+    without chat), paper (arXiv 2410.07826). A trained score head instead: each (a text for each option and one score
+    for each, so that no option comes first), classes (encoders: title and text, and a score for each option)."""
     template: str | None = None
-    """Another user message for clean and plain, with {question}, {text} and {options}."""
+    """Another user message for clean, plain and each, with {question}, {title}, {text} and {options} or {option}."""
     system: str | None = None
     """System message for clean; default: what the chat template says by itself."""
     labels: str | None = None
@@ -180,7 +182,8 @@ class PromptConfig:
     cue: str | None = None
     """What the answer starts with, "Answer:" by default."""
     orders: str = "rotations"
-    """Orders in which options are shown, in turn in training and averaged in scoring: rotations, reversal, given."""
+    """Orders in which options are shown, in turn in training and averaged in scoring: rotations, reversal, given.
+    Families each, classes and the study's anecdotes show no order."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "orders", ("rotations", "reversal", "given"))

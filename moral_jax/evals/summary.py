@@ -81,7 +81,10 @@ def _second_panel(records: list[Record], t: Table, resamples: int, seed: int) ->
 
 
 def legacy(records: list[Record], t: Table) -> dict[str, np.ndarray]:
-    """The study's two formulas, [E] each: first order only, vocabulary probabilities as they are."""
+    """The study's two formulas, [E] each: first order only, vocabulary probabilities as they are; empty where there are
+    none."""
+    if any(r["option_mass"] is None for r in records):
+        return {}
     first = from_records(records, given_order_only=True)
     mass_E = np.exp([r["orders"][0]["log_mass"] for r in records])
     p_EC = first.p_EC * mass_E[:, None]
@@ -161,7 +164,8 @@ def summarise(
     estimates = {name: metrics.estimate(metric, t, w_RE) for name, metric in metrics.METRICS.items()}
     if calibration is not None:
         estimates |= _means(calibrated(t, calibration), w_RE)
-    estimates["option_mass"] = metrics.mean_estimate(np.array([r["option_mass"] for r in records]), w_RE)
+    if all(r["option_mass"] is not None for r in records):
+        estimates["option_mass"] = metrics.mean_estimate(np.array([r["option_mass"] for r in records]), w_RE)
     estimates["concentration"] = metrics.mean_estimate(t.concentration_E, w_RE)
     estimates["prediction_entropy"] = metrics.mean_estimate(np.array([r["entropy"] for r in records]), w_RE)
     estimates |= _order_effects(records, w_RE)

@@ -20,6 +20,8 @@ class Task(NamedTuple):
     built_in: Callable[[], list[Example]] | None
     released: archive.Released | None
     study_prompt: str | None  # which prompt of arXiv 2410.07826 fits
+    about_one: str | None  # a yes/no question about one option alone, the same for every row; yes is a vote for it
+    classes: tuple[str, ...] | None  # the options, where they are the same in every row
     description: str
     citation: str
     licence: str
@@ -45,6 +47,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=archive.DILEMMAS,
         study_prompt="dilemmas",
+        about_one=scruples.UNETHICAL,
+        classes=None,
         description="Scruples DILEMMAS: which of two actions is less ethical, five votes each",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
@@ -54,6 +58,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=archive.ANECDOTES,
         study_prompt=None,
+        about_one=None,
+        classes=tuple(scruples.FIVE_WAY.values()),
         description="Scruples ANECDOTES: who is in the wrong, five answers",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
@@ -63,6 +69,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=archive.ANECDOTES,
         study_prompt="anecdotes",
+        about_one=None,
+        classes=tuple(scruples.BINARY.values()),
         description="Scruples ANECDOTES: is the author in the right or in the wrong",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
@@ -72,6 +80,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=None,
         study_prompt=None,
+        about_one=None,
+        classes=None,
         description="votes on questions with options",
         citation="the file's own",
         licence="the file's own",
@@ -81,6 +91,8 @@ TASKS: dict[str, Task] = {
         built_in=synthetic.examples,
         released=None,
         study_prompt="dilemmas",
+        about_one=scruples.UNETHICAL,
+        classes=None,
         description="SYNTHETIC dilemmas: made-up actions, votes drawn from a seeded model, no human judged them",
         citation="written for moral_jax",
         licence="Apache-2.0",
