@@ -1,0 +1,90 @@
+"""Where the time of a pass goes on a CPU: shares of the threads' time by kind of work, from JAX's own profiler.
+
+    python benchmarks/where_time_goes.py train --config=configs/scruples/smollm2_dilemmas.py \\
+        --config.task.path=dev.scruples-dilemmas.jsonl --config.task.limit=128
+    python benchmarks/where_time_goes.py score (the same)
+
+The pass is that of `train_step.py` and `score.py`. An operation of the compiled program belongs to the line of code
+that it came from; where the compiler fused several, the last one names them.
+"""
+
+import argparse
+import collections
+import gzip
+import json
+import os
+import re
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import ours
+
+OPERATION = re.compile(r"^\s*(?:ROOT )?%?(\S+) = .*?op_name=\"([^\"]*)\"", re.MULTILINE)
+MATRIX = r"/(query|key|value|out|gate|up|down)/"
+KINDS = (  # the first that matches
+    ("products with weights", rf"{MATRIX}.*dot_general"),
+    ("weights and operands of products rounded, turned, stacked", rf"{MATRIX}|layers/(concatenate|slice)"),
+    ("attention between positions", r"/attention/"),
+    ("normalisation, activations, residuals, rotary positions", r"(De|En)coder"),
+    ("optimizer, gradients' sums and norm", r"^jit\(step\)/"),
+)
+REST = "head, embedding, loss, and what has no name"
+FLAGS = {
+    "train": ["--config.task.test=0", "--config.train.epochs=1", "--config.optim.clip=none"],
+    "score": ["--config.task.test=1", "--config.train.steps=0"],
+}
+
+
+def kind_of(name: str) -> str:
+    return next((kind for kind, pattern in KINDS if re.search(pattern, name)), REST)
+
+
+def seconds_by_kind(trace: Path, program: str) -> collections.Counter:
+    """Of all threads together."""
+    names = dict(OPERATION.findall(program))
+    out = collections.Counter()
+    with gzip.open(trace) as f:
+        for event in json.load(f)["traceEvents"]:
+            operation = event.get("args", {}).get("hlo_op", "while")
+            if event.get("ph") == "X" and not operation.startswith(("while", "call")):  # what lies in them is there too
+                out[kind_of(names.get(operation, ""))] += event["dur"] / 1e6
+    return out
+
+
+def measure(work: str, flags: list[str], folder: Path) -> None:
+    competitor = {"train": ours.Training, "score": ours.Scoring}[work](flags)
+    competitor.piece()
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    competitor.piece()
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    with jax.profiler.trace(str(folder / "trace")):
+        competitor.piece()
+    [trace] = folder.rglob("*.trace.json.gz")
+    # the largest: a few small programs have the same name
+    program = max(folder.rglob("*.cpu_after_optimizations.txt"), key=lambda file: file.stat().st_size)
+    seconds = seconds_by_kind(trace, program.read_text())
+    total = sum(seconds.values())
+    print("| kind of work | share of the threads' time |\n|---|---|")
+    for kind, spent in seconds.most_common():
+        print(f"| {kind} | {spent / total:.0%} |")
+    user, system = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
+    print(f"\na pass without the profiler: {wall:.1f} s; processors {user:.1f} s, and {system:.1f} s in the kernel")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", choices=tuple(FLAGS))
+    args, flags = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        # read when JAX starts its backend: the program must be compiled here to be written down
+        os.environ["MORAL_JAX_CACHE"] = f"{name}/cache"
+        dump = f"--xla_dump_to={name}/program --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_(step|score)$"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {dump}"
+        measure(args.work, [*flags, "--config.task.validation=0", *FLAGS[args.work]], Path(name))
+
+
+if __name__ == "__main__":
+    main()
