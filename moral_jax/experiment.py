@@ -23,7 +23,7 @@ from moral_jax.models.attention import choose as choose_attention
 from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import DecoderSpec, Execution
 from moral_jax.tasks import registry
-from moral_jax.types import Example, Params, UserError
+from moral_jax.types import Example, Item, Params, UserError
 from moral_jax.weights import hf, load, peft, source
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
@@ -124,7 +124,7 @@ class Prompter:
         self.orders = (config.prompt.orders, render.options_move(config.prompt, study_prompt))
         self.limit = min(config.data.length, model.policy.spec.max_positions)
 
-    def _encode(self, examples: Sequence[Example], items: list[layout.Item], what: str) -> layout.Questions:
+    def _encode(self, examples: Sequence[Example], items: list[Item], what: str) -> layout.Questions:
         return pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limit, what)
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
@@ -133,7 +133,7 @@ class Prompter:
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
-    ) -> tuple[layout.Questions, list[list[tuple[layout.Item, ...]]]]:
+    ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
         """What each epoch shows, and all of it encoded."""
         at_once = self.config.train.orders
         shown = [pipeline.epoch_items(examples, epoch, *self.orders, at_once) for epoch in range(epochs)]

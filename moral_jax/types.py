@@ -26,6 +26,9 @@ class UserError(Exception):
     """
 
 
+Item = tuple[int, tuple[int, ...]]  # which example of a list, and in which order its options are shown
+
+
 class Example(NamedTuple):
     """One question that people voted on, before any tokenizer has seen it."""
 

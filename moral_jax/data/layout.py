@@ -10,9 +10,8 @@ import numpy as np
 
 from moral_jax.config import DataConfig
 from moral_jax.data.encode import Encoded
-from moral_jax.types import Batch, Example
+from moral_jax.types import Batch, Example, Item
 
-Item = tuple[int, tuple[int, ...]]  # which example, in which order of its options
 SHORTEST = 128  # tokens in the shortest row that is made for a few questions
 
 

@@ -9,10 +9,10 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax import logs
 from moral_jax.data.encode import fit
-from moral_jax.data.layout import Item, Questions, Shape, Unit, assemble
+from moral_jax.data.layout import Questions, Shape, Unit, assemble
 from moral_jax.data.pack import epoch_order, group, pack
 from moral_jax.data.render import Renderer, orders
-from moral_jax.types import Batch, Example, UserError
+from moral_jax.types import Batch, Example, Item, UserError
 
 
 def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.data.pipeline import Item
-from moral_jax.types import Example, UserError
+from moral_jax.types import Example, Item, UserError
 
 Record = dict[str, Any]
 
