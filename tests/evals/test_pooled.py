@@ -53,9 +53,10 @@ def test_the_spread_is_pooled_by_hand():
     assert pooled.spread([np.array([7.0])]) == (0.0, 0)
 
 
-@pytest.mark.parametrize(("mine", "least"), [(1.0, 0.93), (0.1, 0.99), (3.0, 0.86)])
+@pytest.mark.parametrize(("mine", "least"), [(1.0, 0.93), (0.1, 0.99), (3.0, 0.81)])
 def test_a_pooled_spread_covers_means_with_more_and_with_less_of_their_own(mine, least):
-    """Among five others of spread 1. With three times their spread a mean is covered less often, but not rarely."""
+    """Among five others of spread 1. A mean with three times their spread is covered in 86 % of all worlds (by
+    integration over its own standard deviation): this is what pooling costs. 400 worlds know that to 0.017."""
     held = 0
     for world in range(400):
         rng = np.random.default_rng(world)
@@ -84,7 +85,7 @@ def test_without_a_difference_p_is_uniform():
         rng = np.random.default_rng(world)
         rows = rng.normal(size=60)
         a, b = (rows + rng.normal(0, 0.1, (3, 1)) + rng.normal(0, 0.3, (3, 60)) for _ in range(2))
-        p.append(pooled.p_value(pool(a, 2 * world, 400) - pool(b, 2 * world + 1, 400)))
+        p.append(pooled.p_value(pool(a, 2 * world, 400, [b]) - pool(b, 2 * world + 1, 400, [a])))
     assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.09
     assert 0.3 <= np.mean(np.array(p) < 0.5) <= 0.65
 
