@@ -127,9 +127,7 @@ def bounded(stage: Stage) -> str:
     )
     if b["unbounded"] == 0:
         return f"{said} and no more than {number(ce['high'])}."
-    return (
-        f"{said}; it has no upper bound, as {b['unbounded']} questions have votes for an option that may have nothing."
-    )
+    return f"{said}; it has no upper bound: {b['unbounded']} questions have votes for an option that may have nothing."
 
 
 def group_tables(source: Source) -> list[Table]:

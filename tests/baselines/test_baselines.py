@@ -91,7 +91,7 @@ def test_the_order_of_training_options_teaches_nothing(rows):
 def test_soft_votes_are_weights():
     """One word decides, at 4 to 1: with a weak penalty the claim is 0.8, where hard labels would claim certainty."""
     train = [pair("good deed", f"bad deed{i % 2 * '.'}", (1, 4), str(i)) for i in range(200)]
-    p = fit("logistic_ranker", train, train).answer([pair("bad thing", "good thing", (1, 1))]).p_EC[0]
+    p = fit("logistic_ranker", train, train).answer([pair("bad deed", "good deed", (1, 1))]).p_EC[0]
     assert p[0] == pytest.approx(0.8, abs=0.03)
 
 
