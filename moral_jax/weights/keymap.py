@@ -112,7 +112,7 @@ def as_named(entries: Iterable[Entry], spec: Spec, names: set[str]) -> tuple[Ent
     if isinstance(spec, DecoderSpec):
         return tuple(entries)
     prefix = f"{spec.family}." if any(name.startswith(f"{spec.family}.") for name in names) else ""
-    is_old = any(name.endswith("LayerNorm.gamma") for name in names)
+    is_old = f"{prefix}embeddings.LayerNorm.gamma" in names
 
     def named(name: str) -> str:
         if is_old:
