@@ -51,12 +51,12 @@ class Competitor:
         with Path(path).open("w") as f:
             for (index, order), encoded in zip(q.items, q.encoded, strict=True):
                 counts = [q.examples[index].counts[o] for o in order]
-                row = {"tokens": encoded.tokens_T.tolist(), "options": encoded.option_ids, "counts": counts}
+                row = {"tokens": encoded.texts[0].tokens_T.tolist(), "options": encoded.option_ids, "counts": counts}
                 f.write(json.dumps(row) + "\n")
 
     def _passed(self, began: float) -> dict[str, float]:
         seconds = time.perf_counter() - began
-        tokens = sum(len(e.tokens_T) for e in self.questions.encoded)
+        tokens = sum(e.length for e in self.questions.encoded)
         return {"seconds": seconds, "questions": len(self.questions.items), "tokens": tokens}
 
 

@@ -44,12 +44,13 @@ def read(stream: IO[str], name: str) -> Iterator[Example]:
 
 
 def as_text(record: Record) -> str:
-    """A bar per option, and how much of its belief the model puts on the options at all."""
+    """A bar per option, and how much of its belief the model puts on the options at all, where they are tokens."""
     width = max(len(o) for o in record["options"])
     lines = [record["question"] or record["text"]]
     for option, p in zip(record["options"], record["probabilities"], strict=True):
         lines.append(f"  {option.ljust(width)}  {'█' * round(BAR * p):<{BAR}}  {p:6.1%}")
-    lines.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
+    if record["option_mass"] is not None:
+        lines.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python train.py` and `moral-jax eval | score | plan | report | export | doctor`."""
+"""The command line: `train.py` and `moral-jax eval | score | plan | report | export | doctor | study | ...`."""
 
 import argparse
 import json
@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from moral_jax import __version__, config_io, guard, logs
+from moral_jax import __version__, commands, config_io, guard, logs
+from moral_jax.study import command as study
 from moral_jax.types import UserError
 
 TRAIN_HELP = """\
@@ -55,7 +56,7 @@ def train_main(arguments: list[str]) -> int:
     known, rest = parser.parse_known_args(arguments)
 
     def command() -> None:
-        config = config_io.from_flags(_config_flags(known.config, rest))
+        config = config_io.from_flags(config_io.flags(known.config, rest))
         others = (known.coordinator, known.processes, known.process)
         several = guard.expects_others(*others)
         if several:
@@ -72,10 +73,6 @@ def train_main(arguments: list[str]) -> int:
             print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
 
     return _guarded(command)
-
-
-def _config_flags(file: str | None, rest: list[str]) -> list[str]:
-    return ([f"{config_io.FILE_FLAG}{file}"] if file else []) + rest
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +95,7 @@ def _load(args: argparse.Namespace, rest: list[str]):
             raise UserError(f"{(args.config or rest[0])}: a run brings its own config; only --model takes one")
         return run.load_run(args.run)
     config = config_io.from_flags(
-        [*_config_flags(args.config, rest), f"--config.model.path={args.model}"], file_needed=False
+        [*config_io.flags(args.config, rest), f"--config.model.path={args.model}"], file_needed=False
     )
     return run.load_untrained(config)
 
@@ -136,7 +133,7 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
 
 
 def _plan(args: argparse.Namespace, rest: list[str]) -> None:
-    config = config_io.from_flags(_config_flags(args.config, rest))
+    config = config_io.from_flags(config_io.flags(args.config, rest))
     from moral_jax.plan import compile as plans
     from moral_jax.plan import run as plan
 
@@ -173,7 +170,7 @@ def _report(args: argparse.Namespace, rest: list[str]) -> None:
 def _doctor(args: argparse.Namespace, rest: list[str]) -> int:
     from moral_jax.doctor import examine
 
-    checks = examine.examine(_config_flags(args.config, rest), args.workdir, args.coordinator)
+    checks = examine.examine(config_io.flags(args.config, rest), args.workdir, args.coordinator)
     print(json.dumps([c._asdict() for c in checks], indent=2) if args.json else examine.table(checks))
     return int(any(c.state == examine.FAIL for c in checks))
 
@@ -193,17 +190,15 @@ def main(arguments: list[str] | None = None) -> int:
     """`moral-jax`."""
     parser = argparse.ArgumentParser(prog="moral-jax", description=__import__("moral_jax").__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"moral-jax {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    known = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add = commands.add_parser(
-        "eval", help="score a file of rows with votes, and write records, metrics.json and the page"
-    )
+    add = known.add_parser("eval", help="score a file of rows with votes, and write records, metrics.json and the page")
     _add_model(add)
     add.add_argument("--path", required=True, help="rows in the task's format, .jsonl or .jsonl.gz")
     add.add_argument("--out", required=True, type=Path, help="a new directory")
     add.set_defaults(command=_eval)
 
-    add = commands.add_parser(
+    add = known.add_parser(
         "score",
         help="ask: questions with options in, a distribution for each out",
         description="One question a line: 'question | option | option', or JSON with question, options and maybe text.",
@@ -213,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     add.add_argument("--json", action="store_true", help="one JSON object a line")
     add.set_defaults(command=_score)
 
-    add = commands.add_parser(
+    add = known.add_parser(
         "plan",
         help="compile a config for a TPU slice that is not here: memory, FLOPs, exchanges, and whether it fits",
         description="Needs the TPU compiler: pip install 'moral-jax[plan]'. Takes about a minute, a search many.",
@@ -230,18 +225,18 @@ def main(arguments: list[str] | None = None) -> int:
     add.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
     add.set_defaults(command=_plan)
 
-    add = commands.add_parser("report", help="write a run's page again from its files")
+    add = known.add_parser("report", help="write a run's page again from its files")
     add.add_argument("run", type=Path, metavar="DIR")
     add.set_defaults(command=_report)
 
-    add = commands.add_parser("doctor", help="check this machine and a config on it, and say what to do")
+    add = known.add_parser("doctor", help="check this machine and a config on it, and say what to do")
     add.add_argument("--config", metavar="FILE", help="also check this config (--config.SECTION.FIELD=VALUE works)")
     add.add_argument("--workdir", metavar="DIR", type=Path, default=Path("runs"), help="where runs will go")
     add.add_argument("--coordinator", metavar="HOST:PORT", help="check the address at which several processes meet")
     add.add_argument("--json", action="store_true", help="one JSON list")
     add.set_defaults(command=_doctor)
 
-    add = commands.add_parser("export", help="write a run's weights as a folder that transformers loads")
+    add = known.add_parser("export", help="write a run's weights as a folder that transformers loads")
     add.add_argument("run", type=Path, metavar="RUN", help="a finished run")
     add.add_argument("out", type=Path, metavar="OUT", help="a new directory")
     add.add_argument(
@@ -254,5 +249,8 @@ def main(arguments: list[str] | None = None) -> int:
     add.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of what the run trained")
     add.set_defaults(command=_export)
 
+    study.add(known)
+    commands.add_baseline(known)
+    commands.add_api(known)
     args, rest = parser.parse_known_args(arguments)
     return _guarded(lambda: args.command(args, rest))

@@ -25,6 +25,10 @@ def _check_choice(section: object, field: str, choices: tuple[str, ...]) -> None
     _check(section, field, getattr(section, field) in choices, " or ".join(repr(c) for c in choices))
 
 
+# What model.path says in the runs of what has no weights here; the rest of it names who answered.
+BASELINE, API = "baseline:", "api:"
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """Which model, and how it computes."""
@@ -144,6 +148,8 @@ class TaskConfig:
     """Share of rows that the reported numbers come from, when `test_path` is not given."""
     split_seed: int = 0
     """Seed of the hash that divides the rows."""
+    train_share: float = 1.0
+    """Share of the training rows that is used (those with the lowest hash, so a smaller share lies in a larger)."""
     limit: int | None = None
     """Keep only so many rows of each split (those with the lowest hash)."""
     total_votes: float | None = None
@@ -154,6 +160,7 @@ class TaskConfig:
         _check(self, "validation", 0 <= self.validation < 1, "a share in [0, 1)")
         _check(self, "test", 0 <= self.test <= 1, "a share in [0, 1]")
         _check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
+        _check(self, "train_share", 0 < self.train_share <= 1, "a share in (0, 1]")
         _check(self, "limit", self.limit is None or self.limit >= 1, "at least 1")
         _check(self, "total_votes", self.total_votes is None or self.total_votes > 0, "a positive number")
 
@@ -163,9 +170,11 @@ class PromptConfig:
     """How a row becomes a prompt."""
 
     family: str = "clean"
-    """clean (chat template, labelled options, answer cue), plain (the same without chat), paper (arXiv 2410.07826)."""
+    """One prompt, whose next token answers: clean (chat template, labelled options, answer cue), plain (the same
+    without chat), paper (arXiv 2410.07826). A trained score head instead: each (a text for each option and one score
+    for each, so that no option comes first), classes (encoders: title and text, and a score for each option)."""
     template: str | None = None
-    """Another user message for clean and plain, with {question}, {text} and {options}."""
+    """Another user message for clean, plain and each, with {question}, {title}, {text} and {options} or {option}."""
     system: str | None = None
     """System message for clean; default: what the chat template says by itself."""
     labels: str | None = None
@@ -173,7 +182,8 @@ class PromptConfig:
     cue: str | None = None
     """What the answer starts with, "Answer:" by default."""
     orders: str = "rotations"
-    """Orders in which options are shown, in turn in training and averaged in scoring: rotations, reversal, given."""
+    """Orders in which options are shown, in turn in training and averaged in scoring: rotations, reversal, given.
+    Families each, classes and the study's anecdotes show no order."""
 
     def __post_init__(self) -> None:
         _check_choice(self, "orders", ("rotations", "reversal", "given"))
@@ -314,6 +324,10 @@ class EvalConfig:
 
     batch_size: int = 2
     """Packed rows in one scoring pass."""
+    before: bool = True
+    """Score the model before training too; false where another run of it has."""
+    test: bool = True
+    """Score the test rows; false for searches, which must not see them."""
     bootstrap: int = 1000
     """Resamples behind every 95 % interval."""
     best_draws: int = 1000
@@ -346,6 +360,8 @@ class Config:
         trains_all = self.adapter.kind == "none"
         expected = "'none', because quantised weights cannot be trained; or set config.adapter.kind='lora'"
         _check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
+        scores = self.eval.before or (self.train.steps != 0 and self.train.epochs != 0)
+        _check(self.eval, "before", scores, "true where nothing is trained, as then nothing else is scored")
 
 
 def field_type(annotation: Any) -> tuple[type, bool]:

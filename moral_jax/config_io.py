@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ml_collections import config_dict
-
 from moral_jax.config import Config, build, default, field_type
 from moral_jax.types import UserError
 
@@ -83,6 +81,10 @@ def parse(name: str, text: str) -> Any:
     kind, optional = field_type(FIELDS[name])
     if optional and text.lower() == "none":
         return None
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{FIELD_FLAG}{name}={text}: expected true or false")
+        return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:
@@ -126,19 +128,29 @@ def run_name(file: str) -> str:
     return Path(path).stem + (f"-{preset}" if preset else "")
 
 
-def _from_file(file: str) -> config_dict.ConfigDict:
+def from_file(file: str, function: str) -> Any:
+    """What a function of a config file returns, given the preset where FILE:PRESET names one.
+
+    Raises:
+      UserError: the file or the function is missing, there are no presets, or the function failed.
+    """
     path, preset = split_preset(file)
     if not Path(path).is_file():
         raise UserError(f"{FILE_FLAG}{path}: no such file")
-    get_config = runpy.run_path(path).get("get_config")
-    if get_config is None:
-        raise UserError(f"{FILE_FLAG}{path}: the file defines no get_config()")
-    if preset and not inspect.signature(get_config).parameters:
+    get = runpy.run_path(path).get(function)
+    if get is None:
+        raise UserError(f"{FILE_FLAG}{path}: the file defines no {function}()")
+    if preset and not inspect.signature(get).parameters:
         raise UserError(f"{FILE_FLAG}{file}: {path} has no presets; leave out ':{preset}'")
     try:
-        return get_config(preset) if preset else get_config()
+        return get(preset) if preset else get()
     except (AttributeError, KeyError, TypeError) as e:
-        raise UserError(f"{FILE_FLAG}{path}: get_config() failed: {str(e).strip(chr(34))}") from e
+        raise UserError(f"{FILE_FLAG}{path}: {function}() failed: {str(e).strip(chr(34))}") from e
+
+
+def flags(file: str | None, rest: list[str]) -> list[str]:
+    """What `from_flags` reads, where the command line has taken --config=FILE out already."""
+    return ([f"{FILE_FLAG}{file}"] if file else []) + rest
 
 
 def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
@@ -164,6 +176,6 @@ def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
         overrides[name] = parse(name, text)
     if file is None and file_needed:
         raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
-    config = _from_file(file) if file else default()
+    config = from_file(file, "get_config") if file else default()
     config.update_from_flattened_dict(overrides)
     return build(config)

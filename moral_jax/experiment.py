@@ -5,7 +5,6 @@ import functools
 import hashlib
 import platform
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,17 @@ import jax
 from jax.sharding import Mesh
 from transformers import PreTrainedTokenizerBase
 
-import moral_jax
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import layout, pipeline, render, tokenizer
+from moral_jax.data import encode, layout, pipeline, render, tokenizer
 from moral_jax.logs import say
 from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.models.product import arithmetic
-from moral_jax.models.spec import DecoderSpec, Execution
+from moral_jax.models.spec import EncoderSpec, Execution, Spec
+from moral_jax.rundir import versions
 from moral_jax.tasks import registry
-from moral_jax.types import Example, Params, UserError
+from moral_jax.types import Example, Item, Params, UserError
 from moral_jax.weights import hf, load, peft, source
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
@@ -38,8 +37,39 @@ class Model:
     policy: api.Policy
 
 
-def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
+def _score_rows(config: Config, spec: Spec) -> int:
+    """How many rows the score head has; refuses a prompt that does not go with the model or the task."""
+    family, task = config.prompt.family, registry.get(config.task.name)
+    said, is_encoder = f"config.prompt.family={family!r}", isinstance(spec, EncoderSpec)
+    if is_encoder and family not in render.SCORED:
+        advice = "'classes' (title and text, a score per option)" if task.classes else "'each' (a text and score each)"
+        raise UserError(
+            f"{said}: reads the answer as a next token, which {spec.family}, an encoder, has not; for task "
+            f"{config.task.name!r} use {advice}"
+        )
+    if family != "classes":
+        return int(family == "each")
+    if not is_encoder:
+        raise UserError(f"{said}: is for encoders; {spec.family} can read all options in one prompt: use 'plain'")
+    if task.classes is None:
+        some = ", ".join(name for name, other in registry.TASKS.items() if other.classes)
+        raise UserError(f"{said}: needs the same options in every row, as tasks {some} have; use 'each'")
+    return len(task.classes)
+
+
+def _check_encoder(config: Config, spec: EncoderSpec) -> None:
+    if config.adapter.kind != "none":
+        raise UserError(
+            f"config.adapter.kind={config.adapter.kind!r}: {spec.family} is an encoder, of which all weights are "
+            f"trained; set --config.adapter.kind=none and --config.model.quantize=none"
+        )
+
+
+def make_policy(config: Config, spec: Spec, mesh: Mesh) -> api.Policy:
     """The model as the config asks for it, with what it leaves open chosen for the mesh's devices."""
+    if isinstance(spec, EncoderSpec):
+        _check_encoder(config, spec)
+    score_rows = _score_rows(config, spec)
     if spec.kv_heads % mesh.shape[sharding.TENSOR]:
         raise UserError(
             f"config.mesh.tensor={mesh.shape[sharding.TENSOR]}: cuts heads, so it must divide the model's "
@@ -68,9 +98,10 @@ def make_policy(config: Config, spec: DecoderSpec, mesh: Mesh) -> api.Policy:
         remat=m.remat,
         unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
     )
-    spec = dataclasses.replace(spec, frozen_layers=config.adapter.first_layer)
+    if config.adapter.first_layer:
+        spec = dataclasses.replace(spec, frozen_layers=config.adapter.first_layer)
     o = config.objective
-    return api.Policy(spec, execution, m.quantize, config.adapter, o.concentration, o.concentration_value)
+    return api.Policy(spec, execution, score_rows, m.quantize, config.adapter, o.concentration, o.concentration_value)
 
 
 def find_model(config: Config) -> Model:
@@ -88,52 +119,67 @@ class Weights:
         self.config, self.model = config, model
 
     @functools.cached_property
-    def _decoder(self) -> Params:
+    def _backbone(self) -> Params:
         policy, piece_bytes = self.model.policy, self.config.model.load_piece_mb << 20
         keep = functools.partial(api.kept, policy=policy)
         return load.load(self.model.path, policy.spec, api.abstract_loaded(policy), piece_bytes, keep)
 
     @functools.cached_property
     def first(self) -> Params:
-        """All parameters before training: weights from disk, a fresh concentration head, adapters fresh or given."""
-        policy, config = self.model.policy, self.config.adapter
-        params = api.with_fresh(self._decoder, policy, self.config.train.seed)
+        """All parameters before training: weights from disk, fresh heads, adapters fresh or given."""
+        policy, config, path = self.model.policy, self.config.adapter, self.model.path
+        params = api.with_fresh(self._backbone, policy, self.config.train.seed, self._yes_no())
+        like = api.abstract_params(policy)
+        if isinstance(policy.spec, EncoderSpec):
+            piece_bytes = self.config.model.load_piece_mb << 20
+            params["score"] |= load.pooler(path, policy.spec, like["score"], piece_bytes)
         if config.path is None:
             return params
-        like = api.abstract_params(policy)["adapters"]
-        return params | {"adapters": peft.load(Path(config.path), policy.spec, config, like)}
+        return params | {"adapters": peft.load(Path(config.path), policy.spec, config, like["adapters"])}
+
+    def _yes_no(self) -> tuple[int, int] | None:
+        """The tokens whose log-odds a decoder's score head begins as."""
+        if not self.model.policy.score_rows or isinstance(self.model.policy.spec, EncoderSpec):
+            return None
+        prompt = Prompter(self.config, self.model).render(Example("", "?", ("...",), (1.0,)), (0,)).texts[0][0]
+        yes, no = encode.next_tokens(self.model.tokenizer, prompt, (render.YES, render.NO))
+        return yes, no
 
     @property
     def frozen(self) -> Params:
-        """Those that training leaves as they are: with adapters the decoder, otherwise none."""
-        return {"decoder": self._decoder} if self.model.policy.frozen else {}
+        """Those that training leaves as they are: with adapters the backbone, otherwise none."""
+        policy = self.model.policy
+        return {policy.backbone: self._backbone} if policy.frozen else {}
 
 
 class Prompter:
     """Encodes examples the way a config asks for."""
 
     def __init__(self, config: Config, model: Model):
-        study_prompt = registry.get(config.task.name).study_prompt
-        has_chat = model.tokenizer.chat_template is not None
+        task, spec = registry.get(config.task.name), model.policy.spec
+        has_chat, is_encoder = model.tokenizer.chat_template is not None, isinstance(spec, EncoderSpec)
 
         def chat(messages: list[dict[str, str]]) -> str:
             return model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
 
         self.config, self.tokenizer = config, model.tokenizer
-        self.render = render.make_renderer(config.prompt, study_prompt, chat if has_chat else None)
-        self.orders = (config.prompt.orders, render.options_move(config.prompt, study_prompt))
-        self.limit = min(config.data.length, model.policy.spec.max_positions)
+        if model.policy.score_rows:
+            self.render = render.make_scored_renderer(config.prompt, task.about_one, is_encoder=is_encoder)
+        else:
+            self.render = render.make_renderer(config.prompt, task.study_prompt, chat if has_chat else None)
+        self.orders = (config.prompt.orders, render.options_move(config.prompt, task.study_prompt))
+        self.limits = encode.Limits(config.data.length, spec.max_positions, shares=not is_encoder)
 
-    def _encode(self, examples: Sequence[Example], items: list[layout.Item], what: str) -> layout.Questions:
-        return pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limit, what)
+    def _encode(self, examples: Sequence[Example], items: list[Item], what: str) -> layout.Questions:
+        return pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what)
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Every example in every order."""
-        return self._encode(examples, pipeline.all_items(examples, *self.orders), what)
+        return self._encode(examples, render.all_items(examples, *self.orders), what)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
-    ) -> tuple[layout.Questions, list[list[tuple[layout.Item, ...]]]]:
+    ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
         """What each epoch shows, and all of it encoded."""
         at_once = self.config.train.orders
         shown = [pipeline.epoch_items(examples, epoch, *self.orders, at_once) for epoch in range(epochs)]
@@ -164,8 +210,7 @@ def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, 
             "family": model.policy.spec.family,
             "sha256": weight_hashes(model.path) | _adapter_hashes(config),
         },
-        "versions": {"moral_jax": moral_jax.__version__, "python": platform.python_version()}
-        | {name: metadata.version(name) for name in LIBRARIES},
+        "versions": versions(LIBRARIES),
         "arithmetic": {
             "dtype": model.policy.execution.dtype,
             "product_dtype": model.policy.execution.product_dtype,

@@ -5,7 +5,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import tensorboardX
 from tqdm import tqdm
 
 _speaks = True  # of several processes that run together, one does
@@ -35,6 +34,8 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, restored_step: int):
+        import tensorboardX  # takes seconds where torch is installed, and most commands write no log
+
         self.path = folder / "metrics.jsonl"
         kept = [line for line in self._lines() if json.loads(line)["step"] <= restored_step]
         partial = self.path.with_name(self.path.name + ".partial")

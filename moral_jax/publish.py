@@ -5,15 +5,17 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from moral_jax import run
 from moral_jax.config import AdapterConfig, Config, MeshConfig
 from moral_jax.experiment import Model, find_model
 from moral_jax.models import adapters, api, quantize
+from moral_jax.tasks import registry
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.types import UserError
-from moral_jax.weights import export, load, peft
+from moral_jax.types import Params, UserError
+from moral_jax.weights import export, keymap, load, peft
 
 
 def _anywhere(config: Config) -> Config:
@@ -37,24 +39,49 @@ def _untrained(config: Config, model: Model) -> export.Read:
     loaders = load.parameters(model.path, policy.spec, api.abstract_loaded(policy), config.model.load_piece_mb << 20)
 
     def read(path: str) -> np.ndarray:
-        leaf = api.kept(loaders[path.removeprefix("decoder/")](), path, policy)
+        leaf = api.kept(loaders[path](), path, policy)
         return np.asarray(quantize.restored(leaf, "float32") if isinstance(leaf, dict) else leaf)
 
     return read
 
 
 def _merged(base: export.Read, trained: export.Read, policy: api.Policy) -> export.Read:
-    """Reads what a frozen decoder and its adapters are together."""
-    adapted = {f"decoder/{entry.path}" for entry in adapters.entries(policy.spec, policy.adapter)}
+    """Reads what a frozen backbone and its adapters are together."""
+    adapted = {entry.path for entry in adapters.entries(policy.spec, policy.adapter)}
 
     def read(path: str) -> np.ndarray:
         if path not in adapted:
             return base(path)
-        where = path.replace("decoder/", "adapters/", 1).removesuffix("kernel")
+        where = f"adapters/{path.removesuffix('kernel')}"
         adapter = {leaf: trained(where + leaf) for leaf in adapters.leaves(policy.adapter)}
         return np.asarray(adapters.merged(base(path), adapters.scaled(adapter, policy.adapter)))
 
     return read
+
+
+def _exported(trained: export.Read, backbone: export.Read, policy: api.Policy) -> export.Read:
+    """Reads a trained run's backbone and score head; arguments read what was trained, and the whole backbone."""
+
+    def read(path: str) -> np.ndarray:
+        if path == "score/bias" and policy.score_rows == 1:
+            return np.zeros(1, np.float32)  # transformers has one, which is the same for all options
+        return trained(path) if path.startswith("score/") else backbone(path)
+
+    return read
+
+
+def _shapes(policy: api.Policy) -> Params:
+    """Of all that is exported."""
+    score = api.abstract_params(policy).get("score", {})
+    bias = {"bias": jax.ShapeDtypeStruct((policy.score_rows,), "float32")} if score else {}
+    return api.abstract_loaded(policy) | {"score": score | bias}
+
+
+def _labels(config: Config, policy: api.Policy) -> tuple[str, ...]:
+    """Names of the score head's rows."""
+    if config.prompt.family == "classes":
+        return registry.get(config.task.name).classes
+    return ("score",) if policy.score_rows else ()
 
 
 def _check_new(out: Path) -> None:
@@ -84,19 +111,24 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
     config = _anywhere(run.read_config(folder))
     model, dtype = find_model(config), dtype or config.model.param_dtype
     policy = model.policy
-    spec, like = policy.spec, api.abstract_loaded(policy)
     is_trained = (folder / "checkpoints").exists()
     if config.adapter.path and not is_trained:
         raise UserError(f"{folder}: trained nothing; its adapters are still those in {config.adapter.path}")
+    if policy.score_rows and not is_trained:
+        raise UserError(f"{folder}: trained nothing; its score head is as new, and its model is {config.model.path}")
     with contextlib.ExitStack() as opened:
-        base = _untrained(config, model)
-        read = trained = opened.enter_context(_trained(folder, config)) if is_trained else base
-        if is_trained and policy.frozen:
-            read = _merged(base, trained, policy)
+        read = base = _untrained(config, model)
+        if is_trained:
+            trained = opened.enter_context(_trained(folder, config))
+            whole = (
+                _merged(base, trained, policy) if policy.frozen else lambda path: trained(f"{policy.backbone}/{path}")
+            )
+            read = _exported(trained, whole, policy)
         new = opened.enter_context(export.new_folder(out))
-        export.write_config(load.read_config(model.path), spec, new, dtype)
+        export.write_config(load.read_config(model.path), policy.spec, _labels(config, policy), new, dtype)
         export.write_tokenizer(model.tokenizer, new)
-        files = export.write_weights(lambda path: read(f"decoder/{path}"), spec, like, new, dtype, shard_mb << 20)
+        entries = keymap.exported(policy.spec, policy.score_rows)
+        files = export.write_weights(read, entries, _shapes(policy), new, dtype, shard_mb << 20)
         said = f"{out}: {files} files of {dtype} weights, config and tokenizer"
         if policy.quantize != "none":
             said += f". They are those that the run computed with: its model's, rounded to {policy.quantize}"
@@ -121,6 +153,8 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
     if config.adapter.kind == "none":
         raise UserError(f"{folder}: trained all weights and has no adapter; leave out --format=peft")
     policy, dtype = find_model(config).policy, dtype or "float32"
+    if policy.score_rows:
+        raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
     with _trained(folder, config) as read, export.new_folder(out) as new:
         base = config.model.path
         peft.save(lambda path: read(f"adapters/{path}"), policy.spec, config.adapter, base, new, dtype)

@@ -14,14 +14,15 @@ from moral_jax.data import layout, pipeline
 from moral_jax.evals import calibrate, summary
 from moral_jax.evals import run as evals
 from moral_jax.evals.calibrate import Calibration
-from moral_jax.evals.records import Record, read_jsonl, write_jsonl
+from moral_jax.evals.records import Record, read_jsonl, write_json, write_jsonl
 from moral_jax.evals.score import make_scorer
-from moral_jax.evals.table import from_examples, from_records
+from moral_jax.evals.table import from_records
 from moral_jax.experiment import Model, Prompter, Weights, find_model, provenance
 from moral_jax.logs import RunLog, say
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.report import page
+from moral_jax.rundir import claim, read_config, report, write_metrics
 from moral_jax.tasks import registry
 from moral_jax.tasks.archive import cache_folder
 from moral_jax.train import loop, optim
@@ -29,37 +30,11 @@ from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import abstract_state, init_state, make_train_step
 from moral_jax.types import Example, Params, UserError
 
-VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
-JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
-    "soft_cross_entropy": "cross_entropy",
-    "count_cross_entropy": "cross_entropy",
-    "dirichlet_multinomial": "dirichlet_nll",
-}
-
 
 def set_up_jax() -> None:
     """Keeps compiled programs on disk, so that a second start does not compile again."""
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
-
-
-def claim(config: Config, workdir: Path) -> None:
-    """Makes the run directory, or accepts one that holds the same config.
-
-    Raises:
-      UserError: the directory holds a run of another config (shows the difference), or something else.
-    """
-    file = workdir / "config.json"
-    if file.exists():
-        if changed := config_io.difference(config_io.read(file), config):
-            lines = "\n  ".join(changed)
-            raise UserError(f"{workdir} holds a run of another config. Pass --workdir=ANOTHER, or undo:\n  {lines}")
-        say(f"resuming {workdir}")
-        return
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(f"{workdir} is not empty and holds no run (no config.json); pass --workdir=ANOTHER")
-    workdir.mkdir(parents=True, exist_ok=True)
-    config_io.save(config, file)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +60,8 @@ def set_up(config: Config) -> Bench:
     model = find_model(config)
     data = registry.load(config.task)
     prompter = Prompter(config, model)
-    sides = {"validation": data.validation, "test": data.test}
-    scored = {split: prompter.for_scoring(rows, split) for split, rows in sides.items() if rows}
+    sides = {split: side for split, side in data.scored.items() if split != "test" or config.eval.test}
+    scored = {split: prompter.for_scoring(side, split) for split, side in sides.items()}
     asked, epochs = prompter.for_training(data.train, config.train.epochs if config.train.steps != 0 else 0)
     everything = [*scored.values(), *([asked] if epochs else [])]
     if not everything:
@@ -141,8 +116,8 @@ def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: 
 
     def validate(params: Params) -> dict[str, float]:
         rows = bench.score(params, bench.scored["validation"], "validation")
-        numbers = summary.point_estimates(rows, VALIDATED)
-        return numbers | {"loss": numbers[JUDGED_BY[config.objective.name]]}
+        numbers = summary.point_estimates(rows, summary.VALIDATED)
+        return numbers | {"loss": numbers[summary.JUDGED_BY[config.objective.name]]}
 
     say(
         f"training: {total} steps; rows are {bench.training.fill():.1%} full, and what questions begin with in common "
@@ -181,14 +156,15 @@ def train(config: Config, workdir: Path) -> page.Written | None:
     bench = set_up(config)
     total = total_steps(bench)
     if distributed.is_primary():
-        evals.write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
+        write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
     weights = Weights(config, bench.model)
-    score_stage(bench, workdir / "before", lambda: weights.first)
+    if config.eval.before:
+        score_stage(bench, workdir / "before", lambda: weights.first)
     if total:
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             fit(bench, weights, total, workdir, checkpoints)
             score_stage(bench, workdir / "after", functools.cache(lambda: restored(config, weights, checkpoints)))
-    return report(bench, workdir) if distributed.is_primary() else None
+    return report(workdir, bench.scored, bench.data.train, config) if distributed.is_primary() else None
 
 
 def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
@@ -220,25 +196,6 @@ def score_stage(bench: Bench, folder: Path, params: Callable[[], Params]) -> Non
             write_jsonl(folder / f"{split}.jsonl", rows)
 
 
-def report(bench: Bench, workdir: Path) -> page.Written | None:
-    """All that is said about the records: numbers before and after, their difference, the page."""
-    config = bench.config
-    prior = from_examples(bench.data.train) if bench.data.train else None
-    reported = []
-    for stage in ("before", "after"):
-        rows = {
-            split: read_jsonl(workdir / stage / f"{split}.jsonl")
-            for split in bench.scored
-            if (workdir / stage).exists()
-        }
-        if rows:
-            reported.append(rows[evals.write_metrics(workdir / stage, rows, None, prior, config)["split"]])
-    if len(reported) == 2:
-        difference = summary.compare(*reported, config.eval.bootstrap, config.eval.seed)
-        evals.write_json(workdir / "comparison.json", difference)
-    return page.write(workdir) if reported else None
-
-
 @dataclasses.dataclass(frozen=True)
 class Trained:
     """A model with its weights, and how it is asked."""
@@ -247,13 +204,6 @@ class Trained:
     model: Model
     params: Params
     calibration: Calibration | None
-
-
-def read_config(folder: Path) -> Config:
-    """The config of a run directory."""
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: holds no run (no config.json)")
-    return config_io.read(folder / "config.json")
 
 
 def load_run(folder: Path) -> Trained:
@@ -305,8 +255,8 @@ def evaluate(trained: Trained, path: str, out: Path) -> page.Written:
     out.mkdir(parents=True, exist_ok=True)
     config_io.save(config, out / "config.json")
     about = registry.provenance(config.task, {"rows": path}, {"rows": len(examples)})
-    evals.write_json(out / "provenance.json", provenance(config, trained.model, about))
+    write_json(out / "provenance.json", provenance(config, trained.model, about))
     rows = answerer(trained)(examples)
     write_jsonl(out / "rows.jsonl", rows)
-    evals.write_metrics(out, {"rows": rows}, trained.calibration, None, config)
+    write_metrics(out, {"rows": rows}, trained.calibration, None, config)
     return page.write(out)

@@ -23,6 +23,7 @@ ROWS = (DATA, FSDP)  # both cut the rows of a batch; fsdp also cuts weights, whi
 KERNEL = "kernel(/int8|/nf4|/absmax)?"
 PARAMETERS = (
     (r"(un)?embedding", (TENSOR, FSDP)),  # VD
+    (r"(type|position)_embedding", (None, FSDP)),
     (rf"attention/(query|key|value)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
     (rf"mlp/(gate|up)/{KERNEL}", (FSDP, TENSOR)),  # DF
     (rf"attention/out/{KERNEL}", (TENSOR, FSDP)),
@@ -35,9 +36,13 @@ PARAMETERS = (
     (r"(out|down)/a", ((TENSOR, FSDP), None)),
     (r"(out|down)/b", (None, FSDP)),
     (r"magnitude", (None,)),
-    (r"(attention|mlp|final)_norm/scale", (None,)),
+    (r"(attention|mlp|final|embedding)_norm/(scale|bias)", (None,)),
+    (r"(query|key|value|out|up|down)/bias", (None,)),
     (r"head/bias", ()),
     (r"head/kernel", (None, None)),
+    (r"score/rows", (None, None)),
+    (r"score/pooler/kernel", (FSDP, TENSOR)),
+    (r"score/(pooler/)?bias", (None,)),
 )
 STACKED = r"(^|/)(frozen_)?layers/"
 # Dimension letters of an activation -> axes.
@@ -46,7 +51,7 @@ ACTIVATIONS = {
     "BTNH": (ROWS, None, TENSOR, None),
     "BTF": (ROWS, None, TENSOR),
     "BTS": (ROWS, None, None),
-    "BQD": (ROWS, None, None),
+    "BAD": (ROWS, None, None),
 }
 
 

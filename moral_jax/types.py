@@ -6,6 +6,7 @@ Arrays of rank two or more carry their dimensions in their name, and einsums use
     D  model width                    N  query heads           K  key/value heads      G  N // K
     H  size of one head               F  feed-forward width    V  vocabulary           L  layers
     Q  questions in a packed row      C  options               W  surface variants of an option
+    A  answer positions in a row
     M  micro-batches in a step        R  bootstrap resamples   E  examples (host side, one row each)
 
 This module knows no array library: annotations are documentation.
@@ -26,6 +27,9 @@ class UserError(Exception):
     """
 
 
+Item = tuple[int, tuple[int, ...]]  # which example of a list, and in which order its options are shown
+
+
 class Example(NamedTuple):
     """One question that people voted on, before any tokenizer has seen it."""
 
@@ -44,7 +48,8 @@ class Example(NamedTuple):
 class Batch(NamedTuple):
     """Packed rows of token ids with the questions that lie in them; everything has a fixed shape.
 
-    A question ends at its answer position: the model's next token there is the answer.
+    An option is read from the model's state at an answer position: of a decoder the last token of a prompt, of an
+    encoder the first of a text. A question has one for all of its options, or one for each.
     Micro-batches put a leading M on every leaf.
     """
 
@@ -52,8 +57,10 @@ class Batch(NamedTuple):
     segments_BT: Array  # int32: 1, 2, 3, ... in row order, of beginnings and of what questions add; 0 is padding
     ends_BT: Array  # int32: a token is seen by queries of segments in [its segment, its end)
     positions_BT: Array  # int32: place in the question, its shared beginnings counted in
-    answers_BQ: Array  # int32: index into T
-    option_ids_BQCW: Array  # int32 token ids; -1 where a variant or an option does not exist
+    types_BT: Array  # int32: 1 in the second text of a pair, else 0; only encoders read it
+    answers_BA: Array  # int32: index into T
+    states_BQC: Array  # int32: index into A
+    option_ids_BQCW: Array  # int32 rows of the table that options are read from; -1 where there is none
     counts_BQC: Array  # float32 votes, in the order in which the options are shown
     weights_BQ: Array  # float32 weight of the question; 0 where the slot is empty
     items_BQ: Array  # int32: which rendered question of the data set; -1 where empty

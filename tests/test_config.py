@@ -54,12 +54,23 @@ def test_file_then_flags(file):
         ("--config.prompt.orders=all", "expected 'rotations' or 'reversal' or 'given'"),
         ("--config.data.micro_batch_size=3", "a divisor of batch_size"),
         ("--config.task.test=0.95", "validation"),
+        ("--config.task.train_share=0", r"expected a share in \(0, 1\]"),
+        ("--config.eval.test=no", "--config.eval.test=no: expected true or false"),
         ("--config.objective.concentration=learned", "'fixed', because soft_cross_entropy does not train it"),
     ],
 )
 def test_mistakes_are_named(file, override, message):
     with pytest.raises(UserError, match=message):
         flags(file, override)
+
+
+def test_truth_is_written_out(file):
+    assert [flags(file, f"--config.eval.test={x}").eval.test for x in ("true", "False")] == [True, False]
+
+
+def test_a_run_scores_something(file):
+    with pytest.raises(UserError, match="config.eval.before=False: expected true where nothing is trained"):
+        flags(file, "--config.train.steps=0", "--config.eval.before=false")
 
 
 def test_missing_and_broken_files(tmp_path):
@@ -111,7 +122,10 @@ def test_help_explains_every_field():
     assert "Peak learning rate." in text
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+RUNS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "studies")  # those are many runs
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_config_file_builds_and_differs_from_the_defaults(path):
     assert config_io.difference(Config(), flags(path))
 

@@ -10,15 +10,30 @@ LAYER = {
     "logs": 1, "tasks": 1, "sharding": 1,
     "models": 2, "weights": 2, "data": 2, "objectives": 2,
     "train": 4, "evals": 4,
-    "experiment": 5,
-    "run": 6, "ask": 6, "plan": 6, "publish": 6, "doctor": 6, "cli": 7,
+    "rundir": 5, "experiment": 5, "study": 5,
+    "baselines": 6, "remote": 6, "run": 6, "ask": 6, "plan": 6, "publish": 6, "doctor": 6, "commands": 7, "cli": 7,
 }  # fmt: skip
-FINER = {"models.api": 3, "train.optim": 2, "train.loop": 5, "evals.run": 5} | {
-    f"evals.{module}": 2 for module in ("metrics", "ceiling", "table", "records", "calibrate", "summary")
-}
-NO_JAX = ("types", "config", "config_io", "presets", "guard", "logs", "tasks", "data", "report", "ask",
-          "evals.metrics", "evals.ceiling", "evals.calibrate", "evals.records", "evals.summary",
-          "evals.table")  # fmt: skip
+OF_RECORDS = tuple(
+    f"evals.{module}"
+    for module in (
+        "metrics",
+        "ceiling",
+        "table",
+        "records",
+        "calibrate",
+        "summary",
+        "second_order",
+        "bounds",
+        "pooled",
+    )  # fmt: skip
+)
+FINER = (
+    {"models.api": 3, "train.optim": 2, "train.loop": 5, "evals.run": 5}
+    | dict.fromkeys(OF_RECORDS, 2)
+    | {"study.spec": 0}
+)
+NO_JAX = ("types", "config", "config_io", "presets", "guard", "logs", "tasks", "data", "report", "ask", "rundir",
+          "baselines", "remote", "study", "commands", *OF_RECORDS)  # fmt: skip
 SAME_ROW_BY_DESIGN = {("weights.load", "models.api"), ("weights.load", "models.spec")}
 
 
@@ -100,4 +115,5 @@ def test_the_walls_are_seen():
 def test_configs_import_settings_only():
     for path in (ROOT.parent / "configs").rglob("*.py"):
         ours = [i for i in imports(ast.parse(path.read_text())) if i.startswith("moral_jax.")]
-        assert set(ours) <= {"moral_jax.config", "moral_jax.presets"}, path
+        study = {i for i in ours if i.startswith("moral_jax.study.spec.")}
+        assert set(ours) - study <= {"moral_jax.config", "moral_jax.presets"}, path

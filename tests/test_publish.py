@@ -24,7 +24,7 @@ from moral_jax.train import optim
 from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import init_state
 from moral_jax.types import UserError
-from moral_jax.weights import export, load
+from moral_jax.weights import export, keymap, load
 from tests import tiny
 from tests.weights import test_gguf
 
@@ -256,7 +256,7 @@ def test_memory_holds_one_parameter_and_one_file(exported, tmp_path, monkeypatch
         def of_decoder(path):
             return checkpoints.restore_param(3, f"decoder/{path}")
 
-        export.write_weights(of_decoder, spec, params["decoder"], tmp_path, "float32", limit)
+        export.write_weights(of_decoder, keymap.entries(spec), params["decoder"], tmp_path, "float32", limit)
     assert len(held) == len(jax.tree.leaves(params["decoder"]))
     assert len(files) > 3
     assert all(size <= limit or tensors == 1 for size, tensors in files)

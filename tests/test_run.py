@@ -160,6 +160,16 @@ def test_another_config_in_the_same_directory_is_refused_with_the_difference(con
         run.train(other, finished)
 
 
+def test_a_search_sees_no_test_row(config, tmp_path):
+    """Nor the model before training, which another run of the search has scored."""
+    quiet = dataclasses.replace(config.eval, before=False, test=False)
+    run.train(dataclasses.replace(config, eval=quiet, train=TrainConfig(steps=2)), tmp_path / "r")
+    assert not (tmp_path / "r" / "before").exists()
+    assert {p.name for p in (tmp_path / "r" / "after").iterdir()} == {"metrics.json", "validation.jsonl"}
+    assert json.loads((tmp_path / "r" / "after" / "metrics.json").read_text())["split"] == "validation"
+    assert (tmp_path / "r" / "report.html").exists()
+
+
 def test_a_directory_that_is_no_run_is_left_alone(config, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="holds no run"):

@@ -16,6 +16,7 @@ from moral_jax.train import optim, step
 from moral_jax.types import UserError
 from tests import tiny
 from tests.models.test_decoder import assert_same
+from tests.models.test_score import assert_same_gradients
 
 MESHES = [(1, 8, 1), (2, 4, 1), (4, 2, 1), (2, 2, 2), (1, 4, 2)]
 MODELS = [
@@ -51,9 +52,23 @@ def test_every_parameter_has_exactly_one_rule(changes, concentration, how):
         assert len(rules[0]) == leaf.ndim, (path, rules)
 
 
+SCORED = [
+    tiny.policy(spec, score_rows=rows, concentration="predicted")
+    for spec in (tiny.encoder_spec(), tiny.encoder_spec(**tiny.ROBERTA), tiny.spec())
+    for rows in (1, 5)
+]
+
+
+@pytest.mark.parametrize("policy", SCORED, ids=lambda policy: f"{policy.spec.family}-{policy.score_rows}")
+def test_so_it_has_with_a_score_head(policy):
+    for path, leaf in leaves(api.abstract_params(policy)):
+        rules = sharding.rules_of(path)
+        assert [len(rule) for rule in rules] == [leaf.ndim], (path, rules)
+
+
 def test_every_rule_is_used():
     spec = tiny.spec(tied_embeddings=False, **WIDE)
-    policies = [tiny.policy(spec, concentration="predicted", **how) for how in POLICIES]
+    policies = SCORED + [tiny.policy(spec, concentration="predicted", **how) for how in POLICIES]
     paths = [path for policy in policies for path, _ in leaves(api.abstract_params(policy))]
     assert all(any(re.search(f"{pattern}$", path) for path in paths) for pattern, _ in sharding.PARAMETERS)
 
@@ -143,6 +158,23 @@ def alone(batch):
 @pytest.mark.parametrize(("shape", "changes"), zip(MESHES, itertools.cycle(MODELS[1:]), strict=False))
 def test_eight_devices_give_the_numbers_of_one(batch, alone, shape, changes):
     assert_same(one_step(tiny.mesh(*shape), batch, 8, changes, {}), alone(changes, {}), rtol=1e-5)
+
+
+def test_so_they_do_of_an_encoder():
+    """Two texts a question, on a mesh that cuts rows, weights and heads."""
+    asked = tiny.each(np.random.default_rng(0), 11, 96)
+    rows = [asked[:2], asked[2:3], asked[3:6], [], asked[6:7], asked[7:9], [], asked[9:]]
+    batch, numbers = tiny.lay_out(rows, length=64, slots=3, is_encoder=True), []
+    for shape in ((1, 1, 1), (2, 2, 2)):
+        mesh = tiny.mesh(*shape)
+        policy = tiny.policy(tiny.encoder_spec(vocab=96), mesh=mesh, score_rows=1, concentration="predicted")
+        micro = sharding.place(step.split_micro_batches(batch, 8), 8, mesh, micro_batches=True)
+        objective = OBJECTIVES["dirichlet_multinomial"]
+        run = jax.jit(lambda p, b, o=objective, policy=policy: step.gradients(o, policy, p, {}, b))
+        numbers.append(jax.device_get(run(tiny.params(policy), micro)))
+    (grads, metrics), (want_grads, want_metrics) = numbers
+    assert_same_gradients(grads, want_grads)
+    assert_same(metrics, want_metrics, rtol=1e-5)
 
 
 @pytest.mark.parametrize("how", POLICIES[2::2])

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from moral_jax import sharding
@@ -25,7 +25,7 @@ from moral_jax.config import (
     TrainConfig,
 )
 from moral_jax.models import api
-from moral_jax.models.spec import DecoderSpec, Execution
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, Execution, Spec
 from moral_jax.tasks import synthetic
 from moral_jax.types import Batch, Params
 from moral_jax.weights import keymap, pieces
@@ -59,20 +59,41 @@ def spec(**changes: object) -> DecoderSpec:
     return DecoderSpec(**{**values, **changes})
 
 
-def policy(of: DecoderSpec, **changes: object) -> api.Policy:
+def encoder_spec(**changes: object) -> EncoderSpec:
+    """Three layers, two token types."""
+    values = {
+        "family": "bert",
+        "vocab": 97,
+        "layers": 3,
+        "width": 32,
+        "heads": 4,
+        "mlp_width": 48,
+        "norm_eps": 1e-12,
+        "token_types": 2,
+        "first_position": 0,
+        "max_positions": 128,
+    }
+    return EncoderSpec(**{**values, **changes})
+
+
+ROBERTA = {"family": "roberta", "token_types": 1, "first_position": 2, "norm_eps": 1e-5}
+
+
+def policy(of: Spec, **changes: object) -> api.Policy:
     """`changes` of the execution and of the policy; one device, if no mesh is given."""
     how = {f.name: changes.pop(f.name) for f in dataclasses.fields(Execution) if f.name in changes}
     execution = Execution(**{"mesh": mesh(1, 1, 1)} | how)
     adapter = changes.pop("adapter", AdapterConfig())
-    of = dataclasses.replace(of, frozen_layers=adapter.first_layer)
+    if adapter.first_layer:
+        of = dataclasses.replace(of, frozen_layers=adapter.first_layer)
     quantize = changes.pop("quantize", "none")
-    changes = {"concentration": "fixed", "concentration_value": 2.0} | changes
-    return api.Policy(of, execution, quantize, adapter, **changes)
+    changes = {"concentration": "fixed", "concentration_value": 2.0, "score_rows": 0} | changes
+    return api.Policy(of, execution, quantize=quantize, adapter=adapter, **changes)
 
 
-def load(path: Path, of: DecoderSpec) -> Params:
-    """The decoder's float32 parameters from a file, on one device."""
-    return weights.load(path, of, api.abstract_params(policy(of))["decoder"], piece_bytes=4096)
+def load(path: Path, of: Spec) -> Params:
+    """The backbone's float32 parameters from a file, on one device."""
+    return weights.load(path, of, api.abstract_params(policy(of))[of.backbone], piece_bytes=4096)
 
 
 def mesh(data: int, fsdp: int, tensor: int) -> Mesh:
@@ -90,8 +111,8 @@ def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
         return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
     drawn = jax.tree_util.tree_map_with_path(draw, api.abstract_params(dataclasses.replace(of, quantize="none")))
-    kept = {path: api.kept(leaf, path, of) for path, leaf in weights.flat(drawn["decoder"]).items()}
-    return drawn | {"decoder": weights.nest(kept)}
+    kept = {path: api.kept(leaf, path, of) for path, leaf in weights.flat(drawn[of.backbone]).items()}
+    return drawn | {of.backbone: weights.nest(kept)}
 
 
 def layer(decoder: Params, index: int) -> Params:
@@ -137,16 +158,29 @@ def questions(rng: np.random.Generator, count: int, vocab: int, options: int = 2
     return out
 
 
-def lay_out(rows: list[list[dict]], length: int, slots: int, shared: np.ndarray | None = None) -> Batch:
+def each(rng: np.random.Generator, count: int, vocab: int) -> list[dict]:
+    """The same for a score head of one row: a text for each option; beginnings differ, so that nothing is shared."""
+    asked = questions(rng, count, vocab)
+    for question in asked:
+        question["texts"] = [rng.integers(0, vocab, rng.integers(4, 9)) for _ in range(2)]
+        question["option_ids"] = np.array([[0, -1], [0, -1]])
+    return asked
+
+
+def lay_out(
+    rows: list[list[dict]], length: int, slots: int, shared: np.ndarray | None = None, is_encoder: bool = False
+) -> Batch:
     """Packs questions into rows by hand, independently of the product's packing."""
     shared = np.empty(0, int) if shared is None else shared
-    B, C = len(rows), 2
+    B, C, texts = len(rows), 2, max(len(q.get("texts", [0])) for row in rows for q in row)
     batch = Batch(
         np.zeros((B, length), np.int32),
         np.zeros((B, length), np.int32),
         np.ones((B, length), np.int32),
         np.zeros((B, length), np.int32),
-        np.zeros((B, slots), np.int32),
+        np.zeros((B, length), np.int32),
+        np.zeros((B, slots * texts), np.int32),
+        np.zeros((B, slots, C), np.int32),
         np.full((B, slots, C, 2), -1, np.int32),
         np.zeros((B, slots, C), np.float32),
         np.zeros((B, slots), np.float32),
@@ -154,16 +188,19 @@ def lay_out(rows: list[list[dict]], length: int, slots: int, shared: np.ndarray 
     )
     for b, row in enumerate(rows):
         n = len(shared)
-        batch.tokens_BT[b, :n], batch.segments_BT[b, :n], batch.ends_BT[b, :n] = shared, 1, 2 + len(row)
+        batch.tokens_BT[b, :n], batch.segments_BT[b, :n] = shared, 1
+        batch.ends_BT[b, :n] = 2 + len(row) * texts
         batch.positions_BT[b, :n] = np.arange(n)
         at = n
         for q, question in enumerate(row):
-            size = len(question["tokens"])
-            here = slice(at, at + size)
-            batch.tokens_BT[b, here], batch.segments_BT[b, here] = question["tokens"], 2 + q
-            batch.ends_BT[b, here], batch.positions_BT[b, here] = 3 + q, n + np.arange(size)
-            at += size
-            batch.answers_BQ[b, q] = at - 1
+            for i, tokens in enumerate(question.get("texts", [question["tokens"]])):
+                size, a = len(tokens), q * texts + i
+                here = slice(at, at + size)
+                batch.tokens_BT[b, here], batch.segments_BT[b, here] = tokens, 2 + a
+                batch.ends_BT[b, here], batch.positions_BT[b, here] = 3 + a, n + np.arange(size)
+                at += size
+                batch.answers_BA[b, a] = here.start if is_encoder else here.stop - 1
+            batch.states_BQC[b, q] = q * texts + np.arange(C) % texts
             batch.option_ids_BQCW[b, q] = question["option_ids"]
             batch.counts_BQC[b, q] = question["counts"]
             batch.weights_BQ[b, q] = question["weight"]
@@ -171,8 +208,25 @@ def lay_out(rows: list[list[dict]], length: int, slots: int, shared: np.ndarray 
     return batch
 
 
-def hf_config(of: DecoderSpec) -> dict:
+def hf_encoder_config(of: EncoderSpec) -> dict:
     """The config.json of a spec, as transformers 5 writes it."""
+    return {
+        "model_type": of.family,
+        "vocab_size": of.vocab,
+        "hidden_size": of.width,
+        "intermediate_size": of.mlp_width,
+        "num_hidden_layers": of.layers,
+        "num_attention_heads": of.heads,
+        "hidden_act": "gelu",
+        "layer_norm_eps": of.norm_eps,
+        "type_vocab_size": of.token_types,
+        "pad_token_id": max(0, of.first_position - 1),
+        "max_position_embeddings": of.first_position + of.max_positions,
+    }
+
+
+def hf_config(of: DecoderSpec) -> dict:
+    """The same of a decoder."""
     rope = {"rope_type": "default", "rope_theta": of.rope_theta}
     if of.rope_scaling:
         s = of.rope_scaling
@@ -203,10 +257,10 @@ def hf_config(of: DecoderSpec) -> dict:
     }
 
 
-def hf_tensors(of: DecoderSpec, decoder: Params) -> dict[str, np.ndarray]:
+def hf_tensors(of: Spec, backbone: Params) -> dict[str, np.ndarray]:
     """Parameters under their Hugging Face names and in their layout."""
     out = {}
-    leaves = weights.flat(decoder)
+    leaves = weights.flat(backbone)
     for entry in keymap.entries(of):
         whole = np.asarray(leaves[entry.path])
         names = pieces.sources(entry, is_gguf=False)
@@ -242,4 +296,25 @@ def write_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
     decoder = params(policy(of), seed)["decoder"]
     (folder / "config.json").write_text(json.dumps(hf_config(of)))
     save_file(hf_tensors(of, decoder), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def write_encoder_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
+    """A whole folder of an encoder, with BERT's two special tokens around texts and between those of a pair."""
+    words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words.normalizer, words.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=300, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"], show_progress=False
+    )
+    words.train_from_iterator([a for a, _ in synthetic.read_actions()], trainer)
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=words, **names)
+    fast.save_pretrained(folder)
+    of = encoder_spec(vocab=len(fast), **changes)
+    encoder = params(policy(of), seed)["encoder"]
+    (folder / "config.json").write_text(json.dumps(hf_encoder_config(of)))
+    save_file(hf_tensors(of, encoder), folder / "model.safetensors", metadata={"format": "pt"})
     return folder

@@ -1,23 +1,56 @@
 """Prompts to token ids, and the ids that each answer begins with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax.data.render import Rendered
+from moral_jax.data.render import Rendered, Scored
 from moral_jax.types import Example, UserError
 
 GAP = " [...] "
 MIN_TEXT_TOKENS = 16
 
 
-class Encoded(NamedTuple):
-    """One question in one order."""
+class Text(NamedTuple):
+    """What lies in a row without a break."""
 
-    tokens_T: np.ndarray  # int32; the last one is the answer position
-    option_ids: tuple[tuple[int, ...], ...]  # per shown option: first token of each surface variant, no repeats
+    tokens_T: np.ndarray  # int32
+    types_T: np.ndarray  # int32: 1 in the second part of a pair, else 0
+
+
+class Encoded(NamedTuple):
+    """One question in one order. Its answer positions are the last tokens of its texts in a decoder, the first in an
+    encoder."""
+
+    texts: tuple[Text, ...]  # one for all options, or one for each
+    # per shown option: the first token of each surface variant, no repeats; or a row of the score head
+    option_ids: tuple[tuple[int, ...], ...]
+
+    def text_of(self, option: int) -> int:
+        """Which text an option is read from."""
+        return option if len(self.texts) > 1 else 0
+
+    @property
+    def length(self) -> int:
+        """Tokens of all texts."""
+        return sum(len(text.tokens_T) for text in self.texts)
+
+
+class Limits(NamedTuple):
+    """The most tokens of a question."""
+
+    row: int  # of all its texts in a packed row
+    text: int  # of any of them: positions that the model has
+    shares: bool  # whether what texts begin with in common is held once, as decoders allow
+
+
+def common_length(tokens: Sequence[np.ndarray]) -> int:
+    """Length of the longest beginning that all have in common, at least one token short of each."""
+    texts = [t.tolist() for t in tokens]
+    first, last, most = min(texts), max(texts), min(map(len, texts)) - 1
+    return min(most, next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), most))
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], has_specials: bool) -> list[list[int]]:
@@ -72,18 +105,41 @@ def _options(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int])
     return tuple(tuple(dict.fromkeys(ids_of_option)) for ids_of_option in options)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, rendered: Rendered) -> Encoded:
-    """Token ids of a prompt and of the answers after it.
+def _texts(tokenizer: PreTrainedTokenizerBase, r: Rendered | Scored) -> tuple[Text, ...]:
+    out = []
+    for parts in r.texts:
+        # asked for, as a tokenizer that is not of a class of its own leaves types out
+        words = tokenizer(*parts, add_special_tokens=not r.has_specials, return_token_type_ids=True)
+        out.append(Text(*(np.asarray(words[name], np.int32) for name in ("input_ids", "token_type_ids"))))
+    return tuple(out)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored) -> Encoded:
+    """Token ids of a question's texts, and what its options are read from.
 
     Raises:
       UserError: a doubled BOS, an answer that merges into the prompt or is empty, two options that begin alike.
     """
-    [prefix] = _ids(tokenizer, [rendered.text], rendered.has_specials)
-    if len(prefix) >= 2 and prefix[0] == prefix[1] == tokenizer.bos_token_id is not None:
-        raise UserError(f"the prompt begins with two BOS tokens. Prompt: {_shown(rendered.text)}")
-    if not prefix:
-        raise UserError(f"the prompt has no tokens. Prompt: {_shown(rendered.text)}")
-    return Encoded(np.asarray(prefix, np.int32), _options(tokenizer, rendered, prefix))
+    texts = _texts(tokenizer, rendered)
+    for text, parts in zip(texts, rendered.texts, strict=True):
+        first = text.tokens_T[:2].tolist()
+        if not first:
+            raise UserError(f"the prompt has no tokens. Prompt: {_shown(parts[0])}")
+        if len(first) == 2 and first[0] == first[1] == tokenizer.bos_token_id is not None:
+            raise UserError(f"the prompt begins with two BOS tokens. Prompt: {_shown(parts[0])}")
+    if isinstance(rendered, Scored):
+        return Encoded(texts, tuple((row,) for row in rendered.rows))
+    return Encoded(texts, _options(tokenizer, rendered, texts[0].tokens_T.tolist()))
+
+
+def next_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, answers: tuple[str, ...]) -> tuple[int, ...]:
+    """The token that each answer begins with after a prompt.
+
+    Raises:
+      UserError: as `encode`, for answers.
+    """
+    rendered = Rendered(prompt, tuple((answer,) for answer in answers), has_specials=False, answers_are_tokens=False)
+    return tuple(token for [token] in encode(tokenizer, rendered).option_ids)
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, text: str, keep: int) -> str:
@@ -93,10 +149,20 @@ def _cut(tokenizer: PreTrainedTokenizerBase, text: str, keep: int) -> str:
     return text[: offsets[head - 1][1]].rstrip() + GAP + text[offsets[len(offsets) - tail][0] :].lstrip()
 
 
+def _excess(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored, limits: Limits) -> tuple[int, int]:
+    """How many tokens of an example's text must go, at least; and how many tokens its texts have in a row."""
+    tokens = [text.tokens_T for text in _texts(tokenizer, rendered)]
+    lengths = [len(t) for t in tokens]
+    saved = common_length(tokens) * (len(tokens) - 1) if limits.shares else 0
+    in_row = sum(lengths) - saved
+    copies = 1 if limits.shares else len(tokens)  # each text that is held has the example's own
+    return max(-(-(in_row - limits.row) // copies), max(lengths) - limits.text), in_row
+
+
 def fit(
-    tokenizer: PreTrainedTokenizerBase, render: Callable[[Example], Rendered], example: Example, limit: int
+    tokenizer: PreTrainedTokenizerBase, render: Callable[[Example], Rendered | Scored], example: Example, limits: Limits
 ) -> tuple[Encoded, bool]:
-    """Encodes a question within `limit` tokens, cutting its text, never its question or options, from the middle.
+    """Encodes a question within limits, cutting its text, never its question or options, from the middle.
 
     Returns:
       The encoding, and whether the text was cut.
@@ -105,18 +171,19 @@ def fit(
       UserError: question and options alone are too long; or as `encode`.
     """
     rendered = render(example)
-    [ids] = _ids(tokenizer, [rendered.text], rendered.has_specials)
-    if len(ids) <= limit:
+    excess, in_row = _excess(tokenizer, rendered, limits)
+    if excess <= 0:
         return encode(tokenizer, rendered), False
     total = len(_ids(tokenizer, [example.text], True)[0]) if example.text else 0
-    keep = total - (len(ids) - limit) - 8  # the gap costs a few tokens too
+    keep = total - excess - 8  # the gap costs a few tokens too
     while keep >= MIN_TEXT_TOKENS:
         rendered = render(example._replace(text=_cut(tokenizer, example.text, keep)))
-        [ids] = _ids(tokenizer, [rendered.text], rendered.has_specials)
-        if len(ids) <= limit:
+        excess, in_row = _excess(tokenizer, rendered, limits)
+        if excess <= 0:
             return encode(tokenizer, rendered), True
-        keep -= len(ids) - limit
+        keep -= excess
     raise UserError(
-        f"the prompt has {len(ids)} tokens, and without cutting the question no more than "
-        f"config.data.length={limit} can be kept. Prompt: {_shown(rendered.text)}"
+        f"the prompt has {in_row} tokens, and without cutting the question no more than "
+        f"config.data.length={limits.row} can be kept, or the model's {limits.text} positions. "
+        f"Prompt: {_shown(rendered.texts[-1][-1])}"
     )

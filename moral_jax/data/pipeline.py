@@ -8,16 +8,11 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from moral_jax import logs
-from moral_jax.data.encode import fit
-from moral_jax.data.layout import Item, Questions, Shape, Unit, assemble
+from moral_jax.data.encode import Limits, fit
+from moral_jax.data.layout import Questions, Shape, Unit, assemble
 from moral_jax.data.pack import epoch_order, group, pack
 from moral_jax.data.render import Renderer, orders
-from moral_jax.types import Batch, Example, UserError
-
-
-def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
-    """Every example in every order: what scoring averages."""
-    return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
+from moral_jax.types import Batch, Example, Item, UserError
 
 
 def epoch_items(
@@ -41,7 +36,7 @@ def encode_items(
     items: Iterable[Item],
     tokenizer: PreTrainedTokenizerBase,
     render: Renderer,
-    limit: int,
+    limits: Limits,
     what: str,
 ) -> Questions:
     """Encodes each different item once, with a progress bar; errors name the row."""
@@ -49,12 +44,12 @@ def encode_items(
     encoded, cut = [], 0
     for index, order in logs.progress(unique, desc=f"tokenising {what}", unit="question", leave=False):
         try:
-            one, shortened = fit(tokenizer, lambda e, o=order: render(e, o), examples[index], limit)
+            one, shortened = fit(tokenizer, lambda e, o=order: render(e, o), examples[index], limits)
         except UserError as e:
             raise UserError(f"row {examples[index].id!r}: {e}") from e
         encoded.append(one)
         cut += shortened
-    return Questions(examples, unique, encoded, cut)
+    return Questions(examples, unique, encoded, cut, is_encoder=not limits.shares)
 
 
 class Batches:
@@ -85,7 +80,7 @@ class Batches:
     def saved(self) -> float:
         """Share of their questions' tokens that is not computed, because several begin with them."""
         items = [item for batch in self.plan for row in batch for unit in row for item in unit.items]
-        return 1 - self.tokens() / max(1, sum(len(self.questions.encoded[item].tokens_T) for item in items))
+        return 1 - self.tokens() / max(1, sum(self.questions.encoded[item].length for item in items))
 
     def stream(self, start: int, stop: int, prefetch: int) -> Iterator[Batch]:
         """Batches start .. stop - 1, made ahead on other threads."""

@@ -101,8 +101,12 @@ def prompts(config: Config, model: Model, dataset: registry.Dataset) -> Check:
     rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
     questions = Prompter(config, model).for_scoring(rows, "rows")
     first = questions.encoded[0]
-    options = [" or ".join(repr(model.tokenizer.decode([i])) for i in ids) for ids in first.option_ids]
-    found = f"{len(first.tokens_T)} tokens, then {' | '.join(options)}"
+    found = f"{' and '.join(str(len(text.tokens_T)) for text in first.texts)} tokens, then "
+    if model.policy.score_rows:
+        found += f"a score head of {model.policy.score_rows}"
+    else:
+        options = [" or ".join(repr(model.tokenizer.decode([i])) for i in ids) for ids in first.option_ids]
+        found += " | ".join(options)
     if questions.cut:
         remedy = f"raise --config.data.length={config.data.length}, or accept that long texts lose their middle"
         return Check("prompt", WARN, f"{found}; {questions.cut} of the first prompts are cut", remedy)

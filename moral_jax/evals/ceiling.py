@@ -57,6 +57,19 @@ def dirichlet_prior(t: Table, source: Table) -> Table:
     return t.replace(p_EC=p_EC, concentration_E=s_E)
 
 
+def second_panel(t: Table, second_EC: np.ndarray) -> Table:
+    """Other people asked the same: the posterior of the shares after their votes, under the prior of their votes.
+
+    Honest, unlike BEST: it knows nothing of the votes that it is scored on.
+    """
+    p_EC, s_E = np.zeros_like(t.p_EC), np.zeros(len(t.p_EC))
+    for count, rows in by_option_count(t):
+        alpha_EC = fit_dirichlet(second_EC[rows, :count]) + second_EC[rows, :count]
+        s_E[rows] = alpha_EC.sum(-1)
+        p_EC[rows, :count] = alpha_EC / s_E[rows, None]
+    return t.replace(p_EC=p_EC, concentration_E=s_E)
+
+
 def best_draws(t: Table, draws: int, seed: int) -> Iterator[Table]:
     """Scruples' BEST (`utils.oracle_performance`): predictions drawn from the posterior of each row's true shares.
 

@@ -15,6 +15,7 @@ from moral_jax.evals.table import Table
 TINY = 1e-300  # float64 log never sees 0
 BINS = 10
 
+RowMetric = Callable[[Table], np.ndarray]
 Metric = Callable[[Table, np.ndarray], np.ndarray]
 
 
@@ -71,7 +72,7 @@ def correct(t: Table) -> np.ndarray:
     return (t.p_EC.argmax(-1) == t.counts_EC.argmax(-1)).astype(float)
 
 
-def _mean(row_metric: Callable[[Table], np.ndarray]) -> Metric:
+def _mean(row_metric: RowMetric) -> Metric:
     return lambda t, w_RE: w_RE @ row_metric(t) / w_RE.sum(-1)
 
 
@@ -111,16 +112,18 @@ def share_correlation(t: Table, w_RE: np.ndarray) -> np.ndarray:
     return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12)
 
 
-METRICS: dict[str, Metric] = {
-    "cross_entropy": _mean(cross_entropy),
-    "entropy_floor": _mean(entropy_floor),
-    "dirichlet_nll": _mean(dirichlet_nll),
-    "dirichlet_nll_per_vote": _mean(per_vote),
-    "kl": _mean(kl),
-    "jensen_shannon": _mean(jensen_shannon),
-    "total_variation": _mean(total_variation),
-    "brier": _mean(brier),
-    "accuracy": _mean(correct),
+ROW_METRICS: dict[str, RowMetric] = {  # a number for each row, of which the mean is reported
+    "cross_entropy": cross_entropy,
+    "entropy_floor": entropy_floor,
+    "dirichlet_nll": dirichlet_nll,
+    "dirichlet_nll_per_vote": per_vote,
+    "kl": kl,
+    "jensen_shannon": jensen_shannon,
+    "total_variation": total_variation,
+    "brier": brier,
+    "accuracy": correct,
+}
+METRICS: dict[str, Metric] = {name: _mean(f) for name, f in ROW_METRICS.items()} | {
     "macro_f1": macro_f1,
     "ece": expected_calibration_error,
     "share_correlation": share_correlation,

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.data.pipeline import Item
-from moral_jax.types import Example, UserError
+from moral_jax.types import Example, Item, UserError
 
 Record = dict[str, Any]
 
@@ -18,7 +17,8 @@ class ItemScores(NamedTuple):
     """One row per item of `Questions`; options in the order in which they were shown."""
 
     log_p_EC: np.ndarray
-    log_mass_E: np.ndarray  # log of the probability that the model puts on all options' tokens together
+    # log of the probability that the model puts on all options' tokens together; None where options are no tokens
+    log_mass_E: np.ndarray | None
     log_concentration_E: np.ndarray
 
 
@@ -40,7 +40,7 @@ def make_records(examples: list[Example], items: list[Item], scores: ItemScores)
             {
                 "order": list(order),
                 "probabilities": (p_C / p_C.sum()).tolist(),
-                "log_mass": float(scores.log_mass_E[item]),
+                "log_mass": None if scores.log_mass_E is None else float(scores.log_mass_E[item]),
                 "log_concentration": float(scores.log_concentration_E[item]),
             }
         )
@@ -59,11 +59,17 @@ def _record(example: Example, orders: list[Record]) -> Record:
         "second_counts": None if example.second_counts is None else list(example.second_counts),
         "groups": example.groups,
         "probabilities": p_C.tolist(),
-        "option_mass": float(np.mean([math.exp(o["log_mass"]) for o in orders])),
+        "option_mass": _option_mass(orders),
         "entropy": entropy(p_C),
         "concentration": math.exp(float(np.mean([o["log_concentration"] for o in orders]))),
         "orders": orders,
     }
+
+
+def _option_mass(orders: list[Record]) -> float | None:
+    """None where options are no tokens."""
+    masses = [o["log_mass"] for o in orders]
+    return None if None in masses else float(np.mean(np.exp(masses)))
 
 
 def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
@@ -71,6 +77,13 @@ def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", encoding="utf-8") as f:
         f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    partial.replace(path)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     partial.replace(path)
 
 

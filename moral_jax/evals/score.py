@@ -50,15 +50,15 @@ def make_scorer(policy: api.Policy) -> Scorer:
 def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int, what: str) -> ItemScores:
     """Scores every item with parameters that are `ready`. The result does not depend on how items share batches, up to
     float32 rounding."""
-    E, C, rows = len(batches.questions.items), batches.shape.options, batches.shape.rows
-    out = ItemScores(
-        np.full((E, C), np.nan, np.float32), np.full(E, np.nan, np.float32), np.full(E, np.nan, np.float32)
-    )
+    items, rows = len(batches.questions.items), batches.shape.rows
+    out: ItemScores | None = None
     stream = batches.stream(0, len(batches), prefetch)
     for batch in logs.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):
         placed = sharding.place(batch, rows, scorer.mesh, micro_batches=False)
         items_BQ, scores = jax.device_get(scorer.score(params, placed))
+        if out is None:
+            out = jax.tree.map(lambda values: np.full((items, *values.shape[2:]), np.nan, np.float32), scores)
         filled = items_BQ >= 0
-        for target, values in zip(out, scores, strict=True):
+        for target, values in zip(jax.tree.leaves(out), jax.tree.leaves(scores), strict=True):
             target[items_BQ[filled]] = values[filled]
     return out

@@ -5,12 +5,20 @@ from typing import Any
 import numpy as np
 
 from moral_jax.evals import ceiling, metrics
+from moral_jax.evals.bounds import bounds
 from moral_jax.evals.calibrate import Calibration, concentrate, cool
 from moral_jax.evals.records import Record
+from moral_jax.evals.second_order import second_order
 from moral_jax.evals.table import Table, from_records, pad
 
 Estimate = dict[str, float]
 YARDSTICK_METRICS = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")
+VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
+JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
+    "soft_cross_entropy": "cross_entropy",
+    "count_cross_entropy": "cross_entropy",
+    "dirichlet_multinomial": "dirichlet_nll",
+}
 SMALLEST_GROUP = 5  # rows; below, an interval means nothing
 
 
@@ -18,12 +26,16 @@ def _point(name: str, t: Table) -> float:
     return float(metrics.METRICS[name](t, np.ones((1, len(t.p_EC))))[0])
 
 
-def _calibrated(t: Table, calibration: Calibration, w_RE: np.ndarray) -> dict[str, Estimate]:
-    values = {
+def _means(values: dict[str, np.ndarray], w_RE: np.ndarray) -> dict[str, Estimate]:
+    return {name: metrics.mean_estimate(v, w_RE) for name, v in values.items()}
+
+
+def calibrated(t: Table, calibration: Calibration) -> dict[str, np.ndarray]:
+    """The two main metrics after calibration, [E] each."""
+    return {
         "calibrated_cross_entropy": metrics.cross_entropy(cool(t, calibration.temperature)),
         "calibrated_dirichlet_nll": metrics.dirichlet_nll(concentrate(t, calibration.concentration_factor)),
     }
-    return {name: metrics.mean_estimate(v, w_RE) for name, v in values.items()}
 
 
 def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimate]:
@@ -45,6 +57,16 @@ def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimat
     }
 
 
+def _choices(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Estimate]:
+    """Accuracy and macro F1 of what a rule picks, as Scruples reports rules; empty for what picks nothing."""
+    if not all("choice" in r for r in records):
+        return {}
+    picked = t.replace(p_EC=np.eye(t.p_EC.shape[1])[[r["choice"] for r in records]])
+    return {
+        f"choice_{name}": metrics.estimate(metrics.METRICS[name], picked, w_RE) for name in ("accuracy", "macro_f1")
+    }
+
+
 def _second_panel(records: list[Record], t: Table, resamples: int, seed: int) -> dict[str, Estimate]:
     """How often model, and first panel, agree with the plurality of an independent second panel."""
     rows = np.flatnonzero([r["second_counts"] is not None for r in records])
@@ -58,14 +80,17 @@ def _second_panel(records: list[Record], t: Table, resamples: int, seed: int) ->
     }
 
 
-def _legacy(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Estimate]:
-    """The study's two formulas: first order only, vocabulary probabilities as they are."""
+def legacy(records: list[Record], t: Table) -> dict[str, np.ndarray]:
+    """The study's two formulas, [E] each: first order only, vocabulary probabilities as they are; empty where there are
+    none."""
+    if any(r["option_mass"] is None for r in records):
+        return {}
     first = from_records(records, given_order_only=True)
     mass_E = np.exp([r["orders"][0]["log_mass"] for r in records])
     p_EC = first.p_EC * mass_E[:, None]
     return {
-        "legacy_cross_entropy": metrics.mean_estimate(metrics.legacy_cross_entropy(p_EC, t.q_EC, t.exists_EC), w_RE),
-        "legacy_dirichlet": metrics.mean_estimate(metrics.legacy_dirichlet(p_EC, t.counts_EC), w_RE),
+        "legacy_cross_entropy": metrics.legacy_cross_entropy(p_EC, t.q_EC, t.exists_EC),
+        "legacy_dirichlet": metrics.legacy_dirichlet(p_EC, t.counts_EC),
     }
 
 
@@ -138,13 +163,15 @@ def summarise(
     w_RE = metrics.resamples(len(records), resamples, seed)
     estimates = {name: metrics.estimate(metric, t, w_RE) for name, metric in metrics.METRICS.items()}
     if calibration is not None:
-        estimates |= _calibrated(t, calibration, w_RE)
-    estimates["option_mass"] = metrics.mean_estimate(np.array([r["option_mass"] for r in records]), w_RE)
+        estimates |= _means(calibrated(t, calibration), w_RE)
+    if all(r["option_mass"] is not None for r in records):
+        estimates["option_mass"] = metrics.mean_estimate(np.array([r["option_mass"] for r in records]), w_RE)
     estimates["concentration"] = metrics.mean_estimate(t.concentration_E, w_RE)
     estimates["prediction_entropy"] = metrics.mean_estimate(np.array([r["entropy"] for r in records]), w_RE)
     estimates |= _order_effects(records, w_RE)
+    estimates |= _choices(records, t, w_RE)
     estimates |= _second_panel(records, t, resamples, seed)
-    estimates |= _legacy(records, t, w_RE)
+    estimates |= _means(legacy(records, t), w_RE)
     return {
         "rows": len(records),
         "metrics": estimates,
@@ -152,6 +179,8 @@ def summarise(
         "groups": groups(records, t, resamples, seed),
         "yardsticks": yardsticks(t, train, draws, seed),
         "reliability": reliability(t),
+        "bounds": bounds(records, t),
+        "second_order": second_order(t, calibration, resamples, seed),
     }
 
 

@@ -33,6 +33,11 @@ class Table:
         return Table(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
 
 
+def concatenate(tables: list[Table]) -> Table:
+    """The rows of one table after those of another; all are as wide."""
+    return Table(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in dataclasses.fields(Table)))
+
+
 def pad(rows: list[list[float]], width: int) -> np.ndarray:
     """Ragged rows as [E, width], zeros at the end."""
     out = np.zeros((len(rows), width))

@@ -1,11 +1,10 @@
-"""Causal attention over packed rows, with grouped heads and an optional sliding window: one rule of who sees whom,
-computed by plain matrix products, by the Pallas splash kernel (TPU), or by cuDNN (GPU).
+"""Attention over packed rows, with grouped heads: one rule of who sees whom, computed by plain matrix products, by the
+Pallas splash kernel (TPU), or by cuDNN (GPU).
 
 All take the same arguments and give the same numbers up to rounding:
 
   q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
-  places: who sees whom, as `visible` says.
-  window: a position sees itself and the window - 1 before it; None sees all.
+  places, sight: who sees whom, as `visible` says.
   how: where the rows and heads lie, and in which type products read them.
 
 They return [B, T, N, H] in the dtype of v.
@@ -22,7 +21,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from moral_jax import sharding
 from moral_jax.config import MeshConfig
 from moral_jax.models.product import product
-from moral_jax.models.spec import DecoderSpec, Execution
+from moral_jax.models.spec import Execution, Sight, Spec
 from moral_jax.types import NEG, Array, UserError
 
 SPLASH_BLOCK = 128  # rows must be a multiple of it
@@ -35,32 +34,39 @@ class Places(NamedTuple):
     segments_BT: Array
     ends_BT: Array
     positions_BT: Array
+    types_BT: Array | None = None  # only encoders read it
 
 
 def at(x: Array, queries: slice | Array) -> Array:
-    """The queries' entries of an array [B, T, ...]: a slice of them, or indices [B, Q]."""
+    """The queries' entries of an array [B, T, ...]: a slice of them, or indices [B, A]."""
     if isinstance(queries, slice):
         return x[:, queries]
     return jnp.take_along_axis(x, queries.reshape(*queries.shape, *[1] * (x.ndim - 2)), axis=1)
 
 
-def visible(places: Places, window: int | None, queries: slice | Array) -> Array:
-    """Which keys each of the `queries` sees, [B, T, S] of bool: earlier tokens of its own question, and of the
-    beginnings that it shares with others. Keys after the last query of a slice are left out.
+def visible(places: Places, sight: Sight, queries: slice | Array) -> Array:
+    """Which keys each of the `queries` sees, [B, T, S] of bool: tokens of its own question, as far as `sight` goes, and
+    of the beginnings that it shares with others. In causal sight, keys after the last query of a slice are left out.
 
     Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
     s .. e - 1. A question has e = s + 1; a shared beginning ends after the last question that shares it. A window
     counts places in the question.
     """
     T = places.segments_BT.shape[1]
-    keys = slice(0, queries.stop) if isinstance(queries, slice) else slice(0, T)
-    index_BT1 = at(jnp.arange(T)[None], queries)[..., None] if isinstance(queries, slice) else queries[..., None]
+    keys = _keys(sight, queries, T)
     segment_BT1 = at(places.segments_BT, queries)[..., None]
-    mask_BTS = jnp.arange(keys.stop) <= index_BT1
-    mask_BTS &= (places.segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < places.ends_BT[:, None, keys])
-    if window is not None:
-        mask_BTS &= at(places.positions_BT, queries)[..., None] - places.positions_BT[:, None, keys] < window
+    mask_BTS = (places.segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < places.ends_BT[:, None, keys])
+    if sight.causal:
+        index_BT1 = at(jnp.arange(T)[None], queries)[..., None] if isinstance(queries, slice) else queries[..., None]
+        mask_BTS &= jnp.arange(keys.stop) <= index_BT1
+    if sight.window is not None:
+        mask_BTS &= at(places.positions_BT, queries)[..., None] - places.positions_BT[:, None, keys] < sight.window
     return mask_BTS
+
+
+def _keys(sight: Sight, queries: slice | Array, length: int) -> slice:
+    """The keys that some of the queries may see."""
+    return slice(0, queries.stop if sight.causal and isinstance(queries, slice) else length)
 
 
 def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, product_dtype: str) -> Array:
@@ -92,38 +98,38 @@ def plain_attention(
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    window: int | None,
+    sight: Sight,
     how: Execution,
     *,
     block: int = 128,
 ) -> Array:
-    """Queries go in blocks of at least `block`, and keys after a block are not computed at all. At most 16 blocks are
-    made, so that the compiled program stays small for long rows."""
+    """Queries go in blocks of at least `block`, and keys that none of a block may see are not computed at all. At most
+    16 blocks are made, so that the compiled program stays small for long rows."""
     T = q_BTNH.shape[1]
     block = max(block, -(-T // 16))
     q_BKGTH, k_BKSH, v_BKSH = _folded(q_BTNH, k_BTKH, v_BTKH)
     outputs = []
     for start in range(0, T, block):
         queries = slice(start, min(start + block, T))
-        mask_BTS = visible(places, window, queries)
-        keys = slice(0, queries.stop)
+        mask_BTS = visible(places, sight, queries)
+        keys = _keys(sight, queries, T)
         seen = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
         outputs.append(_block(q_BKGTH[:, :, :, queries], *seen, mask_BTS, how.product_dtype))
     return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
 def answer_attention(
-    q_BQNH: Array,
+    q_BANH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    answers_BQ: Array,
-    window: int | None,
+    answers_BA: Array,
+    sight: Sight,
     how: Execution,
 ) -> Array:
-    """Attention of the few queries at the answer positions, [B, Q, N, H]: plain products on every machine."""
-    mask_BQS = visible(places, window, answers_BQ)
-    return _unfolded(_block(*_folded(q_BQNH, k_BTKH, v_BTKH), mask_BQS, how.product_dtype))
+    """Attention of the few queries at the answer positions, [B, A, N, H]: plain products on every machine."""
+    mask_BAS = visible(places, sight, answers_BA)
+    return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, how.product_dtype))
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
@@ -136,7 +142,7 @@ def splash_attention(
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    window: int | None,
+    sight: Sight,
     how: Execution,
     *,
     interpret: bool = False,
@@ -161,7 +167,7 @@ def splash_attention(
         return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
 
     def local(q: Array, k: Array, v: Array, places: Places) -> Array:
-        return jax.lax.map(row, (q, k, v, visible(places, window, slice(0, q.shape[1]))))
+        return jax.lax.map(row, (q, k, v, visible(places, sight, slice(0, q.shape[1]))))
 
     heads, rows = sharding.activation("BTNH", how.mesh).spec, sharding.of_batch(how.mesh, micro_batches=False).spec
     # a kernel is opaque to the compiler's partitioner: each device runs it on its own rows and heads
@@ -174,12 +180,12 @@ def cudnn_attention(
     k_BTKH: Array,
     v_BTKH: Array,
     places: Places,
-    window: int | None,
+    sight: Sight,
     how: Execution,
 ) -> Array:
     """cuDNN's fused attention, through JAX. Takes bfloat16 and float16 only."""
     del how  # partitions itself, and takes operands as they are
-    mask_BTS = visible(places, window, slice(0, q_BTNH.shape[1]))
+    mask_BTS = visible(places, sight, slice(0, q_BTNH.shape[1]))
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
 
 
@@ -191,7 +197,7 @@ ATTENTION: dict[str, Callable[..., Array]] = {
 PREFERRED = {"tpu": "splash", "gpu": "cudnn", "cpu": "plain"}
 
 
-def _obstacle(name: str, platform: str, spec: DecoderSpec, dtype: str, length: int) -> str:
+def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> str:
     """Why this attention cannot be had, or nothing."""
     if name == "splash":
         if platform != "tpu":
@@ -207,7 +213,7 @@ def _obstacle(name: str, platform: str, spec: DecoderSpec, dtype: str, length: i
     return ""
 
 
-def _probe(spec: DecoderSpec, dtype: str) -> str:
+def _probe(spec: Spec, dtype: str) -> str:
     """Runs cuDNN once on a tiny call beside the plain computation: says what is wrong, or nothing."""
     mesh = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
     how = Execution(mesh=mesh, dtype=dtype, product_dtype=dtype)
@@ -218,7 +224,7 @@ def _probe(spec: DecoderSpec, dtype: str) -> str:
     positions_BT = jnp.where(segments_BT == 1, jnp.arange(128), jnp.arange(128) - 50)
     outputs = []
     for attend in (plain_attention, cudnn_attention):
-        run = jax.jit(functools.partial(attend, window=spec.sliding_window, how=how))
+        run = jax.jit(functools.partial(attend, sight=spec.sight, how=how))
         try:
             outputs.append(run(q, k, v, Places(segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
         except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:
@@ -227,7 +233,7 @@ def _probe(spec: DecoderSpec, dtype: str) -> str:
     return "" if worst < 0.05 else f"cuDNN differs from the plain computation by {worst:.3f}"
 
 
-def choose(asked: str | None, platform: str, spec: DecoderSpec, dtype: str, length: int) -> tuple[str, str]:
+def choose(asked: str | None, platform: str, spec: Spec, dtype: str, length: int) -> tuple[str, str]:
     """The attention to use, and why it is not the one that this platform prefers (empty where it is).
 
     Raises:

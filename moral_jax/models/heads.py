@@ -1,9 +1,20 @@
-"""Heads on the answer's hidden state: a few vocabulary rows, the whole vocabulary's normaliser, a concentration."""
+"""Heads on the states at the answer positions: a few rows of a table, the whole vocabulary's normaliser, a
+concentration."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from moral_jax.models.product import product
 from moral_jax.types import NEG, Array, Params
+
+
+class Table(NamedTuple):
+    """What options are rows of: a vocabulary, or a score head."""
+
+    rows_VD: Array
+    bias_V: Array | None
 
 
 def unembedding(params: Params) -> Array:
@@ -11,24 +22,60 @@ def unembedding(params: Params) -> Array:
     return params.get("unembedding", params["embedding"])
 
 
-def option_logits(params: Params, hidden_BQD: Array, option_ids_BQCW: Array) -> Array:
+def option_logits(table: Table, hidden_BAD: Array, states_BQC: Array, option_ids_BQCW: Array) -> Array:
     """Log of the summed weight of each option's surface variants, [B, Q, C] float32; NEG where it has none.
 
-    Only the rows of the named tokens are read: no [.., V] array exists.
+    Only the rows that are named are read: no [.., V] array exists.
+
+    Args:
+      states_BQC: which answer's state each option is read from.
     """
-    exists_BQCW = option_ids_BQCW >= 0
-    rows_BQCWD = jnp.take(unembedding(params), jnp.maximum(option_ids_BQCW, 0), axis=0)
+    exists_BQCW, ids_BQCW = option_ids_BQCW >= 0, jnp.maximum(option_ids_BQCW, 0)
+    rows_BQCWD = jnp.take(table.rows_VD, ids_BQCW, axis=0)
+    hidden_BQCD = _at_options(hidden_BAD, states_BQC)
     # float32: differences of a few hundredths between two logits near 20 are the whole signal
-    logits_BQCW = jnp.einsum("BQD,BQCWD->BQCW", hidden_BQD.astype(jnp.float32), rows_BQCWD.astype(jnp.float32))
+    logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD.astype(jnp.float32))
+    if table.bias_V is not None:
+        logits_BQCW += jnp.take(table.bias_V, ids_BQCW, axis=0)
     summed_BQC = jax.nn.logsumexp(jnp.where(exists_BQCW, logits_BQCW, NEG), axis=-1)
     return jnp.where(exists_BQCW.any(-1), summed_BQC, NEG)
 
 
-def log_normaliser(params: Params, hidden_BQD: Array) -> Array:
-    """Log of the sum over the whole vocabulary, [B, Q] float32: the price of knowing the option mass."""
-    hidden_D = hidden_BQD.reshape(-1, hidden_BQD.shape[-1])
-    logits_V = jnp.matmul(hidden_D, unembedding(params).astype(hidden_D.dtype).T, preferred_element_type=jnp.float32)
-    return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BQD.shape[:-1])
+def _at_options(values: Array, states_BQC: Array) -> Array:
+    """[B, A, ...] to [B, Q, C, ...]."""
+    return jax.vmap(lambda row, states_QC: row[states_QC])(values, states_BQC)
+
+
+def of_questions(values_BA: Array, states_BQC: Array, option_ids_BQCW: Array) -> Array:
+    """A number of each answer's state to one of each question, [B, Q]: the mean over its options."""
+    exists_BQC = (option_ids_BQCW >= 0).any(-1)
+    summed_BQ = jnp.sum(jnp.where(exists_BQC, _at_options(values_BA, states_BQC), 0.0), axis=-1)
+    return summed_BQ / jnp.maximum(exists_BQC.sum(-1), 1)
+
+
+def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
+    """Log of the sum over the whole vocabulary, [B, A] float32: the price of knowing the option mass."""
+    hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
+    logits_V = jnp.matmul(hidden_D, table.rows_VD.astype(hidden_D.dtype).T, preferred_element_type=jnp.float32)
+    return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
+
+
+def init_score(rows: int, width: int, rng: Array, *, pooled: bool) -> Params:
+    """A fresh head of `rows` rows, float32. One row scores every option, and a bias would add the same to all; several
+    are the scores of classes. If `pooled`, BERT's pooler comes before."""
+    keys = jax.random.split(rng)
+    score = {"rows": 0.02 * jax.random.normal(keys[0], (rows, width))}
+    if rows > 1:
+        score["bias"] = jnp.zeros((rows,))
+    if pooled:
+        score["pooler"] = {"kernel": 0.02 * jax.random.normal(keys[1], (width, width)), "bias": jnp.zeros((width,))}
+    return score
+
+
+def pooled(pooler: Params, hidden_BAD: Array, product_dtype: str) -> Array:
+    """tanh(dense(x)) of every state: BERT's pooler, and what RoBERTa's classification head begins with."""
+    y = product(hidden_BAD.reshape(-1, hidden_BAD.shape[-1]), pooler["kernel"], product_dtype)
+    return jnp.tanh(y + pooler["bias"].astype(y.dtype)).reshape(hidden_BAD.shape)
 
 
 def init_concentration(kind: str, value: float, width: int) -> Params:
@@ -45,13 +92,13 @@ def init_concentration(kind: str, value: float, width: int) -> Params:
     return {"bias": bias, "kernel": jnp.zeros((width, 1), jnp.float32)}
 
 
-def log_concentration(head: Params, hidden_BQD: Array, value: float) -> Array:
-    """Log s at every question, [B, Q] float32."""
+def log_concentration(head: Params, hidden_BAD: Array, value: float) -> Array:
+    """Log s at every answer, [B, A] float32."""
     bias = head.get("bias", jnp.log(jnp.float32(value)))
     if "kernel" not in head:
-        return jnp.broadcast_to(bias, hidden_BQD.shape[:-1])
+        return jnp.broadcast_to(bias, hidden_BAD.shape[:-1])
     # Unit length: AdamW moves every weight by the rate, and over all D of them a hidden state as it comes would move
     # log s by several units in one step
-    hidden_BQD = hidden_BQD.astype(jnp.float32)
-    unit_BQD = hidden_BQD * jax.lax.rsqrt(jnp.sum(jnp.square(hidden_BQD), axis=-1, keepdims=True) + 1e-12)
-    return (unit_BQD @ head["kernel"])[..., 0] + bias
+    hidden_BAD = hidden_BAD.astype(jnp.float32)
+    unit_BAD = hidden_BAD * jax.lax.rsqrt(jnp.sum(jnp.square(hidden_BAD), axis=-1, keepdims=True) + 1e-12)
+    return (unit_BAD @ head["kernel"])[..., 0] + bias

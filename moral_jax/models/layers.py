@@ -1,4 +1,4 @@
-"""Layers of the decoder: normalisation, linear maps, gated MLP, rotary positions."""
+"""Layers: normalisation, linear maps, attention, MLPs, rotary positions."""
 
 import math
 
@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from moral_jax.models import adapters, quantize
+from moral_jax.models.attention import ATTENTION, Places, answer_attention, at
 from moral_jax.models.product import product
-from moral_jax.models.spec import DecoderSpec, Execution
+from moral_jax.models.spec import DecoderSpec, Execution, Spec
 from moral_jax.sharding import constrain
 from moral_jax.types import Array
 
@@ -26,8 +27,24 @@ class RMSNorm(nn.Module):
         return (x32 * scale_D).astype(x.dtype)
 
 
+class LayerNorm(nn.Module):
+    """Layer normalisation (arXiv 1607.06450), in float32 as above."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale_D = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        bias_D = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        x32 = x.astype(jnp.float32)
+        x32 = x32 - jnp.mean(x32, axis=-1, keepdims=True)
+        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
+        return (x32 * scale_D + bias_D).astype(x.dtype)
+
+
 class Linear(nn.Module):
-    """x @ kernel with a 2-D kernel [in, out], no bias; where there is an adapter beside the kernel, with that.
+    """x @ kernel with a 2-D kernel [in, out], and a bias if `biased`; where there is an adapter beside the kernel, with
+    that.
 
     The leading axes are folded into one first: the weight gradient then contracts a single axis, which XLA's CPU
     backend runs about twice as fast; GPU and TPU do not mind.
@@ -35,6 +52,7 @@ class Linear(nn.Module):
 
     features: int
     product_dtype: str
+    biased: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -48,6 +66,8 @@ class Linear(nn.Module):
             y = product(rows, kernel, self.product_dtype)
         if self.has_variable("adapters", "a"):
             y = adapters.add(y, rows, kernel, self.variables["adapters"])
+        if self.biased:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         return y.reshape(*x.shape[:-1], self.features)
 
 
@@ -64,6 +84,20 @@ class GatedMlp(nn.Module):
         up_BTF = Linear(self.width, kind, name="up")(x_BTD)
         hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.execution.mesh)
         return Linear(x_BTD.shape[-1], kind, name="down")(hidden_BTF)
+
+
+class GeluMlp(nn.Module):
+    """down(gelu(up(x))) with biases and the exact gelu, as in BERT."""
+
+    width: int
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTD: Array) -> Array:
+        kind = self.execution.product_dtype
+        up_BTF = Linear(self.width, kind, biased=True, name="up")(x_BTD)
+        hidden_BTF = constrain(nn.gelu(up_BTF, approximate=False), "BTF", self.execution.mesh)
+        return Linear(x_BTD.shape[-1], kind, biased=True, name="down")(hidden_BTF)
 
 
 def rope_frequencies(spec: DecoderSpec) -> Array:
@@ -97,3 +131,34 @@ def apply_rope(x_BTNH: Array, rope: Rope) -> Array:
     first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     cos, sin = (table[:, :, None, :] for table in rope)
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BTNH.dtype)
+
+
+class Attention(nn.Module):
+    """Projections around attention; with `rope`, queries and keys are rotated. With `answers_BA`, queries stand at
+    these positions alone."""
+
+    spec: Spec
+    execution: Execution
+    biased: bool
+
+    @nn.compact
+    def __call__(self, x_BTD: Array, rope: Rope | None, places: Places, answers_BA: Array | None) -> Array:
+        s, how = self.spec, self.execution
+
+        def project(x_BTD: Array, heads: int, name: str) -> Array:
+            y = Linear(heads * s.head_size, how.product_dtype, self.biased, name=name)(x_BTD)
+            return constrain(y.reshape(*x_BTD.shape[:2], heads, s.head_size), "BTNH", how.mesh)
+
+        def rotated(x_BTNH: Array, rope: Rope | None) -> Array:
+            return x_BTNH if rope is None else apply_rope(x_BTNH, rope)
+
+        k_BTKH = rotated(project(x_BTD, s.kv_heads, "key"), rope)
+        v_BTKH = project(x_BTD, s.kv_heads, "value")
+        if answers_BA is not None:
+            x_BTD, rope = jax.tree.map(lambda x: at(x, answers_BA), (x_BTD, rope))
+        q_BTNH = rotated(project(x_BTD, s.heads, "query"), rope)
+        if answers_BA is None:
+            out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, places, s.sight, how)
+        else:
+            out_BTNH = answer_attention(q_BTNH, k_BTKH, v_BTKH, places, answers_BA, s.sight, how)
+        return Linear(s.width, how.product_dtype, self.biased, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))

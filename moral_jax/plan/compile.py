@@ -19,10 +19,10 @@ from moral_jax.models.spec import DecoderSpec
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.plan import cost, hlo
 from moral_jax.plan.chips import CHIPS, Chip
+from moral_jax.tasks import registry
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
 
-OPTIONS = {"anecdotes": 5}  # options of a question, where there are not two
 VARIANTS = 2  # "A" and " A"
 NO_TPU_HERE = {  # or libtpu asks the cloud what machine this is, and complains that nobody answers
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # two plans at once share nothing
@@ -86,7 +86,8 @@ def abstract_batch(policy: api.Policy, config: Config, rows: int, micro_batches:
     """Shapes and places of a batch as the data pipeline makes them."""
     where = sharding.of_batch(policy.execution.mesh, micro_batches=micro_batches is not None)
     lead = (rows,) if micro_batches is None else (micro_batches, rows)
-    T, Q, C = config.data.length, config.data.questions_per_row, OPTIONS.get(config.task.name, 2)
+    T, Q, C = config.data.length, config.data.questions_per_row, len(registry.get(config.task.name).classes or "AB")
+    answers = Q * (C if config.prompt.family == "each" else 1)
 
     def leaf(kind: type, *shape: int) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((*lead, *shape), kind, sharding=where)
@@ -96,8 +97,10 @@ def abstract_batch(policy: api.Policy, config: Config, rows: int, micro_batches:
         segments_BT=leaf(np.int32, T),
         ends_BT=leaf(np.int32, T),
         positions_BT=leaf(np.int32, T),
-        answers_BQ=leaf(np.int32, Q),
-        option_ids_BQCW=leaf(np.int32, Q, C, VARIANTS),
+        types_BT=leaf(np.int32, T),
+        answers_BA=leaf(np.int32, answers),
+        states_BQC=leaf(np.int32, Q, C),
+        option_ids_BQCW=leaf(np.int32, Q, C, 1 if policy.score_rows else VARIANTS),
         counts_BQC=leaf(np.float32, Q, C),
         weights_BQ=leaf(np.float32, Q),
         items_BQ=leaf(np.int32, Q),

@@ -9,7 +9,7 @@ from typing import Any
 
 from moral_jax import config_io, logs, sharding
 from moral_jax.config import Config, MeshConfig
-from moral_jax.models.spec import DecoderSpec, from_hf
+from moral_jax.models.spec import DecoderSpec, Spec, from_hf
 from moral_jax.plan import cost
 from moral_jax.plan.compile import Plan, Program, TooLarge, Topology, make
 from moral_jax.types import UserError
@@ -21,7 +21,18 @@ REMAT, TENSORS = ("full", "dots", "none"), (1, 2, 4)
 
 
 def read_spec(path: str) -> DecoderSpec:
-    """What the model is, from its own `config.json`; without a network, from what its makers published."""
+    """What the model is, from its own `config.json`; without a network, from what its makers published.
+
+    Raises:
+      UserError: it is an encoder.
+    """
+    spec = _read_spec(path)
+    if not isinstance(spec, DecoderSpec):
+        raise UserError(f"{path}: {spec.family} is an encoder; plans are made for decoders, which are larger, only")
+    return spec
+
+
+def _read_spec(path: str) -> Spec:
     if path not in CONFIGS:
         return load.read_spec(source.resolve(path))
     try:

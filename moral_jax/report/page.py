@@ -17,7 +17,7 @@ class Written(NamedTuple):
     verdict: str
 
 
-def _environment(escape: bool) -> jinja2.Environment:
+def environment(escape: bool) -> jinja2.Environment:
     return jinja2.Environment(
         loader=jinja2.PackageLoader("moral_jax", "report"),
         autoescape=escape,
@@ -48,6 +48,9 @@ def write(folder: Path) -> Written:
         "verdict": verdict,
         "main": main,
         "more": words.more_table(s),
+        "second_order": words.second_order_table(s),
+        "division": words.division(s.last) if s.last.numbers.get("second_order") else "",
+        "bounded": words.bounded(s.last),
         "groups": words.group_tables(s),
         "resamples": s.config.get("eval", {}).get("bootstrap", "?"),
         "config": json.dumps(s.config, indent=2, ensure_ascii=False),
@@ -61,13 +64,13 @@ def write(folder: Path) -> Written:
     }
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     html = (
-        _environment(True)
+        environment(True)
         .get_template("page.html.jinja")
         .render(
             **values, css=css, plots=pictures, surprises=words.surprises(s.last), stage_names=[x.name for x in s.stages]
         )
     )
     (folder / "report.html").write_text(html, encoding="utf-8")
-    text = _environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown)
+    text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown)
     (folder / "report.md").write_text(text, encoding="utf-8")
     return Written(folder / "report.html", words.markdown(main), " ".join(verdict))

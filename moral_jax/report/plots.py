@@ -14,7 +14,10 @@ from moral_jax.report.source import Source, Stage
 
 # Stand-ins that matplotlib can draw with, each replaced by the CSS variable in the finished text.
 INK, GRID, BEFORE, AFTER, MARK = "#010101", "#020202", "#030303", "#040404", "#050505"
-VARIABLES = {INK: "--ink-soft", GRID: "--line", BEFORE: "--before", AFTER: "--after", MARK: "--mark"}
+SERIES = tuple(f"#06060{i}" for i in range(1, 9))  # for as many lines in one picture
+VARIABLES = {INK: "--ink-soft", GRID: "--line", BEFORE: "--before", AFTER: "--after", MARK: "--mark"} | {
+    colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)
+}
 COLOURS = {"before": BEFORE, "after": AFTER, "model": AFTER}
 STYLE = {
     "svg.fonttype": "none",  # text stays text: it scales, and takes the page's font
@@ -35,9 +38,10 @@ STYLE = {
 }
 
 
-def _svg(draw: Callable[[Axes], None]) -> str:
+def svg(draw: Callable[[Axes], None], height: float = 3.6) -> str:
+    """What `draw` puts on empty axes, as SVG; height in inches, at a width of 5.2."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure = Figure(figsize=(5.2, height), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.set_axisbelow(True)
@@ -78,7 +82,7 @@ def curves(source: Source) -> str | None:
         axes.set_ylabel("loss (nats)")
         axes.legend()
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def reliability(source: Source) -> str:
@@ -95,7 +99,7 @@ def reliability(source: Source) -> str:
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted share", ylabel="share of the votes (mean)")
         axes.legend()
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def _pairs(stage: Stage) -> Iterator[tuple[float, float]]:
@@ -123,7 +127,7 @@ def shares(source: Source) -> str:
         axes.set(xlim=(-0.03, 1.03), ylim=(0, 1), xlabel="share of the votes", ylabel="predicted share")
         axes.legend(title="mean")
 
-    return _svg(draw)
+    return svg(draw)
 
 
 def order_bias(source: Source) -> str | None:
@@ -149,4 +153,4 @@ def order_bias(source: Source) -> str | None:
         axes.set(xlabel="total variation between an order and the average", ylabel="questions")
         axes.legend()
 
-    return _svg(draw)
+    return svg(draw)

@@ -63,6 +63,8 @@ def read(folder: Path) -> Source:
     """
     found = [_stage(folder / name, name) for name in STAGES] + [_stage(folder, "model")]
     stages = [stage for stage in found if stage is not None]
+    if [stage.name for stage in stages] == ["after"]:  # nothing was trained: a baseline, or a model behind an API
+        stages = [dataclasses.replace(stages[0], name="model")]
     if not stages:
         raise UserError(f"{folder}: holds no numbers yet (no before/metrics.json); train or evaluate first")
     return Source(

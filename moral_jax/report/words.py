@@ -31,8 +31,15 @@ MORE = {
     "order_sensitivity": "order sensitivity: total variation from the average over orders",
     "second_panel_agreement": "agrees with the plurality of a second panel",
     "second_panel_human": "first panel agrees with the second (human ceiling)",
+    "choice_accuracy": "accuracy of the option that the rule picks",
+    "choice_macro_f1": "macro F1 of the option that the rule picks",
     "legacy_cross_entropy": "legacy cross-entropy (formula of arXiv 2410.07826)",
     "legacy_dirichlet": "legacy Dirichlet (formula of arXiv 2410.07826)",
+}
+SECOND_ORDER = {
+    "split_correlation": "correlation of expected with observed split",
+    "concentration_correlation": "of concentration with observed split",
+    "dirichlet_gain": "gain in Dirichlet NLL over one concentration",
 }
 YARDSTICKS = {
     "uniform": "uniform",
@@ -73,6 +80,54 @@ def more_table(source: Source) -> Table:
     header = ["", *(STAGE_NAMES[s.name] for s in source.stages)]
     known = [m for m in MORE if any(s.value(m) for s in source.stages)]
     return Table(header, [[MORE[m], *(interval(s.value(m)) for s in source.stages)] for m in known])
+
+
+def second_order_table(source: Source) -> Table | None:
+    """How good each stage is as a forecast of the votes; None where no row has whole votes."""
+    rows = []
+    for stage in source.stages:
+        if numbers := stage.numbers.get("second_order"):
+            held = [interval(e) for e in numbers["coverage"].values()]
+            rows.append([STAGE_NAMES[stage.name], *held, *(interval(numbers.get(key)) for key in SECOND_ORDER)])
+            levels = [f"{float(level):.0%} interval holds" for level in numbers["coverage"]]
+    return Table(["", *levels, *SECOND_ORDER.values()], rows) if rows else None
+
+
+def division(stage: Stage) -> str:
+    """Whether a model knows how divided people will be."""
+    numbers = stage.numbers["second_order"]
+    e, gain = numbers["coverage"]["0.8"], numbers.get("dirichlet_gain")
+    width = "too narrow" if e["high"] < 0.8 else "too wide" if e["low"] > 0.8 else "about as wide as they should be"
+    said = f"Its forecasts of the votes are {width}: intervals that should hold 80 % of them hold {e['value']:.0%}."
+    if gain is None:
+        return said
+    one = f"one concentration for all questions ({numbers['fixed_concentration']:.2g}, fitted on the validation rows)"
+    if gain["high"] < 0:
+        return f"{said} With {one} it would be closer to the votes, by {-gain['value']:.3f} nats a question."
+    if "concentration_correlation" not in numbers:
+        return said
+    if gain["low"] > 0:
+        return (
+            f"{said} It knows something of which questions divide people: against {one}, its own concentrations gain "
+            f"{gain['value']:.3f} nats a question."
+        )
+    return f"{said} Against {one}, its own make no clear difference."
+
+
+def bounded(stage: Stage) -> str:
+    """What an API left open; empty for models that say all."""
+    b = stage.numbers.get("bounds")
+    if b is None:
+        return ""
+    ce, rows = b["cross_entropy"], stage.numbers["rows"]
+    said = (
+        f"The API lists only the likeliest tokens; those that it does not list have {b['missing_mass']:.2%} of the "
+        f"probability on average, and {b['unseen']} of {rows} questions have an option that is not among them. "
+        f"Whatever lies there, the cross-entropy is no less than {number(ce['low'])}"
+    )
+    if b["unbounded"] == 0:
+        return f"{said} and no more than {number(ce['high'])}."
+    return f"{said}; it has no upper bound: {b['unbounded']} questions have votes for an option that may have nothing."
 
 
 def group_tables(source: Source) -> list[Table]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from moral_jax.config import TaskConfig
 from moral_jax.tasks import archive, scruples, synthetic, votes
-from moral_jax.tasks.splits import divide, rank
+from moral_jax.tasks.splits import divide, lowest
 from moral_jax.types import Example, UserError
 
 SCRUPLES_CITATION = "Lourie, Le Bras and Choi, Scruples, AAAI 2021, arXiv 2008.09094"
@@ -20,6 +20,8 @@ class Task(NamedTuple):
     built_in: Callable[[], list[Example]] | None
     released: archive.Released | None
     study_prompt: str | None  # which prompt of arXiv 2410.07826 fits
+    about_one: str | None  # a yes/no question about one option alone, the same for every row; yes is a vote for it
+    classes: tuple[str, ...] | None  # the options, where they are the same in every row
     description: str
     citation: str
     licence: str
@@ -33,6 +35,11 @@ class Dataset(NamedTuple):
     test: list[Example]
     provenance: dict[str, object]  # JSON
 
+    @property
+    def scored(self) -> dict[str, list[Example]]:
+        """The splits that are scored, where they have rows."""
+        return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}
+
 
 TASKS: dict[str, Task] = {
     "dilemmas": Task(
@@ -40,6 +47,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=archive.DILEMMAS,
         study_prompt="dilemmas",
+        about_one=scruples.UNETHICAL,
+        classes=None,
         description="Scruples DILEMMAS: which of two actions is less ethical, five votes each",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
@@ -49,6 +58,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=archive.ANECDOTES,
         study_prompt=None,
+        about_one=None,
+        classes=tuple(scruples.FIVE_WAY.values()),
         description="Scruples ANECDOTES: who is in the wrong, five answers",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
@@ -58,6 +69,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=archive.ANECDOTES,
         study_prompt="anecdotes",
+        about_one=None,
+        classes=tuple(scruples.BINARY.values()),
         description="Scruples ANECDOTES: is the author in the right or in the wrong",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
@@ -67,6 +80,8 @@ TASKS: dict[str, Task] = {
         built_in=None,
         released=None,
         study_prompt=None,
+        about_one=None,
+        classes=None,
         description="votes on questions with options",
         citation="the file's own",
         licence="the file's own",
@@ -76,6 +91,8 @@ TASKS: dict[str, Task] = {
         built_in=synthetic.examples,
         released=None,
         study_prompt="dilemmas",
+        about_one=scruples.UNETHICAL,
+        classes=None,
         description="SYNTHETIC dilemmas: made-up actions, votes drawn from a seeded model, no human judged them",
         citation="written for moral_jax",
         licence="Apache-2.0",
@@ -133,8 +150,11 @@ def load(config: TaskConfig) -> Dataset:
         config.split_seed,
     )
     sides = {"train": split.train, "validation": split.validation, "test": split.test} | own
+    if config.train_share < 1:
+        kept = max(1, round(config.train_share * len(sides["train"])))
+        sides["train"] = lowest(sides["train"], kept, config.split_seed)
     if config.limit is not None:
-        sides = {s: sorted(e, key=lambda x: rank(x, config.split_seed))[: config.limit] for s, e in sides.items()}
+        sides = {s: lowest(e, config.limit, config.split_seed) for s, e in sides.items()}
     files = {s: p for s, p in paths.items() if p}
     about = provenance(config, files, {s: len(e) for s, e in sides.items()}, hashes)
     return Dataset(**sides, provenance=about | {"rows dropped, as they share a key with another split": split.dropped})

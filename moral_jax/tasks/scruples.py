@@ -6,6 +6,7 @@ from moral_jax.tasks.rows import Row, read_rows
 from moral_jax.types import Example
 
 LESS_ETHICAL = "Which of these two actions is less ethical?"
+UNETHICAL = "Is this action unethical?"
 
 # Options in the order of the upstream labels (src/scruples/data/labels.py), in words that stand alone.
 FIVE_WAY = {

@@ -22,6 +22,11 @@ def rank(example: Example, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}:{example.id}".encode(), digest_size=8).digest())
 
 
+def lowest(examples: list[Example], count: int, seed: int) -> list[Example]:
+    """The first so many rows in the seeded order: fewer of them are always among more."""
+    return sorted(examples, key=lambda x: rank(x, seed))[:count]
+
+
 def divide(examples: list[Example], validation: float, test: float, seed: int) -> Split:
     """Divides rows into train, validation and test.
 

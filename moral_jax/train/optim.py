@@ -48,10 +48,10 @@ def _kept_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTran
 
 
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer for {"decoder": ..., "head": ...}, or with adapters for {"adapters": ..., "head": ...}.
+    """The optimizer for what is trained: backbone or adapters, score head, and the concentration head.
 
-    The concentration head has a rate of its own, `head_lr`, under the same schedule: it is a fresh scalar or a linear
-    map, and the rate that keeps a language model intact would not move it.
+    The last has a rate of its own, `head_lr`, under the same schedule: it is a fresh scalar or a linear map, and the
+    rate that keeps a language model intact would not move it.
     """
     rate = schedule(config, steps)
     head_rate = schedule(config.__class__(**{**vars(config), "lr": config.head_lr}), steps)
@@ -61,7 +61,7 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
         return _kept_as(tx, config.moment_dtype)
 
     def part_of(path: tuple[Any, ...], _: Array) -> str:
-        return "head" if path[0].key == "head" else "decoder"
+        return "head" if path[0].key == "head" else "decoder"  # names that stand in checkpoints
 
     parts = {"decoder": adamw(rate, config.weight_decay), "head": adamw(head_rate, 0.0)}
     tx = optax.partition(parts, functools.partial(jax.tree_util.tree_map_with_path, part_of))

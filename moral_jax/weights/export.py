@@ -5,7 +5,7 @@ import itertools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import numpy as np
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.types import Params
 from moral_jax.weights import hf, keymap, load, pieces
 
-ARCHITECTURES = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM"}
+NAMES = {"llama": "Llama", "mistral": "Mistral", "bert": "Bert", "roberta": "Roberta"}  # as classes begin
 FILE = "model-{:05d}-of-{:05d}.safetensors"
 FORMAT = {"format": "pt"}  # transformers refuses files that do not say it
 HEAD = "concentration.safetensors"
@@ -48,15 +48,17 @@ def _of_parameter(entry: keymap.Entry, whole: np.ndarray, names: list[str], dtyp
         yield name, np.array(matrix.T if entry.transpose else matrix, dtype, order="C")
 
 
-def write_weights(read: Read, spec: DecoderSpec, like: Params, folder: Path, dtype: str, limit: int) -> int:
+def write_weights(
+    read: Read, entries: Iterable[keymap.Entry], like: Params, folder: Path, dtype: str, limit: int
+) -> int:
     """Writes safetensors files of at most `limit` bytes (or one tensor) and their index.
 
     One parameter and the tensors of one file are in memory at once.
 
     Args:
-      read: a decoder parameter by its path.
-      spec: what the decoder is.
-      like: shapes of its parameters.
+      read: a parameter by its path.
+      entries: what is written, under which names.
+      like: shapes of the parameters.
       folder: where the files go.
       dtype: of the numbers in them.
       limit: bytes.
@@ -65,7 +67,7 @@ def write_weights(read: Read, spec: DecoderSpec, like: Params, folder: Path, dty
       How many files there are.
     """
     kind, leaves = jnp.dtype(dtype), load.flat(like)
-    sources = {entry: pieces.sources(entry, False) for entry in keymap.entries(spec)}
+    sources = {entry: pieces.sources(entry, False) for entry in entries}
     sizes = {
         name: math.prod(pieces.file_shape(entry, leaves[entry.path].shape)) * kind.itemsize
         for entry, names in sources.items()
@@ -83,18 +85,29 @@ def write_weights(read: Read, spec: DecoderSpec, like: Params, folder: Path, dty
     return len(files)
 
 
-def write_config(original: dict[str, Any], spec: DecoderSpec, folder: Path, dtype: str) -> None:
-    """The model's own `config.json` with what the export decides."""
+def _architecture(spec: Spec, labels: tuple[str, ...]) -> str:
+    """The class of transformers that has such a head; arguments as of `write_config`."""
+    if not labels:
+        return f"{NAMES[spec.family]}ForCausalLM"
+    if isinstance(spec, EncoderSpec) and len(labels) == 1:
+        return f"{NAMES[spec.family]}ForMultipleChoice"
+    return f"{NAMES[spec.family]}ForSequenceClassification"
+
+
+def write_config(original: dict[str, Any], spec: Spec, labels: tuple[str, ...], folder: Path, dtype: str) -> None:
+    """The model's own `config.json` with what the export decides.
+
+    Args:
+      labels: names of the score head's rows; empty where there is none.
+    """
     kept = {key: value for key, value in original.items() if key not in NOT_KEPT}
-    hf.write_json(
-        folder / "config.json",
-        kept
-        | {
-            "architectures": [ARCHITECTURES[spec.family]],
-            "dtype": dtype,
-            "tie_word_embeddings": spec.tied_embeddings,
-        },
-    )
+    decided: dict[str, Any] = {"architectures": [_architecture(spec, labels)], "dtype": dtype}
+    if isinstance(spec, DecoderSpec):
+        decided["tie_word_embeddings"] = spec.tied_embeddings
+    if labels:
+        decided["id2label"] = {str(i): label for i, label in enumerate(labels)}
+        decided["label2id"] = {label: i for i, label in enumerate(labels)}
+    hf.write_json(folder / "config.json", kept | decided)
 
 
 def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from moral_jax.types import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 READABLE = ("F32", "F16", "BF16")
+INDICES = re.compile(r"(\w+\.)?embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ... in older encoders' files
 HEADER_LIMIT = 100_000_000  # bytes; that of the safetensors package
 
 
@@ -89,7 +91,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     header.pop("__metadata__", None)
     for name, tensor in header.items():
         kind = tensor.get("dtype") if isinstance(tensor, dict) else None
-        if kind not in READABLE:
+        if kind not in READABLE and not (kind == "I64" and INDICES.fullmatch(name)):
             raise UserError(f"{path}: tensor {name!r} is of type {kind!r}; {', '.join(READABLE)} are read")
     with _open(path):
         return {name: tuple(tensor["shape"]) for name, tensor in header.items()}

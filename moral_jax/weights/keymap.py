@@ -1,12 +1,15 @@
-"""Where every decoder tensor lives in each file format."""
+"""Where every tensor of a model lives in each file format."""
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, LayerGroup, Spec
 
 
 class Entry(NamedTuple):
-    """One parameter of ours and its name in Hugging Face and GGUF files; `{}` stands for the layer."""
+    """One parameter of ours and its name in Hugging Face and GGUF files; `{}` stands for the layer. There are no GGUF
+    files of encoders."""
 
     path: str  # "/"-separated path in the parameter dict; of a layer's parameters, within its group
     hf: str
@@ -38,16 +41,103 @@ FINAL_NORM = Entry("final_norm/scale", "model.norm.weight", "output_norm.weight"
 UNEMBEDDING = Entry("unembedding", "lm_head.weight", "output.weight", False)
 
 
-def entries(spec: DecoderSpec) -> tuple[Entry, ...]:
-    """All parameters of a decoder."""
-    of_layers = (
+def _map(path: str, hf: str) -> tuple[Entry, Entry]:
+    """A linear map of an encoder."""
+    return Entry(f"{path}/kernel", f"{hf}.weight", "", True), Entry(f"{path}/bias", f"{hf}.bias", "", False)
+
+
+def _norm(path: str, hf: str) -> tuple[Entry, Entry]:
+    """A layer normalisation of an encoder."""
+    return Entry(f"{path}/scale", f"{hf}.weight", "", False), Entry(f"{path}/bias", f"{hf}.bias", "", False)
+
+
+ENCODER_LAYER = (
+    *_map("attention/query", "encoder.layer.{}.attention.self.query"),
+    *_map("attention/key", "encoder.layer.{}.attention.self.key"),
+    *_map("attention/value", "encoder.layer.{}.attention.self.value"),
+    *_map("attention/out", "encoder.layer.{}.attention.output.dense"),
+    *_norm("attention_norm", "encoder.layer.{}.attention.output.LayerNorm"),
+    *_map("mlp/up", "encoder.layer.{}.intermediate.dense"),
+    *_map("mlp/down", "encoder.layer.{}.output.dense"),
+    *_norm("mlp_norm", "encoder.layer.{}.output.LayerNorm"),
+)
+ENCODER_EMBEDDINGS = (
+    Entry("embedding", "embeddings.word_embeddings.weight", "", False),
+    Entry("position_embedding", "embeddings.position_embeddings.weight", "", False),
+    Entry("type_embedding", "embeddings.token_type_embeddings.weight", "", False),
+    *_norm("embedding_norm", "embeddings.LayerNorm"),
+)
+POOLER = _map("pooler", "pooler.dense")  # of a score head: files may have it or not
+
+
+def _of_layers(layer: tuple[Entry, ...], groups: tuple[LayerGroup, ...]) -> tuple[Entry, ...]:
+    return tuple(
         entry._replace(path=f"{group.name}/{entry.path}", layers=group.layers, stacked=group.stacked)
-        for group in spec.layer_groups
-        for entry in LAYER
+        for group in groups
+        for entry in layer
     )
-    return (EMBEDDING, *of_layers, FINAL_NORM, *(() if spec.tied_embeddings else (UNEMBEDDING,)))
 
 
-# Tensors that files may carry beside the parameters, and that a loader may leave: derived tables, or the tied copy.
+def entries(spec: Spec) -> tuple[Entry, ...]:
+    """All parameters of a backbone."""
+    if isinstance(spec, EncoderSpec):
+        return ENCODER_EMBEDDINGS + _of_layers(ENCODER_LAYER, spec.layer_groups)
+    layers = _of_layers(LAYER, spec.layer_groups)
+    return (EMBEDDING, *layers, FINAL_NORM, *(() if spec.tied_embeddings else (UNEMBEDDING,)))
+
+
+SCORE = Entry("score/rows", "classifier.weight", "", False), Entry("score/bias", "classifier.bias", "", False)
+
+
+def exported(spec: Spec, score_rows: int) -> tuple[Entry, ...]:
+    """All parameters of a backbone, with those of its score head below "score/", under the names of the transformers
+    class that holds them: of decoders the one for causal language models, or for sequences with a score head; of
+    encoders that for multiple choice (one row), or for sequences."""
+    backbone = entries(spec)
+    if isinstance(spec, DecoderSpec):
+        head = (Entry("score/rows", "score.weight", "", False),)
+        return (*(e for e in backbone if e is not UNEMBEDDING), *head) if score_rows else backbone
+    if spec.family == "roberta" and score_rows > 1:
+        head = _map("score/pooler", "classifier.dense") + tuple(
+            entry._replace(hf=entry.hf.replace("classifier", "classifier.out_proj")) for entry in SCORE
+        )
+    else:
+        head = _map("score/pooler", f"{spec.family}.pooler.dense") + SCORE
+    return tuple(entry._replace(hf=f"{spec.family}.{entry.hf}") for entry in backbone) + head
+
+
+def as_named(entries: Iterable[Entry], spec: Spec, names: set[str]) -> tuple[Entry, ...]:
+    """The entries under the names that a folder has for them: an encoder's may stand below the name of its family, and
+    files that were converted from the first TensorFlow checkpoints call a norm's scale gamma and its bias beta."""
+    if isinstance(spec, DecoderSpec):
+        return tuple(entries)
+    prefix = f"{spec.family}." if any(name.startswith(f"{spec.family}.") for name in names) else ""
+    is_old = f"{prefix}embeddings.LayerNorm.gamma" in names
+
+    def named(name: str) -> str:
+        if is_old:
+            name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        return prefix + name
+
+    return tuple(entry._replace(hf=named(entry.hf)) for entry in entries)
+
+
+# Tensors that files may carry beside the parameters, and that a loader may leave: derived tables, the tied copy, and
+# the heads that encoders were pretrained with. A head that was trained for something else is none of them.
 HF_DERIVED = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",)
 HF_TIED = ("lm_head.weight",)
+HF_PRETRAINING = (
+    r"((bert|roberta)\.)?embeddings\.(position_ids|token_type_ids)",  # see hf.INDICES
+    r"((bert|roberta)\.)?pooler\.dense\.(weight|bias)",  # read with the score head
+    r"cls\.predictions\.(bias|transform\.dense\.(weight|bias)|transform\.LayerNorm\.(weight|bias|gamma|beta))",
+    r"cls\.predictions\.decoder\.(weight|bias)",
+    r"cls\.seq_relationship\.(weight|bias)",
+    r"lm_head\.(bias|(dense|layer_norm|decoder)\.(weight|bias))",
+)
+
+
+def is_left(name: str, spec: Spec) -> bool:
+    """Whether a tensor of a folder may be left."""
+    if isinstance(spec, EncoderSpec):
+        return any(re.fullmatch(pattern, name) for pattern in HF_PRETRAINING)
+    return any(re.fullmatch(pattern, name) for pattern in HF_DERIVED) or (spec.tied_embeddings and name in HF_TIED)

@@ -2,7 +2,6 @@
 
 import collections
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from moral_jax import sharding
-from moral_jax.models.spec import DecoderSpec, from_hf
+from moral_jax.models.spec import EncoderSpec, Spec, from_hf
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import gguf, hf, keymap, pieces
 
@@ -36,7 +35,7 @@ def read_config(path: Path) -> dict[str, Any]:
     return gguf.hf_config(gguf.open_gguf(path))
 
 
-def read_spec(path: Path) -> DecoderSpec:
+def read_spec(path: Path) -> Spec:
     """Reads what the model at `path` (folder or GGUF file) is, without its weights."""
     return from_hf(read_config(path), str(path / "config.json" if path.is_dir() else path))
 
@@ -58,15 +57,14 @@ def nest(leaves: dict[str, Any]) -> Params:
     return tree
 
 
-def _check_names(path: Path, have: set[str], want: set[str], spec: DecoderSpec, is_gguf: bool) -> None:
+def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf: bool) -> None:
     if missing := sorted(want - have):
         raise UserError(f"{path}: {len(missing)} tensors are missing, first {missing[0]!r}")
     extra = have - want
     if is_gguf:
         extra -= {"rope_freqs.weight"}  # read with the config
     else:
-        extra = {n for n in extra if not any(re.fullmatch(p, n) for p in keymap.HF_DERIVED)}
-        extra -= set(keymap.HF_TIED) if spec.tied_embeddings else set()
+        extra = {n for n in extra if not keymap.is_left(n, spec)}
     if extra:
         raise UserError(f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}")
 
@@ -77,7 +75,7 @@ def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[in
             raise UserError(f"{path}: tensor {name!r} has shape {reader.shape(name)}, the config asks for {needed}")
 
 
-def _reads(reader: Reader, entry: keymap.Entry, spec: DecoderSpec, is_gguf: bool) -> Read:
+def _reads(reader: Reader, entry: keymap.Entry, spec: Spec, is_gguf: bool) -> Read:
     """How parts of a parameter's file tensors are read, rows counted in our order."""
     if not (is_gguf and entry.rope_heads):
         return reader.read
@@ -138,13 +136,26 @@ def _build(read: Read, entry: keymap.Entry, names: list[str], leaf: jax.ShapeDty
     return array
 
 
-def parameters(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) -> dict[str, Callable[[], Array]]:
+def _loaders(
+    path: Path, reader: Reader, entries: tuple[keymap.Entry, ...], spec: Spec, like: Params, piece_bytes: int
+) -> dict[str, Callable[[], Array]]:
+    """What loads each parameter, by its path; shapes are checked first."""
+    is_gguf, leaves, out = not path.is_dir(), flat(like), {}
+    for entry in entries:
+        names, leaf = pieces.sources(entry, is_gguf), leaves[entry.path]
+        _check_shapes(path, reader, names, pieces.file_shape(entry, leaf.shape))
+        read = _reads(reader, entry, spec, is_gguf)
+        out[entry.path] = functools.partial(_build, read, entry, names, leaf, piece_bytes)
+    return out
+
+
+def parameters(path: Path, spec: Spec, like: Params, piece_bytes: int) -> dict[str, Callable[[], Array]]:
     """What loads each parameter, by its path. Names and shapes of all are checked first.
 
     Args:
       path: a folder of safetensors or a GGUF file.
       spec: what `read_spec` says of it.
-      like: shapes, types and places of the decoder's parameters.
+      like: shapes, types and places of the backbone's parameters.
       piece_bytes: the most of a file that is held in host memory at once.
 
     Raises:
@@ -152,18 +163,19 @@ def parameters(path: Path, spec: DecoderSpec, like: Params, piece_bytes: int) ->
     """
     is_gguf = not path.is_dir()
     reader: Reader = gguf.open_gguf(path) if is_gguf else hf.SafetensorsFolder(path)
-    entries = keymap.entries(spec)
-    sources = {entry: pieces.sources(entry, is_gguf) for entry in entries}
-    _check_names(path, reader.names(), {n for names in sources.values() for n in names}, spec, is_gguf)
-    leaves = flat(like)
-    for entry, names in sources.items():
-        _check_shapes(path, reader, names, pieces.file_shape(entry, leaves[entry.path].shape))
-    return {
-        entry.path: functools.partial(
-            _build, _reads(reader, entry, spec, is_gguf), entry, names, leaves[entry.path], piece_bytes
-        )
-        for entry, names in sources.items()
-    }
+    entries = keymap.as_named(keymap.entries(spec), spec, reader.names())
+    wanted = {name for entry in entries for name in pieces.sources(entry, is_gguf)}
+    _check_names(path, reader.names(), wanted, spec, is_gguf)
+    return _loaders(path, reader, entries, spec, like, piece_bytes)
+
+
+def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Params:
+    """{"pooler": ...} of an encoder's folder, or {} where it has none; arguments and errors as in `parameters`."""
+    reader = hf.SafetensorsFolder(path)
+    entries = keymap.as_named(keymap.POOLER, spec, reader.names())
+    if not reader.names().issuperset(entry.hf for entry in entries):
+        return {}
+    return nest({name: make() for name, make in _loaders(path, reader, entries, spec, like, piece_bytes).items()})
 
 
 def _as_it_is(leaf: Array, path: str) -> Array:
@@ -172,12 +184,12 @@ def _as_it_is(leaf: Array, path: str) -> Array:
 
 def load(
     path: Path,
-    spec: DecoderSpec,
+    spec: Spec,
     like: Params,
     piece_bytes: int,
     keep: Callable[[Array, str], Array | Params] = _as_it_is,
 ) -> Params:
-    """Loads decoder parameters straight into their shards; arguments and errors as in `parameters`.
+    """Loads a backbone's parameters straight into their shards; arguments and errors as in `parameters`.
 
     Each process reads what its own devices hold and nothing else. Of every parameter, once it is whole, stays what
     `keep` makes of it and its path.

@@ -6,6 +6,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
+from moral_jax.config import API, BASELINE
 from moral_jax.types import UserError
 
 PACKAGE = "package:"
@@ -75,6 +76,8 @@ def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
     """
     if path.startswith(PACKAGE):
         return _in_package(path.removeprefix(PACKAGE))
+    if path.startswith((BASELINE, API)):
+        raise UserError(f"model.path={path!r}: answered this run, and left no weights that could be loaded")
     local = Path(path).expanduser()
     if local.is_file() and local.suffix != ".gguf":
         raise UserError(

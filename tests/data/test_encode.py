@@ -38,15 +38,15 @@ def rendered(text, answers=LETTERS, has_specials=False, answers_are_tokens=False
 def test_both_surface_forms_of_a_letter(bpe):
     got = encode.encode(bpe, rendered("Which?\nAnswer:"))
     assert [[bpe.decode([i]) for i in ids] for ids in got.option_ids] == [["A", " A"], ["B", " B"]]
-    assert bpe.decode(got.tokens_T) == "Which?\nAnswer:"
+    assert bpe.decode(got.texts[0].tokens_T) == "Which?\nAnswer:"
 
 
 def test_sentencepiece_has_its_own_forms(spm):
     got = encode.encode(spm, rendered("Which?\nAnswer:"))
     names = [spm.convert_ids_to_tokens(list(ids)) for ids in got.option_ids]
     assert names == [["A", "▁A"], ["B", "▁B"]]
-    assert got.tokens_T[0] == spm.bos_token_id
-    assert got.tokens_T[1] != spm.bos_token_id
+    assert got.texts[0].tokens_T[0] == spm.bos_token_id
+    assert got.texts[0].tokens_T[1] != spm.bos_token_id
 
 
 def test_forms_that_are_one_token_count_once(bpe):
@@ -102,7 +102,7 @@ STORY = Example(
 
 def fit(words, limit, example=STORY):
     render = make_renderer(PromptConfig(family="plain"), None, None)
-    return encode.fit(words, lambda e: render(e, (0, 1)), example, limit)
+    return encode.fit(words, lambda e: render(e, (0, 1)), example, encode.Limits(limit, 4096, shares=True))
 
 
 @pytest.mark.parametrize("limit", [64, 100, 300])
@@ -111,8 +111,8 @@ def test_long_texts_lose_their_middle_and_nothing_else(request, which, limit):
     words = request.getfixturevalue(which)
     got, cut = fit(words, limit)
     assert cut
-    assert limit - 12 <= len(got.tokens_T) <= limit
-    text = words.decode(got.tokens_T, skip_special_tokens=True)
+    assert limit - 12 <= len(got.texts[0].tokens_T) <= limit
+    text = words.decode(got.texts[0].tokens_T, skip_special_tokens=True)
     assert "Who is in the wrong?" in text
     assert "AITA?" in text
     assert "It began well." in text

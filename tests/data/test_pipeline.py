@@ -39,7 +39,7 @@ def unpack(batches, number):
     """(item, tokens, positions, batch, row, slot) of every question in a batch, read back from the arrays alone."""
     b = batches[number]
     for row, slot in zip(*np.nonzero(b.items_BQ >= 0), strict=True):
-        answer = b.answers_BQ[row, slot]
+        answer = b.answers_BA[row, b.states_BQC[row, slot, 0]]
         segment = b.segments_BT[row, answer]
         before = np.arange(b.tokens_BT.shape[1]) <= answer
         seen = before & (b.segments_BT[row] <= segment) & (segment < b.ends_BT[row])
@@ -52,11 +52,11 @@ def test_a_batch_holds_what_was_encoded(training):
         for item, tokens, positions, b, row, slot in unpack(training, number):
             index, order = training.questions.items[item]
             encoded = training.questions.encoded[item]
-            np.testing.assert_array_equal(tokens, encoded.tokens_T)
+            np.testing.assert_array_equal(tokens, encoded.texts[0].tokens_T)
             np.testing.assert_array_equal(positions, np.arange(len(tokens)))
             assert (
-                b.answers_BQ[row, slot]
-                == np.flatnonzero(b.segments_BT[row] == b.segments_BT[row, b.answers_BQ[row, slot]])[-1]
+                b.answers_BA[row, slot]
+                == np.flatnonzero(b.segments_BT[row] == b.segments_BT[row, b.answers_BA[row, slot]])[-1]
             )
             counts = training.questions.examples[index].counts
             assert b.counts_BQC[row, slot].tolist() == [counts[o] for o in order]
@@ -69,7 +69,7 @@ def test_a_batch_holds_what_was_encoded(training):
 
 def test_the_shared_beginning_is_shared(training):
     assert len(training.questions.shared_T) > 10
-    whole = [e.tokens_T[: len(training.questions.shared_T)] for e in training.questions.encoded]
+    whole = [e.texts[0].tokens_T[: len(training.questions.shared_T)] for e in training.questions.encoded]
     assert all((w == training.questions.shared_T).all() for w in whole)
 
 
@@ -84,14 +84,14 @@ def test_what_the_orders_of_an_example_have_in_common_is_held_once(prompter):
     data = dataclasses.replace(DATA, length=512)
     batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2))
     seen = {item: tokens.tolist() for n in range(len(batches)) for item, tokens, *_ in unpack(batches, n)}
-    assert seen == {i: e.tokens_T.tolist() for i, e in enumerate(questions.encoded)}
+    assert seen == {i: e.texts[0].tokens_T.tolist() for i, e in enumerate(questions.encoded)}
     alone = sum(map(len, seen.values()))
     assert batches.saved() == pytest.approx(1 - batches.tokens() / alone)
     assert batches.saved() > 0.5
 
 
 def test_few_questions_get_a_row_of_one_of_a_few_lengths(prompter, examples):
-    whole = layout.Shape(rows=8, used=8, length=512, questions=16, options=2, variants=2)
+    whole = layout.Shape(rows=8, used=8, length=512, questions=16, answers=16, options=2, variants=2)
     shapes = []
     for count in range(1, 20):
         questions = prompter.for_scoring(examples[:count], "x")
@@ -131,8 +131,8 @@ def test_two_of_five_orders_at_a_time():
 
 def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):
     questions, epochs = prompter.for_training(examples[:8], 1)
-    longest = max(len(e.tokens_T) for e in questions.encoded)
-    shape = layout.Shape(rows=2, used=2, length=longest + 5, questions=4, options=2, variants=2)
+    longest = max(e.length for e in questions.encoded)
+    shape = layout.Shape(rows=2, used=2, length=longest + 5, questions=4, answers=4, options=2, variants=2)
     batches = pipeline.training_batches(questions, epochs, 0, shape, range(2))
     assert sorted(i for n in range(len(batches)) for i, *_ in unpack(batches, n)) == list(range(16))
 

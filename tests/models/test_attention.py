@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from moral_jax.models.attention import Places, answer_attention, choose, plain_attention, splash_attention
-from moral_jax.models.spec import Execution
+from moral_jax.models.spec import Execution, Sight
 from moral_jax.types import UserError
 from tests import tiny
 
 HOW = Execution(mesh=tiny.mesh(1, 1, 1))
 
 
-def by_hand(q, k, v, segments, ends, positions, window):
+def by_hand(q, k, v, segments, ends, positions, sight):
     B, T, N, H = q.shape
     out = np.zeros_like(q)
     for b in range(B):
         for t in range(T):
             seen = [
                 s
-                for s in range(t + 1)
+                for s in range(t + 1 if sight.causal else T)
                 if segments[b, s] <= segments[b, t] < ends[b, s]
-                and (window is None or positions[b, t] - positions[b, s] < window)
+                and (sight.window is None or positions[b, t] - positions[b, s] < sight.window)
             ]
             for n in range(N):
                 kv = n // (N // k.shape[2])
@@ -33,9 +33,9 @@ def by_hand(q, k, v, segments, ends, positions, window):
     return out
 
 
-@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("sight", [Sight(True, None), Sight(True, 4), Sight(False, None)])
 @pytest.mark.parametrize("block", [128, 8])
-def test_equals_a_plain_loop(window, block):
+def test_equals_a_plain_loop(sight, block):
     rng = np.random.default_rng(0)
     B, T, N, K, H = 2, 40, 4, 2, 6
     q, k, v = (rng.normal(size=(B, T, n, H)).astype(np.float32) for n in (N, K, K))
@@ -44,12 +44,12 @@ def test_equals_a_plain_loop(window, block):
     ends = np.array([[5] * 5 + [3] * 12 + [4] * 13 + [5] * 10, [2] * 20 + [3] * 20], np.int32)
     positions = np.array([[*range(5), *range(5, 17), *range(5, 18), *range(5, 15)], [*range(20), *range(20)]], np.int32)
     places = Places(segments, ends, positions)
-    want = by_hand(q, k, v, *places, window)
-    got = plain_attention(q, k, v, places, window=window, how=HOW, block=block)
+    want = by_hand(q, k, v, segments, ends, positions, sight)
+    got = plain_attention(q, k, v, places, sight=sight, how=HOW, block=block)
     np.testing.assert_allclose(got, want, atol=2e-6)
     answers = np.array([[39, 16, 4], [0, 19, 25]])
     some = [np.take_along_axis(x, answers[..., None, None], axis=1) for x in (q, want)]
-    got = answer_attention(some[0], k, v, places, answers, window, HOW)
+    got = answer_attention(some[0], k, v, places, answers, sight, HOW)
     np.testing.assert_allclose(got, some[1], atol=2e-6)
 
 
@@ -61,14 +61,14 @@ def test_no_gradient_flows_from_later_or_foreign_positions():
 
     def at(t, v):
         places = Places(segments, segments + 1, positions)
-        return plain_attention(q, k, v, places, window=None, how=HOW, block=4)[0, t].sum()
+        return plain_attention(q, k, v, places, sight=Sight(True, None), how=HOW, block=4)[0, t].sum()
 
     reach = np.abs(jax.grad(at, argnums=1)(8, v))[0].sum((-1, -2)) > 0
     assert reach.tolist() == [False] * 6 + [True] * 3 + [False] * 3
 
 
-@pytest.mark.parametrize("window", [None, 100])
-def test_the_splash_kernel_sees_what_the_plain_computation_sees(window):
+@pytest.mark.parametrize("sight", [Sight(True, None), Sight(True, 100), Sight(False, None)])
+def test_the_splash_kernel_sees_what_the_plain_computation_sees(sight):
     """Forward and backward, grouped heads, a shared beginning, a window; cut by rows and heads. Interpreted: no TPU."""
     rng = np.random.default_rng(0)
     B, T, N, K, H = 2, 256, 4, 2, 128
@@ -80,7 +80,7 @@ def test_the_splash_kernel_sees_what_the_plain_computation_sees(window):
     weights = rng.normal(size=(B, T, N, H)).astype(np.float32)
 
     def loss(attend, mesh, q, k, v):
-        out = attend(q, k, v, Places(segments, ends, positions), window, Execution(mesh=mesh))
+        out = attend(q, k, v, Places(segments, ends, positions), sight, Execution(mesh=mesh))
         return (out * weights)[segments > 0].sum(), out
 
     def run(attend, mesh):

@@ -120,7 +120,7 @@ def test_no_array_over_positions_and_vocabulary(batch):
         text = jax.jit(f).lower(params).compile().as_text()
         return {tuple(map(int, dims.split(","))) for dims in re.findall(r"\w+\[([\d,]+)\]", text)}
 
-    B, T, Q = *batch.tokens_BT.shape, batch.answers_BQ.shape[1]
+    B, T, Q = *batch.tokens_BT.shape, batch.answers_BA.shape[1]
     train = shapes(lambda p: loss_and_grad(p, policy, batch))
     score = shapes(lambda p: api.score_options_and_mass(p, policy, batch))
     with_vocabulary = {s for s in train if 1013 in s}

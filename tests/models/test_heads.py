@@ -15,10 +15,16 @@ def state():
     return {"embedding": jnp.asarray(rng.normal(size=(11, 4)), jnp.float32)}, jnp.asarray(rng.normal(size=(1, 2, 4)))
 
 
+def logits(params, hidden, ids):
+    """Of questions that are read from one state each."""
+    states = np.broadcast_to(np.arange(2)[:, None], ids.shape[:-1])
+    return heads.option_logits(heads.Table(heads.unembedding(params), None), hidden, states, ids)
+
+
 def test_variants_add_their_probabilities(state):
     params, hidden = state
     ids = jnp.array([[[[3, 7], [5, -1]], [[1, -1], [2, 4]]]])
-    got = heads.option_logits(params, hidden, ids)
+    got = logits(params, hidden, ids)
     weight = np.exp(np.asarray(hidden) @ np.asarray(params["embedding"]).T)
     want = np.log(
         [[weight[0, 0, 3] + weight[0, 0, 7], weight[0, 0, 5]], [weight[0, 1, 1], weight[0, 1, 2] + weight[0, 1, 4]]]
@@ -29,8 +35,8 @@ def test_variants_add_their_probabilities(state):
 def test_absent_options_have_no_weight_and_no_gradient(state):
     params, hidden = state
     ids = jnp.array([[[[3], [5], [-1]], [[1], [-1], [-1]]]])
-    assert (heads.option_logits(params, hidden, ids) == NEG).tolist() == [[[False, False, True], [False, True, True]]]
-    gradient = jax.grad(lambda p: heads.option_logits(p, hidden, ids)[0, 0, 2])(params)
+    assert (logits(params, hidden, ids) == NEG).tolist() == [[[False, False, True], [False, True, True]]]
+    gradient = jax.grad(lambda p: logits(p, hidden, ids)[0, 0, 2])(params)
     assert not np.any(gradient["embedding"])
 
 
@@ -38,15 +44,13 @@ def test_the_untied_table_is_used_where_there_is_one(state):
     params, hidden = state
     ids = jnp.array([[[[3], [5]], [[1], [2]]]])
     both = params | {"unembedding": 2 * params["embedding"]}
-    np.testing.assert_allclose(
-        heads.option_logits(both, hidden, ids), 2 * heads.option_logits(params, hidden, ids), rtol=1e-5
-    )
+    np.testing.assert_allclose(logits(both, hidden, ids), 2 * logits(params, hidden, ids), rtol=1e-5)
 
 
 def test_log_normaliser_is_over_the_whole_vocabulary(state):
     params, hidden = state
     want = np.log(np.exp(np.asarray(hidden) @ np.asarray(params["embedding"]).T).sum(-1))
-    np.testing.assert_allclose(heads.log_normaliser(params, hidden), want, rtol=1e-5)
+    np.testing.assert_allclose(heads.log_normaliser(heads.Table(params["embedding"], None), hidden), want, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["fixed", "learned", "predicted"])

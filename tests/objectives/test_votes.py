@@ -17,7 +17,7 @@ from moral_jax.types import NEG, Batch, OptionScores
 def batch_of(counts, weights=None) -> Batch:
     counts = jnp.asarray(counts, jnp.float32)[None]
     weights = jnp.ones(counts.shape[:2]) if weights is None else jnp.asarray(weights, jnp.float32)[None]
-    return Batch(*[None] * 6, counts_BQC=counts, weights_BQ=weights, items_BQ=None)
+    return Batch(*[None] * 8, counts_BQC=counts, weights_BQ=weights, items_BQ=None)
 
 
 def value(name, logits, counts, log_s=None, weights=None):

@@ -32,6 +32,17 @@ def record(i, p):
     }
 
 
+def second_order(held=0.8, gain=0.05, **more):
+    return {
+        "rows": 12,
+        "coverage": {level: estimate(held) for level in ("0.5", "0.8", "0.95")},
+        "split_correlation": estimate(0.2),
+        "concentration_correlation": estimate(0.1),
+        "fixed_concentration": 2.5,
+        "dirichlet_gain": estimate(gain),
+    } | more
+
+
 def numbers(ce):
     yard = {"cross_entropy": 0.69, "dirichlet_nll": 3.0, "total_variation": 0.3, "accuracy": 0.5, "macro_f1": 0.34}
     metrics = {m: estimate(0.5) for m in (*words.MAIN, *words.MORE)} | {"cross_entropy": estimate(ce)}
@@ -45,6 +56,7 @@ def numbers(ce):
                 "5-0": {"rows": 12, **{m: estimate(0.5) for m in ("cross_entropy", "entropy_floor", "accuracy")}}
             }
         },
+        "second_order": second_order(),
         "yardsticks": {"uniform": yard, "best constant": yard, "BEST": yard | {"cross_entropy": 0.49}},
         "reliability": [{"predicted": 0.3, "human": 0.35, "pairs": 12}, {"predicted": 0.7, "human": 0.65, "pairs": 12}],
     }
@@ -127,6 +139,47 @@ def test_the_verdict_follows_from_the_numbers():
     worse = verdict(0.70, 0.80, estimate(0.1))
     assert worse.startswith("Fine-tuning made it worse")
     assert "worse than a constant answer" in worse
+
+
+def test_division_follows_from_the_numbers():
+    def said(**changes):
+        numbers = second_order(**changes)
+        return words.division(source.Stage("after", {"second_order": numbers}, []))
+
+    assert "about as wide as they should be: intervals that should hold 80 % of them hold 80%" in said()
+    assert "too narrow" in said(held=0.6)
+    assert "too wide" in said(held=0.9)
+    assert "(2.5, fitted on the validation rows), its own concentrations gain 0.050 nats" in said()
+    assert "it would be closer to the votes, by 0.050 nats" in said(gain=-0.05)
+    assert "make no clear difference" in said(gain=0.005)
+    constant = second_order()
+    del constant["concentration_correlation"], constant["dirichlet_gain"]
+    assert words.division(source.Stage("after", {"second_order": constant}, [])).endswith("hold 80%.")
+
+
+def test_the_page_says_how_divided_people_are(run):
+    page.write(run)
+    for name in ("report.html", "report.md"):
+        text = (run / name).read_text()
+        assert "How divided people are" in text
+        assert "0.200 [0.190, 0.210]" in text
+    for stage in ("before", "after"):  # runs from before this was measured, and shares that are no votes
+        older = json.loads((run / stage / "metrics.json").read_text()) | {"second_order": None}
+        (run / stage / "metrics.json").write_text(json.dumps(older))
+    page.write(run)
+    assert "How divided" not in (run / "report.html").read_text()
+
+
+def test_what_an_api_left_open_is_said():
+    b = {"missing_mass": 0.05, "unseen": 3, "unbounded": 0, "cross_entropy": {"low": 0.6, "high": 0.7}}
+
+    def said(bounds):
+        return words.bounded(source.Stage("model", {"rows": 12, "bounds": bounds}, []))
+
+    assert "have 5.00% of the probability" in said(b)
+    assert said(b).endswith("the cross-entropy is no less than 0.600 and no more than 0.700.")
+    assert "no upper bound: 2 questions" in said(b | {"unbounded": 2})
+    assert said(None) == ""
 
 
 def test_surprises_are_the_largest_divergences(run):

@@ -62,3 +62,24 @@ def test_synthetic_votes_follow_severity():
     examples = synthetic.examples()
     worse = [e.counts[0] if severity[e.options[0]] > severity[e.options[1]] else e.counts[1] for e in examples]
     assert 3.5 < sum(worse) / len(worse) < 4.6
+
+
+def test_a_smaller_share_of_the_training_rows_lies_in_a_larger():
+    """Nested, as large as asked, and validation and test stay as they are."""
+    whole, half, tenth = (registry.load(TaskConfig(name="synthetic", train_share=x)) for x in (1.0, 0.5, 0.1))
+    ids = [{e.id for e in data.train} for data in (tenth, half, whole)]
+    assert ids[0] < ids[1] < ids[2]
+    assert [len(x) for x in ids] == [round(0.1 * len(whole.train)), round(0.5 * len(whole.train)), len(whole.train)]
+    assert half.validation == tenth.validation == whole.validation
+    assert half.test == tenth.test == whole.test
+    assert half.provenance["rows"]["train"] == len(half.train)
+
+
+def test_the_shares_of_rows_of_another_order_are_the_same(tmp_path):
+    rows = [
+        DILEMMA | {"id": f"t{i}", "actions": [{"id": f"{i}{k}", "description": "x"} for k in "ab"]} for i in range(40)
+    ]
+    paths = [str(write(tmp_path / f"{n}.jsonl", *some)) for n, some in (("a", rows), ("b", rows[::-1]))]
+    one, two = (registry.load(TaskConfig(path=p, train_share=0.3)) for p in paths)
+    assert one.train == two.train
+    assert len(one.train) == round(0.3 * 28)

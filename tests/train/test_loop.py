@@ -33,7 +33,7 @@ class Plan:
         for n in range(start, stop):
             time.sleep(self.late)
             leaf = np.zeros((1, 1), np.float32)
-            yield Batch(*[leaf] * 8, items_BQ=np.array([[n]]))
+            yield Batch(*[leaf] * 10, items_BQ=np.array([[n]]))
 
 
 def step_fn(losses):

@@ -1,0 +1,51 @@
+"""All layers of a model: loops over stacked parameters, and the last layer at the answer positions alone."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from moral_jax.models.attention import SAVED
+from moral_jax.models.spec import Execution, Spec
+from moral_jax.types import Array
+
+REMAT = {  # what the forward pass keeps for the backward pass: name -> checkpoint policy
+    "dots": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, jax.checkpoint_policies.save_only_these_names(SAVED)
+    ),
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def _remat(block: type[nn.Module], policy: str) -> type[nn.Module]:
+    if policy == "none":
+        return block
+    # prevent_cse guards against XLA undoing the recomputation; inside a scan the loop body already does
+    return nn.remat(block, policy=REMAT[policy], prevent_cse=False)
+
+
+def through(
+    block: type[nn.Module], spec: Spec, how: Execution, x_BTD: Array, inputs: tuple[Any, ...], answers_BA: Array
+) -> Array:
+    """The states at the answer positions after all layers, [B, A, D]. To be called where parameters may be made.
+
+    Args:
+      block: a layer, `block(spec, how)(x_BTD, *inputs, answers_BA) -> (x, None)`; without the answers it computes all.
+      inputs: what every layer reads beside the states.
+    """
+    layer = _remat(block, how.remat)
+    for group in spec.layer_groups:
+        if group.stacked:
+            count = len(group.layers)
+            layers = nn.scan(
+                layer,
+                variable_axes={"params": 0, "adapters": 0},
+                split_rngs={"params": True},
+                in_axes=nn.broadcast,
+                length=count,
+                unroll=min(how.unroll, count),
+            )
+            x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, *inputs)
+        else:
+            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, answers_BA)
+    return x_BTD

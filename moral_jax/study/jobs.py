@@ -1,0 +1,193 @@
+"""Cells on disk: where each one's files lie, what it would be started with, and how far it is.
+
+STUDY/cells/NAME/       a run directory like any other: may be filled on another machine and copied here
+STUDY/logs/NAME.txt     what its command printed, every attempt
+STUDY/notes/NAME.json   how the last attempt ended
+STUDY/notes/NAME.lock   held by whoever runs it
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moral_jax import config_io
+from moral_jax.config import Config
+from moral_jax.study.spec import Cell, Study
+from moral_jax.types import UserError
+
+DONE, TO_DO, FAILED, RUNNING = "done", "to do", "failed", "running"
+
+
+class Kind(NamedTuple):
+    """A command that fills a run directory."""
+
+    words: tuple[str, ...]  # as a person types it
+    entry: str  # module:function that takes the command line and returns an exit code
+    command: tuple[str, ...]  # first arguments of that function
+    loads: bool  # whether config.model.path is what it loads; the others write there who answered
+
+
+KINDS: dict[str, Kind] = {
+    "train": Kind(("python", "train.py"), "moral_jax.cli:train_main", (), True),
+    "baseline": Kind(("moral-jax", "baseline"), "moral_jax.cli:main", ("baseline",), False),
+    "api": Kind(("moral-jax", "api"), "moral_jax.cli:main", ("api",), False),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A cell with its checked config."""
+
+    cell: Cell
+    config: Config
+    arguments: tuple[str, ...]
+    folder: Path  # of the study
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "cells" / self.cell.name
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "logs" / f"{self.cell.name}.txt"
+
+    @property
+    def notes(self) -> Path:
+        return self.folder / "notes" / f"{self.cell.name}.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "notes" / f"{self.cell.name}.lock"
+
+    @property
+    def kind(self) -> Kind:
+        return KINDS[self.cell.kind]
+
+    @property
+    def stage(self) -> Path:
+        """Where the numbers are that the cell stands for."""
+        trains = self.config.train.steps != 0 and self.config.train.epochs != 0
+        return self.run / ("before" if self.cell.kind == "train" and not trains else "after")
+
+
+def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
+    """Checks every cell's config before anything runs. `flags` come after a cell's own, and so win.
+
+    Raises:
+      UserError: a cell's config is wrong (names the cell), or its directory holds another config.
+    """
+    jobs = []
+    for cell in dict.fromkeys(study.cells):
+        if cell.kind not in KINDS:
+            raise UserError(f"cell {cell.name}: kind {cell.kind!r}: expected one of {', '.join(KINDS)}")
+        settings = [f"{config_io.FILE_FLAG}{cell.config}", *cell.overrides, *flags]
+        try:
+            config = config_io.from_flags(settings)
+        except UserError as e:
+            raise UserError(f"cell {cell.name}: {e}") from e
+        jobs.append(Job(cell, config, (*cell.arguments, *settings), folder))
+    _check_same(jobs)
+    return jobs
+
+
+def _changes(job: Job) -> list[str]:
+    """What differs between the run that is there and the cell, a line each."""
+    if not (job.run / "config.json").exists():
+        return []
+    lines = config_io.difference(config_io.read(job.run / "config.json"), job.config)
+    lines = [line for line in lines if job.kind.loads or not line.startswith("model.path:")]
+    mine = list(job.cell.arguments)
+    theirs = read_notes(job).get("arguments", mine)  # a run that came from elsewhere has no notes
+    return lines if theirs == mine else [*lines, f"arguments: {theirs} -> {mine}"]
+
+
+def _check_same(jobs: list[Job]) -> None:
+    """What stands in a cell's directory must have come from the cell's config and arguments."""
+    for job in jobs:
+        if lines := _changes(job):
+            shown = "\n  ".join(lines)
+            raise UserError(
+                f"cell {job.cell.name}: {job.run} holds a run of another config; undo, remove it, or name another "
+                f"--workdir:\n  {shown}"
+            )
+
+
+def read_notes(job: Job) -> dict[str, Any]:
+    """How the last attempt on this machine ended; nothing if there was none."""
+    try:
+        return json.loads(job.notes.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def is_done(job: Job) -> bool:
+    """Whether its numbers are there, and whole."""
+    try:
+        numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    return (job.stage / f"{numbers['split']}.jsonl").exists() and (job.run / "config.json").exists()
+
+
+@contextlib.contextmanager
+def claim(job: Job) -> Iterator[int | None]:
+    """Takes the cell's lock: an open file, or None where another worker has it.
+
+    The lock is the kernel's. It belongs to every process that has the file open, and the run gets it too: it is free
+    when worker and run are both gone, however they went, and nobody has to guess from a clock whether they live.
+    """
+    job.lock.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(job.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        taken = _try_lock(file, job.lock)
+        if taken:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{socket.gethostname()}, process {os.getpid()}".encode(), 0)
+        yield file if taken else None
+    finally:
+        os.close(file)
+
+
+def _try_lock(file: int, path: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        raise UserError(f"{path}: this disk keeps no locks ({e}); give each worker a --workdir of its own") from e
+    return True
+
+
+def owner(job: Job) -> str:
+    """Who holds the lock, in words."""
+    return job.lock.read_text(encoding="utf-8") or "another worker"
+
+
+def state(job: Job) -> str:
+    """DONE, RUNNING, FAILED or TO_DO."""
+    if is_done(job):
+        return DONE
+    if job.lock.exists():
+        with claim(job) as file:
+            if file is None:
+                return RUNNING
+    return FAILED if read_notes(job).get("state") == FAILED else TO_DO
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "2/3" is the second of three."""
+    i, slash, n = text.partition("/")
+    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise UserError(f"--shard={text}: expected I/N with 1 <= I <= N, such as 1/4")
+    return int(i), int(n)
+
+
+def shard(jobs: list[Job], i: int, n: int) -> list[Job]:
+    """Every n-th job: the shards 1..n together are all jobs, each once, and each has cells of every model."""
+    return jobs[i - 1 :: n]

@@ -1,0 +1,162 @@
+"""A search over config fields: points on a grid or at random, ranked by validation rows. No test row is scored."""
+
+import itertools
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moral_jax import config_io
+from moral_jax.config import field_type
+from moral_jax.evals import metrics, pooled, summary
+from moral_jax.evals.records import Record, read_jsonl
+from moral_jax.evals.table import from_records
+from moral_jax.report import words
+from moral_jax.study import jobs
+from moral_jax.study.jobs import Job
+from moral_jax.study.spec import Cell, Study
+from moral_jax.types import UserError
+
+RESAMPLES = 1000
+TRIES = 100  # draws for each point that is to differ from those before
+DIGITS = 3  # of a rate drawn at random: more would only make names longer
+Point = dict[str, str]  # field -> value, as on the command line
+
+
+class Axis(NamedTuple):
+    """A field with the values to try, or with the two ends of a range."""
+
+    field: str
+    values: list[str]
+
+
+def parse_axis(flag: str, text: str) -> Axis:
+    """Reads "optim.lr=1e-5,3e-5".
+
+    Raises:
+      UserError: no such field, a value that the field cannot have, or a range that is none.
+    """
+    field, equals, values = text.partition("=")
+    field = field.removeprefix(config_io.FIELD_FLAG)
+    if not equals:
+        raise UserError(f"{flag} {text}: expected FIELD=VALUE,VALUE, such as optim.lr=1e-5,3e-5")
+    if field not in config_io.FIELDS:
+        raise config_io.unknown_field(field)
+    axis = Axis(field, values.split(","))
+    parsed = [config_io.parse(field, v) for v in axis.values]
+    if flag == "--range":
+        kind, _ = field_type(config_io.FIELDS[field])
+        if kind not in (int, float) or len(parsed) != 2 or None in parsed or not 0 < parsed[0] < parsed[1]:
+            raise UserError(f"{flag} {text}: expected a number's FIELD=LOW,HIGH with 0 < LOW < HIGH")
+    return axis
+
+
+def grid(axes: list[Axis]) -> list[Point]:
+    """Every combination, the last field changing fastest."""
+    names = [a.field for a in axes]
+    return [dict(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in axes))]
+
+
+def draw(axes: list[Axis], ranges: list[Axis], count: int, seed: int) -> list[Point]:
+    """Different random points; ranges are uniform in the logarithm. More of them begin with the same ones."""
+    rng, points = random.Random(seed), []
+    for _ in range(TRIES * count):
+        point = {a.field: rng.choice(a.values) for a in axes} | {r.field: _between(r, rng) for r in ranges}
+        if point not in points:
+            points.append(point)
+        if len(points) == count:
+            return points
+    raise UserError(f"--random={count}: there are only about {len(points)} different points; ask for fewer")
+
+
+def _between(axis: Axis, rng: random.Random) -> str:
+    low, high = (config_io.parse(axis.field, v) for v in axis.values)
+    drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
+    kind, _ = field_type(config_io.FIELDS[axis.field])
+    return str(round(drawn)) if kind is int else f"{drawn:.{DIGITS}g}"
+
+
+def study(title: str, config: str, points: list[Point]) -> Study:
+    """A cell for every point."""
+    cells = []
+    for point in points:
+        overrides = [f"{config_io.FIELD_FLAG}{field}={value}" for field, value in point.items()]
+        row = " ".join(f"{field}={value}" for field, value in point.items())
+        quiet = ("--config.eval.before=false", "--config.eval.test=false")
+        cells.append(Cell(row, "sweep", "", config, (*overrides, *quiet)))
+    return Study(title, tuple(cells))
+
+
+def judge(of: list[Job], asked: str | None) -> str:
+    """The metric that ranks: the one asked for, or that of the objective, if all points have the same."""
+    own = {summary.JUDGED_BY[job.config.objective.name] for job in of}
+    if asked is None and len(own) > 1:
+        raise UserError(f"the points train different objectives; say what ranks them: --by={' or --by='.join(own)}")
+    return asked or own.pop()
+
+
+def check(of: list[Job], axes: list[Axis], flags: list[str]) -> None:
+    """What can only go wrong, before anything runs."""
+    for axis in axes:
+        if axis.field.startswith("task.") and axis.field != "task.train_share":
+            raise UserError(f"{axis.field}: cannot be searched, as all points must be judged by the same rows")
+    searched = [f"{config_io.FIELD_FLAG}{a.field}=" for a in axes]
+    for flag in flags:
+        if flag.startswith(tuple(searched)):
+            raise UserError(f"{flag}: this field is searched; leave it out")
+    for job in of:
+        task = job.config.task
+        if task.path is not None and not task.validation and task.validation_path is None:
+            raise UserError("config.task.validation=0: points are ranked by validation rows; expected a share above 0")
+
+
+def _values(records: list[Record], by: str) -> np.ndarray:
+    return metrics.ROW_METRICS[by](from_records(records))
+
+
+def rank(of: list[Job], by: str) -> list[dict[str, Any]]:
+    """Points that are done, the lowest validation loss first, each with how far it is behind the best."""
+    done = [(job, read_jsonl(job.stage / "validation.jsonl")) for job in of if jobs.is_done(job)]
+    if not done:
+        return []
+    done.sort(key=lambda x: _values(x[1], by).mean())
+    best_E = _values(done[0][1], by)
+    w_RE = metrics.resamples(len(best_E), RESAMPLES, 0)
+    rows = []
+    for place, (job, records) in enumerate(done, 1):
+        d_E = _values(records, by) - best_E
+        behind = pooled.interval(pooled.Draws(float(d_E.mean()), w_RE @ d_E / len(d_E)))
+        rows.append(
+            {"rank": place, "name": job.cell.name, "point": point_of(job), "behind": behind}
+            | summary.point_estimates(records, summary.VALIDATED)
+            | {"seconds": jobs.read_notes(job).get("seconds")}
+        )
+    return rows
+
+
+def write(folder: Path, ranked: list[dict[str, Any]], by: str, planned: int) -> str:
+    """Writes `sweep.json` and `sweep.md`; returns the table."""
+    fields = list(dict.fromkeys(field for row in ranked for field in row["point"]))
+    header = ["", *fields, *summary.VALIDATED, f"{by} behind the best", "minutes"]
+    rows = [
+        [str(row["rank"]), *(row["point"][f] for f in fields), *(f"{row[m]:.4f}" for m in summary.VALIDATED)]
+        + ["" if row["rank"] == 1 else words.interval(row["behind"])]
+        + ["" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"]
+        for row in ranked
+    ]
+    missing = f"\n\n{planned - len(ranked)} of {planned} points are missing." if len(ranked) < planned else ""
+    text = words.markdown(words.Table(header, rows)) + missing
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {"by": by, "planned": planned, "points": ranked}
+    (folder / "sweep.json").write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    (folder / "sweep.md").write_text(f"# Ranked by {by} on the validation rows\n\n{text}\n", encoding="utf-8")
+    return text
+
+
+def point_of(job: Job) -> Point:
+    """What the point sets."""
+    flags = [f.removeprefix(config_io.FIELD_FLAG) for f in job.cell.overrides]
+    return dict(f.split("=", 1) for f in flags if not f.startswith("eval."))

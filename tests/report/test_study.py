@@ -1,0 +1,204 @@
+"""A study's page: sentences that follow from the numbers and claim no more, nothing dropped, nothing loaded."""
+
+import json
+
+import pytest
+
+from moral_jax.report import findings, study
+from moral_jax.report import study_tables as tables
+from tests.report.test_page import Elements
+
+SCRIPT = "<script>alert('x')</script>"
+
+
+def estimate(value, spread=0.01):
+    return {"value": value, "low": value - spread, "high": value + spread}
+
+
+def key(row, training="", share=1.0):
+    return {"row": row, "training": training, "share": share}
+
+
+def entry(row, training="", share=1.0, ce=0.65, seeds=(0, 1, 2), planned=3, **metrics):
+    numbers = {"cross_entropy": ce, "dirichlet_nll": 3.0, "total_variation": 0.3, "accuracy": 0.6, "macro_f1": 0.6}
+    numbers |= {"legacy_cross_entropy": 0.7, "legacy_dirichlet": 4.0, "option_mass": 0.1} | metrics
+    out = key(row, training, share) | {"planned": planned, "seeds": list(seeds), "metrics": {}}
+    if seeds:
+        out["metrics"] = {m: estimate(v) for m, v in numbers.items()}
+        out["reliability"] = [
+            {"predicted": 0.3, "human": 0.4, "pairs": 5},
+            {"predicted": 0.7, "human": 0.6, "pairs": 5},
+        ]
+        out["train_rows"] = round(1000 * share)
+    return out
+
+
+def comparison(what, a, b, value, p, a_value=0.6, spread=0.01, metric="cross_entropy", one_seed=()):
+    return {
+        "metric": metric, "what": what, "a": a, "b": b, "a_value": a_value, "b_value": a_value - value,
+        **estimate(value, spread), "p": p / 2, "p_holm": p, "one_seed": list(one_seed),
+    }  # fmt: skip
+
+
+YARD = {"cross_entropy": 0.69, "dirichlet_nll": 3.1, "total_variation": 0.3, "accuracy": 0.5, "macro_f1": 0.34}
+
+
+def task(entries=(), comparisons=(), **more):
+    return {
+        "name": "dilemmas", "rows": 468, "split": "test", "about": {"task": "dilemmas", "description": SCRIPT},
+        "entries": list(entries), "comparisons": list(comparisons), "groups": [],
+        "yardsticks": {"best constant": YARD, "BEST": YARD | {"cross_entropy": 0.49}},
+    } | more  # fmt: skip
+
+
+ROBERTA, MISTRAL, ZERO = key("RoBERTa", "CE-tuned"), key("Mistral", "CE-tuned"), key("Mistral", "zero-shot")
+
+
+def test_a_real_difference_is_said_with_its_numbers():
+    [said] = findings.models(task(comparisons=[comparison("models", ROBERTA, MISTRAL, -0.08, 0.003, a_value=0.58)]))
+    assert said == (
+        "Lowest cross-entropy: RoBERTa (CE-tuned) with 0.580, lower than Mistral (CE-tuned) (0.660, p = 0.003)."
+    )
+    [said] = findings.tuning(task(comparisons=[comparison("tuning", MISTRAL, ZERO, -0.05, 0.0004)]))
+    assert said.startswith(
+        "Mistral (CE-tuned): fine-tuning lowered the cross-entropy, 0.650 to 0.600 (difference -0.050"
+    )
+    assert said.endswith("95 % interval -0.060 to -0.040, p < 0.001).")
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "p"),
+    [(-0.05, 0.06, 0.04), (-0.05, 0.01, 0.06), (0.0, 0.01, 1.0)],
+    ids=["zero in the interval", "p above the level after the correction", "nothing at all"],
+)
+def test_what_the_interval_does_not_carry_is_not_claimed(value, spread, p):
+    def one(what, a, b):
+        return task(comparisons=[comparison(what, a, b, value, p, spread=spread)])
+
+    assert "not told apart from Mistral" in findings.models(one("models", ROBERTA, MISTRAL))[0]
+    assert "no effect of fine-tuning on the cross-entropy is shown" in findings.tuning(one("tuning", MISTRAL, ZERO))[0]
+    other = key("Mistral", "Dirichlet-tuned")
+    assert "makes no clear difference" in findings.objective(one("objective", MISTRAL, other))[0]
+    half = key("Mistral", "CE-tuned", 0.5)
+    assert "no effect is shown" in findings.data(one("data", MISTRAL, half))[0]
+
+
+def test_harm_is_said_too():
+    assert (
+        "raised the cross-entropy"
+        in findings.tuning(task(comparisons=[comparison("tuning", MISTRAL, ZERO, 0.05, 0.01)]))[0]
+    )
+    half = key("Mistral", "CE-tuned", 0.5)
+    [said] = findings.data(task(comparisons=[comparison("data", MISTRAL, half, 0.05, 0.01)]))
+    assert "from 50 % to 100 % of the training rows: more rows hurt" in said
+    other = key("Mistral", "Dirichlet-tuned")
+    [said] = findings.objective(task(comparisons=[comparison("objective", MISTRAL, other, 0.05, 0.01)]))
+    assert "Dirichlet-tuned has the lower cross-entropy than CE-tuned" in said
+
+
+def test_of_tuning_the_number_that_it_trains_is_told():
+    both = [comparison("tuning", MISTRAL, ZERO, -0.05, 0.01, metric=m) for m in ("cross_entropy", "dirichlet_nll")]
+    assert len(findings.tuning(task(comparisons=both))) == 1
+
+
+def test_models_are_sorted_by_the_constant_answer():
+    said = findings.against_yardsticks(task([entry("Bad", ce=0.75), entry("Even", ce=0.695), entry("Good", ce=0.59)]))
+    assert said == [
+        "Worse in cross-entropy than one constant answer (0.690): Bad.",
+        "Not told apart in cross-entropy from one constant answer (0.690): Even.",
+        "Better in cross-entropy than any constant answer (0.690): Good (50 % of the way to BEST).",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("panel", "words"), [(0.5, "is still above that"), (0.645, "not told apart"), (0.7, "below that")]
+)
+def test_people_beside_the_best_model(panel, words):
+    t = task([entry("M", ce=0.65)])
+    t["yardsticks"]["second panel"] = YARD | {"cross_entropy": panel, "accuracy": 0.79}
+    [said] = findings.people(t)
+    assert words in said
+    assert "79.0%" in said
+
+
+def test_legacy_numbers_are_told_beside_the_right_ones():
+    before = entry("M", "zero-shot", legacy_dirichlet=6.0, dirichlet_nll=3.06, option_mass=0.01)
+    after = entry("M", "Dirichlet-tuned", legacy_dirichlet=3.2, dirichlet_nll=2.97, option_mass=0.8)
+    [said] = findings.legacy(task([before, after]))
+    assert "moves by -2.800 with tuning, the renormalised one by -0.090" in said
+    assert "from 1.0% to 80.0%" in said
+
+
+def test_caveats_name_what_is_missing():
+    lonely = comparison("tuning", MISTRAL, ZERO, -0.05, 0.01, one_seed=[MISTRAL])
+    said = findings.caveats(
+        task([entry("Gone", "CE-tuned", seeds=()), entry("Some", "CE-tuned", seeds=(1,))], [lonely])
+    )
+    assert said == [
+        "One seed, so the spread over seeds is in no interval: Mistral (CE-tuned).",
+        "Missing, and nothing is said of: Gone (CE-tuned).",
+        "Not all seeds are there: Some (CE-tuned) (1 of 3).",
+    ]
+
+
+def test_tables_tell_missing_from_not_planned():
+    t = task(
+        [
+            entry("A", "zero-shot", planned=1, seeds=(0,)),
+            entry("A", "CE-tuned", seeds=()),
+            entry("B", "CE-tuned", seeds=(0,)),
+        ]
+    )
+    overview = tables.overview(t)
+    assert overview.header == [
+        "", "cross-entropy, zero-shot", "cross-entropy, CE-tuned", "Dirichlet NLL, zero-shot", "Dirichlet NLL, CE-tuned"
+    ]  # fmt: skip
+    assert overview.rows[0][:3] == ["A", "0.650 [0.640, 0.660]", tables.MISSING]
+    assert overview.rows[1][:3] == ["B", tables.NOT_PLANNED, "0.650 [0.640, 0.660] (1 of 3 seeds)"]
+    names = [row[0] for row in tables.full(t).rows]
+    assert names[:3] == ["A (zero-shot)", "A (CE-tuned)", "B (CE-tuned)"]
+    assert names[3:] == ["best constant (knows these votes)", "BEST (oracle of Scruples)"]
+    assert tables.overview(task([entry("Fewest words")])) is None
+
+
+@pytest.fixture
+def whole():
+    curve = [entry("Mistral", "CE-tuned", share, ce) for share, ce in ((0.1, 0.68), (0.5, 0.66))]
+    entries = [
+        entry("Mistral", "zero-shot", ce=0.7),
+        entry("Mistral", "CE-tuned"),
+        *curve,
+        entry(SCRIPT, "CE-tuned", seeds=()),
+    ]
+    groups = [
+        {"kind": "vote split", "name": n, "rows": 30, "floor": 0.3,
+         "entries": [key(e["row"], e["training"], e["share"]) | {"cross_entropy": estimate(0.6)} for e in entries[:4]]}
+        for n in ("5-0", "4-1")
+    ]  # fmt: skip
+    cells = [{"name": "a", "state": "done", "tail": []}, {"name": "b", "state": "failed", "tail": ["x", SCRIPT]}]
+    t = task(entries, [comparison("tuning", MISTRAL, ZERO, -0.05, 0.01)], groups=groups)
+    return {
+        "title": f"Study {SCRIPT}",
+        "resamples": 1000,
+        "cells": cells,
+        "tasks": [t, task(name="anecdotes", yardsticks={})],
+    }
+
+
+def test_the_page_stands_alone_and_says_what_the_markdown_says(whole, tmp_path):
+    written = study.write(tmp_path, whole)
+    html, markdown = written.html.read_text(), (tmp_path / "study.md").read_text()
+    elements = Elements()
+    elements.feed(html)
+    assert "script" not in elements.tags
+    assert elements.links == []
+    assert elements.tags.count("svg") == 6  # two forests, splits, two curves, reliability of the one that is there
+    for text in (html, markdown):
+        assert "1 of 2 cells are done." in text
+        assert "fine-tuning lowered the cross-entropy" in text
+        assert "missing" in text
+        assert "anecdotes" in text
+    assert "| 500 " in markdown
+    assert json.loads((tmp_path / "study.json").read_text()) == whole
+    assert study.write(tmp_path, whole).html.read_text() == html
+    assert "#0606" not in html  # every stand-in colour became a variable of the page

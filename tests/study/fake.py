@@ -1,0 +1,63 @@
+"""A command that fills a run directory in milliseconds: predictions between one half and a second panel's shares.
+
+`optim.lr` says how far they go towards the panel, `train.seed` which way they err. Where the file that FAKE_BROKEN
+names exists, it fails like a program does: half of its files, a last line, an exit code.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from moral_jax import config_io
+from moral_jax.evals import records, summary
+from moral_jax.evals.calibrate import fit
+from moral_jax.evals.table import from_examples, from_records
+from moral_jax.tasks import registry
+
+NOISE = 0.05
+
+
+def predict(example, config, rng):
+    towards = min(config.optim.lr, 1.0) * (config.train.steps != 0)
+    share = example.second_counts[0] / sum(example.second_counts)
+    return float(np.clip(0.5 + towards * (share - 0.5) + rng.normal(0, NOISE), 0.02, 0.98))
+
+
+def record(example, p):
+    order = {"order": [0, 1], "probabilities": [p, 1 - p], "log_mass": -1.0, "log_concentration": 1.0}
+    return {
+        "id": example.id, "question": example.question, "title": "", "text": "", "options": list(example.options),
+        "counts": list(example.counts), "second_counts": list(example.second_counts), "groups": example.groups,
+        "probabilities": [p, 1 - p], "option_mass": float(np.exp(-1.0)), "entropy": 0.5, "concentration": 2.0,
+        "orders": [order],
+    }  # fmt: skip
+
+
+def main(arguments):
+    workdir = Path(next(a for a in arguments if a.startswith("--workdir=")).removeprefix("--workdir="))
+    config = config_io.from_flags([a for a in arguments if a.startswith("--config")])
+    workdir.mkdir(parents=True, exist_ok=True)
+    config_io.save(config, workdir / "config.json")
+    print(f"fake run of lr {config.optim.lr}, seed {config.train.seed}")
+    broken = Path(os.environ.get("FAKE_BROKEN", "nowhere"))
+    if broken.exists() and workdir.name in broken.read_text():
+        print("error: the machine is on fire")
+        return 2
+    data = registry.load(config.task)
+    rng = np.random.default_rng(config.train.seed)
+    stage = workdir / ("before" if config.train.steps == 0 else "after")
+    stage.mkdir(exist_ok=True)
+    sides = {"validation": data.validation, "test": data.test if config.eval.test else []}
+    rows = {split: [record(e, predict(e, config, rng)) for e in side] for split, side in sides.items() if side}
+    for split, of_split in rows.items():
+        records.write_jsonl(stage / f"{split}.jsonl", of_split)
+    reported = "test" if "test" in rows else "validation"
+    calibration = fit(from_records(rows["validation"])) if reported == "test" else None
+    prior = from_examples(data.train)
+    c = config.eval
+    numbers = summary.summarise(rows[reported], calibration, prior, c.bootstrap, c.best_draws, c.seed)
+    (workdir / "provenance.json").write_text(json.dumps({"data": data.provenance}))
+    (stage / "metrics.json").write_text(json.dumps({"split": reported, **numbers}))
+    return 0

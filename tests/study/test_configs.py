@@ -1,0 +1,31 @@
+"""The studies that come with the project: every cell's config builds, and no model is scored untrained twice."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from moral_jax import config_io
+from moral_jax.study import jobs
+from moral_jax.study.spec import ZERO_SHOT
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("file", "cells"),
+    [("smollm2.py", 18), ("ethical_ambiguity.py", 3 * (3 * 7 + 2 * 6)), ("ethical_ambiguity.py:gpu-80gb", 99)],
+)
+def test_every_cell_of_a_ready_study_builds(file, cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    study = config_io.from_file(f"configs/studies/{file}", "get_study")
+    absent = {c.config for c in study.cells if not Path(config_io.split_preset(c.config)[0]).exists()}
+    if absent:
+        pytest.skip(f"not here yet: {', '.join(sorted(absent))}")
+    prepared = jobs.prepare(study, tmp_path, [])
+    assert len(prepared) == cells
+    before = [j for j in prepared if j.cell.kind == "train" and j.config.eval.before]
+    assert all(j.cell.training == ZERO_SHOT for j in before)
+    assert set(Counter((j.cell.row, j.cell.task) for j in before).values()) == {1}
+    pairs = {(j.cell.training, j.config.objective.name) for j in prepared if "tuned" in j.cell.training}
+    assert pairs == {("CE-tuned", "soft_cross_entropy"), ("Dirichlet-tuned", "dirichlet_multinomial")}

@@ -1,0 +1,116 @@
+"""Cells on disk: checked before anything runs, claimed by one worker, divided among many."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from moral_jax import config_io
+from moral_jax.study import jobs
+from moral_jax.study.spec import CE, Cell, Study, tuned
+from moral_jax.types import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def done(job):
+    """What a finished run leaves, as far as anyone looks."""
+    job.stage.mkdir(parents=True)
+    config_io.save(job.config, job.run / "config.json")
+    (job.stage / "test.jsonl").write_text("")
+    (job.stage / "metrics.json").write_text(json.dumps({"split": "test"}))
+
+
+@pytest.fixture
+def some(study, tmp_path):
+    return jobs.prepare(study, tmp_path / "s", [])
+
+
+def test_states(some):
+    first, second, *_ = some
+    assert [jobs.state(j) for j in some] == [jobs.TO_DO] * 7
+    done(first)
+    done(second)
+    assert (first.stage.name, second.stage.name) == ("before", "after")  # zero-shot, and trained
+    assert [jobs.state(first), jobs.state(second)] == [jobs.DONE, jobs.DONE]
+    (second.stage / "metrics.json").write_text('{"split": "te')
+    assert jobs.state(second) == jobs.TO_DO
+    with jobs.claim(second) as lock:
+        assert lock is not None
+        assert jobs.state(second) == jobs.RUNNING
+    second.notes.write_text(json.dumps({"state": jobs.FAILED}))
+    assert jobs.state(second) == jobs.FAILED
+
+
+def test_another_config_in_a_cells_directory_is_an_error_with_the_difference(study, some, tmp_path):
+    done(some[1])
+    with pytest.raises(UserError, match=r"(?s)cell fake-1b.dilemmas.ce-tuned.seed-0.*optim.lr: 0.8 -> 0.1"):
+        jobs.prepare(study, tmp_path / "s", ["--config.optim.lr=0.1"])
+    assert jobs.prepare(study, tmp_path / "s", ["--config.mesh.fsdp=1"])  # other machines may go on with it
+
+
+def test_other_arguments_are_another_run_too(config_file, tmp_path):
+    def of(name):
+        cell = Cell("Baseline", "t", "", config_file, kind="baseline", arguments=(name,))
+        return jobs.prepare(Study("s", (cell,)), tmp_path / "s", [])[0]
+
+    job = of("fewest_words")
+    done(job)
+    model = dataclasses.replace(job.config.model, path="baseline:fewest_words")  # as such runs write it
+    config_io.save(dataclasses.replace(job.config, model=model), job.run / "config.json")
+    job.notes.parent.mkdir()
+    job.notes.write_text(json.dumps({"arguments": ["fewest_words"]}))
+    assert jobs.state(of("fewest_words")) == jobs.DONE
+    with pytest.raises(UserError, match="arguments: .*fewest_words.* -> .*most_words"):
+        of("most_words")
+
+
+def test_every_cell_is_checked_before_any_runs(config_file, tmp_path):
+    bad = tuned("m", "t", CE, config_file, "--config.optim.lr=fast", seeds=(0,))
+    with pytest.raises(UserError, match=r"cell m.t.ce-tuned.seed-0: --config.optim.lr=fast: expected float"):
+        jobs.prepare(Study("s", tuple(bad)), tmp_path, [])
+    with pytest.raises(UserError, match="kind 'tarin': expected one of train, baseline, api"):
+        jobs.prepare(Study("s", (Cell("m", "t", "", config_file, kind="tarin"),)), tmp_path, [])
+
+
+def test_flags_of_the_whole_study_win(study, tmp_path):
+    assert {j.config.optim.lr for j in jobs.prepare(study, tmp_path, ["--config.optim.lr=0.2"])} == {0.2}
+
+
+def test_shards_are_all_cells_each_once(some):
+    for n in (1, 2, 3, 10):
+        parts = [jobs.shard(some, i, n) for i in range(1, n + 1)]
+        assert sorted(j.cell.name for part in parts for j in part) == sorted(j.cell.name for j in some)
+    assert jobs.parse_shard("2/3") == (2, 3)
+    for bad in ("0/2", "3/2", "1", "a/b", "1/2/3"):
+        with pytest.raises(UserError, match=f"--shard={bad}: expected I/N"):
+            jobs.parse_shard(bad)
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from moral_jax.study import jobs
+class Job: lock = Path(sys.argv[1])
+with jobs.claim(Job) as lock:
+    print(lock is not None, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_workers_never_take_the_same_cell_and_a_dead_one_holds_none(some):
+    some[0].lock.parent.mkdir(parents=True)
+    worker = subprocess.Popen([sys.executable, "-c", HOLDER, some[0].lock], stdout=subprocess.PIPE, cwd=ROOT)
+    assert worker.stdout.readline().strip() == b"True"
+    with jobs.claim(some[0]) as lock:
+        assert lock is None
+    assert f"process {worker.pid}" in jobs.owner(some[0])
+    with jobs.claim(some[1]) as lock:
+        assert lock is not None
+    worker.kill()
+    worker.wait()
+    with jobs.claim(some[0]) as lock:
+        assert lock is not None

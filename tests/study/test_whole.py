@@ -1,0 +1,82 @@
+"""A real study of a tiny model, every cell a process: a broken cell is retried, done ones are skipped."""
+
+import json
+
+import pytest
+
+from moral_jax import cli
+from moral_jax.evals.records import read_jsonl
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture
+def study_file(tiny_folder, tmp_path):
+    base = tmp_path / "tiny.py"
+    base.write_text(
+        f"""
+from moral_jax import config
+
+def get_config():
+    c = config.default()
+    c.model.path = {str(tiny_folder)!r}
+    c.model.unroll = 1
+    c.task.name = "synthetic"
+    c.task.limit = 16
+    c.data.length = 224
+    c.data.batch_size = 1
+    c.data.micro_batch_size = 1
+    c.optim.lr = 3e-3
+    c.train.epochs = 1
+    c.train.keep = "last"
+    c.eval.bootstrap = 100
+    c.eval.best_draws = 10
+    return c
+"""
+    )
+    path = tmp_path / "study.py"
+    path.write_text(
+        f"""
+from moral_jax.study.spec import Study, both_objectives, zero_shot
+
+def get_study():
+    return Study("Tiny", (
+        zero_shot("Tiny", "synthetic", {str(base)!r}),
+        *both_objectives("Tiny", "synthetic", {str(base)!r}, seeds=(0,)),
+    ), resamples=1000)
+"""
+    )
+    return path
+
+
+def test_a_whole_study_of_real_runs(study_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    out = tmp_path / "out"
+    broken = out / "cells" / "tiny.synthetic.ce-tuned.seed-0"
+    broken.mkdir(parents=True)
+    (broken / "junk").write_text("left by somebody")
+
+    def call(*arguments):
+        return cli.main(["study", f"--config={study_file}", f"--workdir={out}", *arguments])
+
+    assert call("--shard=1/2") == 0
+    assert call("--shard=2/2") == 1
+    assert "is not empty and holds no run" in capsys.readouterr().out
+    done = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*/test.jsonl")}
+    assert sorted(p.parent.name for p in done) == ["after", "before"]
+
+    (broken / "junk").unlink()
+    assert call() == 0
+    assert all(p.stat().st_mtime_ns == t for p, t in done.items())
+    assert not (broken / "before").exists()  # the zero-shot cell has scored that
+    [task] = json.loads((out / "study.json").read_text())["tasks"]
+    assert [(e["training"], e["seeds"]) for e in task["entries"]] == [
+        ("zero-shot", [0]), ("CE-tuned", [0]), ("Dirichlet-tuned", [0])
+    ]  # fmt: skip
+    moved = [read_jsonl(out / "cells" / c / "test.jsonl")[0]["probabilities"] for c in (
+        "tiny.synthetic.zero-shot.seed-0/before", "tiny.synthetic.ce-tuned.seed-0/after",
+        "tiny.synthetic.dirichlet-tuned.seed-0/after",
+    )]  # fmt: skip
+    assert len({m[0] for m in moved}) == 3
+    assert "3 of 3 cells are done." in (out / "study.md").read_text()
+    assert "Synthetic data" in (out / "study.html").read_text()
