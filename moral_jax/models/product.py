@@ -42,7 +42,9 @@ def _row_major(x: Array) -> Array:
 
 def _rounded(x: Array, w: Array) -> Array:
     operands = _row_major(x.astype(jnp.bfloat16)), _row_major(w.astype(jnp.bfloat16))
-    return jnp.matmul(*operands, preferred_element_type=jnp.float32)
+    # the result too: else XLA turns a product that is transposed next into one of transposed operands, and those of
+    # bfloat16 in batches have no kernel at all
+    return _row_major(jnp.matmul(*operands, preferred_element_type=jnp.float32))
 
 
 @jax.custom_vjp

@@ -7,7 +7,9 @@ import pytest
 
 from moral_jax.models import api
 from moral_jax.models import product as products
+from moral_jax.models.attention import Places, plain_attention
 from moral_jax.models.product import arithmetic, product
+from moral_jax.models.spec import Execution, Sight
 from tests import tiny
 
 
@@ -41,6 +43,22 @@ def test_kernels_that_are_rounded_once_give_the_same_scores(kinds, rounded):
     assert ready["decoder"]["embedding"].dtype == jnp.float32
     score = jax.jit(api.score_options_and_mass, static_argnums=1)
     jax.tree.map(np.testing.assert_array_equal, score(params, policy, batch), score(ready, policy, batch))
+
+
+def test_no_product_of_transposed_operands_is_left_to_the_compiler():
+    """The key's gradient is a sum of products, over blocks of queries, that is transposed next."""
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.normal(size=(2, 16, 2, 8)).astype(np.float32) for _ in range(3))
+    places = Places(*jnp.zeros((3, 2, 16), jnp.int32))
+    how = Execution(mesh=tiny.mesh(1, 1, 1), dtype="float32", product_dtype="bfloat16")
+
+    def loss(qkv):
+        return jnp.sum(plain_attention(*qkv, places, Sight(causal=False, window=None), how, block=8) ** 2)
+
+    text = jax.jit(jax.grad(loss)).lower((q, k, v)).compile().as_text()
+    rounded = [line for line in text.splitlines() if " dot(" in line]
+    assert rounded
+    assert all("lhs_contracting_dims={3}" in line and "rhs_contracting_dims={2}" in line for line in rounded), rounded
 
 
 def test_bfloat16_activations_stay_what_they_are():
