@@ -17,6 +17,7 @@ from flax import traverse_util
 
 from moral_jax.config import AdapterConfig
 from moral_jax.models import quantize
+from moral_jax.models.product import product
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.types import Array, Params
 from moral_jax.weights import keymap
@@ -82,13 +83,13 @@ def _lengths(kernel: Array) -> Array:
     return jnp.maximum(jnp.linalg.norm(kernel, axis=-2), jnp.finfo(jnp.float32).tiny)
 
 
-def add(y: Array, x: Array, kernel: Array | Params, adapter: Params) -> Array:
+def add(y: Array, x: Array, kernel: Array | Params, adapter: Params, product_dtype: str) -> Array:
     """What a map with an adapter gives, [rows, out], where its kernel alone gives y for x [rows, in].
 
     In DoRA each output's weights have the length that its magnitude says. The length that they have without it counts
     as a constant in the gradient (section 4.3 of the paper).
     """
-    y = y + (x @ adapter["a"].astype(x.dtype)) @ adapter["b"].astype(x.dtype)
+    y = y + product(product(x, adapter["a"], product_dtype), adapter["b"], product_dtype)
     if "magnitude" not in adapter:
         return y
     lengths = jax.lax.stop_gradient(_lengths(_sum(kernel, adapter)))

@@ -65,7 +65,7 @@ class Linear(nn.Module):
             kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
             y = product(rows, kernel, self.product_dtype)
         if self.has_variable("adapters", "a"):
-            y = adapters.add(y, rows, kernel, self.variables["adapters"])
+            y = adapters.add(y, rows, kernel, self.variables["adapters"], self.product_dtype)
         if self.biased:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
         return y.reshape(*x.shape[:-1], self.features)

@@ -65,7 +65,7 @@ def test_by_hand(scaling):
     config = AdapterConfig(kind="lora", rank=4, alpha=8.0, scaling=scaling)
     adapter = adapters.scaled({"a": a, "b": b}, config)
     want = x @ w + {"rank": 2.0, "sqrt_rank": 4.0}[scaling] * (x @ a) @ b
-    np.testing.assert_allclose(adapters.add(x @ w, x, w, adapter), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(adapters.add(x @ w, x, w, adapter, "float32"), want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(x @ adapters.merged(w, adapter), want, rtol=1e-4, atol=1e-5)
 
 
@@ -85,9 +85,9 @@ def test_dora_by_hand():
     length = np.sqrt((whole**2).sum(0))
     want = x @ (whole / length * m)
     adapter = {"a": a, "b": b, "magnitude": m}
-    np.testing.assert_allclose(adapters.add(x @ w, x, w, adapter), want, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(adapters.add(x @ w, x, w, adapter, "float32"), want, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(x @ adapters.merged(w, adapter), want, rtol=1e-4, atol=1e-5)
-    grad = jax.grad(lambda b: adapters.add(x @ w, x, w, adapter | {"b": b}).sum())(b)
+    grad = jax.grad(lambda b: adapters.add(x @ w, x, w, adapter | {"b": b}, "float32").sum())(b)
     np.testing.assert_allclose(grad, (x @ a).sum(0)[:, None] * (m / length), rtol=1e-4, atol=1e-5)
 
 
