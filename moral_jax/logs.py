@@ -7,6 +7,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from moral_jax.files import refusals, whole
+from moral_jax.types import UserError
+
 _speaks = True  # of several processes that run together, one does
 
 
@@ -30,17 +33,18 @@ def progress(*args: Any, **kwargs: Any) -> tqdm:
 class RunLog:
     """Writes {"step": n, "kind": ..., name: number, ...} lines and the same numbers as TensorBoard scalars.
 
-    On resume, lines after the restored step are dropped first: the run will write them again.
+    On resume, lines that the run will write again are dropped first: those after the restored step, and validations
+    after the last one that the checkpoint knows of.
     """
 
-    def __init__(self, folder: Path, restored_step: int):
+    def __init__(self, folder: Path, restored_step: int, validated_step: int):
         import tensorboardX  # takes seconds where torch is installed, and most commands write no log
 
         self.path = folder / "metrics.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= restored_step]
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        partial.replace(self.path)
+        last = {"validation": validated_step}
+        rows = [(self._read(n, line), line) for n, line in enumerate(self._lines(), 1)]
+        with whole(self.path) as f:
+            f.writelines(line for row, line in rows if row["step"] <= last.get(row["kind"], restored_step))
         self._file = self.path.open("a", encoding="utf-8")
         self._board = tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=restored_step + 1)
 
@@ -51,10 +55,18 @@ class RunLog:
         lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
         return [line for line in lines if line.endswith("\n")]
 
+    def _read(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            row = json.loads(line)
+            return {"step": row["step"], "kind": row["kind"]}
+        except (ValueError, KeyError, TypeError) as e:
+            raise UserError(f"{self.path}:{number}: not a line of this log ({e}); remove the line to go on") from e
+
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         row: dict[str, Any] = {"step": step, "kind": kind, **values}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with refusals(self.path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
         for name, value in values.items():
             self._board.add_scalar(f"{kind}/{name}", value, step)
 
