@@ -2,7 +2,7 @@
 
     @pytest.mark.fault("SIGTERM in the middle of a step", promise="finishes the step, saves, exits with 0")
 
-marks a test, and `pytest tests/faults --reliability=docs/reliability.md` writes what became of all that are marked.
+marks a test, and `pytest -m fault --reliability=docs/reliability.md` writes what became of all that are marked.
 """
 
 import ast

@@ -12,6 +12,6 @@ def test_the_page_has_every_marked_test_and_no_other():
     lines = text.splitlines()[3:-1]
     results = {line.split("`")[-2]: line.split("|")[-2].strip() for line in lines}
     assert reliability.table(found, results) == text, (
-        "docs/reliability.md is stale: pytest tests/faults --reliability=docs/reliability.md"
+        "docs/reliability.md is stale: pytest -m fault --reliability=docs/reliability.md"
     )
     assert all(result.endswith("passed") and "," not in result for result in results.values()), results
