@@ -71,16 +71,23 @@ def record(workdir: Path, provenance: dict[str, Any]) -> None:
     """
     path = workdir / "provenance.json"
     if path.exists():
-        began = json.loads(path.read_text(encoding="utf-8"))
-        for part in ("data", "model"):
-            is_now = provenance[part]["sha256"]
-            for name, was in began[part]["sha256"].items():
-                if is_now.get(name) != was:
-                    raise UserError(
-                        f"{name}: is no longer the file that {workdir} began with: its SHA-256 was {was}, and is "
-                        f"{is_now.get(name)} now. Put the old file back, or pass --workdir=ANOTHER to begin anew"
-                    )
+        try:
+            began = _hashes(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as e:
+            raise UserError(f"{path}: is not what a run writes ({e}); remove it to go on without its hashes") from e
+        now = _hashes(provenance)
+        for name, was in began.items():
+            if now.get(name) != was:
+                raise UserError(
+                    f"{name}: is no longer the file that {workdir} began with: its SHA-256 was {was}, and is "
+                    f"{now.get(name)} now. Put the old file back, or pass --workdir=ANOTHER to begin anew"
+                )
     write_json(path, provenance)
+
+
+def _hashes(provenance: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of files by name, of data and of the model's."""
+    return provenance["data"]["sha256"] | provenance["model"]["sha256"]
 
 
 def read_config(folder: Path) -> Config:

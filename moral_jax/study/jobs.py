@@ -124,12 +124,13 @@ def read_notes(job: Job) -> dict[str, Any]:
 
 
 def is_done(job: Job) -> bool:
-    """Whether its numbers are there, and whole."""
+    """Whether its numbers are there, and whole, and the records that they were made of."""
     try:
         numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
+        records = (job.stage / f"{numbers['split']}.jsonl").read_bytes()
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return (job.stage / f"{numbers['split']}.jsonl").exists() and (job.run / "config.json").exists()
+    return records.count(b"\n") == numbers["rows"] and (job.run / "config.json").exists()
 
 
 @contextlib.contextmanager

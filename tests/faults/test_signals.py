@@ -23,7 +23,7 @@ def test_sigterm(runs, whole, tmp_path):
     folder = tmp_path / "r"
     code, out, err = runs.run(folder, {"at": "score", "count": 2, "do": "term"})
     assert (code, latest(folder)) == (0, 0), err
-    assert "preempted while scoring test; the same command" in out
+    assert "preempted while scoring test before; the same command" in out
     assert (folder / "before" / "validation.jsonl").exists()
     code, out, err = runs.run(folder, {"at": "step", "count": 7, "do": "term"})
     assert (code, latest(folder)) == (0, 7), err
