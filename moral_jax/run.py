@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from moral_jax import config_io, distributed, sharding
-from moral_jax.config import Config
+from moral_jax.config import AdapterConfig, Config
 from moral_jax.data import layout, pipeline
 from moral_jax.evals import calibrate, summary
 from moral_jax.evals import run as evals
@@ -199,7 +199,8 @@ def _train(config: Config, workdir: Path, resume_from: int | None) -> page.Writt
 
 def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
     """Refuses a checkpoint whose adapters mean something else than the config says."""
-    saved, asked = checkpoints.seal(step).about["config"]["adapter"], dataclasses.asdict(config.adapter)
+    saved = dataclasses.asdict(AdapterConfig()) | checkpoints.seal(step).about["config"]["adapter"]
+    asked = dataclasses.asdict(config.adapter)
     for field, value in asked.items():
         if saved[field] != value:
             raise UserError(

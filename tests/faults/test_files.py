@@ -1,18 +1,20 @@
-"""Files that were damaged, cut or exchanged between two starts of a run."""
+"""Files that were damaged, cut or exchanged between two starts of a run, and those of a cut export."""
 
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import re
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax import run
+from moral_jax import cli, guard, run
 from moral_jax.config import TaskConfig, TrainConfig
 from moral_jax.data import pipeline
 from moral_jax.evals.records import read_jsonl
@@ -20,6 +22,7 @@ from moral_jax.train import seals
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.seals import Progress
 from moral_jax.types import StorageError, TrainState, UserError
+from moral_jax.weights import export
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -137,6 +140,23 @@ def test_resume_from_an_older_step(config, finished, tmp_path):
     run.train(config, folder, resume_from=1)
     assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
     assert seals.read(folder / "checkpoints", 2) == seals.read(finished / "checkpoints", 2)
+
+
+@pytest.mark.fault(
+    "SIGTERM in the middle of an export",
+    promise="exit code 143, and nothing of it is left",
+)
+def test_export(finished, tmp_path, monkeypatch, capsys):
+    def write_config(*arguments, real=export.write_config):
+        os.kill(os.getpid(), signal.SIGTERM)
+        real(*arguments)
+
+    monkeypatch.setattr(export, "write_config", write_config)
+    assert cli.main(["export", str(finished), str(tmp_path / "out")]) == guard.ENDED
+    assert "preempted while exporting" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert cli.main(["export", str(finished), str(tmp_path / "out")]) == 0
 
 
 @pytest.fixture

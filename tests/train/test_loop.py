@@ -145,10 +145,22 @@ def test_temporary_checkpoints_give_way_to_the_next(tmp_path, monkeypatch):
     assert steps(tmp_path) == [6]
 
 
-def test_no_checkpoint_before_its_time(tmp_path):
-    with pytest.raises(UserError):
-        run(tmp_path, losses=[1, 1, 1, 1, 1, float("nan")])
-    assert steps(tmp_path) == []
+def test_temporary_checkpoints_come_by_the_clock(tmp_path, monkeypatch):
+    """A minute a step, and three between checkpoints."""
+    minutes = iter(range(100))
+    now = [0.0]
+
+    def tick(*arguments, real=loop.split_micro_batches):
+        now[0] = 60.0 * next(minutes)
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "split_micro_batches", tick)
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
+    with watched() as seen:
+        run(tmp_path, total=8, checkpoint_minutes=3)
+    assert [step for step, _ in seen] == [4, 7, 8]
 
 
 def test_every_step_is_logged_with_its_rate(tmp_path):
