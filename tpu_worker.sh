@@ -86,6 +86,7 @@ launch() { # JOB_DIRECTORY COMMAND...: in a session of its own, so that it outli
   : >>"$job/log" # there before anyone follows it
   cd -P ~/tpu_job/source
   export PATH=$HOME/tpu_job/venv/bin:$PATH PYTHONUNBUFFERED=1 TQDM_MININTERVAL=10 # a log is no terminal
+  export MORAL_JAX_PREEMPTED_EXIT=75 # with 0, a run that a preemption cut short would pass for a finished one
   if [[ -e ../env ]]; then
     while IFS= read -r line || [[ $line ]]; do
       [[ $line != [A-Za-z_]*=* ]] || export "${line?}" # as it is: nothing in it is evaluated

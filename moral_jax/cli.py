@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from moral_jax import __version__, commands, config_io, guard, logs
+from moral_jax import __version__, commands, config_io, files, guard, logs, preemption
 from moral_jax.study import command as study
-from moral_jax.types import UserError
+from moral_jax.types import Preempted, StorageError, UserError
 
 TRAIN_HELP = """\
 Scores a language model on votes, fine-tunes it, scores it again, and writes a report.
@@ -18,7 +18,8 @@ Scores a language model on votes, fine-tunes it, scores it again, and writes a r
   python train.py --config=configs/demo.py --config.optim.lr=1e-5 --workdir=runs/slow
   python train.py --config=configs/demo.py --config.train.steps=0        (only evaluates)
 
-A run directory that exists is resumed; one that holds another config is refused, with the difference shown.
+A run directory that exists is resumed; one that holds another config is refused, with the difference shown. SIGTERM
+ends a run after the step it is at, saved.
 """
 
 
@@ -29,6 +30,17 @@ def _guarded(command: Callable[[], int | None]) -> int:
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         return guard.FAILED
+    except StorageError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return guard.STORAGE
+    except OSError as e:
+        if e.errno not in files.REMEDIES:
+            raise
+        print(f"error: {files.storage_error(e)}", file=sys.stderr)
+        return guard.STORAGE
+    except Preempted as e:
+        print(e, file=sys.stderr)
+        return guard.ENDED
     except KeyboardInterrupt:
         print("stopped; the same command resumes a run from its last checkpoint", file=sys.stderr)
         return guard.STOPPED
@@ -46,6 +58,9 @@ def train_main(arguments: list[str]) -> int:
     )
     parser.add_argument("--config", metavar="FILE[:PRESET]", help="a file of configs/, or your own")
     parser.add_argument("--workdir", metavar="DIR", type=Path, help="where the run goes (default: runs/<config name>)")
+    parser.add_argument(
+        "--resume-from", metavar="STEP", type=int, help="go on from this older checkpoint, and drop what came after it"
+    )
     several = parser.add_argument_group(
         "several processes",
         "they find each other on Cloud TPU and under Slurm; elsewhere start the same line in each, with",
@@ -55,10 +70,10 @@ def train_main(arguments: list[str]) -> int:
     several.add_argument("--process", metavar="I", type=int, help="which one this is, from 0")
     known, rest = parser.parse_known_args(arguments)
 
-    def command() -> None:
+    def command() -> int | None:
         config = config_io.from_flags(config_io.flags(known.config, rest))
         others = (known.coordinator, known.processes, known.process)
-        several = guard.expects_others(*others)
+        several, preempted_code = guard.expects_others(*others), guard.preempted_code()
         if several:
             guard.stand(known.coordinator or "the place that the cluster names")
         from moral_jax import distributed, run  # jax takes seconds to import: --help and typing mistakes should not
@@ -67,10 +82,16 @@ def train_main(arguments: list[str]) -> int:
             distributed.start(*others)
         if not distributed.is_primary():
             logs.mute()
-        with distributed.together():
-            written = run.train(config, known.workdir or Path("runs") / config_io.run_name(known.config))
+        workdir = known.workdir or Path("runs") / config_io.run_name(known.config)
+        try:
+            with preemption.listening(), distributed.together():
+                written = run.train(config, workdir, known.resume_from)
+        except Preempted as e:
+            logs.say(str(e))
+            return preempted_code
         if written:
             print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
+        return None
 
     return _guarded(command)
 
@@ -180,10 +201,11 @@ def _export(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"{rest[0]}: unknown argument")
     from moral_jax import publish
 
-    if args.format == "peft":
-        print(publish.write_adapter(args.run, args.out, args.dtype))
-    else:
-        print(publish.write(args.run, args.out, args.shard_mb, args.dtype))
+    with preemption.listening():
+        if args.format == "peft":
+            print(publish.write_adapter(args.run, args.out, args.dtype))
+        else:
+            print(publish.write(args.run, args.out, args.shard_mb, args.dtype))
 
 
 def main(arguments: list[str] | None = None) -> int:

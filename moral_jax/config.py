@@ -283,8 +283,10 @@ class TrainConfig:
     """Stop after so many validations without a new best; default: never."""
     keep: str = "best"
     """Which weights are scored at the end and used later: best (on validation) or last."""
+    checkpoint_minutes: float = 10.0
+    """A checkpoint is written this often, and kept until the next one is whole: at most so much work is lost."""
     checkpoint_every: int | None = None
-    """Optimizer steps between checkpoints; default: at validations only."""
+    """Optimizer steps between checkpoints that are kept for good; default: only the best and the last one are."""
     log_every: int = 1
     """Optimizer steps between lines of metrics.jsonl."""
 
@@ -295,6 +297,7 @@ class TrainConfig:
         _check_choice(self, "keep", ("best", "last"))
         for field in ("eval_every", "patience", "checkpoint_every"):
             _check(self, field, getattr(self, field) is None or getattr(self, field) >= 1, "at least 1")
+        _check(self, "checkpoint_minutes", self.checkpoint_minutes > 0, "a positive number")
         _check(self, "log_every", self.log_every >= 1, "at least 1")
 
 

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from moral_jax import files
 from moral_jax.config import Config, build, default, field_type
 from moral_jax.types import UserError
 
 FILE_FLAG, FIELD_FLAG = "--config=", "--config."
+# What a run may go on with otherwise than it began, as no number depends on it: a run may change machines.
+FREE = ("mesh.", "model.load_piece_mb", "train.checkpoint_")
 
 
 def _leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -43,15 +46,15 @@ def flatten(config: Config) -> dict[str, Any]:
 
 
 def difference(old: Config, new: Config) -> list[str]:
-    """One line per field that differs; the mesh and what it takes to load may: a run goes on with other machines."""
+    """One line per field that differs, those in which a run may go on otherwise left out."""
     a, b = flatten(old), flatten(new)
-    names = [name for name in FIELDS if not name.startswith(("mesh.", "model.load_piece_mb"))]
+    names = [name for name in FIELDS if not name.startswith(FREE)]
     return [f"{name}: {a[name]!r} -> {b[name]!r}" for name in names if a[name] != b[name]]
 
 
 def save(config: Config, path: Path) -> None:
     """Writes JSON."""
-    path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+    files.write_json(path, dataclasses.asdict(config))
 
 
 def read(path: Path) -> Config:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -13,8 +14,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from moral_jax import guard
-from moral_jax.types import UserError
+from moral_jax import guard, preemption
+from moral_jax.types import Preempted, StorageError, UserError
 
 T = TypeVar("T")
 # How collectives and the coordination service speak of a peer that is gone; the CPU's collectives raise ValueError.
@@ -41,6 +42,8 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
         )
     if process == 0 and guard.in_use(guard.split_address(coordinator)[1]):  # JAX may crash instead of saying so
         raise UserError(f"--coordinator={coordinator}: this port is in use on this machine; take another")
+    # JAX's own service would take SIGTERM, and agree upon optimizer steps only: we also stop while scoring (Agreement)
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -106,6 +109,43 @@ def same_everywhere(what: str, mine: Any) -> None:
         raise UserError(f"{what} is not the same here as on process 0: start the same command on all machines")
 
 
+class Agreement:
+    """What any process wishes, known to all of them at the same call.
+
+    They tell each other every few seconds, not at every call, for which the devices would have to wait. All processes
+    must make the same calls.
+    """
+
+    SECONDS = 5.0  # between exchanges; a scheduler leaves about 30 between SIGTERM and SIGKILL
+
+    def __init__(self) -> None:
+        self._calls, self._gap, self._since = 0, 1, time.monotonic()
+
+    def __call__(self, *wishes: bool) -> tuple[bool, ...]:
+        """Which wishes are to be fulfilled now. A process whose wish is not goes on wishing."""
+        if jax.process_count() == 1:
+            return wishes
+        self._calls += 1
+        if self._calls < self._gap:
+            return (False,) * len(wishes)
+        pace = max(time.monotonic() - self._since, 1e-9) / self._calls
+        gap = max(1, min(2 * self._gap, int(self.SECONDS / pace)))
+        everyone = multihost_utils.process_allgather(np.array([gap, *wishes], np.int32))
+        self._gap = int(everyone[0, 0])  # by the primary's clock
+        self._calls, self._since = 0, time.monotonic()
+        return tuple(bool(wish) for wish in everyone[:, 1:].any(axis=0))
+
+
+def leave_if_preempted(where: str) -> None:
+    """Between two pieces of work. All processes call it together.
+
+    Raises:
+      Preempted: one of them was told to end.
+    """
+    if Agreement()(preemption.noticed())[0]:
+        raise Preempted(f"preempted {where}; the same command goes on")
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -118,10 +158,12 @@ def last_words(error: BaseException) -> tuple[int, str]:
         return guard.FAILED, f"error: {_me()}: {error}"
     if isinstance(error, KeyboardInterrupt):
         return guard.STOPPED, f"{_me()}: stopped; the same command on all machines resumes from the last checkpoint"
-    for e in _chain(error):
+    for e in _chain(error):  # before anything else: a lost process breaks a save, too
         if isinstance(e, (jax.errors.JaxRuntimeError, ValueError)) and GONE.search(str(e)):
             first = str(e).strip().splitlines()[0]
             return guard.LOST, f"error: {_me()}: lost another process of this run ({first}). {guard.LOST_HINT}"
+    if isinstance(error, StorageError):
+        return guard.STORAGE, f"error: {_me()}: {error}"
     return 1, "".join(traceback.format_exception(error)) + f"error: {_me()}: {type(error).__name__}, see above"
 
 
@@ -136,8 +178,8 @@ class together:  # noqa: N801  (used like a function: `with together():`)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or jax.process_count() == 1:
-            return
+        if error is None or isinstance(error, Preempted) or jax.process_count() == 1:
+            return  # all of them leave together
         code, line = last_words(error)
         sys.stdout.flush()
         print(line, file=sys.stderr, flush=True)

@@ -17,7 +17,8 @@ import time
 
 from moral_jax.types import UserError
 
-FAILED, LOST, STOPPED = 2, 3, 130  # exit codes: a user's mistake; another process is gone; Ctrl-C
+# Exit codes: a user's mistake; another process is gone; a disk that is full or broken (EX_IOERR); Ctrl-C; SIGTERM
+FAILED, LOST, STORAGE, STOPPED, ENDED = 2, 3, 74, 130, 143
 LOST_HINT = "Look at its log for the cause; the same command on all machines resumes from the last checkpoint"
 
 _guardian: socket.socket | None = None  # in the child: the way to its parent
@@ -28,6 +29,14 @@ def seconds(variable: str, default: int) -> int:
     text = os.environ.get(variable, str(default))
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"{variable}={text}: expected a whole number of seconds, at least 1")
+    return int(text)
+
+
+def preempted_code() -> int:
+    """Exit code of a run that was told to end, has saved, and can go on: 0, unless who started it wants to know."""
+    text = os.environ.get("MORAL_JAX_PREEMPTED_EXIT", "0")
+    if not text.isdecimal() or int(text) > 255:
+        raise UserError(f"MORAL_JAX_PREEMPTED_EXIT={text}: expected an exit code, 0 to 255")
     return int(text)
 
 
@@ -163,8 +172,7 @@ def stand(where: str) -> None:
         return
     childs.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the child as well
-    # JAX keeps SIGTERM for itself in the child; checkpoints are whole at any moment, so there is nothing to wait for
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))  # the child knows when it can end
     _, status = os.waitpid(child, 0)
     code, line = verdict(os.waitstatus_to_exitcode(status), _heard(mine), where)
     if line:

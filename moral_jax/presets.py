@@ -9,7 +9,6 @@ _POD = {
     "model.remat": "full",
     "data.length": 2048,
     "data.questions_per_row": 32,
-    "train.checkpoint_every": 50,
 }
 PRESETS: dict[str, dict[str, object]] = {
     "v5e-16": _POD | {"data.batch_size": 16, "data.micro_batch_size": 16, "eval.batch_size": 32},

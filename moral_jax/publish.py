@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from moral_jax import run
+from moral_jax import distributed, run
 from moral_jax.config import AdapterConfig, Config, MeshConfig
 from moral_jax.experiment import Model, find_model
 from moral_jax.models import adapters, api, quantize
@@ -30,6 +30,16 @@ def _trained(folder: Path, config: Config) -> Iterator[export.Read]:
         step = checkpoints.chosen(config.train.keep)
         run.check_adapter(config, checkpoints, step)
         yield lambda path: checkpoints.restore_param(step, path)
+
+
+def _until_preempted(read: export.Read) -> export.Read:
+    """The same, asking before each parameter whether the work is to end."""
+
+    def polled(path: str) -> np.ndarray:
+        distributed.leave_if_preempted("while exporting, and nothing of it is left")
+        return read(path)
+
+    return polled
 
 
 def _untrained(config: Config, model: Model) -> export.Read:
@@ -128,7 +138,7 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
         export.write_config(load.read_config(model.path), policy.spec, _labels(config, policy), new, dtype)
         export.write_tokenizer(model.tokenizer, new)
         entries = keymap.exported(policy.spec, policy.score_rows)
-        files = export.write_weights(read, entries, _shapes(policy), new, dtype, shard_mb << 20)
+        files = export.write_weights(_until_preempted(read), entries, _shapes(policy), new, dtype, shard_mb << 20)
         said = f"{out}: {files} files of {dtype} weights, config and tokenizer"
         if policy.quantize != "none":
             said += f". They are those that the run computed with: its model's, rounded to {policy.quantize}"
@@ -157,6 +167,7 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
         raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
     with _trained(folder, config) as read, export.new_folder(out) as new:
         base = config.model.path
-        peft.save(lambda path: read(f"adapters/{path}"), policy.spec, config.adapter, base, new, dtype)
+        adapters_of = _until_preempted(lambda path: read(f"adapters/{path}"))
+        peft.save(adapters_of, policy.spec, config.adapter, base, new, dtype)
         said = f"{out}: {dtype} adapters of {base}"
         return said + _write_head(read, policy, new)

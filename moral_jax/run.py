@@ -5,28 +5,31 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from moral_jax import config_io, distributed, sharding
-from moral_jax.config import Config
+from moral_jax.config import AdapterConfig, Config
 from moral_jax.data import layout, pipeline
 from moral_jax.evals import calibrate, summary
 from moral_jax.evals import run as evals
 from moral_jax.evals.calibrate import Calibration
-from moral_jax.evals.records import Record, read_jsonl, write_json, write_jsonl
+from moral_jax.evals.records import Record, read_jsonl, write_jsonl
 from moral_jax.evals.score import make_scorer
 from moral_jax.evals.table import from_records
 from moral_jax.experiment import Model, Prompter, Weights, find_model, provenance
+from moral_jax.files import refusals, remove_folder, write_json
 from moral_jax.logs import RunLog, say
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.report import page
-from moral_jax.rundir import claim, read_config, report, write_metrics
+from moral_jax.rundir import claim, read_config, record, report, write_metrics
 from moral_jax.tasks import registry
 from moral_jax.tasks.archive import cache_folder
 from moral_jax.train import loop, optim
-from moral_jax.train.checkpoint import Checkpoints, Progress
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.train.seals import Progress
 from moral_jax.train.step import abstract_state, init_state, make_train_step
 from moral_jax.types import Example, Params, UserError
 
@@ -113,6 +116,7 @@ def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: 
         state, progress = checkpoints.restore(latest, abstract_state(policy, tx))
     if progress.finished:
         return progress
+    distributed.leave_if_preempted("before training")
 
     def validate(params: Params) -> dict[str, float]:
         rows = bench.score(params, bench.scored["validation"], "validation")
@@ -124,7 +128,9 @@ def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: 
         f"saves {bench.training.saved():.0%} of their tokens"
     )
     with contextlib.ExitStack() as open_files:
-        log = open_files.enter_context(RunLog(workdir, progress.step)) if distributed.is_primary() else None
+        log = None
+        if distributed.is_primary():
+            log = open_files.enter_context(RunLog(workdir, progress.step, progress.validated))
         return loop.train(
             state,
             weights.frozen,
@@ -141,27 +147,51 @@ def fit(bench: Bench, weights: Weights, total: int, workdir: Path, checkpoints: 
         )
 
 
-def train(config: Config, workdir: Path) -> page.Written | None:
+def train(config: Config, workdir: Path, resume_from: int | None = None) -> page.Written | None:
     """Scores, trains, scores again, and writes the report; what stands in `workdir` already is not done again.
+
+    Args:
+      resume_from: go on from the checkpoint of this step, not from the latest, and drop what came after it.
 
     Returns:
       The report; None where there are no rows to score.
 
     Raises:
       UserError: whatever in the config, the data or the directory stops the run.
+      StorageError: the disk does, or a checkpoint is damaged.
+      Preempted: the work was told to end, and can go on.
     """
     distributed.same_everywhere("the config", dataclasses.asdict(config))
-    distributed.from_primary(lambda: claim(config, workdir))
+    with contextlib.ExitStack() as held:
+        distributed.from_primary(lambda: held.enter_context(claim(config, workdir)))
+        return _train(config, workdir, resume_from)
+
+
+def _go_back(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
+    """Drops what came after a step, what was scored then too."""
+    checkpoints.go_back(step)
+    if distributed.is_primary() and (workdir / "after").exists():
+        remove_folder(workdir / "after")
+
+
+def _train(config: Config, workdir: Path, resume_from: int | None) -> page.Written | None:
     set_up_jax()
     bench = set_up(config)
     total = total_steps(bench)
-    if distributed.is_primary():
-        write_json(workdir / "provenance.json", provenance(config, bench.model, bench.data.provenance))
+
+    def recorded() -> dict[str, Any]:
+        about = provenance(config, bench.model, bench.data.provenance)
+        record(workdir, about)
+        return {"versions": about["versions"], "weights": about["model"]["sha256"]}
+
+    about = {"config": dataclasses.asdict(config)} | distributed.from_primary(recorded)
     weights = Weights(config, bench.model)
     if config.eval.before:
         score_stage(bench, workdir / "before", lambda: weights.first)
     if total:
-        with Checkpoints(workdir / "checkpoints") as checkpoints:
+        with Checkpoints(workdir / "checkpoints", about, config.train.checkpoint_every) as checkpoints:
+            if resume_from is not None:
+                _go_back(workdir, checkpoints, resume_from)
             fit(bench, weights, total, workdir, checkpoints)
             score_stage(bench, workdir / "after", functools.cache(lambda: restored(config, weights, checkpoints)))
     return report(workdir, bench.scored, bench.data.train, config) if distributed.is_primary() else None
@@ -169,7 +199,8 @@ def train(config: Config, workdir: Path) -> page.Written | None:
 
 def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
     """Refuses a checkpoint whose adapters mean something else than the config says."""
-    saved, asked = checkpoints.adapter(step), dataclasses.asdict(config.adapter)
+    saved = dataclasses.asdict(AdapterConfig()) | checkpoints.seal(step).about["config"]["adapter"]
+    asked = dataclasses.asdict(config.adapter)
     for field, value in asked.items():
         if saved[field] != value:
             raise UserError(
@@ -188,11 +219,21 @@ def restored(config: Config, weights: Weights, checkpoints: Checkpoints) -> Para
 
 def score_stage(bench: Bench, folder: Path, params: Callable[[], Params]) -> None:
     """Writes the records of each split to `folder`, unless they are there: all processes score, the primary writes."""
-    missing = distributed.from_primary(lambda: [s for s in bench.scored if not (folder / f"{s}.jsonl").exists()])
-    for split in missing:
+
+    def is_there(split: str) -> bool:
+        """Whole: what was cut, by whomever, is not taken as done."""
+        try:
+            records = read_jsonl(folder / f"{split}.jsonl")
+        except (FileNotFoundError, UserError):
+            return False
+        return [r["id"] for r in records] == [e.id for e in bench.scored[split].examples]
+
+    for split in distributed.from_primary(lambda: [s for s in bench.scored if not is_there(s)]):
+        distributed.leave_if_preempted(f"before scoring {split} {folder.name}")
         rows = bench.score(params(), bench.scored[split], f"{split} {folder.name}")
         if distributed.is_primary():
-            folder.mkdir(parents=True, exist_ok=True)
+            with refusals(folder):
+                folder.mkdir(parents=True, exist_ok=True)
             write_jsonl(folder / f"{split}.jsonl", rows)
 
 

@@ -1,32 +1,54 @@
 """A run directory, whoever answered the questions: config, provenance, records by stage, numbers, the page. No jax."""
 
+import contextlib
+import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import moral_jax
-from moral_jax import config_io
+from moral_jax import config_io, files
 from moral_jax.config import Config
 from moral_jax.evals import summary
 from moral_jax.evals.calibrate import Calibration, fit
-from moral_jax.evals.records import Record, read_jsonl, write_json, write_jsonl
+from moral_jax.evals.records import Record, read_jsonl, write_jsonl
 from moral_jax.evals.table import Table, from_examples, from_records
+from moral_jax.files import write_json
 from moral_jax.logs import say
 from moral_jax.report import page
 from moral_jax.tasks.registry import Dataset
 from moral_jax.types import Example, UserError
 
 STAGES = ("before", "after")
+LOCK = "lock"
 
 
-def claim(config: Config, workdir: Path) -> None:
-    """Makes the run directory, or accepts one that holds the same config.
+@contextlib.contextmanager
+def claim(config: Config, workdir: Path) -> Iterator[None]:
+    """Makes the run directory, or accepts one that holds the same config, and keeps it for this process alone.
 
     Raises:
-      UserError: the directory holds a run of another config (shows the difference), or something else.
+      UserError: the directory holds a run of another config (shows the difference), or something else, or another
+        process works in it.
     """
+    _accept(config, workdir)
+    with contextlib.ExitStack() as held:
+        try:
+            if held.enter_context(files.lock(workdir / LOCK)) is None:
+                raise UserError(
+                    f"{workdir}: {files.owner(workdir / LOCK)} works here already; wait until it has ended, or pass "
+                    f"--workdir=ANOTHER"
+                )
+        except OSError as e:
+            if e.errno in files.REMEDIES:
+                raise files.storage_error(e, workdir / LOCK) from e
+            say(f"{workdir}: this disk keeps no locks ({e}): see to it that no other process uses this directory")
+        yield
+
+
+def _accept(config: Config, workdir: Path) -> None:
     file = workdir / "config.json"
     if file.exists():
         if changed := config_io.difference(config_io.read(file), config):
@@ -34,10 +56,38 @@ def claim(config: Config, workdir: Path) -> None:
             raise UserError(f"{workdir} holds a run of another config. Pass --workdir=ANOTHER, or undo:\n  {lines}")
         say(f"resuming {workdir}")
         return
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
+    if workdir.exists() and (not workdir.is_dir() or not all(p.suffix == files.PARTIAL for p in workdir.iterdir())):
         raise UserError(f"{workdir} is not empty and holds no run (no config.json); pass --workdir=ANOTHER")
-    workdir.mkdir(parents=True, exist_ok=True)
+    with files.refusals(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
     config_io.save(config, file)
+
+
+def record(workdir: Path, provenance: dict[str, Any]) -> None:
+    """Writes `provenance.json`; a run that goes on must have the data and the weights that it began with.
+
+    Raises:
+      UserError: a file is another by now: names it, and both hashes.
+    """
+    path = workdir / "provenance.json"
+    if path.exists():
+        try:
+            began = _hashes(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError) as e:
+            raise UserError(f"{path}: is not what a run writes ({e}); remove it to go on without its hashes") from e
+        now = _hashes(provenance)
+        for name, was in began.items():
+            if now.get(name) != was:
+                raise UserError(
+                    f"{name}: is no longer the file that {workdir} began with: its SHA-256 was {was}, and is "
+                    f"{now.get(name)} now. Put the old file back, or pass --workdir=ANOTHER to begin anew"
+                )
+    write_json(path, provenance)
+
+
+def _hashes(provenance: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of files by name, of data and of the model's."""
+    return provenance["data"]["sha256"] | provenance["model"]["sha256"]
 
 
 def read_config(folder: Path) -> Config:

@@ -27,6 +27,17 @@ class UserError(Exception):
     """
 
 
+class StorageError(Exception):
+    """A disk that is full, read-only, or broken: printed as one message, without a traceback, exit code 74.
+
+    The message names the place, what the system says, what is still there, and the remedy.
+    """
+
+
+class Preempted(Exception):  # noqa: N818  (no error: what ends well, but early)
+    """The work was told to end (SIGTERM), and has ended at a safe place; the message says how to go on."""
+
+
 Item = tuple[int, tuple[int, ...]]  # which example of a list, and in which order its options are shown
 
 

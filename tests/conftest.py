@@ -14,6 +14,8 @@ import pytest
 
 from tests import tiny
 
+pytest_plugins = ["tests.reliability"]
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -70,5 +70,5 @@ def test_who_ends_the_guardian_ends_the_work(name, how):
     guardian, work = begin("sleep", *name)
     guardian.send_signal(how)
     guardian.communicate(timeout=30)
-    assert guardian.returncode == (-signal.SIGKILL if how == signal.SIGKILL else 128 + signal.SIGKILL)
+    assert guardian.returncode == (-signal.SIGKILL if how == signal.SIGKILL else guard.ENDED)
     assert ended(work)

@@ -56,11 +56,10 @@ def make_run(folder, config, seed=5):
     place = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(policy))
     params = jax.device_put(tiny.params(policy, seed), place)
     host = jax.device_get(params)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    about = {"config": dataclasses.asdict(config)}
+    with Checkpoints(folder / "checkpoints", about) as checkpoints:
         state = init_state(params, policy, optim.make(OptimConfig(), 10))
-        checkpoints.save(
-            state, Progress(step=3, best_step=3, best_loss=0.5, finished=True), 0.5, dataclasses.asdict(config.adapter)
-        )
+        checkpoints.save(state, Progress(step=3, best_step=3, best_loss=0.5, finished=True))
         checkpoints.wait()
     return folder, host
 

@@ -59,7 +59,7 @@ def test_a_run_leaves_all_its_files(finished, config):
     names = {p.name for p in finished.iterdir()}
     assert names == {
         "config.json", "provenance.json", "metrics.jsonl", "tensorboard", "checkpoints", "before", "after",
-        "comparison.json", "report.html", "report.md",
+        "comparison.json", "report.html", "report.md", "lock",
     }  # fmt: skip
     assert config_io.read(finished / "config.json") == config
     for stage in ("before", "after"):

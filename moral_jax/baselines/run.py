@@ -46,7 +46,19 @@ def run(name: str, config: Config, workdir: Path) -> page.Written:
     data = tasks.load(config.task)
     baseline = registry.get(name, data.train)
     asked = rundir.to_score(data)
-    rundir.claim(config, workdir)
+    with rundir.claim(config, workdir):
+        return _run(name, baseline, config, data, asked, workdir)
+
+
+def _run(
+    name: str,
+    baseline: registry.Baseline,
+    config: Config,
+    data: tasks.Dataset,
+    asked: dict[str, list[Example]],
+    workdir: Path,
+) -> page.Written:
+    """The same once the rows are read and the directory is this process's own."""
     say(f"{data.provenance['description']}\n{name}: {baseline.description}")
     fitted = baseline.fit(data.train, data.validation, config.train.seed)
     answers = {split: fitted.answer(rows) for split, rows in asked.items()}

@@ -84,6 +84,8 @@ class Batches:
 
     def stream(self, start: int, stop: int, prefetch: int) -> Iterator[Batch]:
         """Batches start .. stop - 1, made ahead on other threads."""
+        if start >= stop:
+            return iter(())
         source = grain.MapDataset.range(start, stop).map(self.__getitem__)
         return iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)))
 

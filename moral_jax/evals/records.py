@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from moral_jax.files import whole
 from moral_jax.types import Example, Item, UserError
 
 Record = dict[str, Any]
@@ -73,23 +74,14 @@ def _option_mass(orders: list[Record]) -> float | None:
 
 
 def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
-    """Writes to a temporary name first, so that a file that exists is whole."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as f:
-        f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
-    partial.replace(path)
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
     """Whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole(path) as f:
+        f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def read_jsonl(path: Path) -> list[Record]:
     """Reads what `write_jsonl` wrote."""
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as e:
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: not a file of records ({e})") from e

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from moral_jax import logs, sharding
+from moral_jax import distributed, logs, preemption, sharding
 from moral_jax.data.pipeline import Batches
 from moral_jax.evals.records import ItemScores
 from moral_jax.models import api
 from moral_jax.objectives.votes import log_probabilities
-from moral_jax.types import Array, Batch, Params
+from moral_jax.types import Array, Batch, Params, Preempted
 
 
 class Scorer(NamedTuple):
@@ -49,11 +49,18 @@ def make_scorer(policy: api.Policy) -> Scorer:
 
 def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int, what: str) -> ItemScores:
     """Scores every item with parameters that are `ready`. The result does not depend on how items share batches, up to
-    float32 rounding."""
+    float32 rounding.
+
+    Raises:
+      Preempted: the work was told to end; asked before every batch, the first of which compiles.
+    """
     items, rows = len(batches.questions.items), batches.shape.rows
     out: ItemScores | None = None
+    agreed = distributed.Agreement()
     stream = batches.stream(0, len(batches), prefetch)
     for batch in logs.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):
+        if agreed(preemption.noticed())[0]:
+            raise Preempted(f"preempted while scoring {what}; the same command scores it again")
         placed = sharding.place(batch, rows, scorer.mesh, micro_batches=False)
         items_BQ, scores = jax.device_get(scorer.score(params, placed))
         if out is None:

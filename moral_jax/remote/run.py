@@ -177,10 +177,10 @@ def run(service: Service, budget: cost.Budget, config: Config, workdir: Path) ->
     logs.say(f"{data.provenance['description']}\n{service.name}\n{there} replies are there; {said}")
     if unasked:
         cost.check(money, budget)
-    rundir.claim(config, workdir)
-    with contextlib.closing(Client(service.url, key, service.timeout, service.retries)) as client:
-        answered = ask_all(wanted, service, client, cache)
-    rest, s = iter(answered), config.objective.concentration_value
-    rows = {split: make(a, [next(rest) for _ in a.items], s) for split, a in splits.items()}
-    about = _provenance(service, config, answered, data.provenance)
-    return rundir.write_answers(workdir, config, about, rows, data.train)
+    with rundir.claim(config, workdir):
+        with contextlib.closing(Client(service.url, key, service.timeout, service.retries)) as client:
+            answered = ask_all(wanted, service, client, cache)
+        rest, s = iter(answered), config.objective.concentration_value
+        rows = {split: make(a, [next(rest) for _ in a.items], s) for split, a in splits.items()}
+        about = _provenance(service, config, answered, data.provenance)
+        return rundir.write_answers(workdir, config, about, rows, data.train)

@@ -8,15 +8,12 @@ STUDY/notes/NAME.lock   held by whoever runs it
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moral_jax import config_io
+from moral_jax import config_io, files
 from moral_jax.config import Config
 from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
@@ -127,46 +124,31 @@ def read_notes(job: Job) -> dict[str, Any]:
 
 
 def is_done(job: Job) -> bool:
-    """Whether its numbers are there, and whole."""
+    """Whether its numbers are there, and whole, and the records that they were made of."""
     try:
         numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
+        records = (job.stage / f"{numbers['split']}.jsonl").read_bytes()
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return (job.stage / f"{numbers['split']}.jsonl").exists() and (job.run / "config.json").exists()
+    return records.count(b"\n") == numbers["rows"] and (job.run / "config.json").exists()
 
 
 @contextlib.contextmanager
 def claim(job: Job) -> Iterator[int | None]:
-    """Takes the cell's lock: an open file, or None where another worker has it.
-
-    The lock is the kernel's. It belongs to every process that has the file open, and the run gets it too: it is free
-    when worker and run are both gone, however they went, and nobody has to guess from a clock whether they live.
-    """
+    """Takes the cell's lock: an open file, or None where another worker has it. The run gets it too, so that it is
+    free when worker and run are both gone."""
     job.lock.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(job.lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        taken = _try_lock(file, job.lock)
-        if taken:
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{socket.gethostname()}, process {os.getpid()}".encode(), 0)
-        yield file if taken else None
-    finally:
-        os.close(file)
-
-
-def _try_lock(file: int, path: Path) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as e:
-        raise UserError(f"{path}: this disk keeps no locks ({e}); give each worker a --workdir of its own") from e
-    return True
+    with contextlib.ExitStack() as held:
+        try:
+            file = held.enter_context(files.lock(job.lock))
+        except OSError as e:
+            raise UserError(f"{job.lock}: no locks here ({e}); give each worker a --workdir of its own") from e
+        yield file
 
 
 def owner(job: Job) -> str:
     """Who holds the lock, in words."""
-    return job.lock.read_text(encoding="utf-8") or "another worker"
+    return files.owner(job.lock)
 
 
 def state(job: Job) -> str:

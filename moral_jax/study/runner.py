@@ -1,7 +1,6 @@
 """Runs cells one after the other, each as a process of its own: a crash costs one cell, and memory comes back."""
 
 import datetime
-import json
 import os
 import platform
 import shlex
@@ -11,13 +10,13 @@ import time
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from moral_jax import logs
+from moral_jax import files, logs
 from moral_jax.logs import say
 from moral_jax.study import jobs
 from moral_jax.study.jobs import DONE, FAILED, RUNNING, TO_DO, Job
 
 TAIL = 15  # last lines of a log that are kept beside a failure
-PATIENCE = 10.0  # seconds that a run has to end when the study is stopped
+PATIENCE = 30.0  # seconds that a run has to finish its step and save when the study is stopped
 # bars in a log file: a line a minute instead of ten a second
 QUIET = {"TQDM_MININTERVAL": "60", "PYTHONUNBUFFERED": "1"}
 
@@ -94,7 +93,7 @@ def _attempt(job: Job, lock: int) -> Outcome:
         "exit_code": code,
         "tail": [] if state == DONE else _tail(job.log, at),
     }
-    job.notes.write_text(json.dumps(notes, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    files.write_json(job.notes, notes)
     return Outcome(job, state, duration(seconds) if state == DONE else f"{ended} after {duration(seconds)}")
 
 

@@ -1,7 +1,13 @@
-"""Orbax checkpoints of the training state, frozen weights left out: the latest, and the best on validation."""
+"""Checkpoints of the training state, frozen weights left out: the latest, the best, and those to keep for good.
 
+Orbax writes in the background. A step counts once it was read back, agreed with its checksums and was sealed (`seals`),
+and only then may another be removed: so we use Orbax's checkpointer, not its manager, which removes before that.
+"""
+
+import concurrent.futures
+import contextlib
 import dataclasses
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,105 +15,224 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
-from moral_jax.config import AdapterConfig
-from moral_jax.types import Params, TrainState, UserError
+from moral_jax import distributed, sharding
+from moral_jax.train import checksum, seals
+from moral_jax.train.seals import Progress, Seal
+from moral_jax.types import Array, Params, StorageError, TrainState, UserError
 
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where the loop stands, beside the state itself."""
-
-    step: int = 0
-    best_step: int | None = None
-    best_loss: float | None = None
-    without_best: int = 0  # validations since the best
-    finished: bool = False
+Leaves = dict[str, Array]  # by path: "params/decoder/...", "opt_state/..."
+READ_AT_ONCE = 1 << 30  # bytes of a checkpoint that the primary holds in memory while it reads one back
+# A damaged file of Orbax's own may show anywhere in Orbax and TensorStore, a full disk too.
+BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 
 
-def _worth(metrics: dict[str, float]) -> float:
-    return -metrics["loss"]
+def _flat(params: Params, opt_state: Any) -> Leaves:
+    tree = {"params": params, "opt_state": opt_state}
+    return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
+def _groups(leaves: Leaves) -> Iterator[list[str]]:
+    """Names of leaves that are read together: of about READ_AT_ONCE bytes, or one."""
+    group, size = [], 0
+    for name, leaf in leaves.items():
+        bytes_of_leaf = leaf.size * leaf.dtype.itemsize
+        if group and size + bytes_of_leaf > READ_AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += bytes_of_leaf
+    yield group
 
 
 class Checkpoints:
-    """Saves in the background; a step counts once it is whole on disk."""
+    """Saves in the background; reads.
 
-    def __init__(self, folder: Path):
-        keep = policies.AnyPreservationPolicy(
-            [
-                policies.LatestN(1),
-                policies.BestN(get_metric_fn=_worth, reverse=False, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
-        self.folder = folder
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(),
-            # best_fn beside the policy: without it, Orbax does not write the loss down, and after a resume no longer
-            # knows which checkpoint to preserve as the best
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=keep, best_fn=_worth, best_mode="max", enable_background_delete=True
-            ),
-        )
+    Args:
+      folder: for all steps of a run.
+      about: see `Seal`; needed for saving.
+      every: steps that are multiples of it are kept for good.
+    """
 
-    def save(self, state: TrainState, progress: Progress, loss: float | None, adapter: dict[str, Any]) -> None:
-        """Saves step `progress.step`; a validation `loss` makes it a candidate for best. `adapter`: the settings that
-        give the adapters their meaning."""
-        self._manager.save(
-            progress.step,
-            metrics={"loss": math.inf if loss is None else loss},
-            force=True,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardSave(state.params),
-                opt_state=ocp.args.StandardSave(state.opt_state),
-                progress=ocp.args.JsonSave(dataclasses.asdict(progress)),
-                adapter=ocp.args.JsonSave(adapter),
-            ),
+    def __init__(self, folder: Path, about: dict[str, Any] | None = None, every: int | None = None):
+        self.folder, self.about, self.every = folder.absolute(), about, every
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+        alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="alone")
+        self._alone = ocp.Checkpointer(
+            ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
         )
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
+        self._sealing: concurrent.futures.Future | None = None  # on the primary
+        self._there: Seal | None = None  # the step that was saved or restored last
+
+    def save(self, state: TrainState, progress: Progress) -> None:
+        """Saves step `progress.step`. Where it is there already, what is known of it is renewed.
+
+        Raises:
+          StorageError: it cannot be written, or the one before could not.
+        """
+        self.wait()
+        if self.has(progress.step):
+            self._there = dataclasses.replace(self._there, progress=progress)
+            self._then(self._seal, self._there)
+            return
+        leaves = _flat(state.params, state.opt_state)
+        seal = Seal(progress, checksum.on_devices(leaves), self.about)
+        shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
+        with self._writing(progress.step):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # force: of a step that was never sealed, a crash may have left something
+            self._checkpointer.save(self._path(progress.step), args=ocp.args.PyTreeSave(leaves), force=True)
+        self._there = seal
+        self._then(self._finish, seal, shapes)
+
+    def _then(self, work: Any, *arguments: Any) -> None:
+        if distributed.is_primary():
+            self._sealing = self._thread.submit(work, *arguments)
+
+    def _finish(self, seal: Seal, shapes: Leaves) -> None:
+        step = seal.progress.step
+        with self._writing(step):
+            self._checkpointer.wait_until_finished()
+            for group in _groups(shapes):
+                for name, leaf in self._on_host(step, group).items():
+                    if checksum.on_host(leaf) != seal.checksums[name]:
+                        raise OSError(f"{name} is not on disk what it is in memory")
+        self._seal(seal)
+
+    def _seal(self, seal: Seal) -> None:
+        seals.write(self.folder, seal)
+        kept = {s for s in seals.steps(self.folder) if self.every and s % self.every == 0}
+        seals.remove(self.folder, keep=kept | {seal.progress.step, seal.progress.best_step})
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            yield
+        except BROKEN as e:
+            there = seals.steps(self.folder)
+            left = f"the last good one is step {there[-1]}" if there else "there is no earlier one"
+            raise StorageError(
+                f"{self._path(step)}: this checkpoint could not be written ({_first_line(e)}); {left}. Make room or "
+                f"repair the disk; the same command goes on from there"
+            ) from e
+
+    def has(self, step: int) -> bool:
+        """Whether this step is the one that was saved or restored last."""
+        return self._there is not None and self._there.progress.step == step
+
+    def saving(self) -> bool:
+        """Whether the primary is still at the last one."""
+        return self._sealing is not None and not self._sealing.done()
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, if anything has by now; costs nothing."""
+        if self._sealing and self._sealing.done():
+            self._sealing.result()
+        elif not distributed.is_primary() and self._there:
+            with self._writing(self._there.progress.step):
+                self._checkpointer.check_for_errors()
+
+    def wait(self) -> None:
+        """Until what was saved counts, as far as this process has a part in it."""
+        if self._sealing:
+            sealing, self._sealing = self._sealing, None
+            sealing.result()
+        elif self._there:
+            with self._writing(self._there.progress.step):
+                self._checkpointer.wait_until_finished()
 
     def latest(self) -> int | None:
-        return self._manager.latest_step()
+        """The newest step that counts: the same on all processes, which call it together."""
+        there = distributed.from_primary(lambda: seals.steps(self.folder))
+        if not there and distributed.from_primary(lambda: bool(list(self.folder.glob("[0-9]*/progress")))):
+            raise UserError(
+                f"{self.folder}: its checkpoints are of an older version, without checksums; finish the run with that "
+                f"version, or remove the folder to train again"
+            )
+        return there[-1] if there else None
 
-    def progress(self, step: int) -> Progress:
-        restored = self._manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
-        return Progress(**restored["progress"])
+    def seal(self, step: int) -> Seal:
+        """What is known of a step that counts: the same on all processes, which call it together."""
+        seal = distributed.from_primary(lambda: dataclasses.asdict(seals.read(self.folder, step)))
+        return Seal(Progress(**seal["progress"]), seal["checksums"], seal["about"])
 
-    def adapter(self, step: int) -> dict[str, Any]:
-        """The adapter's settings at a step; those from before there was such a setting have its default."""
-        defaults = dataclasses.asdict(AdapterConfig())
-        try:
-            saved = self._manager.restore(step, args=ocp.args.Composite(adapter=ocp.args.JsonRestore()))
-        except KeyError:  # saved without such a part
-            return defaults
-        return defaults | saved["adapter"]
+    def go_back(self, step: int) -> None:
+        """Drops every step after this one, which must be whole.
+
+        Raises:
+          UserError: there is no such step.
+        """
+        there = distributed.from_primary(lambda: seals.steps(self.folder))
+        if step not in there:
+            raise UserError(f"--resume-from={step}: {self.folder} has no such step; it has {there}")
+        distributed.from_primary(lambda: seals.remove(self.folder, {s for s in there if s <= step}))
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
-        """Restores everything, typed and placed like `like` (shapes with shardings)."""
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(like.params),
-                opt_state=ocp.args.StandardRestore(like.opt_state),
-                progress=ocp.args.JsonRestore(),
-            ),
-        )
+        """Restores everything, typed and placed like `like` (shapes with shardings).
+
+        Raises:
+          StorageError: something of it is damaged: names it.
+        """
+        seal, wanted = self.seal(step), _flat(like.params, like.opt_state)
+        leaves = self._restore(seal, wanted)
+        tree = jax.tree.structure({"params": like.params, "opt_state": like.opt_state})
+        restored = jax.tree.unflatten(tree, [leaves[name] for name in wanted])
+        self._there = seal
         done = jax.device_put(np.int32(step), like.step.sharding)
-        state = TrainState(done, restored["params"], restored["opt_state"])
-        return state, Progress(**restored["progress"])
+        return TrainState(done, restored["params"], restored["opt_state"]), seal.progress
 
     def restore_params(self, step: int, like: Params) -> Params:
-        """Restores parameters alone: scoring needs no moments."""
-        return self._manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(like)))["params"]
+        """Restores parameters alone: scoring needs no moments. Raises as `restore` does."""
+        wanted = _flat(like, ())
+        leaves = self._restore(self.seal(step), wanted)
+        return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in wanted])
 
     def restore_param(self, step: int, path: str) -> np.ndarray:
-        """Restores one parameter alone, on the host, in the type it was saved in."""
-        wanted: Params | int = 0
-        for part in reversed(path.split("/")):
-            wanted = {part: wanted}
-        how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        """Restores one parameter alone, on the host, in the type it was saved in. Raises as `restore` does."""
+        name = f"params/{path}"
+        return self._checked_on_host(self.seal(step), name)
+
+    def _restore(self, seal: Seal, wanted: Leaves) -> Leaves:
+        how = ocp.checkpoint_utils.construct_restore_args(wanted)
         args = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
-        [leaf] = jax.tree.leaves(self._manager.restore(step, args=ocp.args.Composite(params=args))["params"])
+        step = seal.progress.step
+        try:
+            leaves = self._checkpointer.restore(self._path(step), args=args)
+            sums = checksum.on_devices(leaves)
+        except BROKEN as e:
+            for name in wanted:  # on the host, one by one, to find the one to blame
+                self._checked_on_host(seal, name)
+            raise self._damaged(step, _first_line(e)) from e
+        if wrong := [name for name in wanted if sums[name] != seal.checksums.get(name)]:
+            raise self._damaged(step, f"{', '.join(wrong)}: not the numbers that were saved")
+        return leaves
+
+    def _checked_on_host(self, seal: Seal, name: str) -> np.ndarray:
+        step = seal.progress.step
+        try:
+            leaf = self._on_host(step, [name])[name]
+        except BROKEN as e:
+            raise self._damaged(step, f"{name}: {_first_line(e)}") from e
+        if checksum.on_host(leaf) != seal.checksums.get(name):
+            raise self._damaged(step, f"{name}: not the numbers that were saved")
         return leaf
+
+    def _on_host(self, step: int, names: list[str]) -> dict[str, np.ndarray]:
+        """Leaves in memory, on the process that asks, which must be the primary."""
+        how = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+        args = ocp.args.PyTreeRestore(item=dict.fromkeys(names, 0), restore_args=how, partial_restore=True)
+        return {name: np.asarray(leaf) for name, leaf in self._alone.restore(self._path(step), args=args).items()}
+
+    def _damaged(self, step: int, what: str) -> StorageError:
+        return StorageError(f"{self._path(step)}: is damaged ({what}). {seals.others(self.folder, step)}")
+
+    def _path(self, step: int) -> Path:
+        return self.folder / str(step)
 
     def chosen(self, keep: str) -> int:
         """The step whose weights a run stands for: the best, or the last.
@@ -118,11 +243,8 @@ class Checkpoints:
         latest = self.latest()
         if latest is None:
             raise UserError(f"{self.folder}: holds no checkpoint; was the run stopped before its first one?")
-        best = self.progress(latest).best_step
+        best = self.seal(latest).progress.best_step
         return latest if keep == "last" or best is None else best
-
-    def wait(self) -> None:
-        self._manager.wait_until_finished()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -130,4 +252,7 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.close()
+        self._thread.shutdown()  # finishes what is being written; if it cannot, the next start finds the one before
+        with contextlib.suppress(*BROKEN) if error else contextlib.nullcontext():
+            self._checkpointer.close()
+            self._alone.close()

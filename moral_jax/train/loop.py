@@ -1,21 +1,23 @@
-"""The one training loop: dispatch, log, validate, keep the best, stop."""
+"""The one training loop: dispatch, log, validate, save, keep the best, stop."""
 
 import dataclasses
 import math
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from moral_jax import logs, sharding
+from moral_jax import distributed, logs, preemption, sharding
 from moral_jax.config import Config
 from moral_jax.data.pipeline import Batches
-from moral_jax.train.checkpoint import Checkpoints, Progress
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.train.seals import Progress
 from moral_jax.train.step import TrainStep, split_micro_batches
-from moral_jax.types import Metrics, Params, TrainState, UserError
+from moral_jax.types import Metrics, Params, Preempted, TrainState, UserError
 
 Validate = Callable[[Params], dict[str, float]]  # must hold "loss"
 Write = Callable[[int, str, dict[str, float]], None]  # step, kind of line, numbers
@@ -78,10 +80,91 @@ class Reader:
         )
 
 
-def _advance(progress: Progress, step: int, loss: float) -> Progress:
+class Keeper:
+    """Validates and saves where that is due, and ends the run where it was told to end.
+
+    A validating step that is to be saved as well is saved first: if the validation is cut short, that alone is done
+    again.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        total: int,
+        config: Config,
+        checkpoints: Checkpoints,
+        validate: Validate | None,
+        write: Write,
+    ):
+        self.progress, self.total, self.config = progress, total, config.train
+        self.checkpoints, self.validate, self.write = checkpoints, validate, write
+        self.eval_every = config.train.eval_every or math.ceil(total / max(config.train.epochs, 1))
+        self.saved_at = time.monotonic()  # the wall clock may be set, forward and back
+
+    def clock_is_due(self) -> bool:
+        """Whether the primary's clock wishes for a checkpoint; only it is asked, as clocks differ."""
+        late = time.monotonic() - self.saved_at >= 60 * self.config.checkpoint_minutes
+        return late and distributed.is_primary() and not self.checkpoints.saving()
+
+    def validates(self, step: int) -> bool:
+        return self.validate is not None and (step % self.eval_every == 0 or step == self.total)
+
+    def _keeps(self, step: int) -> bool:
+        """Whether the step's checkpoint is to stay, whatever its validation says."""
+        return step == self.total or bool(self.config.checkpoint_every and step % self.config.checkpoint_every == 0)
+
+    def due(self, step: int) -> bool:
+        return self._keeps(step) or self.validates(step)
+
+    def at(self, step: int, state: TrainState, frozen: Params, saves: bool, leaves: bool) -> None:
+        """Does what is due after a step; `saves` and `leaves` if the clock or the scheduler say so.
+
+        Raises:
+          Preempted: the run was told to end, and its state is saved.
+        """
+        finished = step == self.total and not self.validates(step)
+        self.progress = dataclasses.replace(self.progress, step=step, finished=finished)
+        if saves or leaves or self._keeps(step):
+            self._save(state)
+        if leaves:
+            self._leave()
+        if self.validates(step):
+            self.catch_up(state, frozen)
+
+    def catch_up(self, state: TrainState, frozen: Params) -> None:
+        """Validates the step at hand, if that is due and not done."""
+        step = self.progress.step
+        if not step or not self.validates(step) or self.progress.validated == step:
+            return
+        try:
+            values = self.validate(frozen | state.params)
+        except Preempted:
+            self._save(state)
+            self._leave()
+        self.write(step, "validation", values)
+        self.progress = _advance(self.progress, values["loss"])
+        patience = self.config.patience
+        stops = patience is not None and self.progress.without_best >= patience
+        self.progress = dataclasses.replace(self.progress, finished=stops or step == self.total)
+        if self.progress.best_step == step or self.progress.finished or self.checkpoints.has(step):
+            self._save(state)
+
+    def _save(self, state: TrainState) -> None:
+        self.checkpoints.save(state, self.progress)
+        self.saved_at = time.monotonic()
+
+    def _leave(self) -> NoReturn:
+        self.checkpoints.wait()
+        step = self.progress.step
+        raise Preempted(f"preempted: step {step} of {self.total} is saved; the same command goes on from there")
+
+
+def _advance(progress: Progress, loss: float) -> Progress:
+    """After a validation of the step at hand."""
+    done = dataclasses.replace(progress, validated=progress.step)
     if progress.best_loss is None or loss < progress.best_loss:
-        return dataclasses.replace(progress, step=step, best_step=step, best_loss=loss, without_best=0)
-    return dataclasses.replace(progress, step=step, without_best=progress.without_best + 1)
+        return dataclasses.replace(done, best_step=progress.step, best_loss=loss, without_best=0)
+    return dataclasses.replace(done, without_best=progress.without_best + 1)
 
 
 def train(
@@ -110,42 +193,36 @@ def train(
       step_fn: the compiled step.
       validate: all parameters -> numbers with "loss"; None where there are no validation rows.
       rate: learning rate by step, for the log.
-      config: `train` and `data` sections are read; `adapter` goes into the checkpoints.
+      config: `train` and `data` sections are read.
       mesh: where batches go.
       write: takes the lines of metrics.jsonl.
 
     Raises:
       UserError: loss or gradient are not finite; names the step and its rows.
+      StorageError: a checkpoint or a line of the log cannot be written.
+      Preempted: the run was told to end; the step it was at is saved.
     """
-    c = config.train
-    eval_every = c.eval_every or math.ceil(total / max(c.epochs, 1))
     stream = batches.stream(progress.step, total, config.data.prefetch)
     micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
     micro_batches = batches.shape.rows // micro_rows
+    keeper, agreed = Keeper(progress, total, config, checkpoints, validate, write), distributed.Agreement()
     with logs.progress(total=total, initial=progress.step, desc="training", unit="step") as bar:
-        reader = Reader(batches, write, rate, c.log_every, bar)
+        keeper.catch_up(state, frozen)
+        reader = Reader(batches, write, rate, config.train.log_every, bar)
         for step, batch in enumerate(stream, progress.step + 1):
+            if keeper.progress.finished:
+                break
             micro = split_micro_batches(batch, len(batches.held) // micro_batches)
             placed = sharding.place(micro, micro_rows, mesh, micro_batches=True)
             reader.before_dispatch()
             state, metrics = step_fn(state, frozen, placed)
             reader.push(Pending(step, metrics, batch.items_BQ))
             bar.update()
-            validates = validate is not None and (step % eval_every == 0 or step == total)
-            if not (validates or step == total or (c.checkpoint_every and step % c.checkpoint_every == 0)):
-                continue
-            reader.flush()
-            loss = None
-            if validates:
-                values = validate(frozen | state.params)
-                loss = values["loss"]
-                write(step, "validation", values)
-                progress = _advance(progress, step, loss)
-            stops = c.patience is not None and progress.without_best >= c.patience
-            progress = dataclasses.replace(progress, step=step, finished=stops or step == total)
-            checkpoints.save(state, progress, loss, dataclasses.asdict(config.adapter))
-            reader.since = time.perf_counter()  # validation and saving are no part of the next step's time
-            if stops:
-                break
+            checkpoints.check()
+            saves, leaves = agreed(keeper.clock_is_due(), preemption.noticed())
+            if saves or leaves or keeper.due(step):
+                reader.flush()
+                keeper.at(step, state, frozen, saves, leaves)
+                reader.since = time.perf_counter()  # validation and saving are no part of the next step's time
     checkpoints.wait()
-    return progress
+    return keeper.progress

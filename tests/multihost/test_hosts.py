@@ -41,7 +41,7 @@ def get_config():
 # train.py, but after step 2 it does what its first argument says
 AFTER_STEP_2 = """
 import sys, time
-from moral_jax import cli, guard
+from moral_jax import cli, guard, preemption
 
 def patch():
     from moral_jax.train import loop
@@ -50,7 +50,8 @@ def patch():
         if pending.step > 2:
             if what == "stop":
                 raise KeyboardInterrupt
-            time.sleep(600)
+            while what == "stall" or (what == "wait" and not preemption.noticed()):
+                time.sleep(0.05)
         push(reader, pending)
     loop.Reader.push = late
 
@@ -255,17 +256,46 @@ def kill(process) -> None:
     os.kill(process.pid, signal.SIGKILL)
 
 
+def reach_step_2(folder, processes) -> None:
+    """Waits until a run of several stalls there."""
+    end = time.monotonic() + LIMIT
+    while not (folder / "metrics.jsonl").exists() or '"step": 1,' not in (folder / "metrics.jsonl").read_text():
+        assert [p.poll() for p in processes] == [None] * len(processes)
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.fault(
+    "SIGTERM to one of two processes",
+    promise="both stop at the same step, saved, exit code 0; one process goes on, to the numbers of one",
+)
+def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_fewer(config_file, env, one, tmp_path):
+    folder, port = tmp_path / "r", free_port()
+    both = [
+        start(["train.py", *flags(config_file, folder, 0, 2, port)], env),
+        start(["-c", AFTER_STEP_2, "wait", *flags(config_file, folder, 1, 2, port)], env),
+    ]
+    reach_step_2(folder, both)
+    os.kill(both[1].pid, signal.SIGTERM)  # to its guardian, as a scheduler would
+    (code_0, said, _), (code_1, silent, _) = ends(both)
+    assert (code_0, code_1) == (0, 0)
+    assert re.search(r"preempted: step 3 of 4 is saved; the same command", said)
+    assert "preempted" not in silent
+    train(config_file, folder, env)
+    assert_same_run(config_file, folder, one)
+
+
+@pytest.mark.fault(
+    "SIGKILL of one of two processes",
+    promise="the other ends with exit code 3 and says why; one process goes on, to the numbers of one",
+)
 def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_file, env, one, tmp_path):
     folder, port = tmp_path / "r", free_port()
     both = [
         start(["train.py", *flags(config_file, folder, 0, 2, port)], env),
         start(["-c", AFTER_STEP_2, "stall", *flags(config_file, folder, 1, 2, port)], env),
     ]
-    end = time.monotonic() + LIMIT
-    while not (folder / "metrics.jsonl").exists() or '"step": 1,' not in (folder / "metrics.jsonl").read_text():
-        assert [p.poll() for p in both] == [None, None]
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    reach_step_2(folder, both)
     kill(both[1])
     since = time.monotonic()
     (code, _, said), _ = ends(both)

@@ -20,8 +20,8 @@ def done(job):
     """What a finished run leaves, as far as anyone looks."""
     job.stage.mkdir(parents=True)
     config_io.save(job.config, job.run / "config.json")
-    (job.stage / "test.jsonl").write_text("")
-    (job.stage / "metrics.json").write_text(json.dumps({"split": "test"}))
+    (job.stage / "test.jsonl").write_text("{}\n{}\n")
+    (job.stage / "metrics.json").write_text(json.dumps({"split": "test", "rows": 2}))
 
 
 @pytest.fixture
@@ -36,6 +36,8 @@ def test_states(some):
     done(second)
     assert (first.stage.name, second.stage.name) == ("before", "after")  # zero-shot, and trained
     assert [jobs.state(first), jobs.state(second)] == [jobs.DONE, jobs.DONE]
+    (first.stage / "test.jsonl").write_text("{}\n{")
+    assert jobs.state(first) == jobs.TO_DO
     (second.stage / "metrics.json").write_text('{"split": "te')
     assert jobs.state(second) == jobs.TO_DO
     with jobs.claim(second) as lock:

@@ -1,5 +1,6 @@
 """The loop: early stop, best kept, NaN named, checkpoints at the right moments. A script stands for the model."""
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -12,8 +13,9 @@ import pytest
 
 from moral_jax.config import Config, DataConfig, TrainConfig
 from moral_jax.logs import RunLog
-from moral_jax.train import loop
-from moral_jax.train.checkpoint import Checkpoints, Progress
+from moral_jax.train import loop, seals
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.train.seals import Progress
 from moral_jax.types import Batch, Example, TrainState, UserError
 from tests import tiny
 
@@ -56,13 +58,38 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
         return {"loss": validation[len(seen) - 1], "accuracy": 0.5}
 
     progress = progress or Progress()
-    with Checkpoints(tmp_path / "c") as checkpoints, RunLog(tmp_path, progress.step) as log:
+    every = config.train.checkpoint_every
+    with (
+        Checkpoints(tmp_path / "c", {}, every) as checkpoints,
+        RunLog(tmp_path, progress.step, progress.validated) as log,
+    ):
         state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
         out = loop.train(
             state, {}, progress, Plan(total, late), total, step_fn(losses or [1.0] * total),
             validate if validation else None, lambda n: 0.1 * n, config, tiny.mesh(1, 1, 1), checkpoints, log.write,
         )  # fmt: skip
         return out, seen, checkpoints.latest()
+
+
+def steps(tmp_path):
+    """Those that count; nothing else is left."""
+    there = sorted((tmp_path / "c").iterdir()) if (tmp_path / "c").exists() else []
+    assert {p.name for p in there} == {name for s in seals.steps(tmp_path / "c") for name in (str(s), f"{s}.json")}
+    return seals.steps(tmp_path / "c")
+
+
+@contextlib.contextmanager
+def watched():
+    """Each step that is sealed, and those that count right then."""
+    seen = []
+
+    def write(folder, seal, real=seals.write):
+        real(folder, seal)
+        seen.append((seal.progress.step, seals.steps(folder)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(seals, "write", write)
+        yield seen
 
 
 def lines(tmp_path, kind):
@@ -84,7 +111,7 @@ def test_the_best_validation_is_kept(tmp_path):
     assert (progress.best_step, progress.best_loss, progress.without_best) == (4, 0.5, 1)
     assert progress.finished
     assert latest == 6
-    assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [4, 6]
+    assert steps(tmp_path) == [4, 6]
 
 
 def test_early_stop(tmp_path):
@@ -104,9 +131,36 @@ def test_without_validation_the_last_is_kept(tmp_path):
     assert (progress.best_step, progress.finished, latest) == (None, True, 6)
 
 
-def test_checkpoints_between_validations(tmp_path):
-    run(tmp_path, validation=[0.5], eval_every=6, checkpoint_every=4)
-    assert sorted(int(p.name) for p in (tmp_path / "c").iterdir()) == [6]  # 4 was the latest until 6 came
+def test_checkpoints_to_keep(tmp_path):
+    run(tmp_path, validation=[0.5, 0.4, 0.6], eval_every=2, checkpoint_every=3)
+    assert steps(tmp_path) == [3, 4, 6]  # the best, the last, and multiples of three
+
+
+def test_temporary_checkpoints_give_way_to_the_next(tmp_path, monkeypatch):
+    """By the clock at every step, and each only until the next is whole."""
+    monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
+    with watched() as seen:
+        run(tmp_path, checkpoint_minutes=1e-9)
+    assert seen == [(1, [1]), *[(n, [n - 1, n]) for n in range(2, 7)]]
+    assert steps(tmp_path) == [6]
+
+
+def test_temporary_checkpoints_come_by_the_clock(tmp_path, monkeypatch):
+    """A minute a step, and three between checkpoints."""
+    minutes = iter(range(100))
+    now = [0.0]
+
+    def tick(*arguments, real=loop.split_micro_batches):
+        now[0] = 60.0 * next(minutes)
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "split_micro_batches", tick)
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
+    with watched() as seen:
+        run(tmp_path, total=8, checkpoint_minutes=3)
+    assert [step for step, _ in seen] == [4, 7, 8]
 
 
 def test_every_step_is_logged_with_its_rate(tmp_path):
@@ -137,8 +191,7 @@ def test_resume_drops_lines_that_will_come_again(tmp_path):
     run(tmp_path, losses=[6, 5, 4, 3, 2, 1])
     (tmp_path / "metrics.jsonl").open("a").write('{"step": 7, "ki')  # a crash in the middle of a line
     state = TrainState(jnp.int32(4), {"w": jnp.float32(4)}, {"m": jnp.float32(0)})
-    for p in (tmp_path / "c").iterdir():
-        shutil.rmtree(p)
+    shutil.rmtree(tmp_path / "c")
     run(tmp_path, losses=[6, 5, 4, 3, 2, 1], state=state, progress=Progress(step=4))
     assert [r["step"] for r in lines(tmp_path, "train")] == [1, 2, 3, 4, 5, 6]
 
@@ -158,7 +211,7 @@ def test_metrics_are_read_one_step_late(tmp_path):
 
     config = dataclasses.replace(Config(), data=DataConfig(batch_size=1, micro_batch_size=1))
     state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
-    with Checkpoints(tmp_path / "c") as checkpoints, Log(tmp_path, 0) as log:
+    with Checkpoints(tmp_path / "c", {}) as checkpoints, Log(tmp_path, 0, 0) as log:
         mesh = tiny.mesh(1, 1, 1)
         loop.train(state, {}, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, mesh, checkpoints, log.write)
     assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

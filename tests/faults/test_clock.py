@@ -1,0 +1,26 @@
+"""A wall clock that is set forward and back under a run."""
+
+import itertools
+import time
+
+import pytest
+
+from moral_jax.train.checkpoint import Checkpoints
+from tests.train.test_loop import run, steps, watched
+
+
+@pytest.mark.fault(
+    "the wall clock jumps by years, forward and back",
+    promise="temporary checkpoints come as often as they should: neither none nor all the time",
+)
+def test_clock_jumps(tmp_path, monkeypatch):
+    jumps = itertools.cycle([4e9, 1e9, 2e9, 0.0])
+    monkeypatch.setattr(time, "time", lambda: next(jumps))
+    monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
+    with watched() as seen:
+        run(tmp_path / "always", checkpoint_minutes=1e-9)
+    assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 6]
+    with watched() as seen:
+        run(tmp_path / "never", checkpoint_minutes=10)
+    assert [step for step, _ in seen] == [6]
+    assert steps(tmp_path / "never") == [6]

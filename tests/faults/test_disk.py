@@ -1,0 +1,113 @@
+"""Disks that are full, read-only, or no longer ours, in the middle of a run: a clear end, and the last step kept."""
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from moral_jax import guard
+from moral_jax.train import seals
+from tests.faults.conftest import assert_same_run, finish
+
+SIZE = 24 << 20  # bytes of the small disk
+NOBODY = 65534
+
+
+def stalled(runs, folder, file, **how):
+    """A run that has saved some steps and waits."""
+    process = runs.start(folder, {"at": "step", "count": 6, "do": "stall", "file": str(file)}, **how)
+    end = time.monotonic() + 120
+    while not file.with_suffix(".here").exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    while process.poll() is None and not list(folder.glob("checkpoints/[0-9]*.json")) and time.monotonic() < end:
+        time.sleep(0.05)
+    return process
+
+
+def assert_clear_end(process, folder, place):
+    """Exit code 74, one line that names the place and the remedy, and a step that counts."""
+    code, _, err = finish(process)
+    assert code == guard.STORAGE, err
+    errors = [line for line in err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1, err
+    assert str(place) in errors[0]
+    assert "the same command goes on" in errors[0]
+    assert "Traceback" not in err
+    there = seals.steps(folder / "checkpoints")
+    assert there
+    assert seals.read(folder / "checkpoints", there[-1]).progress.step == there[-1]
+
+
+@contextlib.contextmanager
+def small_disk(folder):
+    """A disk of SIZE bytes, where this user may mount one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
+    mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(file):
+    """Writes until nothing fits any more."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as f:
+        while True:
+            f.write(bytes(1 << 16))
+
+
+@pytest.mark.fault(
+    "a disk that is full in the middle of a run (a tmpfs; a limit on the size of files where none can be mounted)",
+    promise="exit code 74, the place and the remedy named, the last good step kept; with room again, bit for bit",
+)
+def test_full_disk(runs, whole, tmp_path):
+    with small_disk(tmp_path / "disk") as mounted:
+        folder, file = tmp_path / "disk" / "r", tmp_path / "stall"
+        process = stalled(runs, folder, file)
+        if mounted:
+            fill(tmp_path / "disk" / "filler")
+        else:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        file.with_suffix(".go").touch()
+        assert_clear_end(process, folder, folder)
+        (tmp_path / "disk" / "filler").unlink(missing_ok=True)
+        code, _, err = runs.run(folder)
+        assert code == 0, err
+        assert_same_run(folder, whole)
+
+
+@pytest.mark.fault(
+    "permission to write the checkpoints lost in the middle of a run",
+    promise="exit code 74, the place and the remedy named, the last good step kept",
+)
+def test_permission_lost(runs):
+    """As another user where this one is root, whom no permission stops."""
+    user = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+    base = Path(tempfile.mkdtemp())
+    try:
+        model = base / "runs"
+        shutil.copytree(runs.config.parent, model)
+        (model / "c.py").write_text(runs.config.read_text().replace(str(runs.config.parent), str(model)))
+        folder, file = base / "r", base / "stall"
+        if user:
+            for path in (base, *base.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        env = {"MORAL_JAX_CACHE": str(model / "cache"), "HOME": str(base)}
+        theirs = type(runs).__new__(type(runs))
+        theirs.config, theirs.env = model / "c.py", runs.env
+        process = stalled(theirs, folder, file, env=env, **user)
+        (folder / "checkpoints").chmod(0o555)
+        file.with_suffix(".go").touch()
+        assert_clear_end(process, folder, folder / "checkpoints")
+    finally:
+        if (base / "r" / "checkpoints").exists():
+            (base / "r" / "checkpoints").chmod(0o755)
+        shutil.rmtree(base)

@@ -1,0 +1,197 @@
+"""Files that were damaged, cut or exchanged between two starts of a run, and those of a cut export."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from moral_jax import cli, guard, run
+from moral_jax.config import TaskConfig, TrainConfig
+from moral_jax.data import pipeline
+from moral_jax.evals.records import read_jsonl
+from moral_jax.train import seals
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.train.seals import Progress
+from moral_jax.types import StorageError, TrainState, UserError
+from moral_jax.weights import export
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def state(seed):
+    rng = np.random.default_rng(seed)
+    params = {
+        "w": {"kernel": jnp.asarray(rng.normal(size=(32, 24)), jnp.float32)},
+        "b": jnp.asarray(rng.normal(size=8)),
+    }
+    return TrainState(jnp.int32(seed), params, (jnp.int32(3), jax.tree.map(lambda x: x * x, params)))
+
+
+def damaged(data, how, rng):
+    """Contents of a file after something happened to it."""
+    if how == "cut":
+        return data[: len(data) // 2]
+    place = rng.randrange(len(data))
+    return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
+
+
+@pytest.mark.fault(
+    "every file of a checkpoint in turn cut in half, or a bit of it flipped (8 places each)",
+    promise="exit code 74 naming the leaf or the file, and the flag that uses an older step; never a wrong number",
+)
+def test_damaged_checkpoint(tmp_path):
+    """A bit in what Orbax notes about itself (times, chunk sizes) may change nothing that is read."""
+    folder, rng = tmp_path / "c", random.Random(0)
+    with Checkpoints(folder, {}, every=1) as c:
+        for step in (1, 2):
+            c.save(state(step), Progress(step=step, validated=step))
+        c.wait()
+    want = state(2)
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), want)
+    files = [folder / "2.json", *(path for path in sorted((folder / "2").rglob("*")) if path.is_file())]
+    said = {}
+    for path in files:
+        data = path.read_bytes()
+        for n, how in enumerate(["cut"] + ["flip"] * 8):
+            if not data:
+                continue
+            path.write_bytes(damaged(data, how, rng))
+            with Checkpoints(folder) as c:
+                try:
+                    got, progress = c.restore(2, like)
+                except StorageError as e:
+                    said[path, n] = str(e)
+                else:
+                    assert progress == Progress(step=2, validated=2), path
+                    jax.tree.map(np.testing.assert_array_equal, got, want)
+            path.write_bytes(data)
+    for message in said.values():
+        assert re.match(rf"{folder}/2(\.json)?: is damaged \(.*--resume-from=1 goes on from there", message), message
+    noticed = {path for path, _ in said}
+    assert {folder / "2.json"} < noticed
+    arrays = [path for path in files if path.parent.name == "d"]
+    assert arrays
+    for path in arrays:
+        assert any(name in text for (p, _), text in said.items() if p == path for name in ("params/", "opt_state/"))
+    with Checkpoints(folder) as c:
+        jax.tree.map(np.testing.assert_array_equal, c.restore(2, like)[0], want)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_folder):
+    return tiny.run_config(tiny_folder, train=TrainConfig(epochs=1, steps=2, checkpoint_every=1))
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "r"
+    run.train(config, folder)
+    return folder
+
+
+def copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "r")
+
+
+@pytest.mark.fault(
+    "a file of records cut, in the middle of a line and between two",
+    promise="not taken as done: the split is scored again, with the same numbers",
+)
+def test_half_written_records(config, finished, tmp_path, monkeypatch):
+    folder, scored, real = copied(finished, tmp_path), [], run.evals.score_questions
+    file = folder / "before" / "test.jsonl"
+    data = file.read_bytes()
+
+    def score(*arguments):
+        scored.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr(run.evals, "score_questions", score)
+    for cut in (data[: len(data) // 2], data[: data.index(b"\n") + 1]):
+        file.write_bytes(cut)
+        run.train(config, folder)
+        assert file.read_bytes() == data
+    assert scored == ["test before"] * 2
+
+
+@pytest.mark.fault(
+    "the best step damaged after training",
+    promise="named; --resume-from=STEP goes on from an older one, to the same numbers",
+)
+def test_resume_from_an_older_step(config, finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    best = seals.read(folder / "checkpoints", 2).progress.best_step
+    assert best == 2
+    shutil.rmtree(folder / "after")
+    for path in (folder / "checkpoints" / "2").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(StorageError, match=r"checkpoints/2: is damaged .*--resume-from=1 goes on"):
+        run.train(config, folder)
+    run.train(config, folder, resume_from=1)
+    assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
+    assert seals.read(folder / "checkpoints", 2) == seals.read(finished / "checkpoints", 2)
+
+
+@pytest.mark.fault(
+    "SIGTERM in the middle of an export",
+    promise="exit code 143, and nothing of it is left",
+)
+def test_export(finished, tmp_path, monkeypatch, capsys):
+    def write_config(*arguments, real=export.write_config):
+        os.kill(os.getpid(), signal.SIGTERM)
+        real(*arguments)
+
+    monkeypatch.setattr(export, "write_config", write_config)
+    assert cli.main(["export", str(finished), str(tmp_path / "out")]) == guard.ENDED
+    assert "preempted while exporting" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert cli.main(["export", str(finished), str(tmp_path / "out")]) == 0
+
+
+@pytest.fixture
+def rows(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    row = {"question": "Was it wrong?", "options": ["yes", "no"], "counts": [3, 2]}
+    file.write_text("".join(json.dumps(row | {"id": str(i), "text": f"She read {i} pages."}) + "\n" for i in range(20)))
+    return file
+
+
+@pytest.mark.fault(
+    "a data file that changes between two starts of a run",
+    promise="refused before anything is computed, naming the file, both SHA-256 and the remedy",
+)
+def test_changed_data(config, rows, tmp_path, monkeypatch):
+    config = dataclasses.replace(config, task=TaskConfig(name="votes", path=str(rows)), train=TrainConfig(steps=1))
+    run.train(config, tmp_path / "r")
+    was = hashlib.sha256(rows.read_bytes()).hexdigest()
+    rows.write_text(rows.read_text().replace("[3, 2]", "[2, 3]"))
+    now = hashlib.sha256(rows.read_bytes()).hexdigest()
+    monkeypatch.setattr(pipeline.Batches, "__getitem__", None)
+    with pytest.raises(UserError, match=rf"{rows}: is no longer .*{was}.*{now} now.*--workdir=ANOTHER"):
+        run.train(config, tmp_path / "r")
+
+
+@pytest.mark.fault(
+    "a model file that changes between two starts of a run",
+    promise="refused before anything is computed, naming the file, both SHA-256 and the remedy",
+)
+def test_changed_weights(config, finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    provenance = folder / "provenance.json"
+    about = json.loads(provenance.read_text())
+    about["model"]["sha256"]["model.safetensors"] = "0" * 64
+    provenance.write_text(json.dumps(about))
+    with pytest.raises(UserError, match=r"model.safetensors: is no longer .*0{64}, and is [0-9a-f]{64} now"):
+        run.train(config, folder)
+    assert read_jsonl(folder / "after" / "test.jsonl")

@@ -1,0 +1,95 @@
+"""SIGTERM and SIGKILL, at any moment: the run goes on bit for bit."""
+
+import random
+import signal
+import time
+
+import pytest
+
+from moral_jax import cli, guard
+from moral_jax.train import seals
+from tests.faults.conftest import EVAL_EVERY, STEPS, assert_same_run, finish, trace
+
+
+def latest(folder):
+    return max(seals.steps(folder / "checkpoints"), default=0)
+
+
+@pytest.mark.fault(
+    "SIGTERM while scoring, in a step, in a validation, in a save",
+    promise="what runs is finished, the step saved, exit code 0 (or MORAL_JAX_PREEMPTED_EXIT); resumed bit for bit",
+)
+def test_sigterm(runs, whole, tmp_path):
+    folder = tmp_path / "r"
+    code, out, err = runs.run(folder, {"at": "score", "count": 2, "do": "term"})
+    assert (code, latest(folder)) == (0, 0), err
+    assert "preempted while scoring test before; the same command" in out
+    assert (folder / "before" / "validation.jsonl").exists()
+    code, out, err = runs.run(folder, {"at": "step", "count": 7, "do": "term"})
+    assert (code, latest(folder)) == (0, 7), err
+    assert "preempted: step 7 of 240 is saved; the same command goes on from there" in out
+    code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"}, env={"MORAL_JAX_PREEMPTED_EXIT": "75"})
+    assert (code, latest(folder)) == (75, EVAL_EVERY), err
+    progress = seals.read(folder / "checkpoints", EVAL_EVERY).progress
+    assert (progress.step, progress.validated) == (EVAL_EVERY, 0)
+    assert all(row["kind"] == "train" for row in trace(folder))
+    code, out, err = runs.run(folder, {"at": "save", "count": 3, "do": "term"})
+    assert code == 0, err
+    validated = [row["step"] for row in trace(folder) if row["kind"] == "validation"]
+    assert validated[0] == EVAL_EVERY, "the validation that was due and not done is done first"
+    assert EVAL_EVERY < latest(folder) < STEPS
+    code, _, err = runs.run(folder)
+    assert code == 0, err
+    assert_same_run(folder, whole)
+
+
+def moments(seed):
+    """Twenty: while Python and JAX are imported, while scoring compiles and runs, in steps, and in saves."""
+    rng = random.Random(seed)
+    plans = [{"at": "start", "after": rng.uniform(0.2, 5)} for _ in range(4)]
+    plans += [{"at": "score", "count": 1, "after": rng.uniform(0, 0.5)} for _ in range(2)]
+    plans += [{"at": "step", "count": rng.randint(1, 4), "after": rng.uniform(0.0001, 0.02)} for _ in range(6)]
+    plans += [{"at": "save", "count": rng.randint(1, 2), "after": rng.uniform(0.0001, 0.15)} for _ in range(8)]
+    first, rest = plans[4:6], plans[:4] + plans[6:]  # later lives find `before` scored already
+    rng.shuffle(rest)
+    return [plan | {"do": "kill"} for plan in first + rest]
+
+
+@pytest.mark.fault(
+    "SIGKILL at 20 moments: start, compilation, scoring, steps, saves",
+    promise="the next start goes on from the last sealed step; in the end bit for bit what an unbroken run gives",
+)
+def test_sigkill(runs, whole, tmp_path):
+    folder, reached = tmp_path / "r", 0
+    for plan in moments(seed=0):
+        code, _, err = runs.run(folder, plan)
+        assert code == -signal.SIGKILL, (plan, err)
+        assert latest(folder) >= reached, "a step that counted is still there"
+        reached = latest(folder)
+    assert 0 < reached < STEPS
+    code, _, err = runs.run(folder)
+    assert code == 0, err
+    assert_same_run(folder, whole)
+
+
+@pytest.mark.fault(
+    "a second process in the same run directory",
+    promise="refused, naming host and process of the first; free again when that one is dead",
+)
+def test_second_process(runs, tmp_path, capsys):
+    folder, file = tmp_path / "r", tmp_path / "stall"
+    first = runs.start(folder, {"at": "score", "count": 1, "do": "stall", "file": str(file)})
+    end = time.monotonic() + 120
+    while not file.with_suffix(".here").exists() and time.monotonic() < end and first.poll() is None:
+        time.sleep(0.05)
+    arguments = [f"--config={runs.config}", f"--workdir={folder}", "--config.train.steps=0"]
+    assert cli.train_main(arguments) == guard.FAILED
+    assert "another config" in capsys.readouterr().err
+    assert cli.train_main(arguments[:2]) == guard.FAILED
+    said = capsys.readouterr().err
+    assert f"process {first.pid} works here already" in said
+    first.kill()
+    assert finish(first)[0] == -signal.SIGKILL
+    code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"})
+    assert code == 0, err
+    assert "resuming" in out
