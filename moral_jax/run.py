@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,15 @@ from moral_jax.types import Example, Params, UserError
 
 
 def set_up_jax() -> None:
-    """Keeps compiled programs on disk, so that a second start does not compile again."""
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 2.0)
+    """Keeps compiled programs on disk, so that a second start does not compile again. JAX's own environment variables
+    have the last word."""
+    ours = {
+        "jax_compilation_cache_dir": str(cache_folder() / "xla"),
+        "jax_persistent_cache_min_compile_time_secs": 0.5,
+    }
+    for name, value in ours.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from moral_jax.weights import export, peft
 from moral_jax.weights.load import flat
 from tests import tiny
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("two_devices")
 
 
 @pytest.fixture(scope="module")

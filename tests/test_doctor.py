@@ -4,6 +4,7 @@ import fcntl
 import json
 import socket
 from importlib import metadata
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -91,6 +92,37 @@ def test_prompts_that_are_cut_are_a_warning(doctor, tmp_path):
     assert "--config.data.length=224" in checks["prompt"].to_do
 
 
+def test_splits_that_are_empty_are_a_warning(doctor):
+    code, checks = doctor("--config.task.test=0")
+    assert (code, checks["data"].state) == (0, WARN)
+    assert "0 test" in checks["data"].found
+
+
+def test_a_tokenizer_of_another_model(doctor, tiny_folder, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    said = json.loads((tiny_folder / "config.json").read_text())
+    (small / "config.json").write_text(json.dumps(said | {"vocab_size": 9}))
+    code, checks = doctor(f"--config.model.path={small}", f"--config.model.tokenizer={tiny_folder}")
+    assert (code, checks["model"].state) == (1, FAIL)
+    assert "vocabulary 9, tokenizer of" in checks["model"].found
+
+
+def test_an_attention_that_is_slower_than_need_be_is_a_warning(doctor, monkeypatch):
+    monkeypatch.setattr(examine, "choose_attention", lambda *_: ("plain", "heads of 12 are too narrow"))
+    code, checks = doctor()
+    assert (code, checks["attention"].state) == (0, WARN)
+    assert checks["attention"].found == "plain, because heads of 12 are too narrow"
+
+
+def test_devices_of_the_host_share_its_memory(monkeypatch):
+    device, free = jax.local_devices()[0], {}
+    for count in (1, 8):
+        monkeypatch.setattr(jax, "local_device_count", lambda count=count: count)
+        free[count] = examine.available(device)
+    assert 6 < free[1] / free[8] < 10  # other programs take and give meanwhile
+
+
 def test_a_model_without_a_chat_template(doctor, tiny_folder, tmp_path):
     bare = tmp_path / "bare"
     bare.mkdir()
@@ -155,6 +187,26 @@ def test_a_tpu_that_is_held(tmp_path, monkeypatch):
         assert machine.tpu(lock).state == FAIL
         assert "another process" in machine.tpu(lock).found
 
+    def denied(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(fcntl, "flock", denied)
+    assert (machine.tpu(lock).state, "another user" in machine.tpu(lock).found) == (FAIL, True)
+
+
+@pytest.mark.parametrize(("file", "backend", "names"), [("/dev/accel0", "cpu", {"TPU"}), ("", "gpu", {"cuDNN"})])
+def test_what_an_accelerator_needs_is_checked_where_there_is_one(doctor, monkeypatch, file, backend, names):
+    monkeypatch.setattr(machine.glob, "glob", lambda p: [file] if file and "accel" in p else [])
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert names == {"TPU", "cuDNN"} & set(doctor(config=False)[1])
+
+
+def test_a_folder_for_runs_that_cannot_be_written(doctor, monkeypatch):
+    monkeypatch.setattr(machine.os, "access", lambda *_: False)
+    code, checks = doctor(config=False)
+    assert (code, checks["disk"].state) == (1, FAIL)
+    assert "may not be written to" in checks["disk"].found
+
 
 def test_a_cache_that_cannot_be_written(doctor, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
@@ -188,13 +240,11 @@ def test_a_coordinator_elsewhere(monkeypatch, obstacle, state):
 
 def test_memory_and_disk(doctor, monkeypatch):
     assert [examine.memory(needed, 100).state for needed in (60, 80, 101)] == [OK, WARN, FAIL]
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: FullDisk)
-    _, checks = doctor()
-    assert (checks["disk"].state, checks["cache"].state) == (FAIL, WARN)
-
-
-class FullDisk:
-    free = 1000
+    # three checkpoints of the tiny model are more than the second, one is less
+    for free, with_config in ((1000, False), (1_000_000, True)):
+        monkeypatch.setattr(machine.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        _, checks = doctor(config=with_config)
+        assert (checks["disk"].state, checks["cache"].state) == (FAIL, WARN)
 
 
 def test_the_state_of_a_model_in_bytes(config_file):

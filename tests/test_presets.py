@@ -23,9 +23,7 @@ LIKE = {  # what sets each family apart, made small
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """A tiny model of each family."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MORAL_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield {name: tiny.write_folder(tmp_path_factory.mktemp(name), **changes) for name, changes in LIKE.items()}
+    return {name: tiny.write_folder(tmp_path_factory.mktemp(name), **changes) for name, changes in LIKE.items()}
 
 
 def write_rows(path: Path, task: str) -> Path:
@@ -44,14 +42,14 @@ def write_rows(path: Path, task: str) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize("file", READY, ids=lambda p: p.stem)
 def test_every_ready_config_trains(file, folders, tmp_path):
     model, task = file.stem.rsplit("_", 1)
     rows = write_rows(tmp_path / "rows.jsonl", task)
     folder = folders[model.removesuffix("_instruct")]
-    config = config_io.from_flags(
-        [f"--config={file}:tiny", f"--config.model.path={folder}", f"--config.task.path={rows}"]
-    )
+    flags = {"config": f"{file}:tiny", "config.model.path": folder, "config.model.unroll": 1, "config.task.path": rows}
+    config = config_io.from_flags([f"--{name}={value}" for name, value in flags.items()])
     assert config.prompt.family == ("plain" if model == "llama_3_1_8b" else "clean")
     run.train(config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -34,9 +34,6 @@ MODELS = {
 }
 
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
-
 def config_of(path, concentration="predicted", **changes) -> Config:
     """A run that a mesh of eight devices trained."""
     return Config(

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from moral_jax import ask, cli, config_io, run
 from moral_jax.config import (
     OptimConfig,
+    TaskConfig,
     TrainConfig,
 )
 from moral_jax.evals.records import read_jsonl
@@ -26,14 +28,15 @@ from moral_jax.weights import load
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
+ROWS = 16  # of each split
 
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("two_devices")
 
 
 @pytest.fixture(scope="module")
 def config(tiny_folder):
-    return tiny.run_config(tiny_folder)
+    return tiny.run_config(tiny_folder, task=TaskConfig(name="synthetic", limit=ROWS))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,19 @@ def finished(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     run.train(config, folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def again(config, finished, tmp_path_factory):
+    """The same run once more, and what JAX said of its compilations."""
+    folder, said = tmp_path_factory.mktemp("runs") / "again", []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("jax").addHandler(listener)
+    with jax.log_compiles():
+        run.train(config, folder)
+    logging.getLogger("jax").removeHandler(listener)
+    return folder, said
 
 
 def weights(config, folder):
@@ -63,13 +79,13 @@ def test_a_run_leaves_all_its_files(finished, config):
     }  # fmt: skip
     assert config_io.read(finished / "config.json") == config
     for stage in ("before", "after"):
-        assert len(read_jsonl(finished / stage / "test.jsonl")) == 24
+        assert len(read_jsonl(finished / stage / "test.jsonl")) == ROWS
         numbers = json.loads((finished / stage / "metrics.json").read_text())
         assert numbers["split"] == "test"
         assert set(numbers["yardsticks"]) == {"uniform", "train prior", "best constant", "BEST"}
         assert numbers["metrics"]["calibrated_cross_entropy"]["value"] > 0
     provenance = json.loads((finished / "provenance.json").read_text())
-    assert provenance["data"]["rows"] == {"train": 24, "validation": 24, "test": 24}
+    assert provenance["data"]["rows"] == dict.fromkeys(("train", "validation", "test"), ROWS)
     assert len(provenance["model"]["sha256"]["model.safetensors"]) == 64
     assert provenance["versions"]["jax"] == jax.__version__
 
@@ -92,25 +108,22 @@ def test_records_average_the_orders(finished):
         assert 0 < r["option_mass"] < 1
 
 
-def test_seeds_decide_everything(config, finished, tmp_path):
-    run.train(config, tmp_path / "again")
-    jax.tree.map(np.testing.assert_array_equal, weights(config, tmp_path / "again")[1], weights(config, finished)[1])
-    assert trace(tmp_path / "again") == trace(finished)
-    assert (tmp_path / "again" / "after" / "test.jsonl").read_bytes() == (
-        finished / "after" / "test.jsonl"
-    ).read_bytes()
+def test_seeds_decide_everything(config, finished, again):
+    folder, _ = again
+    jax.tree.map(np.testing.assert_array_equal, weights(config, folder)[1], weights(config, finished)[1])
+    assert trace(folder) == trace(finished)
+    assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
 
 
-def compiled(caplog, name):
+def compiled(messages, name):
     """How often a function was compiled or fetched compiled."""
-    return sum(f"Finished XLA compilation of jit({name})" in m for m in caplog.messages)
+    return sum(f"Finished XLA compilation of jit({name})" in m for m in messages)
 
 
-def test_a_run_compiles_its_step_once_and_scoring_once(config, tmp_path, caplog):
+def test_a_run_compiles_its_step_once_and_scoring_once(again):
     """Two splits before, validations between, two splits after."""
-    with jax.log_compiles():
-        run.train(config, tmp_path / "r")
-    assert (compiled(caplog, "step"), compiled(caplog, "score")) == (1, 1)
+    _, said = again
+    assert (compiled(said, "step"), compiled(said, "score")) == (1, 1)
 
 
 def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
@@ -120,7 +133,7 @@ def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
     with jax.log_compiles():
         for words in range(1, 150, 12):
             answer([of._replace(text="word " * words)])
-    assert 2 <= compiled(caplog, "score") <= 3, "rows of 128, 256 and 512 tokens for thirteen questions"
+    assert 2 <= compiled(caplog.messages, "score") <= 3, "rows of 128, 256 and 512 tokens for thirteen questions"
 
 
 @pytest.mark.parametrize("stopped_at", [2, 4, 7])
@@ -182,7 +195,7 @@ def test_zero_steps_only_evaluate(config, tmp_path):
     assert {p.name for p in (tmp_path / "r").iterdir()} >= {"before", "report.html"}
     assert not (tmp_path / "r" / "after").exists()
     assert not (tmp_path / "r" / "checkpoints").exists()
-    assert "On 24 held-out questions" in written.verdict
+    assert f"On {ROWS} held-out questions" in written.verdict
 
 
 def test_more_steps_than_there_are_is_an_error(config, tmp_path):

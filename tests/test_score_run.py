@@ -15,7 +15,7 @@ from moral_jax.types import UserError
 from tests import tiny
 from tests.test_presets import write_rows
 
-pytestmark = pytest.mark.usefixtures("own_cache")
+pytestmark = pytest.mark.usefixtures("two_devices")
 SHORT = TrainConfig(epochs=2, eval_every=4)
 
 

@@ -1,11 +1,11 @@
 """The mesh and its table: every parameter has one rule, what should be cut is cut, and no number depends on it."""
 
-import itertools
 import math
 import re
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from moral_jax import sharding
@@ -131,14 +131,13 @@ def batch():
 
 
 def one_step(mesh, batch, micro_rows, changes, how):
-    """Gradients, metrics and the new weights, on the host."""
+    """Gradients (as Adam's first mean of them has them), metrics and the new weights, on the host."""
     policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted", **how)
     frozen, params = api.split(tiny.params(policy), policy)
-    objective = OBJECTIVES["dirichlet_multinomial"]
     micro = sharding.place(step.split_micro_batches(batch, micro_rows), micro_rows, mesh, micro_batches=True)
-    grads, _ = jax.jit(lambda p, b: step.gradients(objective, policy, p, frozen, b))(params, micro)
-    state, metrics = step.make_train_step(objective, policy, TX)(step.init_state(params, policy, TX), frozen, micro)
-    return jax.device_get((grads, metrics, state.params))
+    take = step.make_train_step(OBJECTIVES["dirichlet_multinomial"], policy, TX)
+    state, metrics = take(step.init_state(params, policy, TX), frozen, micro)
+    return jax.device_get((optax.tree.get(state.opt_state, "mu"), metrics, state.params))
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +154,7 @@ def alone(batch):
     return numbers
 
 
-@pytest.mark.parametrize(("shape", "changes"), zip(MESHES, itertools.cycle(MODELS[1:]), strict=False))
+@pytest.mark.parametrize(("shape", "changes"), [((1, 8, 1), MODELS[1]), ((4, 2, 1), MODELS[2]), ((2, 2, 2), MODELS[1])])
 def test_eight_devices_give_the_numbers_of_one(batch, alone, shape, changes):
     assert_same(one_step(tiny.mesh(*shape), batch, 8, changes, {}), alone(changes, {}), rtol=1e-5)
 
@@ -196,7 +195,8 @@ def test_rows_that_only_fill_the_mesh_change_nothing(batch):
     mesh = tiny.mesh(1, 8, 1)
     rows = sharding.micro_batch_rows(2, mesh)
     assert rows == 8
-    assert_same(one_step(mesh, batch, rows, {}, {}), one_step(tiny.mesh(1, 1, 1), batch, 2, {}, {}), rtol=1e-5)
+    alone = one_step(tiny.mesh(1, 1, 1), batch, 2, MODELS[1], {})
+    assert_same(one_step(mesh, batch, rows, MODELS[1], {}), alone, rtol=1e-5)
 
 
 def test_a_random_model_is_made_in_its_shards():

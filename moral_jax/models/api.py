@@ -70,6 +70,9 @@ def _init(policy: Policy, seed: int) -> Params:
     return {policy.backbone: params} | _fresh(params, policy, seed)
 
 
+_traced_init = jax.jit(_init, static_argnums=0)  # a run asks for shapes many times: a policy is traced once
+
+
 def _rounds(policy: Policy) -> bool:
     """Whether products are all that reads the kernels, and round them first."""
     # DoRA takes their lengths too
@@ -141,7 +144,7 @@ def with_fresh(backbone: Params, policy: Policy, seed: int, yes_no: tuple[int, i
 
 def abstract_params(policy: Policy) -> Params:
     """Shapes, types and places of all parameters, without computing any."""
-    return sharding.abstract(jax.eval_shape(lambda: _init(policy, 0)), policy.execution.mesh)
+    return sharding.abstract(_traced_init.eval_shape(policy, 0), policy.execution.mesh)
 
 
 def abstract_loaded(policy: Policy) -> Params:

@@ -61,9 +61,8 @@ def gradients(
         return jax.tree.map(jnp.add, carry, (sharding.constrain_tree(grads, mesh), metrics)), None
 
     first = jax.tree.map(lambda x: x[0], batch)
-    shapes = jax.eval_shape(lambda p, m: jax.value_and_grad(loss, has_aux=True)(p, m), params, first)
-    (_, metric_shapes), grad_shapes = shapes
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (grad_shapes, metric_shapes))
+    _, metric_shapes = jax.eval_shape(loss, params, first)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), (params, metric_shapes))
     (grads, metrics), _ = jax.lax.scan(add, zeros, batch)
     weight = metrics["loss"][1]
     return jax.tree.map(lambda g: g / jnp.maximum(weight, 1e-20), grads), metrics

@@ -1,5 +1,6 @@
 """Several real processes with real collectives: the numbers of one process, and a clear end when one dies."""
 
+import fnmatch
 import json
 import os
 import re
@@ -64,6 +65,21 @@ guard.stand = stand
 if what == "stop":
     patch()
 sys.exit(cli.train_main(sys.argv[2:]))
+"""
+# train.py, but it says what it writes: outside the checkpoints, of which every process writes its own part
+WATCHED = """
+import os, sys
+from moral_jax import cli
+
+def watch(event, args):
+    changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
+    writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if (changes or writes) and folder in os.path.abspath(os.fsdecode(args[0])).split("/checkpoints")[0] + "/":
+        print(event, *args, flush=True)
+
+folder = next(a for a in sys.argv if a.startswith("--workdir=")).removeprefix("--workdir=") + "/"
+sys.addaudithook(watch)
+sys.exit(cli.train_main(sys.argv[1:]))
 """
 ASKS = """
 import json, sys
@@ -146,11 +162,12 @@ def ends(processes) -> list[tuple[int, str, str]]:
     return [(p.returncode, *text) for p, text in zip(processes, said, strict=True)]
 
 
-def train(config_file, folder, env, count=1, first=("train.py",)):
+def train(config_file, folder, env, count=1, others=("train.py",)):
     """Trains with `count` processes, each of which must succeed; returns what each said."""
     port = free_port()
     numbered = [(None,)] if count == 1 else [(i, count, port) for i in range(count)]
-    out = ends([start([*first, *flags(config_file, folder, *which)], env) for which in numbered])
+    how = [("train.py",)] + [others] * (count - 1)
+    out = ends([start([*h, *flags(config_file, folder, *w)], env) for h, w in zip(how, numbered, strict=True)])
     assert [code for code, _, _ in out] == [0] * count, out
     return out
 
@@ -192,7 +209,7 @@ def one(config_file, env, tmp_path_factory):
 @pytest.fixture(scope="module")
 def two(config_file, env, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two") / "r"
-    return folder, train(config_file, folder, env, 2)
+    return folder, train(config_file, folder, env, 2, others=("-c", WATCHED))
 
 
 def test_two_processes_give_the_numbers_of_one(config_file, one, two):
@@ -226,23 +243,9 @@ def answers(processes):
     return [json.loads(text.splitlines()[-1]) for _, text, _ in out]
 
 
-def test_slurm_says_who_is_who(env, monkeypatch):
-    """With the variables that srun sets, and no flags."""
-    batch = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    step = batch | {"SLURM_STEP_NODELIST": "localhost"}
-    told = answers(
-        [start(["-c", ASKS, str(i)], env | step | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)}) for i in range(2)]
-    )
-    assert [me for me, *_ in told] == [0, 1]
-    for name, value in batch.items():
-        monkeypatch.setenv(name, value)
-    assert not guard.expects_others(None, None, None)  # the batch script itself, outside srun
-
-
-@pytest.mark.parametrize("count", [2, 4])
-def test_each_process_holds_its_own_rows_and_hears_the_primary(env, count):
-    where = f"127.0.0.1:{free_port()}"
-    told = answers([start(["-c", ASKS, str(i), where, str(count)], env) for i in range(count)])
+def assert_they_divide_the_work(told):
+    """Each process holds its own rows, and hears the primary."""
+    count = len(told)
     assert [me for me, *_ in told] == list(range(count))
     held = [rows for _, rows, *_ in told]
     assert sorted(row for rows in held for row in rows) == list(range(8))  # each row once, two micro-batches of four
@@ -250,6 +253,39 @@ def test_each_process_holds_its_own_rows_and_hears_the_primary(env, count):
     for me, _, *rest, differs in told:
         assert rest == [0, 3000, "the primary's own words"]
         assert ("the colour" in differs) == (me > 0)
+
+
+def test_slurm_says_who_is_who(env):
+    """With the variables that srun sets, and no flags."""
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+    mine = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
+    assert_they_divide_the_work(answers([start(["-c", ASKS, str(i)], env | step | mine[i]) for i in range(2)]))
+
+
+@pytest.mark.parametrize(
+    ("variables", "chips", "expected"),
+    [
+        ({"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}, [], True),
+        ({"SLURM_NTASKS": "1", "SLURM_STEP_NODELIST": "localhost"}, [], False),
+        ({"SLURM_NTASKS": "2"}, [], False),  # the batch script itself, outside srun
+        ({}, ["/dev/accel0"], True),
+        ({}, ["/dev/vfio/0"], True),
+        ({}, [], False),
+    ],
+)
+def test_where_others_are_expected_without_flags(variables, chips, expected, monkeypatch):
+    monkeypatch.setattr(guard.glob, "glob", lambda pattern: [c for c in chips if fnmatch.fnmatch(c, pattern)])
+    monkeypatch.setattr(guard.importlib.util, "find_spec", lambda _: object())
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert guard.expects_others(None, None, None) == expected
+
+
+def test_four_processes_divide_the_work(env):
+    where = f"127.0.0.1:{free_port()}"
+    assert_they_divide_the_work(answers([start(["-c", ASKS, str(i), where, "4"], env) for i in range(4)]))
 
 
 def kill(process) -> None:

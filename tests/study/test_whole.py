@@ -6,20 +6,21 @@ import pytest
 
 from moral_jax import cli
 from moral_jax.evals.records import read_jsonl
-
-pytestmark = pytest.mark.usefixtures("own_cache")
+from tests import tiny
 
 
 @pytest.fixture
-def study_file(tiny_folder, tmp_path):
-    base = tmp_path / "tiny.py"
+def study_file(tmp_path):
+    base, model = tmp_path / "tiny.py", tmp_path / "model"
+    model.mkdir()
+    tiny.write_folder(model, layers=1)
     base.write_text(
         f"""
 from moral_jax import config
 
 def get_config():
     c = config.default()
-    c.model.path = {str(tiny_folder)!r}
+    c.model.path = {str(model)!r}
     c.model.unroll = 1
     c.task.name = "synthetic"
     c.task.limit = 16
