@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from moral_jax import __version__, commands, config_io, guard, logs
+from moral_jax import __version__, commands, config_io, guard, logs, secrets
 from moral_jax.study import command as study
 from moral_jax.types import UserError
 
@@ -27,7 +27,15 @@ def _guarded(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {secrets.redacted(str(e))}", file=sys.stderr)
+        return guard.FAILED
+    except OSError as e:
+        if e.filename is None:  # not about a file that the user could name
+            raise
+        print(f"error: {secrets.redacted(f'{e.filename}: {e.strerror}')}; name another, or correct it", file=sys.stderr)
+        return guard.FAILED
+    except MemoryError as e:
+        print(f"error: not enough memory ({e}); lower config.data.length or batch sizes", file=sys.stderr)
         return guard.FAILED
     except KeyboardInterrupt:
         print("stopped; the same command resumes a run from its last checkpoint", file=sys.stderr)
@@ -113,8 +121,8 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
 
     show = ask.as_json if args.json else ask.as_text
     live = args.file == "-" and sys.stdin.isatty()
-    stream = sys.stdin if args.file == "-" else ask.open_input(args.file)
     if not live:  # reads everything before it loads anything, so that a bad line costs nothing
+        stream = sys.stdin.buffer if args.file == "-" else ask.open_input(args.file)
         examples = list(ask.read(stream, args.file))
     trained = _load(args, rest)
     from moral_jax import run
@@ -124,7 +132,7 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
         print("\n".join(map(show, answer(examples))))
         return
     print("question | option | option ... (Ctrl-D ends)", file=sys.stderr)
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(sys.stdin, 1):
         if line.strip():
             try:
                 print(show(answer([ask.parse(line, f"line {number}")])[0]), flush=True)

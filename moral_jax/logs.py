@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from moral_jax import secrets
+
 _speaks = True  # of several processes that run together, one does
 
 
@@ -19,7 +21,7 @@ def mute() -> None:
 def say(message: str) -> None:
     """One line for the person, above any progress bar."""
     if _speaks:
-        tqdm.write(message)
+        tqdm.write(secrets.redacted(message))
 
 
 def progress(*args: Any, **kwargs: Any) -> tqdm:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.types import Example, Item, UserError
+from moral_jax import files
+from moral_jax.types import Example, Item
 
 Record = dict[str, Any]
 
@@ -89,7 +90,4 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def read_jsonl(path: Path) -> list[Record]:
     """Reads what `write_jsonl` wrote."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as e:
-        raise UserError(f"{path}: not a file of records ({e})") from e
+    return files.read_records(path)
