@@ -3,8 +3,10 @@
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from moral_jax import __version__, commands, config_io, guard, logs, secrets
 from moral_jax.study import command as study
@@ -22,8 +24,14 @@ A run directory that exists is resumed; one that holds another config is refused
 """
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's own last words on a fault of ours, without keys and tokens."""
+    sys.stderr.write(secrets.redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
 def _guarded(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit code; a user's mistake becomes one message and exit code 2."""
+    sys.excepthook = _tell
     try:
         return command() or 0
     except UserError as e:

@@ -75,7 +75,8 @@ def lines(stream: BinaryIO, name: str, most: float = float("inf")) -> Iterator[t
     """
     number = total = 0
     while line := stream.readline(LONGEST_LINE + 1):
-        number, total, where = number + 1, total + len(line), f"{name}:{number}"
+        number, total = number + 1, total + len(line)
+        where = f"{name}:{number}"
         if len(line) > LONGEST_LINE:
             raise UserError(f"{where}: is longer than {LONGEST_LINE} bytes; shorten or split it")
         if total > most:

@@ -14,7 +14,7 @@ import gguf
 
 from moral_jax.types import UserError
 
-STRING, ARRAY = gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
+UINT32, STRING, ARRAY = gguf.GGUFValueType.UINT32, gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
 SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of each scalar type
 LONGEST_NAME = 65_535  # bytes of a key, as the format has it
 MOST_DIMENSIONS = 4
@@ -52,13 +52,15 @@ class _Header:
             raise self.error(f"{what} that is not UTF-8") from e
 
     def value(self, kind: int, key: str) -> None:
+        if key == "general.alignment" and kind != UINT32:
+            raise self.error(f"{key!r} of the type {kind}")
         if kind == STRING:
             self.text(f"{key!r}")
         elif kind == ARRAY:
             self.array(key)
         elif kind in SIZES:
             start = self.skip(SIZES[kind], f"{key!r}")
-            if key == "general.alignment" and kind == gguf.GGUFValueType.UINT32:
+            if key == "general.alignment":
                 self.alignment = struct.unpack_from("<I", self.data, start)[0]
         else:
             raise self.error(f"{key!r} of the unknown type {kind}")

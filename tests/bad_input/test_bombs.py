@@ -70,8 +70,8 @@ def make(folder):
         ("run-4TB", "after/metrics.json", b"{", 1 << 42),
         ("tokenizer-4TB", "tokenizer.json", b"{", 1 << 42),
         ("gguf-tensors.gguf", "", b"GGUF" + empty, 1000),
-        ("gguf-4TB.gguf", "", b"GGUF" + empty, 1 << 42),
-        ("gguf-texts.gguf", "", b"GGUF" + texts, 1 << 34),
+        ("gguf-500MB.gguf", "", b"GGUF" + empty, 1 << 29),
+        ("gguf-texts.gguf", "", b"GGUF" + texts, 1 << 29),
         ("rows-deep.jsonl", "", deep, len(deep)),
         ("rows-4TB.jsonl", "", b"x" * 100, 1 << 42),
     ):
@@ -81,7 +81,7 @@ def make(folder):
     return {
         "config-4TB": "at most 100000000",
         "config-deep": "not valid JSON",
-        "gguf-4TB.gguf": "1000000000000 tensors",
+        "gguf-500MB.gguf": "1000000000000 tensors",
         "gguf-tensors.gguf": "1000000000000 tensors",
         "gguf-texts.gguf": "144115188075855872 texts",
         "rows-10MB.jsonl": "shorten or split it",

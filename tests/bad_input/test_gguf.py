@@ -85,7 +85,7 @@ HEADERS = (
     Case("10^12 tensors", header(tensors=10**12), "1000000000000 tensors", "fetch it again"),
     Case("2^64 - 1 tensors", header(tensors=2**64 - 1), "18446744073709551615 tensors", "fetch it again"),
     Case("2^60 fields", header(fields=2**60) + field("a", UINT32, u32(1)), "fields", "fetch it again"),
-    Case("a field too few", header(fields=2) + field("a", UINT32, u32(1)), "1 fields", "fetch it again"),
+    Case("a field too few", header(fields=2) + field("a", UINT32, u32(1)), "2 fields", "fetch it again"),
     Case(
         "a key of 2^60 bytes",
         header(fields=1) + u64(2**60) + b"a" * 32,
