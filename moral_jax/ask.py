@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from moral_jax.config import FieldsConfig
 from moral_jax.evals.records import Record
-from moral_jax.files import parse as parse_json
+from moral_jax.strict import parse as parse_json
 from moral_jax.tasks.rows import Row, lines
 from moral_jax.tasks.votes import example
 from moral_jax.types import Example, UserError

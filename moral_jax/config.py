@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from moral_jax.files import unfit
+from moral_jax.strict import unfit
 from moral_jax.types import UserError
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from moral_jax import files, secrets
+from moral_jax import secrets, strict
 from moral_jax.config import Config, build, default, field_type
 from moral_jax.types import UserError
 
@@ -61,7 +61,7 @@ def save(config: Config, path: Path) -> None:
 
 def read(path: Path) -> Config:
     """Reads what `save` wrote; fields that did not exist then take their defaults."""
-    config, saved = default(), files.read(path)
+    config, saved = default(), strict.read(path)
     try:
         config.update(saved)
         return build(config)

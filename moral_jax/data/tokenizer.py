@@ -14,7 +14,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import generate_merges
 
-from moral_jax import files
+from moral_jax import strict
 from moral_jax.types import UserError
 from moral_jax.weights import hf
 from moral_jax.weights.gguf import GgufFile, open_gguf
@@ -131,15 +131,15 @@ def _whole(
 def _check_files(folder: Path) -> None:
     """Refuses links that leave the folder, files that are too large to be honest, and paths within the settings."""
     for file in sorted(f for pattern in FILES for f in folder.glob(pattern)):
-        if hf.inside(folder, file.name).stat().st_size > files.LARGEST:
+        if hf.inside(folder, file.name).stat().st_size > strict.LARGEST:
             raise UserError(
-                f"{file}: has {file.stat().st_size} bytes; a tokenizer's files have {files.LARGEST} at most"
+                f"{file}: has {file.stat().st_size} bytes; a tokenizer's files have {strict.LARGEST} at most"
             )
     settings = folder / "tokenizer_config.json"
-    for key, value in (files.read(settings) if settings.exists() else {}).items():
+    for key, value in (strict.read(settings) if settings.exists() else {}).items():
         if key.endswith("_file") and value is not None:
             raise UserError(
-                f"{settings}: {key}={files.shown(value)}: names a file of its own, which is not read; remove the entry"
+                f"{settings}: {key}={strict.shown(value)}: names a file of its own, which is not read; remove the entry"
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax import files
+from moral_jax import strict
 from moral_jax.types import Example, Item
 
 Record = dict[str, Any]
@@ -90,4 +90,4 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 def read_jsonl(path: Path) -> list[Record]:
     """Reads what `write_jsonl` wrote."""
-    return files.read_records(path)
+    return strict.read_records(path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from moral_jax.files import is_number, shown
+from moral_jax.strict import is_number, shown
 from moral_jax.types import UserError
 
 NEEDED = ("split", "rows", "metrics", "groups", "yardsticks", "reliability")

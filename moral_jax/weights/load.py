@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from moral_jax import files, sharding
+from moral_jax import sharding, strict
 from moral_jax.models.spec import EncoderSpec, Spec, from_hf
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import gguf, hf, keymap, pieces
@@ -31,7 +31,7 @@ class Reader(Protocol):
 def read_config(path: Path) -> dict[str, Any]:
     """The `config.json` of the model at `path` (folder or GGUF file), as Hugging Face wrote it or would write it."""
     if path.is_dir():
-        return files.read(hf.inside(path, "config.json"))
+        return strict.read(hf.inside(path, "config.json"))
     return gguf.hf_config(gguf.open_gguf(path))
 
 
