@@ -1,13 +1,15 @@
 """Questions from a person: lines of text or JSON in, a distribution for each out."""
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from moral_jax.config import FieldsConfig
 from moral_jax.evals.records import Record
-from moral_jax.tasks.rows import Row
+from moral_jax.strict import parse as parse_json
+from moral_jax.tasks.rows import Row, lines
 from moral_jax.tasks.votes import example
 from moral_jax.types import Example, UserError
 
@@ -22,10 +24,7 @@ def parse(line: str, where: str) -> Example:
       UserError: fewer than two options, or no question; names the line.
     """
     if line.lstrip().startswith("{"):
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as e:
-            raise UserError(f"{where}: not valid JSON ({e.msg} at column {e.colno})") from e
+        values = parse_json(line, where)
     else:
         question, *options = [part.strip() for part in line.split(SEPARATOR)]
         if not question or len(options) < 2:
@@ -36,22 +35,25 @@ def parse(line: str, where: str) -> Example:
     return example(Row({"id": where} | values | {"counts": counts}, where), FieldsConfig(), None)
 
 
-def read(stream: IO[str], name: str) -> Iterator[Example]:
+def read(stream: BinaryIO, name: str) -> Iterator[Example]:
     """One example per line that is not blank."""
-    for number, line in enumerate(stream, 1):
-        if line.strip():
-            yield parse(line, f"{name}:{number}")
+    return (parse(line, where) for where, line in lines(stream, name))
+
+
+def _printable(text: str) -> str:
+    """The text without what would tell a terminal to do something."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
 
 
 def as_text(record: Record) -> str:
     """A bar per option, and how much of its belief the model puts on the options at all, where they are tokens."""
     width = max(len(o) for o in record["options"])
-    lines = [record["question"] or record["text"]]
+    said = [_printable(record["question"] or record["text"])]
     for option, p in zip(record["options"], record["probabilities"], strict=True):
-        lines.append(f"  {option.ljust(width)}  {'█' * round(BAR * p):<{BAR}}  {p:6.1%}")
+        said.append(f"  {_printable(option).ljust(width)}  {'█' * round(BAR * p):<{BAR}}  {p:6.1%}")
     if record["option_mass"] is not None:
-        lines.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
-    return "\n".join(lines)
+        said.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
+    return "\n".join(said)
 
 
 def as_json(record: Record) -> str:
@@ -59,13 +61,13 @@ def as_json(record: Record) -> str:
     return json.dumps({k: record[k] for k in kept}, ensure_ascii=False)
 
 
-def open_input(path: str) -> IO[str]:
+def open_input(path: str) -> BinaryIO:
     """A file for reading.
 
     Raises:
       UserError: it cannot be read.
     """
     try:
-        return Path(path).open(encoding="utf-8")
+        return Path(path).open("rb")
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from e

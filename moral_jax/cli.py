@@ -3,10 +3,12 @@
 import argparse
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
-from moral_jax import __version__, commands, config_io, files, guard, logs, preemption
+from moral_jax import __version__, commands, config_io, files, guard, logs, preemption, secrets
 from moral_jax.study import command as study
 from moral_jax.types import Preempted, StorageError, UserError
 
@@ -23,21 +25,33 @@ ends a run after the step it is at, saved.
 """
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Python's own last words on a fault of ours, without keys and tokens."""
+    sys.stderr.write(secrets.redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
 def _guarded(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit code; a user's mistake becomes one message and exit code 2."""
+    sys.excepthook = _tell
     try:
         return command() or 0
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {secrets.redacted(str(e))}", file=sys.stderr)
         return guard.FAILED
     except StorageError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {secrets.redacted(str(e))}", file=sys.stderr)
         return guard.STORAGE
     except OSError as e:
-        if e.errno not in files.REMEDIES:
+        if e.errno in files.REMEDIES:
+            print(f"error: {secrets.redacted(str(files.storage_error(e)))}", file=sys.stderr)
+            return guard.STORAGE
+        if e.filename is None:  # not about a file that the user could name
             raise
-        print(f"error: {files.storage_error(e)}", file=sys.stderr)
-        return guard.STORAGE
+        print(f"error: {secrets.redacted(f'{e.filename}: {e.strerror}')}; name another, or correct it", file=sys.stderr)
+        return guard.FAILED
+    except MemoryError as e:
+        print(f"error: not enough memory ({e}); lower config.data.length or batch sizes", file=sys.stderr)
+        return guard.FAILED
     except Preempted as e:
         print(e, file=sys.stderr)
         return guard.ENDED
@@ -134,8 +148,8 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
 
     show = ask.as_json if args.json else ask.as_text
     live = args.file == "-" and sys.stdin.isatty()
-    stream = sys.stdin if args.file == "-" else ask.open_input(args.file)
     if not live:  # reads everything before it loads anything, so that a bad line costs nothing
+        stream = sys.stdin.buffer if args.file == "-" else ask.open_input(args.file)
         examples = list(ask.read(stream, args.file))
     trained = _load(args, rest)
     from moral_jax import run
@@ -145,7 +159,7 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
         print("\n".join(map(show, answer(examples))))
         return
     print("question | option | option ... (Ctrl-D ends)", file=sys.stderr)
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(sys.stdin, 1):
         if line.strip():
             try:
                 print(show(answer([ask.parse(line, f"line {number}")])[0]), flush=True)

@@ -67,7 +67,7 @@ def _api(args: argparse.Namespace, rest: list[str]) -> None:
         timeout=args.timeout,
         retries=args.retries,
     )
-    budget = cost.Budget(args.price_in, args.price_out, args.max_cost, args.yes)
+    budget = cost.Budget(args.price_in, args.price_out, args.max_cost, args.yes).checked()
     written = run.run(service, budget, config, _workdir(args, args.api_model.replace("/", "-")))
     print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
 

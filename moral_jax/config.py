@@ -5,6 +5,7 @@ it a different experiment; `build` turns it into the frozen `Config`. Reading th
 """
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -12,6 +13,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
+from moral_jax.strict import unfit
 from moral_jax.types import UserError
 
 
@@ -186,6 +188,9 @@ class PromptConfig:
     Families each, classes and the study's anecdotes show no order."""
 
     def __post_init__(self) -> None:
+        labels = self.labels or "A"
+        differ = len(set(labels)) == len(labels) and not any(label.isspace() for label in labels)
+        _check(self, "labels", differ, "characters that differ, none of them blank")
         _check_choice(self, "orders", ("rotations", "reversal", "given"))
 
 
@@ -392,9 +397,32 @@ def default() -> config_dict.ConfigDict:
     return _to_dict(Config).lock()
 
 
-def _build(cls: type, values: dict[str, Any]) -> Any:
-    hints = typing.get_type_hints(cls)
-    return cls(**{k: _build(hints[k], v) if dataclasses.is_dataclass(hints[k]) else v for k, v in values.items()})
+def _check_value(name: str, annotation: Any, value: Any) -> Any:
+    """The value, if it is of the field's type; numbers must be finite, and whole ones those that arrays can count."""
+    kind, optional = field_type(annotation)
+    if value is None and optional:
+        return None
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    is_right = type(value) is kind and (kind is not int or abs(value) < 2**31) and kind is not float
+    if isinstance(value, str) and (bad := unfit(value)):
+        raise UserError(f"config.{name}: holds {bad}; remove it")
+    if not is_right:
+        expected = {float: "a finite number", int: "a whole number below 2**31", str: "a text", bool: "true or false"}
+        raise UserError(f"config.{name}={value!r}: expected {expected[kind]}{' or none' if optional else ''}")
+    return value
+
+
+def _build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
+    hints, found = typing.get_type_hints(cls), {}
+    for field, value in values.items():
+        if not dataclasses.is_dataclass(hints[field]):
+            found[field] = _check_value(prefix + field, hints[field], value)
+        elif isinstance(value, dict):
+            found[field] = _build(hints[field], value, f"{prefix}{field}.")
+        else:
+            raise UserError(f"config.{prefix}{field}={value!r}: is a section; set its fields")
+    return cls(**found)
 
 
 def build(config: config_dict.ConfigDict) -> Config:

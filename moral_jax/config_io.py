@@ -1,19 +1,22 @@
 """Configs from files and flags, to JSON and back, and what differs between two."""
 
 import ast
+import contextlib
 import dataclasses
 import difflib
 import functools
 import inspect
 import itertools
-import json
 import runpy
+import traceback
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from moral_jax import files
+from ml_collections import ConfigDict
+
+from moral_jax import files, secrets, strict
 from moral_jax.config import Config, build, default, field_type
 from moral_jax.types import UserError
 
@@ -59,12 +62,24 @@ def save(config: Config, path: Path) -> None:
 
 def read(path: Path) -> Config:
     """Reads what `save` wrote; fields that did not exist then take their defaults."""
-    config = default()
+    config, saved = default(), strict.read(path)
     try:
-        config.update(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as e:
-        raise UserError(f"{path}: not a config that this version can read ({e})") from e
-    return build(config)
+        config.update(saved)
+        return build(config)
+    except (KeyError, TypeError, ValueError, AttributeError, UserError) as e:
+        raise UserError(f"{path}: not a config that this version can read ({e}); put back what the run wrote") from e
+
+
+def without_secrets(config: Config) -> Config:
+    """The config, if no field holds a key or password: runs write their config down.
+
+    Raises:
+      UserError: one does; names the field and what it holds, never the value.
+    """
+    for name, value in flatten(config).items():
+        if isinstance(value, str) and (held := secrets.found_in(value)):
+            raise UserError(f"{FIELD_FLAG}{name}: holds {held}, which every run would write down; leave it out")
+    return config
 
 
 def unknown_field(name: str) -> UserError:
@@ -90,7 +105,7 @@ def parse(name: str, text: str) -> Any:
         return text.lower() == "true"
     try:
         return kind(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         or_none = " or none" if optional else ""
         raise UserError(f"{FIELD_FLAG}{name}={text}: expected {kind.__name__}{or_none}") from None
 
@@ -131,6 +146,21 @@ def run_name(file: str) -> str:
     return Path(path).stem + (f"-{preset}" if preset else "")
 
 
+@contextlib.contextmanager
+def _user_code(path: str) -> Iterator[None]:
+    """Around code of a config file: what goes wrong there is said with its line, and without our part of the trace."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as e:  # the file is a program of the user's own, which may raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == path]
+        line = e.lineno if isinstance(e, SyntaxError) and e.filename == path else lines[-1] if lines else None
+        said = f"{e.msg}" if isinstance(e, SyntaxError) else str(e).strip('"')
+        where = f"{path}:{line}" if line else path
+        raise UserError(f"{FILE_FLAG}{where}: failed with {type(e).__name__}: {said}; correct the file") from e
+
+
 def from_file(file: str, function: str) -> Any:
     """What a function of a config file returns, given the preset where FILE:PRESET names one.
 
@@ -140,15 +170,14 @@ def from_file(file: str, function: str) -> Any:
     path, preset = split_preset(file)
     if not Path(path).is_file():
         raise UserError(f"{FILE_FLAG}{path}: no such file")
-    get = runpy.run_path(path).get(function)
-    if get is None:
+    with _user_code(path):
+        get = runpy.run_path(path).get(function)
+    if not callable(get):
         raise UserError(f"{FILE_FLAG}{path}: the file defines no {function}()")
     if preset and not inspect.signature(get).parameters:
         raise UserError(f"{FILE_FLAG}{file}: {path} has no presets; leave out ':{preset}'")
-    try:
+    with _user_code(path):
         return get(preset) if preset else get()
-    except (AttributeError, KeyError, TypeError) as e:
-        raise UserError(f"{FILE_FLAG}{path}: {function}() failed: {str(e).strip(chr(34))}") from e
 
 
 def flags(file: str | None, rest: list[str]) -> list[str]:
@@ -180,5 +209,10 @@ def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
     if file is None and file_needed:
         raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
     config = from_file(file, "get_config") if file else default()
-    config.update_from_flattened_dict(overrides)
-    return build(config)
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{FILE_FLAG}{file}: get_config() returns {type(config).__name__}; expected config.default()")
+    try:
+        config.update_from_flattened_dict(overrides)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"{FILE_FLAG}{file}: get_config() returns something else than config.default() ({e})") from e
+    return without_secrets(build(config))

@@ -51,6 +51,8 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
             process,
             initialization_timeout=limit,
             heartbeat_timeout_seconds=guard.heartbeat_seconds(),
+            # JAX listens at every address; processes that meet on this machine alone need none but its own
+            coordinator_bind_address=coordinator if process == 0 and guard.is_loopback(coordinator) else None,
         )
     except (RuntimeError, ValueError) as e:
         raise UserError(f"could not join the other processes at {where}: {e}") from e

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import encode, layout, pipeline, render, tokenizer
+from moral_jax.data import chat, encode, layout, pipeline, render, tokenizer
 from moral_jax.logs import say
 from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
@@ -157,21 +157,24 @@ class Prompter:
 
     def __init__(self, config: Config, model: Model):
         task, spec = registry.get(config.task.name), model.policy.spec
-        has_chat, is_encoder = model.tokenizer.chat_template is not None, isinstance(spec, EncoderSpec)
-
-        def chat(messages: list[dict[str, str]]) -> str:
-            return model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
+        is_encoder, self.vocab = isinstance(spec, EncoderSpec), spec.vocab
         self.config, self.tokenizer = config, model.tokenizer
         if model.policy.score_rows:
             self.render = render.make_scored_renderer(config.prompt, task.about_one, is_encoder=is_encoder)
         else:
-            self.render = render.make_renderer(config.prompt, task.study_prompt, chat if has_chat else None)
+            self.render = render.make_renderer(config.prompt, task.study_prompt, chat.renderer(model.tokenizer))
         self.orders = (config.prompt.orders, render.options_move(config.prompt, task.study_prompt))
         self.limits = encode.Limits(config.data.length, spec.max_positions, shares=not is_encoder)
 
     def _encode(self, examples: Sequence[Example], items: list[Item], what: str) -> layout.Questions:
-        return pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what)
+        questions = pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what)
+        last = max((int(t.tokens_T.max()) for one in questions.encoded for t in one.texts), default=0)
+        if last >= self.vocab:
+            raise UserError(
+                f"token {last} is beyond the model's {self.vocab}: tokenizer and model do not belong together; "
+                f"take the model's own (config.model.tokenizer)"
+            )
+        return questions
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Every example in every order."""

@@ -17,6 +17,7 @@ import time
 
 from moral_jax.types import UserError
 
+DIGITS = 6  # of a time limit: eleven days
 # Exit codes: a user's mistake; another process is gone; a disk that is full or broken (EX_IOERR); Ctrl-C; SIGTERM
 FAILED, LOST, STORAGE, STOPPED, ENDED = 2, 3, 74, 130, 143
 LOST_HINT = "Look at its log for the cause; the same command on all machines resumes from the last checkpoint"
@@ -27,8 +28,8 @@ _guardian: socket.socket | None = None  # in the child: the way to its parent
 def seconds(variable: str, default: int) -> int:
     """A time limit, which an environment variable may change."""
     text = os.environ.get(variable, str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{variable}={text}: expected a whole number of seconds, at least 1")
+    if not text.isdecimal() or len(text) > DIGITS or int(text) < 1:
+        raise UserError(f"{variable}={text}: expected whole seconds, at least 1, of {DIGITS} digits at most")
     return int(text)
 
 
@@ -61,9 +62,15 @@ def _in_cluster() -> bool:
 def split_address(flag: str) -> tuple[str, int]:
     """HOST and PORT of a --coordinator flag."""
     host, _, port = flag.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host or not port.isdecimal() or len(port) > 5 or not 0 < int(port) < 65536:
         raise UserError(f"--coordinator={flag}: expected HOST:PORT of process 0, such as 10.0.0.1:8476")
     return host.strip("[]"), int(port)
+
+
+def is_loopback(flag: str) -> bool:
+    """Whether a --coordinator flag names an address that no other machine can reach."""
+    host, _ = split_address(flag)
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def expects_others(coordinator: str | None, processes: int | None, process: int | None) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from moral_jax import secrets
 from moral_jax.files import refusals, whole
 from moral_jax.types import UserError
 
@@ -24,7 +25,7 @@ def mute() -> None:
 def say(message: str) -> None:
     """One line for the person, above any progress bar."""
     if _speaks:
-        tqdm.write(message)
+        tqdm.write(secrets.redacted(message))
 
 
 def progress(*args: Any, **kwargs: Any) -> tqdm:

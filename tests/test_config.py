@@ -84,7 +84,7 @@ def test_missing_and_broken_files(tmp_path):
     (tmp_path / "wrong.py").write_text(
         "from moral_jax import config\ndef get_config():\n    c = config.default()\n    c.optim.lrr = 1\n    return c\n"
     )
-    with pytest.raises(UserError, match="wrong.py: get_config.. failed.*lrr"):
+    with pytest.raises(UserError, match="wrong.py:4: failed with AttributeError.*lrr"):
         flags(tmp_path / "wrong.py")
 
 
@@ -111,7 +111,7 @@ def test_an_old_file_takes_new_defaults_and_an_alien_one_is_refused(tmp_path):
     assert config_io.read(tmp_path / "c.json").optim.lr == 0.1
     for alien in ('{"optim": {"lrr": 1}}', "[]", "{", '{"optim": {"lr": "x"}}'):
         (tmp_path / "c.json").write_text(alien)
-        with pytest.raises(UserError, match="c.json: not a config"):
+        with pytest.raises(UserError, match="c.json: (not a config|not valid JSON|found list)"):
             config_io.read(tmp_path / "c.json")
 
 

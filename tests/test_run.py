@@ -307,7 +307,7 @@ def test_score_gives_what_eval_gives(finished, rows_file, tmp_path, capsys):
 )
 def test_questions_that_cannot_be_asked(line, message):
     with pytest.raises(UserError, match=message.replace("|", r"\|")):
-        list(ask.read(io.StringIO(line), "in"))
+        list(ask.read(io.BytesIO(line.encode()), "in"))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_questions_that_cannot_be_asked(line, message):
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert cli.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from moral_jax import strict
 from moral_jax.files import whole
-from moral_jax.types import Example, Item, UserError
+from moral_jax.types import Example, Item
 
 Record = dict[str, Any]
 
@@ -81,7 +82,4 @@ def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
 
 def read_jsonl(path: Path) -> list[Record]:
     """Reads what `write_jsonl` wrote."""
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: not a file of records ({e})") from e
+    return strict.read_records(path)

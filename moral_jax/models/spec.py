@@ -1,12 +1,17 @@
 """What a model is: one frozen description by family, read from a Hugging Face `config.json`."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 from jax.sharding import Mesh
 
+from moral_jax.strict import shown
 from moral_jax.types import UserError
+
+MOST = 2**24  # of whatever a config.json counts: a hundred times the largest model's
+MOST_LAYERS = 1024
 
 
 class Sight(NamedTuple):
@@ -130,32 +135,68 @@ class Execution:
     unroll: int = 1  # layers per step of the layer loop
 
 
-def _rope(hf: dict[str, Any], where: str) -> tuple[float, Llama3Scaling | None]:
+class Fields:
+    """An object of a `config.json`, read with a check of each field."""
+
+    def __init__(self, values: dict[str, Any], where: str):
+        self.values, self.where = values, where
+
+    def get(self, field: str, default: Any = None) -> Any:
+        """A field; null counts as absent. Without a default it must be there."""
+        value = self.values.get(field)
+        value = default if value is None else value
+        if value is None:
+            raise UserError(f"{self.where}: the field {field!r} is missing")
+        return value
+
+    def _error(self, field: str, value: Any, expected: str) -> UserError:
+        return UserError(f"{self.where}: {field}={shown(value)}: expected {expected}; take the model's own config.json")
+
+    def whole(self, field: str, default: int | None = None, least: int = 1, most: int = MOST) -> int:
+        """A count."""
+        value = self.get(field, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise self._error(field, value, f"a whole number from {least} to {most}")
+        return value
+
+    def positive(self, field: str, default: float | None = None) -> float:
+        """A finite number above zero."""
+        value = self.get(field, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise self._error(field, value, "a positive number")
+        return float(value)
+
+    def inner(self, field: str) -> "Fields | None":
+        """An object within; None where it is absent or empty."""
+        value = self.values.get(field)
+        if value is not None and not isinstance(value, dict):
+            raise self._error(field, value, "a JSON object")
+        return Fields(value, f"{self.where}: {field}") if value else None
+
+
+def _rope(hf: Fields) -> tuple[float, Llama3Scaling | None]:
     """Reads RoPE from transformers 5 (`rope_parameters`) or older (`rope_theta`, `rope_scaling`) files."""
-    rope = dict(hf.get("rope_parameters") or {})
-    scaling = rope or dict(hf.get("rope_scaling") or {})
-    theta = rope.get("rope_theta", hf.get("rope_theta", 10_000.0))
+    rope = hf.inner("rope_parameters")
+    scaling = rope or hf.inner("rope_scaling") or Fields({}, hf.where)
+    theta = (rope if rope and "rope_theta" in rope.values else hf).positive("rope_theta", 10_000.0)
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
-        return float(theta), None
+        return theta, None
     if kind != "llama3":
-        raise UserError(f"{where}: rope type {kind!r} is not supported; supported: 'default', 'llama3'")
-    try:
-        return float(theta), Llama3Scaling(
-            factor=float(scaling["factor"]),
-            low_freq_factor=float(scaling["low_freq_factor"]),
-            high_freq_factor=float(scaling["high_freq_factor"]),
-            original_max_positions=int(scaling["original_max_position_embeddings"]),
-        )
-    except KeyError as e:
-        raise UserError(f"{where}: rope type 'llama3' needs the field {e.args[0]!r}, which is missing") from e
+        raise UserError(f"{hf.where}: rope type {shown(kind)} is not supported; supported: 'default', 'llama3'")
+    return theta, Llama3Scaling(
+        factor=scaling.positive("factor"),
+        low_freq_factor=scaling.positive("low_freq_factor"),
+        high_freq_factor=scaling.positive("high_freq_factor"),
+        original_max_positions=scaling.whole("original_max_position_embeddings"),
+    )
 
 
-def _check_neutral(hf: dict[str, Any], where: str, neutral: dict[str, Any]) -> None:
+def _check_neutral(hf: Fields, neutral: dict[str, Any]) -> None:
     """Refuses settings that would change the numbers and are not ported."""
     for field, value in neutral.items():
-        if hf.get(field, value) != value:
-            raise UserError(f"{where}: {field}={hf[field]!r} is not supported (only {value!r} is)")
+        if (said := hf.values.get(field, value)) != value:
+            raise UserError(f"{hf.where}: {field}={shown(said)} is not supported (only {value!r} is)")
 
 
 def _check_multiple(where: str, field: str, size: int, of_field: str, of: int) -> None:
@@ -163,52 +204,55 @@ def _check_multiple(where: str, field: str, size: int, of_field: str, of: int) -
         raise UserError(f"{where}: {field}={size} is not a multiple of {of_field}={of}")
 
 
-def _decoder(hf: dict[str, Any], where: str) -> DecoderSpec:
-    _check_neutral(hf, where, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False})
-    theta, scaling = _rope(hf, where)
-    family, heads, width = hf["model_type"], int(hf["num_attention_heads"]), int(hf["hidden_size"])
+def _decoder(hf: Fields) -> DecoderSpec:
+    _check_neutral(hf, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False})
+    theta, scaling = _rope(hf)
+    family, heads, width = hf.get("model_type"), hf.whole("num_attention_heads"), hf.whole("hidden_size")
+    has_window = family == "mistral" and hf.values.get("sliding_window")
     spec = DecoderSpec(
         family=family,
-        vocab=int(hf["vocab_size"]),
-        layers=int(hf["num_hidden_layers"]),
+        vocab=hf.whole("vocab_size"),
+        layers=hf.whole("num_hidden_layers", most=MOST_LAYERS),
         width=width,
         heads=heads,
-        kv_heads=int(hf.get("num_key_value_heads") or heads),
-        head_size=int(hf.get("head_dim") or width // heads),
-        mlp_width=int(hf["intermediate_size"]),
-        norm_eps=float(hf["rms_norm_eps"]),
+        kv_heads=hf.whole("num_key_value_heads", heads),
+        head_size=hf.whole("head_dim", width // heads),
+        mlp_width=hf.whole("intermediate_size"),
+        norm_eps=hf.positive("rms_norm_eps"),
         rope_theta=theta,
         rope_scaling=scaling,
-        sliding_window=int(hf["sliding_window"]) if family == "mistral" and hf.get("sliding_window") else None,
+        sliding_window=hf.whole("sliding_window") if has_window else None,
         tied_embeddings=bool(hf.get("tie_word_embeddings", False)),
-        max_positions=int(hf["max_position_embeddings"]),
+        max_positions=hf.whole("max_position_embeddings"),
     )
-    _check_multiple(where, "num_attention_heads", heads, "num_key_value_heads", spec.kv_heads)
+    _check_multiple(hf.where, "num_attention_heads", heads, "num_key_value_heads", spec.kv_heads)
+    if spec.head_size % 2:
+        raise UserError(f"{hf.where}: head_dim={spec.head_size}: expected an even number, as positions turn pairs")
     return spec
 
 
-def _encoder(hf: dict[str, Any], where: str) -> EncoderSpec:
+def _encoder(hf: Fields) -> EncoderSpec:
     neutral = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
-    _check_neutral(hf, where, neutral | {"add_cross_attention": False})
-    family = hf["model_type"]
-    first_position = int(hf["pad_token_id"]) + 1 if family == "roberta" else 0
+    _check_neutral(hf, neutral | {"add_cross_attention": False})
+    family = hf.get("model_type")
+    first_position = hf.whole("pad_token_id", least=0) + 1 if family == "roberta" else 0
     spec = EncoderSpec(
         family=family,
-        vocab=int(hf["vocab_size"]),
-        layers=int(hf["num_hidden_layers"]),
-        width=int(hf["hidden_size"]),
-        heads=int(hf["num_attention_heads"]),
-        mlp_width=int(hf["intermediate_size"]),
-        norm_eps=float(hf["layer_norm_eps"]),
-        token_types=int(hf["type_vocab_size"]),
+        vocab=hf.whole("vocab_size"),
+        layers=hf.whole("num_hidden_layers", most=MOST_LAYERS),
+        width=hf.whole("hidden_size"),
+        heads=hf.whole("num_attention_heads"),
+        mlp_width=hf.whole("intermediate_size"),
+        norm_eps=hf.positive("layer_norm_eps"),
+        token_types=hf.whole("type_vocab_size"),
         first_position=first_position,
-        max_positions=int(hf["max_position_embeddings"]) - first_position,
+        max_positions=hf.whole("max_position_embeddings", least=first_position + 1) - first_position,
     )
-    _check_multiple(where, "hidden_size", spec.width, "num_attention_heads", spec.heads)
+    _check_multiple(hf.where, "hidden_size", spec.width, "num_attention_heads", spec.heads)
     return spec
 
 
-FAMILIES: dict[str, Callable[[dict[str, Any], str], Spec]] = {
+FAMILIES: dict[str, Callable[[Fields], Spec]] = {
     "llama": _decoder,  # Llama 2/3/3.1, SmolLM2, ...
     "mistral": _decoder,  # Mistral v0.1-v0.3, Zephyr
     "bert": _encoder,  # BERT, MiniLM
@@ -227,9 +271,6 @@ def from_hf(hf: dict[str, Any], where: str = "config.json") -> Spec:
       UserError: unknown family, missing field, or a setting that would change numbers and is not ported.
     """
     family = hf.get("model_type")
-    if family not in FAMILIES:
-        raise UserError(f"{where}: model_type {family!r} is not supported; supported: {', '.join(FAMILIES)}")
-    try:
-        return FAMILIES[family](hf, where)
-    except KeyError as e:
-        raise UserError(f"{where}: the field {e.args[0]!r} is missing") from e
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise UserError(f"{where}: model_type {shown(family)} is not supported; supported: {', '.join(FAMILIES)}")
+    return FAMILIES[family](Fields(hf, where))

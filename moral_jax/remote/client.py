@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import random
 import threading
@@ -9,7 +10,7 @@ import time
 import urllib.parse
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
@@ -17,7 +18,16 @@ from moral_jax.types import UserError
 
 AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 FIRST_WAIT, LONGEST_WAIT, LONGEST_ASKED = 0.5, 60.0, 600.0  # seconds
+LONGEST_REPLY = 8 * 2**20  # bytes; replies with 20 tokens have some 3,000
 LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+class Reply(NamedTuple):
+    """What is read of an HTTP reply."""
+
+    status: int
+    text: str
+    retry_after: str | None
 
 
 class StoppedError(Exception):
@@ -69,13 +79,13 @@ def retry_after(header: str | None) -> float | None:
     if header is None:
         return None
     try:
-        return max(0.0, float(header))
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)
 
 
 class Client:
@@ -83,6 +93,7 @@ class Client:
 
     def __init__(self, url: str, key: str | None, timeout: float, retries: int):
         self.url, self.retries = url, retries
+        self._timeout = timeout
         self._key = key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx2.Client(headers=headers, timeout=timeout, limits=httpx2.Limits(max_connections=None))
@@ -108,21 +119,42 @@ class Client:
                 raise StoppedError
             asked = None
             try:
-                reply = self._http.post(self.url, json=body)
-                if reply.status_code == 200 and isinstance(found := reply.json(), dict):
+                reply = self._send(body)
+                found = self._without_key(json.loads(reply.text)) if reply.status == 200 else None
+                if isinstance(found, dict):
                     return found
-                trouble = f"status {reply.status_code}" if reply.status_code != 200 else "a reply that is no object"
+                trouble = "a reply that is no object" if reply.status == 200 else f"status {reply.status}"
                 self._refused(reply)
-                asked = retry_after(reply.headers.get("retry-after"))
+                asked = retry_after(reply.retry_after)
             except httpx2.RequestError as e:  # cut, refused, too slow
                 trouble = type(e).__name__
-            except ValueError:  # not JSON, or not text
+            except (ValueError, RecursionError):  # not JSON, not text, or nested without end
                 trouble = "a reply that is not JSON"
             if attempt < self.retries:
                 self._wait(attempt, asked)
         raise UserError(
             f"{self.url}: failed {self.retries + 1} times, at last with {trouble}; the same command goes on"
         )
+
+    def _send(self, body: dict[str, Any]) -> Reply:
+        """One request; the whole reply within the time limit, and no longer than one should be."""
+        end, parts, size = time.monotonic() + self._timeout, [], 0
+        with self._http.stream("POST", self.url, json=body) as reply:
+            for part in reply.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > LONGEST_REPLY:
+                    raise UserError(f"{self.url}: sent more than {LONGEST_REPLY} bytes for one token; check --base-url")
+                if time.monotonic() > end:
+                    raise httpx2.ReadTimeout("the reply trickles in")
+            text = b"".join(parts).decode("utf-8", "replace")
+            return Reply(reply.status_code, text, reply.headers.get("retry-after"))
+
+    def _without_key(self, found: Any) -> Any:
+        """A reply in which the key, should the API say it, is left out: replies are kept."""
+        if self._key is None:
+            return found
+        return json.loads(json.dumps(found).replace(json.dumps(self._key)[1:-1], "[key]"))
 
     def _wait(self, attempt: int, asked: float | None) -> None:
         """As long as the API asks, or twice as long each time; never all threads at once."""
@@ -132,9 +164,9 @@ class Client:
         if self._stopped.wait(seconds if asked is None else asked + random.uniform(0, FIRST_WAIT)):
             raise StoppedError
 
-    def _refused(self, reply: httpx2.Response) -> None:
+    def _refused(self, reply: Reply) -> None:
         """Raises for what asking again does not change."""
-        status, said = reply.status_code, self._said(reply)
+        status, said = reply.status, self._said(reply)
         if status in (401, 403):  # what the API says may hold parts of the key
             missing = "no key was sent" if self._key is None else "it does not accept the key"
             raise UserError(f"{self.url}: status {status}, {missing}; set the variable that --api-key-env names")
@@ -145,13 +177,14 @@ class Client:
         if status != 200 and status not in AGAIN:
             raise UserError(f"{self.url}: refused the request with status {status} ({said})")
 
-    def _said(self, reply: httpx2.Response) -> str:
-        """The API's own words, short, and without the key."""
+    def _said(self, reply: Reply) -> str:
+        """The API's own words, short, and without the key or what would steer a terminal."""
         try:
-            said = str(reply.json()["error"]["message"])
-        except (ValueError, KeyError, TypeError):
+            said = str(json.loads(reply.text)["error"]["message"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             said = reply.text
-        return " ".join(said.replace(self._key or "\0", "[key]").split())[:300]
+        said = " ".join(said.replace(self._key or "\0", "[key]").split())[:300]
+        return "".join(c if c.isprintable() else "?" for c in said)
 
 
 class Cache:

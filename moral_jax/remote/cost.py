@@ -1,6 +1,7 @@
 """What the questions will cost, before any is sent."""
 
 import json
+import math
 from typing import Any, NamedTuple
 
 from moral_jax.types import UserError
@@ -16,6 +17,17 @@ class Budget(NamedTuple):
     price_out: float | None
     most: float | None  # go on when the estimate is no higher
     yes: bool  # go on whatever it is
+
+    def checked(self) -> "Budget":
+        """The same, if its numbers are some: nothing is above a limit of nan.
+
+        Raises:
+          UserError: one is negative or not finite; names its flag.
+        """
+        for flag, value in (("price-in", self.price_in), ("price-out", self.price_out), ("max-cost", self.most)):
+            if value is not None and not 0 <= value < math.inf:
+                raise UserError(f"--{flag}={value:g}: expected a finite number, zero or more")
+        return self
 
 
 def tokens(body: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ from moral_jax.types import UserError
 
 ROUNDING = 1e-6  # what float32 log-probabilities that should sum to one may be off by
 NOTHING = -100.0  # below, an API means "too small to tell" (OpenAI writes -9999)
+NAME = 200  # characters that are kept of a model's name
 SPACES = str.maketrans("▁Ġ", "  ")  # how SentencePiece and byte-level vocabularies write a space
 
 NO_LOGPROBS = (
@@ -50,6 +51,11 @@ def _completions_top(choice: dict[str, Any]) -> list[tuple[str, float]]:
 TOP = {"chat": _chat_top, "completions": _completions_top}
 
 
+def _text(value: Any) -> str:
+    """A text that can be written down: halves of surrogate pairs, which UTF-8 does not know, become "?"."""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
+
+
 def parse(reply: dict[str, Any], endpoint: str) -> Reply:
     """Reads a reply's first token. The one that was drawn is listed too where it is not among the likeliest.
 
@@ -59,18 +65,19 @@ def parse(reply: dict[str, Any], endpoint: str) -> Reply:
     try:
         *top, drawn = TOP[endpoint](reply["choices"][0])
         top = top if drawn[0] in dict(top) else [*top, drawn]
-        top = [(str(token), float(logprob)) for token, logprob in top]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        top = [(_text(token), float(logprob)) for token, logprob in top]
+        usage = reply.get("usage") or {}
+        used = [int(usage.get(field) or 0) for field in ("prompt_tokens", "completion_tokens")]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(NO_LOGPROBS) from None
     if any(math.isnan(logprob) or logprob > ROUNDING for _, logprob in top):
         raise UserError(NO_LOGPROBS)
-    usage = reply.get("usage") or {}
     return Reply(
         top=[(token, max(logprob, -1e9)) for token, logprob in top],  # JSON knows no infinity
-        model=str(reply.get("model", "")),
-        fingerprint=str(reply.get("system_fingerprint") or ""),
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        completion_tokens=int(usage.get("completion_tokens") or 0),
+        model=_text(reply.get("model", ""))[:NAME],
+        fingerprint=_text(reply.get("system_fingerprint") or "")[:NAME],
+        prompt_tokens=used[0],
+        completion_tokens=used[1],
     )
 
 

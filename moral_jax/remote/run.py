@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from moral_jax import logs, rundir
+from moral_jax import config_io, logs, rundir
 from moral_jax.config import API, Config
 from moral_jax.data import render
 from moral_jax.evals.records import ItemScores, Record, make_records
@@ -42,7 +42,7 @@ class Service:
                 flag = {"top": "top-logprobs"}.get(field, field)
                 raise UserError(f"--{flag}={getattr(self, field)}: expected at least {least}")
         check_url(self.base_url)
-        if self.timeout <= 0:
+        if not 0 < self.timeout < float("inf"):
             raise UserError(f"--timeout={self.timeout:g}: expected a positive number of seconds")
 
     @property
@@ -166,7 +166,9 @@ def run(service: Service, budget: cost.Budget, config: Config, workdir: Path) ->
       UserError: no key, no permission to spend, or whatever the data or the API does.
     """
     key = read_key(service.key_variable, KEY, service.base_url)
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, path=service.name))
+    config = config_io.without_secrets(
+        dataclasses.replace(config, model=dataclasses.replace(config.model, path=service.name))
+    )
     data = registry.load(config.task)
     splits = {split: prepare(e, config, service.endpoint) for split, e in rundir.to_score(data).items()}
     wanted = [(n, service.request(q)) for a in splits.values() for n, q in zip(a.names, a.questions, strict=True)]

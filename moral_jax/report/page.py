@@ -71,6 +71,6 @@ def write(folder: Path) -> Written:
         )
     )
     (folder / "report.html").write_text(html, encoding="utf-8")
-    text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown)
+    text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     (folder / "report.md").write_text(text, encoding="utf-8")
     return Written(folder / "report.html", words.markdown(main), " ".join(verdict))

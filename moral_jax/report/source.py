@@ -1,10 +1,11 @@
 """What a page is made from: the files of a run, or of one evaluation."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
+from moral_jax import strict
+from moral_jax.report import checks
 from moral_jax.types import UserError
 
 STAGES = ("before", "after")
@@ -43,16 +44,28 @@ class Source:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    return strict.read(path) if path.exists() else {}
 
 
 def _stage(folder: Path, name: str) -> Stage | None:
-    numbers = _json(folder / "metrics.json")
-    return Stage(name, numbers, _jsonl(folder / f"{numbers['split']}.jsonl")) if numbers else None
+    file = folder / "metrics.json"
+    numbers = _json(file)
+    if not numbers:
+        return None
+    checks.numbers(file, numbers)
+    records = folder / f"{numbers['split']}.jsonl"
+    rows = strict.read_records(records)
+    for number, row in enumerate(rows, 1):
+        checks.record(f"{records}:{number}", row)
+    return Stage(name, numbers, rows)
+
+
+def _trace(file: Path) -> list[dict[str, Any]]:
+    rows = []
+    for where, row in strict.read_lines(file) if file.exists() else ():
+        checks.step(where, row)
+        rows.append(row)
+    return rows
 
 
 def read(folder: Path) -> Source:
@@ -67,11 +80,14 @@ def read(folder: Path) -> Source:
         stages = [dataclasses.replace(stages[0], name="model")]
     if not stages:
         raise UserError(f"{folder}: holds no numbers yet (no before/metrics.json); train or evaluate first")
+    comparison, provenance = _json(folder / "comparison.json"), _json(folder / "provenance.json")
+    checks.difference(folder / "comparison.json", comparison)
+    checks.origin(folder / "provenance.json", provenance)
     return Source(
         name=folder.resolve().name,
         stages=stages,
-        comparison=_json(folder / "comparison.json"),
-        trace=_jsonl(folder / "metrics.jsonl"),
+        comparison=comparison,
+        trace=_trace(folder / "metrics.jsonl"),
         config=_json(folder / "config.json"),
-        provenance=_json(folder / "provenance.json"),
+        provenance=provenance,
     )

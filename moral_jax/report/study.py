@@ -74,7 +74,9 @@ def write(folder: Path, study: dict[str, Any]) -> Written:
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     html = environment(True).get_template("study.html.jinja").render(**values, css=css, pictures=_pictures)
     (folder / "study.html").write_text(html, encoding="utf-8")
-    markdown = environment(False).get_template("study.md.jinja").render(**values, markdown=words.markdown)
+    markdown = (
+        environment(False).get_template("study.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
+    )
     (folder / "study.md").write_text(markdown, encoding="utf-8")
     shown = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
     return Written(folder / "study.html", "\n\n".join([*shown, values["done"]]))

@@ -72,7 +72,7 @@ def main_table(source: Source) -> Table:
     for key, name in YARDSTICKS.items():
         if key in source.last.numbers["yardsticks"]:
             scores = source.last.numbers["yardsticks"][key]
-            rows.append([name, *(number(scores[m]) for m in MAIN)])
+            rows.append([name, *(number(scores[m]) if m in scores else "" for m in MAIN)])
     return Table(["", *MAIN.values()], rows)
 
 
@@ -144,9 +144,15 @@ def group_tables(source: Source) -> list[Table]:
     return out
 
 
+def inert(text: str) -> str:
+    """Data within Markdown, where it can begin no tag, link, cell or line of its own."""
+    text = text.replace("<", "&lt;").replace("|", "\\|").replace("](", "] (")
+    return " ".join(text.split())
+
+
 def markdown(table: Table) -> str:
     """A pipe table, padded so that it reads well in a terminal too."""
-    cells = [table.header, *table.rows]
+    cells = [[inert(cell) for cell in row] for row in (table.header, *table.rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.header))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
     rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"

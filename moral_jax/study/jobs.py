@@ -165,7 +165,7 @@ def state(job: Job) -> str:
 def parse_shard(text: str) -> tuple[int, int]:
     """ "2/3" is the second of three."""
     i, slash, n = text.partition("/")
-    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+    if not (slash and i.isdecimal() and n.isdecimal() and len(text) < 20 and 1 <= int(i) <= int(n)):
         raise UserError(f"--shard={text}: expected I/N with 1 <= I <= N, such as 1/4")
     return int(i), int(n)
 

@@ -1,5 +1,6 @@
 """The released Scruples archives: fetched once over https, size-capped, hashed, and unpacked name by name."""
 
+import gzip
 import hashlib
 import os
 import shutil
@@ -7,15 +8,16 @@ import ssl
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
+from moral_jax.tasks.rows import CAP_BYTES
 from moral_jax.types import UserError
 
 BASE = "https://storage.googleapis.com/ai2-mosaic-public/projects/scruples/v1.0/data"
-CAP_BYTES = 512 * 2**20
 CHUNK = 2**20
 
 
@@ -54,8 +56,9 @@ def download(url: str, target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     try:
         with urllib.request.urlopen(url, timeout=30) as reply, partial.open("wb") as out:
-            size = int(reply.headers.get("Content-Length") or 0)
-            with tqdm(total=size or None, unit="B", unit_scale=True, desc=target.name) as bar:
+            if not reply.url.startswith("https://"):
+                raise UserError(f"{url}: leads to {reply.url}; only https is fetched")
+            with tqdm(total=reply.length or None, unit="B", unit_scale=True, desc=target.name) as bar:
                 done = 0
                 while block := reply.read(CHUNK):
                     done += len(block)
@@ -68,24 +71,38 @@ def download(url: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+class Capped:
+    """A stream that refuses to give more than CAP_BYTES: small archives can unpack to anything."""
+
+    def __init__(self, stream: BinaryIO, name: Path):
+        self._stream, self._name, self._given = stream, name, 0
+
+    def read(self, size: int) -> bytes:
+        block = self._stream.read(size)
+        self._given += len(block)
+        if self._given > CAP_BYTES:
+            raise UserError(f"{self._name}: unpacks to more than {CAP_BYTES} bytes; delete it to fetch it again")
+        return block
+
+
 def extract(archive: Path, released: Released, folder: Path) -> dict[str, Path]:
     """Unpacks just the split files, each to a name of ours: a member's own path is never used."""
     found: dict[str, Path] = {}
     wanted = {name: split for split, names in released.files.items() for name in names}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with gzip.open(archive) as unpacked, tarfile.open(fileobj=Capped(unpacked, archive), mode="r|") as tar:
             for member in tar:
                 split = wanted.get(Path(member.name).name)
                 if split is None or not member.isfile():
                     continue
-                if member.size > CAP_BYTES:
+                if member.size > CAP_BYTES:  # of a sparse one, little of it in the archive
                     raise UserError(f"{archive}: member {member.name!r} is larger than {CAP_BYTES} bytes")
                 target = folder / released.files[split][0]
                 source = tar.extractfile(member)
                 with target.open("wb") as out:
                     shutil.copyfileobj(source, out)
                 found[split] = target
-    except (tarfile.TarError, EOFError, OSError) as e:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as e:
         raise UserError(f"{archive}: not a readable archive ({e}); delete it to fetch it again") from e
     if missing := set(released.files) - set(found):
         raise UserError(f"{archive}: holds no {released.files[min(missing)][0]!r}")

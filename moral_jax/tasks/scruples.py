@@ -1,6 +1,7 @@
 """The Scruples corpus (arXiv 2008.09094): DILEMMAS and ANECDOTES in their released schema."""
 
 from pathlib import Path
+from typing import Any
 
 from moral_jax.tasks.rows import Row, read_rows
 from moral_jax.types import Example
@@ -24,6 +25,13 @@ def vote_split(counts: tuple[float, ...]) -> str:
     return "-".join(f"{c:g}" for c in sorted(counts, reverse=True))
 
 
+def _whole(row: Row, field: str, values: list[Any]) -> tuple[float, ...]:
+    counts = tuple(row.vote(field, v) for v in values)
+    if any(c % 1 for c in counts):
+        raise row.error(field, values, "whole votes; shares are for --config.task.name=votes")
+    return counts
+
+
 def dilemma(row: Row) -> Example:
     """Two actions; votes say which is LESS ethical. Counts, not a list of votes, and not the better action."""
     actions = row.items("actions", 2)
@@ -31,14 +39,17 @@ def dilemma(row: Row) -> Example:
         described = isinstance(action, dict) and isinstance(action.get("description"), str)
         if not described or not action["description"].strip() or not isinstance(action.get("id"), str):
             raise row.error(f"actions[{i}]", action, "an object with the texts 'id' and 'description'")
-    counts = row.votes("gold_annotations", row.items("gold_annotations", 2))
-    second = [row.vote("human_perf_annotations", v) for v in row.items("human_perf_annotations", 2)]
+        row.clean(f"actions[{i}]", action["description"] + action["id"])
+    if actions[0]["description"] == actions[1]["description"]:
+        raise row.error("actions", actions[0]["description"], "two actions that differ")
+    counts = row.votes("gold_annotations", _whole(row, "gold_annotations", row.items("gold_annotations", 2)))
+    second = _whole(row, "human_perf_annotations", row.items("human_perf_annotations", 2))
     return Example(
         id=row.text("id"),
         question=LESS_ETHICAL,
         options=tuple(a["description"] for a in actions),
         counts=counts,
-        second_counts=tuple(second) if sum(second) else None,  # all zero on train: nobody was asked twice
+        second_counts=second if sum(second) else None,  # all zero on train: nobody was asked twice
         keys=tuple(a["id"] for a in actions),
         groups={"vote split": vote_split(counts), "controversial": "no" if min(counts) == 0 else "yes"},
     )
@@ -48,7 +59,7 @@ def _anecdote(row: Row, field: str, options: dict[str, str], question: str) -> E
     scores = row.get(field)
     if not isinstance(scores, dict) or set(scores) != set(options):
         raise row.error(field, scores, f"an object with the keys {', '.join(options)}")
-    counts = row.votes(field, [scores[key] for key in options])
+    counts = row.votes(field, _whole(row, field, [scores[key] for key in options]))
     top = max(counts) / sum(counts)
     return Example(
         id=row.text("id"),

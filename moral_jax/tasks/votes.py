@@ -1,6 +1,7 @@
 """Any JSONL of questions, options and votes, without code: the config says which fields hold what."""
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from moral_jax.types import Example
 
 PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
 ROLES = ("system", "user", "assistant")
+MOST_OPTIONS = 1000  # all are shown in as many orders, so that work grows with their square
 
 
 def _fill(row: Row, template: str) -> str:
@@ -19,7 +21,7 @@ def _fill(row: Row, template: str) -> str:
         found = row.get(match[1])
         if isinstance(found, list):
             found = " ".join(map(str, found))
-        return "" if found is None else str(found)
+        return "" if found is None else row.clean(match[1], str(found))
 
     return PLACEHOLDER.sub(value, template).strip()
 
@@ -29,16 +31,23 @@ def _option(value: Any) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}"
+        return f"{value:g}" if abs(value) < 1e300 else ""  # else no number, or none that could be written out
     return value.strip() if isinstance(value, str) else ""
+
+
+def _looks(option: str) -> str:
+    """What two options have in common that nobody could tell apart: characters without a look of their own aside."""
+    return "".join(c for c in unicodedata.normalize("NFC", option) if unicodedata.category(c) != "Cf")
 
 
 def _options(row: Row, setting: str) -> tuple[str, ...]:
     values: list[Any] = setting.split("|") if "|" in setting else row.items(setting)
-    options = [_option(v) for v in values]
-    if len(options) < 2 or not all(options):
+    if not 2 <= len(values) <= MOST_OPTIONS:
+        raise row.error(setting, values, f"at least two options, and at most {MOST_OPTIONS}")
+    options = [row.clean(setting, _option(v)) for v in values]
+    if not all(map(_looks, options)):
         raise row.error(setting, values, "at least two options, each a number or a text that is not empty")
-    if len(set(options)) < len(options):
+    if len(set(map(_looks, options))) < len(options):
         raise row.error(setting, options, "options that all differ")
     return tuple(options)
 
@@ -59,6 +68,7 @@ def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
     for turn in turns:
         if not isinstance(turn, dict) or turn.get("role") not in ROLES or not isinstance(turn.get("content"), str):
             raise row.error(field, turn, f"turns like {{'role': {' | '.join(ROLES)}, 'content': TEXT}}")
+        row.clean(field, turn["content"])
     return tuple({"role": t["role"], "content": t["content"]} for t in turns)
 
 

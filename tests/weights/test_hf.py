@@ -119,7 +119,7 @@ def test_a_broken_file_is_named(folder):
         ({"attention_bias": True}, "attention_bias=True"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' is not supported"),
-        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "'factor', which is missing"),
+        ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "the field 'factor' is missing"),
         ({"num_key_value_heads": 3}, "not a multiple"),
     ],
 )

@@ -1,0 +1,82 @@
+"""Whether the files of a run have what a page is made from: they may come from another version, or from anybody."""
+
+from pathlib import Path
+from typing import Any
+
+from moral_jax.strict import is_number, shown
+from moral_jax.types import UserError
+
+NEEDED = ("split", "rows", "metrics", "groups", "yardsticks", "reliability")
+SPLITS = ("test", "validation", "rows")
+AGAIN = "score the rows again"
+
+
+def _has_numbers(value: Any, *fields: str) -> bool:
+    return isinstance(value, dict) and all(is_number(value.get(field)) for field in fields)
+
+
+def _objects(where: str, values: Any) -> dict[str, dict[str, Any]]:
+    """Name -> object, of an object of objects."""
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        raise UserError(f"{where}: found {shown(values)}, expected an object of objects; {AGAIN}")
+    return values
+
+
+def _estimates(where: str, values: Any) -> None:
+    """Numbers with intervals, by name; null is one that there is not."""
+    for name, value in (values if isinstance(values, dict) else {where: 0}).items():
+        if value is not None and not _has_numbers(value, "value", "low", "high"):
+            raise UserError(f"{where}: {name}={shown(value)}: expected value, low and high, finite numbers; {AGAIN}")
+
+
+def numbers(file: Path, values: dict[str, Any]) -> None:
+    """Of a `metrics.json`."""
+    for field in NEEDED:
+        if field not in values:
+            raise UserError(f"{file}: the field {field!r} is missing; {AGAIN}")
+    if values["split"] not in SPLITS:
+        raise UserError(f"{file}: split={shown(values['split'])}: expected {' or '.join(SPLITS)}; {AGAIN}")
+    if not isinstance(values["rows"], int):
+        raise UserError(f"{file}: rows={shown(values['rows'])}: expected a whole number; {AGAIN}")
+    _estimates(f"{file}: metrics", values["metrics"])
+    yardsticks = _objects(f"{file}: yardsticks", values["yardsticks"])
+    for name, scores in {"best constant": {}, "BEST": {}, **yardsticks}.items():
+        if not _has_numbers(scores, "cross_entropy", *scores):
+            raise UserError(f"{file}: yardsticks: {name}={shown(scores)}: expected finite numbers; {AGAIN}")
+    for kind, named in _objects(f"{file}: groups", values["groups"]).items():
+        for name, group in _objects(f"{file}: groups: {kind}", named).items():
+            _estimates(f"{file}: groups: {kind}: {name}", {k: group.get(k) for k in ("cross_entropy", "accuracy")})
+    bins = values["reliability"]
+    if not isinstance(bins, list) or not all(_has_numbers(b, "predicted", "human", "pairs") for b in bins):
+        raise UserError(f"{file}: reliability={shown(bins)}: expected predicted, human and pairs of each bin; {AGAIN}")
+
+
+def record(where: str, row: dict[str, Any]) -> None:
+    """Of the records beside it, whose options, votes and probabilities are known to be right."""
+    for field in ("id", "question", "title", "text"):
+        if not isinstance(row.get(field), str):
+            raise UserError(f"{where}: no record: field {field!r}: found {shown(row.get(field))}; {AGAIN}")
+    orders = row.get("orders")
+    if not isinstance(orders, list) or not orders or not all(isinstance(o, dict) for o in orders):
+        raise UserError(f"{where}: no record: field 'orders': found {shown(orders)}; {AGAIN}")
+
+
+def difference(file: Path, values: dict[str, Any]) -> None:
+    """Of a `comparison.json`."""
+    _estimates(str(file), values)
+    if values and values.get("cross_entropy") is None:
+        raise UserError(f"{file}: the field 'cross_entropy' is missing; {AGAIN}")
+
+
+def step(where: str, row: dict[str, Any]) -> None:
+    """Of a line of `metrics.jsonl`."""
+    if not isinstance(row.get("kind"), str) or not _has_numbers(row, "step", "loss"):
+        raise UserError(f"{where}: expected 'step', 'kind' and 'loss'; delete the file, and the page does without it")
+
+
+def origin(file: Path, values: dict[str, Any]) -> None:
+    """Of a `provenance.json`."""
+    for section, fields in {"data": ("description", "citation"), "model": ("path",)}.items():
+        held = values.get(section, {})
+        if not isinstance(held, dict) or not all(isinstance(held.get(f, ""), str) for f in fields):
+            raise UserError(f"{file}: {section!r} is {shown(held)}, expected texts for {' and '.join(fields)}; {AGAIN}")

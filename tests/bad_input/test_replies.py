@@ -1,0 +1,186 @@
+"""What an API may answer: sent byte by byte from a server on this machine."""
+
+import contextlib
+import gzip
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from moral_jax.remote import client
+from tests.bad_input.refusal import Case, each
+from tests.remote import stub
+
+KEY = stub.KEY
+
+
+def reply(**changes):
+    return json.dumps(stub.chat({"messages": [{"content": "x"}]}) | changes).encode()
+
+
+def first(**changes):
+    one = {"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "A", "logprob": -0.1}]} | changes
+    return reply(choices=[{"logprobs": {"content": [one]}}])
+
+
+NO_NUMBERS = "holds no log-probabilities"
+BODIES = (
+    Case("nothing", b"", "a reply that is not JSON", "the same command goes on"),
+    Case("a page", b"<html>busy</html>", "a reply that is not JSON", "the same command goes on"),
+    Case("half", reply()[:-30], "a reply that is not JSON", "the same command goes on"),
+    Case("a list", b"[1]", "a reply that is no object", "the same command goes on"),
+    Case("null", b"null", "a reply that is no object", "the same command goes on"),
+    Case("bytes that are no text", b"\xff\xfe\xfd", "a reply that is not JSON", "the same command goes on"),
+    Case("nested 100,000 deep", b'{"a":' * 100_000, "a reply that is not JSON", "the same command goes on"),
+    Case("a number of 10,000 digits", b'{"a": ' + b"1" * 10_000 + b"}", "a reply that is not JSON", "goes on"),
+    Case("9 MB", b" " * 9_000_000, "sent more than 8388608 bytes", "check --base-url"),
+    Case("no choices", reply(choices=[]), NO_NUMBERS, "take a model and an endpoint that give them"),
+    Case("choices by name", reply(choices={"0": 1}), NO_NUMBERS, "take a model"),
+    Case("choices in words", reply(choices="A"), NO_NUMBERS, "take a model"),
+    Case("no numbers", reply(choices=[{"logprobs": None}]), NO_NUMBERS, "take a model"),
+    Case("no tokens", reply(choices=[{"logprobs": {"content": []}}]), NO_NUMBERS, "take a model"),
+    Case("a number that is none", first(logprob=float("nan")), NO_NUMBERS, "take a model"),
+    Case("a probability above one", first(logprob=3.0), NO_NUMBERS, "take a model"),
+    Case("a number in words", first(logprob="high"), NO_NUMBERS, "take a model"),
+    Case("a token that is a list", first(token=["A"]), NO_NUMBERS, "take a model"),
+    Case("listed tokens by name", first(top_logprobs={"A": -0.1}), NO_NUMBERS, "take a model"),
+    Case("listed tokens in numbers", first(top_logprobs=[1, 2]), NO_NUMBERS, "take a model"),
+    Case("a number beyond float64", first(logprob=10**400), NO_NUMBERS, "take a model"),
+    Case("usage that is a list", reply(usage=[1]), NO_NUMBERS, "take a model"),
+    Case("usage in words", reply(usage={"prompt_tokens": "many"}), NO_NUMBERS, "take a model"),
+    Case("infinite usage", reply(usage={"prompt_tokens": float("inf")}), NO_NUMBERS, "take a model"),
+)
+STATUSES = (
+    Case("a redirect", (302, b"", {"Location": "http://127.0.0.1:1/"}), "status 302", "refused the request"),
+    Case(
+        "the key echoed",
+        (400, json.dumps({"error": {"message": f"bad key {KEY}"}}).encode(), {}),
+        "bad key [key]",
+        "400",
+    ),
+    Case("a terminal steered", (400, b"\x1b]0;owned\x07\x1b[2J", {}), "status 400", "?]0;owned??[2J"),
+    Case("an error of 10 kB", (400, b"x" * 10_000, {}), "status 400", "refused the request"),
+    Case("an error that is a list", (400, b'{"error": [1]}', {}), "status 400", "refused the request"),
+    Case("an error nested 100,000 deep", (400, b"[" * 100_000, {}), "status 400", "refused the request"),
+    Case("a wait that is no number", (429, b"", {"Retry-After": "nan"}), "status 429", "the same command goes on"),
+    Case("a wait without end", (429, b"", {"Retry-After": "inf"}), "asks to wait", "the same command goes on later"),
+    Case("a wait of 1e999 s", (503, b"", {"Retry-After": "1e999"}), "asks to wait", "the same command goes on later"),
+    Case(
+        "a bomb", (200, gzip.compress(b" " * 50_000_000), {"Content-Encoding": "gzip"}), "sent more than", "--base-url"
+    ),
+    Case(
+        "packed, it says",
+        (200, b"not packed", {"Content-Encoding": "gzip"}),
+        "failed 2 times",
+        "the same command goes on",
+    ),
+)
+FLAGS = (
+    Case("no URL", ["--base-url=nowhere"], "--base-url=nowhere", "http(s)://HOST/PATH"),
+    Case("a file", ["--base-url=file:///etc/passwd"], "--base-url=file:///etc/passwd", "http(s)://HOST/PATH"),
+    Case("a port in words", ["--base-url=http://h:x/"], "--base-url", "such as https://"),
+    Case("half an address", ["--base-url=http://[::1/"], "--base-url", "such as https://"),
+    Case(
+        "a password", ["--base-url=https://me:hunter22@h/v1"], "--base-url: holds a user, a password", "leave them out"
+    ),
+    Case("a key in a query", ["--base-url=https://h/v1?key=hunter22"], "--base-url: holds", "leave them out"),
+    Case("a key unencrypted", ["--base-url=http://example.org/v1"], "$OPENAI_API_KEY", "use https"),
+    Case("a key for a model", [f"--api-model={KEY}"], "model.path: holds the value of $OPENAI_API_KEY", "leave it out"),
+    Case("time without end", ["--timeout=inf"], "--timeout=inf", "a positive number"),
+    Case("time that is none", ["--timeout=nan"], "--timeout=nan", "a positive number"),
+    Case("nobody asks", ["--concurrency=0"], "--concurrency=0", "at least 1"),
+    Case("retries below zero", ["--retries=-1"], "--retries=-1", "at least 0"),
+    Case(
+        "a limit that is none", ["--max-cost=nan", "--price-in=1", "--price-out=1"], "--max-cost=nan", "a finite number"
+    ),
+    Case(
+        "a price that is none", ["--max-cost=1", "--price-in=nan", "--price-out=1"], "--price-in=nan", "a finite number"
+    ),
+    Case("a price below zero", ["--max-cost=1", "--price-in=-1", "--price-out=1"], "--price-in=-1", "zero or more"),
+    Case("a variable that is not set", ["--api-key-env=NO_SUCH_KEY"], "--api-key-env=NO_SUCH_KEY", "is not set"),
+)
+CASES = BODIES + STATUSES + FLAGS
+
+
+@contextlib.contextmanager
+def serving(status, body, headers, drip=0.0):
+    """Answers everything with the same; `drip` seconds between one byte and the next."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_): ...
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # who asked has gone
+                for at in range(len(body)) if drip else ():
+                    self.wfile.write(body[at : at + 1])
+                    time.sleep(drip)
+                if not drip:
+                    self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def ask(refused, config_of, tmp_path, monkeypatch):
+    """Runs `moral-jax api`."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr(client, "FIRST_WAIT", 0.001)
+    config = config_of("synthetic")
+
+    def run(case, *flags):
+        given = ["--api-model=m", "--yes", "--retries=1", "--concurrency=1", "--config.task.limit=1", *flags]
+        message = refused(case, "api", config, *given, f"--workdir={tmp_path / 'r'}", run=tmp_path / "r")
+        assert KEY not in message
+        return message
+
+    return run
+
+
+@pytest.mark.fault(
+    "an API that answers nonsense, without end, or with the key", promise="one message; the key in no file"
+)
+@each(BODIES)
+def test_bodies(case, ask):
+    with serving(200, case.given, {}) as url:
+        ask(case, f"--base-url={url}")
+
+
+@each(STATUSES)
+def test_statuses(case, ask):
+    with serving(*case.given) as url:
+        ask(case, f"--base-url={url}")
+
+
+@each(FLAGS)
+def test_flags(case, ask):
+    with serving(200, reply(), {}) as url:
+        ask(case, *([] if any(f.startswith("--base-url") for f in case.given) else [f"--base-url={url}"]), *case.given)
+
+
+def test_a_reply_that_trickles_in_is_given_up(ask):
+    case = Case("", None, "failed 2 times, at last with ReadTimeout", "the same command goes on")
+    with serving(200, reply(), {}, drip=0.05) as url:
+        ask(case, f"--base-url={url}", "--timeout=0.2")
+
+
+def test_names_that_cannot_be_written_down_are_mended():
+    from moral_jax.remote import replies
+
+    got = replies.parse(json.loads(reply(model="m\ud800" + "x" * 1000, system_fingerprint=["f"])), "chat")
+    assert got.model == "m?" + "x" * 198
+    got.model.encode()
