@@ -3,8 +3,10 @@
 import os
 import tempfile
 
-# 8 devices for the sharding tests; the programs are tiny, so compiling them well would take longer than running them
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+from tests import compiling
+
+# 8 devices for the sharding tests
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {compiling.QUICKLY}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # compiled programs are shared by all workers, and all that they start, and thrown away by the first process

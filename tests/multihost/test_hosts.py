@@ -20,7 +20,7 @@ from moral_jax.evals.records import read_jsonl
 from moral_jax.models import api
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
-from tests import tiny
+from tests import compiling, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT, LIMIT = 10, 400
@@ -118,7 +118,7 @@ def env(tmp_path_factory):
     return os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": compiling.QUICKLY,
         "MORAL_JAX_CACHE": str(tmp_path_factory.mktemp("cache")),
         "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT),
         "TQDM_DISABLE": "1",
