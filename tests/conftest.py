@@ -3,10 +3,10 @@
 import os
 import tempfile
 
-from tests import compiling
+from tests import quick
 
 # 8 devices for the sharding tests
-os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {compiling.QUICKLY}")
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {quick.XLA_FLAGS}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # compiled programs are shared by all workers, and all that they start, and thrown away by the first process

@@ -20,7 +20,7 @@ from moral_jax.evals.records import read_jsonl
 from moral_jax.models import api
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
-from tests import compiling, tiny
+from tests import quick, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT, LIMIT = 10, 400
@@ -114,15 +114,10 @@ with distributed.together():
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory):
-    """One device in each process, quickly compiled; a cache that is thrown away."""
-    return os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": compiling.QUICKLY,
-        "MORAL_JAX_CACHE": str(tmp_path_factory.mktemp("cache")),
-        "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT),
-        "TQDM_DISABLE": "1",
-    }
+    """One device in each process; a cache that is thrown away."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    own = {"MORAL_JAX_CACHE": cache, "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT)}
+    return os.environ | quick.PROCESS | own
 
 
 @pytest.fixture(scope="module")
