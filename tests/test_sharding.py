@@ -42,8 +42,9 @@ def leaves(tree):
 
 
 @pytest.mark.parametrize("changes", MODELS)
-@pytest.mark.parametrize("concentration", ["fixed", "learned", "predicted"])
-@pytest.mark.parametrize("how", POLICIES)
+@pytest.mark.parametrize(
+    ("concentration", "how"), [("fixed", {}), ("learned", {}), *(("predicted", how) for how in POLICIES)]
+)
 def test_every_parameter_has_exactly_one_rule(changes, concentration, how):
     policy = tiny.policy(tiny.spec(**changes, **WIDE), concentration=concentration, **how)
     for path, leaf in leaves(api.abstract_params(policy)):

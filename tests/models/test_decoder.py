@@ -71,7 +71,7 @@ def test_every_layer_matters(batch, layer):
     assert np.abs(np.asarray(changed - original))[exists].max() > 1e-2
 
 
-@pytest.mark.parametrize("changes", [{}, {"family": "mistral", "sliding_window": 5}, {"tied_embeddings": False}])
+@pytest.mark.parametrize("changes", [{}, {"family": "mistral", "sliding_window": 5, "tied_embeddings": False}])
 @pytest.mark.parametrize("shared", [0, 6])
 def test_packed_equals_separate(changes, shared):
     """Loss, gradients and scores of packed rows, with a beginning that is held once, equal one question a row."""
