@@ -25,6 +25,17 @@ from moral_jax import sharding
 from tests import tiny
 
 pytest_plugins = ["tests.reliability"]
+# files, and folders of them, that take a minute or more: they go first, so that no worker waits for another's last one
+LONG = ("multihost/test_hosts", "test_plan", "faults/", "test_run", "test_sharding", "test_score_run",
+        "test_adapter_run", "test_presets", "test_publish", "test_tpu_setup", "models/", "parity/",
+        "train/")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((i for i, long in enumerate(LONG) if item.nodeid.startswith(f"tests/{long}")), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
