@@ -67,7 +67,7 @@ def test_a_checkpoint_holds_adapters_and_head_alone(finished, config):
     names = {name.split("/")[1] for name in on_disk if name.startswith("params/")}
     assert names == {"adapters", "head"}
     adapted = {re.sub(r"params/adapters/(layers|last_layer)/", "", name) for name in on_disk if "params/ad" in name}
-    assert {name.rpartition("/")[0] for name in adapted} == {"attention/query", "attention/value"}
+    assert {name.rpartition("/")[0] for name in adapted} == {"attention/query", "attention/value", "mlp/down"}
     shapes = {leaf.shape for leaf in jax.tree.leaves(params)} | {()}
     assert {np.shape(x) for name, x in on_disk.items() if name.startswith("opt_state/")} == shapes
     with Checkpoints(finished / "checkpoints") as checkpoints:

@@ -16,7 +16,7 @@ from tests import tiny
 from tests.test_presets import write_rows
 
 pytestmark = pytest.mark.usefixtures("two_devices")
-SHORT = TrainConfig(epochs=2, eval_every=4)
+SHORT = TrainConfig(epochs=6, eval_every=4)
 
 
 @pytest.fixture(scope="module")
