@@ -161,16 +161,22 @@ class Checkpoints:
         seal = distributed.from_primary(lambda: dataclasses.asdict(seals.read(self.folder, step)))
         return Seal(Progress(**seal["progress"]), seal["checksums"], seal["about"])
 
-    def go_back(self, step: int) -> None:
-        """Drops every step after this one, which must be whole.
+    def verify(self, step: int) -> None:
+        """Reads a step back; on the primary.
 
         Raises:
           UserError: there is no such step.
+          StorageError: something of it is damaged: names it.
         """
-        there = distributed.from_primary(lambda: seals.steps(self.folder))
-        if step not in there:
+        if step not in (there := seals.steps(self.folder)):
             raise UserError(f"--resume-from={step}: {self.folder} has no such step; it has {there}")
-        distributed.from_primary(lambda: seals.remove(self.folder, {s for s in there if s <= step}))
+        seal = seals.read(self.folder, step)
+        for name in seal.checksums:
+            self._checked_on_host(seal, name)
+
+    def drop_after(self, step: int) -> None:
+        """Removes every later step; on the primary."""
+        seals.remove(self.folder, {s for s in seals.steps(self.folder) if s <= step})
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores everything, typed and placed like `like` (shapes with shardings).
@@ -205,8 +211,9 @@ class Checkpoints:
             leaves = self._checkpointer.restore(self._path(step), args=args)
             sums = checksum.on_devices(leaves)
         except BROKEN as e:
-            for name in wanted:  # on the host, one by one, to find the one to blame
-                self._checked_on_host(seal, name)
+            if distributed.is_primary():
+                for name in wanted:  # on the host, one by one, to find the one to blame
+                    self._checked_on_host(seal, name)
             raise self._damaged(step, _first_line(e)) from e
         if wrong := [name for name in wanted if sums[name] != seal.checksums.get(name)]:
             raise self._damaged(step, f"{', '.join(wrong)}: not the numbers that were saved")

@@ -25,8 +25,6 @@ from moral_jax.types import StorageError, TrainState, UserError
 from moral_jax.weights import export
 from tests import tiny
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 def state(seed):
     rng = np.random.default_rng(seed)

@@ -17,8 +17,6 @@ from moral_jax.types import Preempted
 from tests import tiny
 from tests.faults.conftest import assert_same_run, trace
 
-pytestmark = pytest.mark.usefixtures("own_cache")
-
 
 @pytest.fixture(scope="module")
 def config(tiny_folder):
