@@ -17,6 +17,8 @@ def test_clock_jumps(tmp_path, monkeypatch):
     jumps = itertools.cycle([4e9, 1e9, 2e9, 0.0])
     monkeypatch.setattr(time, "time", lambda: next(jumps))
     monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
+    for folder in ("always", "never"):
+        (tmp_path / folder).mkdir()
     with watched() as seen:
         run(tmp_path / "always", checkpoint_minutes=1e-9)
     assert [step for step, _ in seen] == [1, 2, 3, 4, 5, 6]

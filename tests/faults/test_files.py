@@ -16,7 +16,6 @@ import pytest
 
 from moral_jax import cli, guard, run
 from moral_jax.config import TaskConfig, TrainConfig
-from moral_jax.data import pipeline
 from moral_jax.evals.records import read_jsonl
 from moral_jax.train import seals
 from moral_jax.train.checkpoint import Checkpoints
@@ -171,11 +170,16 @@ def rows(tmp_path):
 )
 def test_changed_data(config, rows, tmp_path, monkeypatch):
     config = dataclasses.replace(config, task=TaskConfig(name="votes", path=str(rows)), train=TrainConfig(steps=1))
-    run.train(config, tmp_path / "r")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "score_stage", killed)  # the first thing that is computed
+    with pytest.raises(KeyboardInterrupt):
+        run.train(config, tmp_path / "r")
     was = hashlib.sha256(rows.read_bytes()).hexdigest()
     rows.write_text(rows.read_text().replace("[3, 2]", "[2, 3]"))
     now = hashlib.sha256(rows.read_bytes()).hexdigest()
-    monkeypatch.setattr(pipeline.Batches, "__getitem__", None)
     with pytest.raises(UserError, match=rf"{rows}: is no longer .*{was}.*{now} now.*--workdir=ANOTHER"):
         run.train(config, tmp_path / "r")
 
