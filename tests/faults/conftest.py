@@ -62,16 +62,16 @@ class Started:
 
 
 class Runs:
-    """Starts train.py in processes of one device each, which share compiled programs."""
+    """Starts train.py in processes of one device each, which share compiled programs; maybe as another user."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.count = folder, 0
+    def __init__(self, folder: Path, user: int | None = None):
+        self.folder, self.user, self.count = folder, user, 0
         (folder / "model").mkdir()
         tiny.write_folder(folder / "model", layers=1)
         self.config = folder / "c.py"
         self.config.write_text(CONFIG.format(model=str(folder / "model"), steps=STEPS, eval_every=EVAL_EVERY))
 
-    def start(self, workdir: Path, plan: dict | None = None, user: int | None = None, **env: str) -> Started:
+    def start(self, workdir: Path, plan: dict | None = None, **env: str) -> Started:
         self.count += 1
         ours = {
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / "programs"),
@@ -81,7 +81,7 @@ class Runs:
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
         }
         arguments = [f"--config={self.config}", f"--workdir={workdir}"]
-        return Started(plan, arguments, ours | env, self.folder / f"said{self.count}", user)
+        return Started(plan, arguments, ours | env, self.folder / f"said{self.count}", self.user)
 
     def run(self, workdir: Path, plan: dict | None = None, **env: str) -> tuple[int, str, str]:
         """Exit code, output, errors."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -18,9 +19,9 @@ SIZE = 24 << 20  # bytes of the small disk
 NOBODY = 65534
 
 
-def stalled(runs, folder, file, user=None):
+def stalled(runs, folder, file):
     """A run that has saved some steps and waits."""
-    process = runs.start(folder, {"at": "step", "count": 6, "do": "stall", "file": str(file)}, user)
+    process = runs.start(folder, {"at": "step", "count": 6, "do": "stall", "file": str(file)})
     process.wait_until(file.with_suffix(".here").exists)
     process.wait_until(lambda: bool(seals.steps(folder / "checkpoints")))
     return process
@@ -80,24 +81,42 @@ def test_full_disk(runs, whole, tmp_path):
         assert_same_run(folder, whole)
 
 
-@pytest.mark.fault(
-    "permission to write the checkpoints lost in the middle of a run",
-    promise="exit code 74, the place and the remedy named, the last good step kept",
-)
-def test_permission_lost(runs, whole):
-    """As another user where this one is root, whom no permission stops."""
+@pytest.fixture(scope="module")
+def theirs(runs, whole):
+    """Runs of another user where this one is root, whom no permission stops."""
     user = NOBODY if os.geteuid() == 0 else None
     base = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
     try:
         (base / "runs").mkdir()
-        theirs, folder, file = Runs(base / "runs"), base / "r", base / "stall"
+        made = Runs(base / "runs", user)
         shutil.copytree(runs.folder / "programs", base / "runs" / "programs")
         if user is not None:
             for path in (base, *base.rglob("*")):
                 os.chown(path, user, user)
-        process = stalled(theirs, folder, file, user)
-        (folder / "checkpoints").chmod(0o555)
-        file.with_suffix(".go").touch()
-        assert_clear_end(process, folder, folder / "checkpoints")
+        yield made
     finally:
         shutil.rmtree(base)
+
+
+@pytest.mark.fault(
+    "permission to write the checkpoints lost in the middle of a run",
+    promise="exit code 74, the place and the remedy named, the last good step kept",
+)
+def test_permission_lost(theirs):
+    folder, file = theirs.folder / "lost", theirs.folder / "stall"
+    process = stalled(theirs, folder, file)
+    (folder / "checkpoints").chmod(0o555)
+    file.with_suffix(".go").touch()
+    assert_clear_end(process, folder, folder / "checkpoints")
+
+
+@pytest.mark.fault(
+    "a directory that may not be written to",
+    promise="exit code 74 before anything is computed, the place and the remedy named",
+)
+def test_read_only(theirs):
+    closed = theirs.folder / "closed"
+    closed.mkdir(mode=0o555)
+    code, out, err = theirs.run(closed / "r", {"at": "start", "count": 1, "do": "kill"})
+    assert (code, out) == (guard.STORAGE, "")
+    assert re.fullmatch(rf"error: {closed}/r: Permission denied.* make it writable for you, .*goes on.*\n", err), err
