@@ -23,8 +23,12 @@ from moral_jax.types import Array, Params, StorageError, TrainState, UserError
 
 Leaves = dict[str, Array]  # by path: "params/decoder/...", "opt_state/..."
 READ_AT_ONCE = 1 << 30  # bytes of a checkpoint that the primary holds in memory while it reads one back
-# A damaged file of Orbax's own may show anywhere in Orbax and TensorStore, a full disk too.
-BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+# A damaged file of Orbax's own may show anywhere in Orbax and TensorStore, a full disk too: as what, nobody says, and
+# some of it is a bare Exception.
+BROKEN = Exception
+# Orbax measures how long a save takes by the wall clock, which may be set by years meanwhile; without directories made
+# in the background there is one wait less for which it does. Processes that are gone are noticed without it.
+ORBAX = ocp.options.AsyncOptions(timeout_secs=10**9, create_directories_asynchronously=False)
 
 
 def _flat(params: Params, opt_state: Any) -> Leaves:
@@ -60,7 +64,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, about: dict[str, Any] | None = None, every: int | None = None):
         self.folder, self.about, self.every = folder.absolute(), about, every
-        self._checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=ORBAX)
         alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="alone")
         self._alone = ocp.Checkpointer(
             ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
@@ -260,6 +264,6 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown()  # finishes what is being written; if it cannot, the next start finds the one before
-        with contextlib.suppress(*BROKEN) if error else contextlib.nullcontext():
+        with contextlib.suppress(BROKEN) if error else contextlib.nullcontext():
             self._checkpointer.close()
             self._alone.close()

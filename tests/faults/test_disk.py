@@ -108,6 +108,7 @@ def test_permission_lost(theirs):
     (folder / "checkpoints").chmod(0o555)
     file.with_suffix(".go").touch()
     assert_clear_end(process, folder, folder / "checkpoints")
+    (folder / "checkpoints").chmod(0o755)
 
 
 @pytest.mark.fault(
