@@ -7,6 +7,8 @@ and only then may another be removed: so we use Orbax's checkpointer, not its ma
 import concurrent.futures
 import contextlib
 import dataclasses
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +31,11 @@ BROKEN = Exception
 # Orbax measures how long a save takes by the wall clock, which may be set by years meanwhile; without directories made
 # in the background there is one wait less for which it does. Processes that are gone are noticed without it.
 ORBAX = ocp.options.AsyncOptions(timeout_secs=10**9, create_directories_asynchronously=False)
+
+
+def _not_orbaxs_error(record: logging.LogRecord) -> bool:
+    """Of what Orbax logs, errors with their traceback: it raises them as well, and we say them in one line."""
+    return record.levelno < logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _flat(params: Params, opt_state: Any) -> Leaves:
@@ -64,6 +71,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, about: dict[str, Any] | None = None, every: int | None = None):
         self.folder, self.about, self.every = folder.absolute(), about, every
+        logging.getLogger("absl").addFilter(_not_orbaxs_error)
         self._checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=ORBAX)
         alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="alone")
         self._alone = ocp.Checkpointer(

@@ -37,9 +37,9 @@ def get_config():
 class Started:
     """A process that runs train.py."""
 
-    def __init__(self, plan: dict | None, arguments: list[str], env: dict[str, str], said: Path, user: int | None):
+    def __init__(self, plan: dict | None, arguments: list[str], env: dict[str, str], said: Path):
         self.said = said
-        self.process = FORKS.Process(target=child.main, args=(plan, arguments, env, said, user), daemon=True)
+        self.process = FORKS.Process(target=child.main, args=(plan, arguments, env, said), daemon=True)
         self.process.start()
         self.pid, self.kill = self.process.pid, self.process.kill
 
@@ -62,10 +62,10 @@ class Started:
 
 
 class Runs:
-    """Starts train.py in processes of one device each, which share compiled programs; maybe as another user."""
+    """Starts train.py in processes of one device each, which share compiled programs."""
 
-    def __init__(self, folder: Path, user: int | None = None):
-        self.folder, self.user, self.count = folder, user, 0
+    def __init__(self, folder: Path):
+        self.folder, self.count = folder, 0
         (folder / "model").mkdir()
         tiny.write_folder(folder / "model", layers=1)
         self.config = folder / "c.py"
@@ -81,7 +81,7 @@ class Runs:
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
         }
         arguments = [f"--config={self.config}", f"--workdir={workdir}"]
-        return Started(plan, arguments, ours | env, self.folder / f"said{self.count}", self.user)
+        return Started(plan, arguments, ours | env, self.folder / f"said{self.count}")
 
     def run(self, workdir: Path, plan: dict | None = None, **env: str) -> tuple[int, str, str]:
         """Exit code, output, errors."""

@@ -1,22 +1,17 @@
 """Disks that are full, read-only, or no longer ours, in the middle of a run: a clear end, and the last step kept."""
 
 import contextlib
-import os
 import re
 import resource
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from moral_jax import guard
 from moral_jax.train import seals
-from tests.faults.conftest import Runs, assert_same_run
+from tests.faults.conftest import assert_same_run
 
 SIZE = 24 << 20  # bytes of the small disk
-NOBODY = 65534
 
 
 def stalled(runs, folder, file):
@@ -81,30 +76,13 @@ def test_full_disk(runs, whole, tmp_path):
         assert_same_run(folder, whole)
 
 
-@pytest.fixture(scope="module")
-def theirs(runs, whole):
-    """Runs of another user where this one is root, whom no permission stops."""
-    user = NOBODY if os.geteuid() == 0 else None
-    base = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
-    try:
-        (base / "runs").mkdir()
-        made = Runs(base / "runs", user)
-        shutil.copytree(runs.folder / "programs", base / "runs" / "programs")
-        if user is not None:
-            for path in (base, *base.rglob("*")):
-                os.chown(path, user, user)
-        yield made
-    finally:
-        shutil.rmtree(base)
-
-
 @pytest.mark.fault(
     "permission to write the checkpoints lost in the middle of a run",
     promise="exit code 74, the place and the remedy named, the last good step kept",
 )
-def test_permission_lost(theirs):
-    folder, file = theirs.folder / "lost", theirs.folder / "stall"
-    process = stalled(theirs, folder, file)
+def test_permission_lost(runs, tmp_path):
+    folder, file = tmp_path / "r", tmp_path / "stall"
+    process = stalled(runs, folder, file)
     (folder / "checkpoints").chmod(0o555)
     file.with_suffix(".go").touch()
     assert_clear_end(process, folder, folder / "checkpoints")
@@ -115,9 +93,9 @@ def test_permission_lost(theirs):
     "a directory that may not be written to",
     promise="exit code 74 before anything is computed, the place and the remedy named",
 )
-def test_read_only(theirs):
-    closed = theirs.folder / "closed"
+def test_read_only(runs, tmp_path):
+    closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    code, out, err = theirs.run(closed / "r", {"at": "start", "count": 1, "do": "kill"})
+    code, out, err = runs.run(closed / "r", {"at": "start", "count": 1, "do": "kill"})
     assert (code, out) == (guard.STORAGE, "")
     assert re.fullmatch(rf"error: {closed}/r: Permission denied.* make it writable for you, .*goes on.*\n", err), err
