@@ -13,7 +13,7 @@ from tests import tiny
 from tests.faults import child
 
 LIMIT = 240  # seconds for any process
-STEPS, EVAL_EVERY = 240, 20
+STEPS, EVAL_EVERY = 120, 20
 # a process that has imported everything, and forks: each run is a process of its own that is there at once
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([child.__name__])

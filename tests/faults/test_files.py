@@ -126,13 +126,18 @@ def test_half_written_records(config, finished, tmp_path, monkeypatch):
 )
 def test_resume_from_an_older_step(config, finished, tmp_path):
     folder = copied(finished, tmp_path)
-    best = seals.read(folder / "checkpoints", 2).progress.best_step
-    assert best == 2
-    shutil.rmtree(folder / "after")
-    for path in (folder / "checkpoints" / "2").rglob("d/*"):
+    assert seals.read(folder / "checkpoints", 2).progress.best_step == 2
+    shutil.copy(folder / "before" / "test.jsonl", folder / "after")  # records of other weights: to be made again
+    files = {step: next((folder / "checkpoints" / step).rglob("d/*")) for step in "12"}
+    data = files["1"].read_bytes()
+    for path in files.values():
         path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(StorageError, match=r"checkpoints/2: is damaged .*--resume-from=1 goes on"):
         run.train(config, folder)
+    with pytest.raises(StorageError, match=r"checkpoints/1: is damaged .*--resume-from=2 goes on"):
+        run.train(config, folder, resume_from=1)
+    assert seals.steps(folder / "checkpoints") == [1, 2], "what is newer goes when what is older was found whole"
+    files["1"].write_bytes(data)
     run.train(config, folder, resume_from=1)
     assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
     assert seals.read(folder / "checkpoints", 2) == seals.read(finished / "checkpoints", 2)

@@ -26,7 +26,7 @@ def test_sigterm(runs, whole, tmp_path):
     assert (folder / "before" / "validation.jsonl").exists()
     code, out, err = runs.run(folder, {"at": "step", "count": 7, "do": "term"})
     assert (code, latest(folder)) == (0, 7), err
-    assert "preempted: step 7 of 240 is saved; the same command goes on from there" in out
+    assert f"preempted: step 7 of {STEPS} is saved; the same command goes on from there" in out
     code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"}, MORAL_JAX_PREEMPTED_EXIT="75")
     assert (code, latest(folder)) == (75, EVAL_EVERY), err
     progress = seals.read(folder / "checkpoints", EVAL_EVERY).progress
