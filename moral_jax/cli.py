@@ -42,7 +42,7 @@ def _guarded(command: Callable[[], int | None]) -> int:
         print(f"error: {secrets.redacted(str(e))}", file=sys.stderr)
         return guard.STORAGE
     except OSError as e:
-        if e.errno in files.REMEDIES:
+        if files.is_of_storage(e):
             print(f"error: {secrets.redacted(str(files.storage_error(e)))}", file=sys.stderr)
             return guard.STORAGE
         if e.filename is None:  # not about a file that the user could name

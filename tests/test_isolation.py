@@ -18,10 +18,7 @@ from tests import tiny
 from tests.sockets import LISTENS, sockets
 
 ROOT = Path(__file__).resolve().parents[1]
-pytestmark = [
-    pytest.mark.usefixtures("own_cache"),
-    pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs /proc of Linux"),
-]
+pytestmark = pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs /proc of Linux")
 
 
 class ForbiddenError(AssertionError):
