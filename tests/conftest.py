@@ -3,8 +3,10 @@
 import os
 import tempfile
 
-# 8 devices for the sharding tests; the programs are tiny, so compiling them well would take longer than running them
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0")
+from tests import quick
+
+# 8 devices for the sharding tests
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {quick.XLA_FLAGS}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # compiled programs are shared by all workers, and all that they start, and thrown away by the first process
@@ -23,6 +25,17 @@ from moral_jax import sharding
 from tests import tiny
 
 pytest_plugins = ["tests.reliability"]
+# files, and folders of them, that take a minute or more: they go first, so that no worker waits for another's last one
+LONG = ("multihost/test_hosts", "test_plan", "faults/", "test_run", "test_sharding", "test_score_run",
+        "test_adapter_run", "test_presets", "test_publish", "test_tpu_setup", "models/", "parity/",
+        "train/")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        return next((i for i, long in enumerate(LONG) if item.nodeid.startswith(f"tests/{long}")), len(LONG))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ def test_dora_of_an_output_without_weights_is_zero():
     w = np.ones((6, 7), np.float32)
     w[:, 3] = 0
     adapter = {"a": np.ones((6, 4), np.float32), "b": np.zeros((4, 7), np.float32), "magnitude": adapters._lengths(w)}
-    y = adapters.add(w, np.eye(6, dtype=np.float32), w, adapter)
+    y = adapters.add(w, np.eye(6, dtype=np.float32), w, adapter, "float32")
     np.testing.assert_allclose(y, w, rtol=1e-6)
 
 

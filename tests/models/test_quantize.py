@@ -1,5 +1,6 @@
 """Quantised kernels: against a plain implementation, within their bounds, and in the decoder."""
 
+import functools
 import re
 
 import jax
@@ -134,15 +135,25 @@ def test_no_kernel_is_kept_restored(batch, remat):
     assert "2,64,128" not in shapes
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """What a run loads of one file, by how it is to be kept."""
+    folder = tiny.write_folder(tmp_path_factory.mktemp("model"), **SPEC)
+
+    @functools.cache
+    def frozen(kind):
+        adapter = AdapterConfig(kind="lora", first_layer=1)
+        config = Config(model=ModelConfig(path=str(folder), quantize=kind), adapter=adapter)
+        return flat(Weights(config, find_model(config)).frozen["decoder"])
+
+    return frozen
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_is_quantised_while_it_is_loaded(kind, tmp_path):
-    folder = tiny.write_folder(tmp_path, **SPEC)
-    adapter = AdapterConfig(kind="lora", first_layer=1)
-    config = Config(model=ModelConfig(path=str(folder), quantize=kind), adapter=adapter)
-    got = flat(Weights(config, find_model(config)).frozen["decoder"])
-    plain = Config(model=ModelConfig(path=str(folder)), adapter=adapter)
-    for path, leaf in flat(Weights(plain, find_model(plain)).frozen["decoder"]).items():
-        want = quantize.PACK[kind](leaf) if path.endswith("/kernel") else leaf
+def test_it_is_quantised_while_it_is_loaded(kind, loaded):
+    got, pack = dict(loaded(kind)), jax.jit(quantize.PACK[kind])
+    for path, leaf in loaded("none").items():
+        want = pack(leaf) if path.endswith("/kernel") else leaf
         for name, part in flat({path: want}).items():
             np.testing.assert_array_equal(got.pop(name), part, err_msg=name)
     assert not got

@@ -20,7 +20,7 @@ from moral_jax.evals.records import read_jsonl
 from moral_jax.models import api
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
-from tests import tiny
+from tests import quick, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT, LIMIT = 10, 400
@@ -88,10 +88,9 @@ from moral_jax.config import MeshConfig
 from moral_jax.types import UserError
 
 me = int(sys.argv[1])
-others = (sys.argv[2], int(sys.argv[3]), me) if sys.argv[2:] else (None, None, None)
-assert guard.expects_others(*others)
+assert guard.expects_others(None, None, None)
 guard.stand("somewhere")
-distributed.start(*others)
+distributed.start(None, None, None)
 
 def refuse():
     raise UserError("the primary's own words")
@@ -114,15 +113,10 @@ with distributed.together():
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory):
-    """One device in each process, quickly compiled; a cache that is thrown away."""
-    return os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "MORAL_JAX_CACHE": str(tmp_path_factory.mktemp("cache")),
-        "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT),
-        "TQDM_DISABLE": "1",
-    }
+    """One device in each process; a cache that is thrown away."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    own = {"MORAL_JAX_CACHE": cache, "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT)}
+    return os.environ | quick.PROCESS | own
 
 
 @pytest.fixture(scope="module")
@@ -255,11 +249,11 @@ def assert_they_divide_the_work(told):
         assert ("the colour" in differs) == (me > 0)
 
 
-def test_slurm_says_who_is_who(env):
+def test_slurm_says_who_is_who_and_four_divide_the_work(env):
     """With the variables that srun sets, and no flags."""
-    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
-    mine = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(2)]
-    assert_they_divide_the_work(answers([start(["-c", ASKS, str(i)], env | step | mine[i]) for i in range(2)]))
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "4", "SLURM_STEP_NODELIST": "localhost"}
+    mine = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(4)]
+    assert_they_divide_the_work(answers([start(["-c", ASKS, str(i)], env | step | mine[i]) for i in range(4)]))
 
 
 @pytest.mark.parametrize(
@@ -281,11 +275,6 @@ def test_where_others_are_expected_without_flags(variables, chips, expected, mon
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert guard.expects_others(None, None, None) == expected
-
-
-def test_four_processes_divide_the_work(env):
-    where = f"127.0.0.1:{free_port()}"
-    assert_they_divide_the_work(answers([start(["-c", ASKS, str(i), where, "4"], env) for i in range(4)]))
 
 
 def kill(process) -> None:

@@ -95,6 +95,7 @@ def test_finite_at_extreme_logits(name):
     z = jnp.array([[[80.0, -80.0], [-40.0, -41.0], [80.0, 80.0]]])
     counts = [[0, 5], [3, 2], [5, 0]]
 
+    @jax.jit
     def loss(z, log_s):
         return OBJECTIVES[name](OptionScores(z, log_s), batch_of(counts))["loss"][0]
 
@@ -139,6 +140,7 @@ def test_gradients_against_finite_differences(name):
         batch = batch_of(counts)
         batch = batch._replace(counts_BQC=jnp.asarray(batch.counts_BQC, jnp.float64))
 
+        @jax.jit
         def loss(z, log_s):
             return OBJECTIVES[name](OptionScores(z, log_s), batch)["loss"][0]
 
@@ -158,6 +160,7 @@ def test_absent_options_get_no_probability_and_no_gradient(name):
     z = jnp.array([[[0.3, -0.2, NEG], [0.1, 0.4, 0.2]]])
     counts = [[3, 2, 0], [1, 2, 3]]
 
+    @jax.jit
     def loss(z):
         return OBJECTIVES[name](OptionScores(z, jnp.zeros((1, 2))), batch_of(counts))["loss"][0]
 
@@ -195,7 +198,7 @@ def test_concentration_is_learned_from_how_votes_split():
 
     def slope(counts):
         f = lambda s: votes.dirichlet_multinomial(OptionScores(z, s), batch_of(counts))["loss"][0]  # noqa: E731
-        return float(jax.grad(f)(jnp.log(jnp.full((1, 2), 2.0))).sum())
+        return float(jax.jit(jax.grad(f))(jnp.log(jnp.full((1, 2), 2.0))).sum())
 
     assert slope([[5, 0], [0, 5]]) > 0 > slope([[3, 2], [2, 3]])
 

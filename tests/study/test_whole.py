@@ -6,7 +6,7 @@ import pytest
 
 from moral_jax import cli
 from moral_jax.evals.records import read_jsonl
-from tests import tiny
+from tests import quick, tiny
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ def get_study():
 
 
 def test_a_whole_study_of_real_runs(study_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    for name, value in quick.PROCESS.items():
+        monkeypatch.setenv(name, value)
     out = tmp_path / "out"
     broken = out / "cells" / "tiny.synthetic.ce-tuned.seed-0"
     broken.mkdir(parents=True)

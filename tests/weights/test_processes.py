@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from tests import tiny
+from tests import quick, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = tiny.spec(vocab=96)
@@ -56,7 +56,8 @@ def test_each_process_reads_its_half(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    two_each = f"--xla_force_host_platform_device_count=2 {quick.XLA_FLAGS}"
+    environment = os.environ | quick.PROCESS | {"XLA_FLAGS": two_each}
     command = [sys.executable, "-c", LOAD, address]
     running = [
         subprocess.Popen(
