@@ -34,7 +34,8 @@ FINER = (
     | {"study.spec": 0}
 )
 NO_JAX = ("types", "files", "strict", "secrets", "config", "config_io", "presets", "preemption", "guard", "logs",
-          "tasks", "data", "report", "ask", "rundir", "baselines", "remote", "study", "commands", *OF_RECORDS)  # fmt: skip
+          "tasks", "data", "report", "ask", "rundir", "baselines", "remote", "study", "commands",
+          *OF_RECORDS)  # fmt: skip
 SAME_ROW_BY_DESIGN = {("weights.load", "models.api"), ("weights.load", "models.spec")}
 
 

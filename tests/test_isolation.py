@@ -19,7 +19,7 @@ from tests.sockets import LISTENS, sockets
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [
-    pytest.mark.usefixtures("own_cache"),
+    pytest.mark.usefixtures("two_devices"),
     pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs /proc of Linux"),
 ]
 
