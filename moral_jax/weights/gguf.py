@@ -100,8 +100,8 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
         return {"rope_type": "default", "rope_theta": theta}
     if file.shape("rope_freqs.weight") != (head_size // 2,):
         raise UserError(
-            f"{file.path}: rope_freqs.weight has shape {file.shape('rope_freqs.weight')}, expected ({head_size // 2},), "
-            f"a number for each pair that is turned; convert the model again"
+            f"{file.path}: rope_freqs.weight has shape {file.shape('rope_freqs.weight')}, expected "
+            f"({head_size // 2},), a number for each pair that is turned; convert the model again"
         )
     divisors = file.read("rope_freqs.weight", (slice(None),))
     wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)

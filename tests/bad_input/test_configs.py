@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from moral_jax import cli
 from tests.bad_input.refusal import Case, each
 
@@ -184,12 +186,14 @@ def train(refused, case, *arguments):
     )
 
 
+@pytest.mark.fault("config files that are wrong or fail", promise="file, line and remedy; exit code 2")
 @each(FILES)
 def test_config_files(case, refused, tmp_path):
     (tmp_path / "bad.py").write_text(case.given)
     train(refused, case, f"--config={tmp_path / 'bad.py'}")
 
 
+@pytest.mark.fault("flags that are wrong, out of range or without end", promise="field, value, what is expected")
 @each(FLAGS)
 def test_flags(case, refused, config_of):
     file = config_of("synthetic") + (":fast" if case.given == ["PRESET"] else "")
@@ -212,6 +216,7 @@ def test_several_processes(case, refused, config_of):
     train(refused, case, config_of("synthetic"), *case.given)
 
 
+@pytest.mark.fault("a run's config.json that is damaged", promise="one message, exit code 2")
 @each(SAVED)
 def test_the_config_of_a_run(case, refused, tmp_path):
     (tmp_path / "run").mkdir()

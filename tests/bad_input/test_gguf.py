@@ -221,7 +221,7 @@ MODELS = (
         "rope divisors of another size",
         llama([EMBEDDING, tensor("rope_freqs.weight", (32,), place=1024)]),
         "rope_freqs",
-        "pairs",
+        "for each pair",
     ),
     Case("no words", llama(without=("tokenizer.ggml.tokens",)), "'tokenizer.ggml.tokens'", "is missing"),
     Case(
