@@ -24,10 +24,20 @@ A run directory that exists is resumed; one that holds another config is refused
 ends a run after the step it is at, saved.
 """
 
+LONGEST = 1500  # characters of an error
+
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Python's own last words on a fault of ours, without keys and tokens."""
     sys.stderr.write(secrets.redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _refuse(said: str) -> None:
+    """An error: without keys and tokens, or what would steer a terminal; of a text without end, its two ends."""
+    said = secrets.redacted(said)
+    if len(said) > LONGEST:
+        said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
+    print("error: " + "".join(c if c.isprintable() or c == "\n" else "?" for c in said), file=sys.stderr)
 
 
 def _guarded(command: Callable[[], int | None]) -> int:
@@ -36,21 +46,21 @@ def _guarded(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except UserError as e:
-        print(f"error: {secrets.redacted(str(e))}", file=sys.stderr)
+        _refuse(str(e))
         return guard.FAILED
     except StorageError as e:
-        print(f"error: {secrets.redacted(str(e))}", file=sys.stderr)
+        _refuse(str(e))
         return guard.STORAGE
     except OSError as e:
         if files.is_of_storage(e):
-            print(f"error: {secrets.redacted(str(files.storage_error(e)))}", file=sys.stderr)
+            _refuse(str(files.storage_error(e)))
             return guard.STORAGE
         if e.filename is None:  # not about a file that the user could name
             raise
-        print(f"error: {secrets.redacted(f'{e.filename}: {e.strerror}')}; name another, or correct it", file=sys.stderr)
+        _refuse(f"{e.filename}: {e.strerror}; name another, or correct it")
         return guard.FAILED
     except MemoryError as e:
-        print(f"error: not enough memory ({e}); lower config.data.length or batch sizes", file=sys.stderr)
+        _refuse(f"not enough memory ({e}); lower config.data.length or batch sizes")
         return guard.FAILED
     except Preempted as e:
         print(e, file=sys.stderr)
@@ -164,7 +174,7 @@ def _score(args: argparse.Namespace, rest: list[str]) -> None:
             try:
                 print(show(answer([ask.parse(line, f"line {number}")])[0]), flush=True)
             except UserError as e:
-                print(f"error: {e}", file=sys.stderr)
+                _refuse(str(e))
 
 
 def _plan(args: argparse.Namespace, rest: list[str]) -> None:
