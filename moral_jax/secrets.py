@@ -13,10 +13,10 @@ IN_URL = re.compile(r"(?<=://)[^/\s@]+@")  # user and password
 
 def _login() -> str:
     """The token that `hf auth login` keeps; empty if there is none."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    file = os.environ.get("HF_TOKEN_PATH") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "token"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    file = os.environ.get("HF_TOKEN_PATH") or f"{os.environ.get('HF_HOME') or f'{cache}/huggingface'}/token"
     try:
-        return Path(file).expanduser().read_text(encoding="utf-8", errors="replace").strip()
+        return Path(os.path.expanduser(file)).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
 
