@@ -16,7 +16,10 @@ from pathlib import Path
 
 import jax
 
-# all that train.py imports: the process from which the others are forked has it ready
+# all that train.py imports, sooner or later: the process from which the others are forked has it ready
+import tensorboardX.event_file_writer
+import tensorboardX.summary  # noqa: F401  (imports torch, where it is installed)
+
 from moral_jax import cli, run
 from moral_jax.evals import run as evals
 from moral_jax.train import loop
