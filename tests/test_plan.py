@@ -74,11 +74,10 @@ def test_products_are_those_of_the_model(made):
 
 
 @needs_libtpu
-@pytest.mark.parametrize("slice_name", ["v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
-def test_nothing_is_computed_that_the_loss_does_not_need(slice_name):
+def test_nothing_is_computed_that_the_loss_does_not_need():
     """Without remat: fewer products than the model has, because the last layer is computed at the answers only."""
     config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"))
-    made = plans.make(config, SPEC, plans.topology(slice_name), scoring=False)
+    made = plans.make(config, SPEC, plans.topology("v6e:2x2"), scoring=False)
     assert 0.75 < made.bound().products <= 1.05
 
 

@@ -74,8 +74,10 @@ from moral_jax import cli
 def watch(event, args):
     changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
     writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-    if (changes or writes) and folder in os.path.abspath(os.fsdecode(args[0])).split("/checkpoints")[0] + "/":
-        print(event, *args, flush=True)
+    if changes or writes:
+        path = os.path.abspath(os.fsdecode(args[0])) + "/"
+        if path.startswith(folder) and not path.startswith(folder + "checkpoints/"):
+            print(event, *args, flush=True)
 
 folder = next(a for a in sys.argv if a.startswith("--workdir=")).removeprefix("--workdir=") + "/"
 sys.addaudithook(watch)
