@@ -153,6 +153,7 @@ HEADERS = (
     Case(
         "a tensor of 2^32 - 1 dimensions", file(tensors=[text("x") + u32(2**32 - 1)]), "4294967295 dimensions", "fetch"
     ),
+    Case("a tensor of no dimensions", file(tensors=[tensor(shape=())]), "tensor 'x' of 0 dimensions", "fetch it again"),
     Case(
         "a tensor of 2^124 numbers",
         file(tensors=[tensor(shape=(2**62, 2**62))]),
