@@ -48,6 +48,14 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the tests of a module leave in the cache is thrown away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MORAL_JAX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
 def two_devices() -> Iterator[None]:
     """Whole runs on two of the eight: weights and rows are still cut, and programs are compiled in half the time."""
     real = sharding.make_mesh

@@ -70,7 +70,7 @@ def test_the_machine_alone(doctor):
         ("--config.task.path=nowhere.jsonl", "data", "nowhere.jsonl"),
         ("--config.model.path=./nowhere", "model", "no such file or folder"),
         ("--config.mesh.tensor=7", "model", "does not divide"),
-        ("--config.prompt.labels=AA", "prompt", "share their first token"),
+        ("--config.prompt.labels=AA", "config", "characters that differ"),
         ("--config.prompt.template={nonsense}", "prompt", "{nonsense} is unknown"),
         ("--config.model.attention=splash", "attention", "splash runs on TPU"),
         ("--config.optim.lrr=1", "config", "did you mean"),
