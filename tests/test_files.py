@@ -1,7 +1,6 @@
 """Files that are whole or as they were, and locks that end with their owner."""
 
 import os
-import signal
 import subprocess
 import sys
 
@@ -38,11 +37,12 @@ def test_a_lock_ends_with_its_owner(tmp_path):
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDS, str(path)], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "True\n"
-        with files.lock(path) as mine:
-            assert mine is None
-        assert files.owner(path).endswith(f", process {other.pid}")
-        os.kill(other.pid, signal.SIGKILL)
-        other.wait()
+        try:
+            with files.lock(path) as mine:
+                assert mine is None
+            assert files.owner(path).endswith(f", process {other.pid}")
+        finally:
+            other.kill()
     with files.lock(path) as mine:
         assert mine is not None
         with files.lock(path) as again:
