@@ -186,6 +186,7 @@ def _go_back(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
 def _train(config: Config, workdir: Path, resume_from: int | None) -> page.Written | None:
     set_up_jax()
     bench = set_up(config)
+    distributed.same_everywhere("the data", sorted(bench.data.provenance["sha256"].values()))
     total = total_steps(bench)
 
     def recorded() -> dict[str, Any]:
