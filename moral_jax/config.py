@@ -416,6 +416,8 @@ def _check_value(name: str, annotation: Any, value: Any) -> Any:
 def _build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
     hints, found = typing.get_type_hints(cls), {}
     for field, value in values.items():
+        if field not in hints:
+            raise UserError(f"config.{prefix}{field}: no such field; config.default() has those that there are")
         if not dataclasses.is_dataclass(hints[field]):
             found[field] = _check_value(prefix + field, hints[field], value)
         elif isinstance(value, dict):
@@ -425,10 +427,15 @@ def _build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
     return cls(**found)
 
 
-def build(config: config_dict.ConfigDict) -> Config:
-    """The checked, frozen form.
+def from_dict(values: dict[str, Any]) -> Config:
+    """The checked, frozen form of a nested dict; fields that it does not name take their defaults.
 
     Raises:
-      UserError: a value is out of range; names the field, the value and what is expected.
+      UserError: there is no such field, or a value is out of range; names the field, the value and what is expected.
     """
-    return _build(Config, config.to_dict())
+    return _build(Config, values)
+
+
+def build(config: config_dict.ConfigDict) -> Config:
+    """The checked, frozen form; errors as of `from_dict`."""
+    return from_dict(config.to_dict())

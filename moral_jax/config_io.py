@@ -17,7 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from moral_jax import files, secrets, strict
-from moral_jax.config import Config, build, default, field_type
+from moral_jax.config import Config, build, default, field_type, from_dict
 from moral_jax.types import UserError
 
 FILE_FLAG, FIELD_FLAG = "--config=", "--config."
@@ -62,11 +62,10 @@ def save(config: Config, path: Path) -> None:
 
 def read(path: Path) -> Config:
     """Reads what `save` wrote; fields that did not exist then take their defaults."""
-    config, saved = default(), strict.read(path)
+    saved = strict.read(path)
     try:
-        config.update(saved)
-        return build(config)
-    except (KeyError, TypeError, ValueError, AttributeError, UserError) as e:
+        return from_dict(saved)
+    except UserError as e:
         raise UserError(f"{path}: not a config that this version can read ({e}); put back what the run wrote") from e
 
 

@@ -24,6 +24,7 @@ REMEDIES = {
     errno.EIO: "see what the system's log says of the disk",
     errno.ESTALE: "see whether the shared disk is still there",
 }
+MAY_NOT = (errno.EACCES, errno.EPERM)
 AGAIN = "the same command goes on from there"
 
 
@@ -34,6 +35,12 @@ def storage_error(error: OSError, path: object = None) -> StorageError:
     return StorageError(
         f"{where}: {error.strerror or error}. What was there before is untouched: {remedy}, then {AGAIN}"
     )
+
+
+def is_of_storage(error: OSError) -> bool:
+    """Whether a disk is at fault, wherever it showed. What may not be read is rather a name that the user gave; what
+    may not be written, `refusals` tells."""
+    return error.errno in REMEDIES and error.errno not in MAY_NOT
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from moral_jax import secrets
 from moral_jax.files import refusals, whole
 from moral_jax.types import UserError
 
+LONGEST = 1500  # characters of an error
 _speaks = True  # of several processes that run together, one does
 
 
@@ -26,6 +28,14 @@ def say(message: str) -> None:
     """One line for the person, above any progress bar."""
     if _speaks:
         tqdm.write(secrets.redacted(message))
+
+
+def refuse(said: str) -> None:
+    """An error: without keys and tokens, or what would steer a terminal; of a text without end, its two ends."""
+    said = secrets.redacted(said)
+    if len(said) > LONGEST:
+        said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
+    print("error: " + "".join(c if c.isprintable() or c == "\n" else "?" for c in said), file=sys.stderr)
 
 
 def progress(*args: Any, **kwargs: Any) -> tqdm:

@@ -175,15 +175,18 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
 
 
 def _go_back(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
-    """Drops what came after a step, what was scored then too."""
-    checkpoints.go_back(step)
-    if distributed.is_primary() and (workdir / "after").exists():
+    """Drops what came after a step that is whole, first of all what was scored then: without its weights, nobody could
+    tell that it is of others."""
+    checkpoints.verify(step)
+    if (workdir / "after").exists():
         remove_folder(workdir / "after")
+    checkpoints.drop_after(step)
 
 
 def _train(config: Config, workdir: Path, resume_from: int | None) -> page.Written | None:
     set_up_jax()
     bench = set_up(config)
+    distributed.same_everywhere("the data", sorted(bench.data.provenance["sha256"].values()))
     total = total_steps(bench)
 
     def recorded() -> dict[str, Any]:
@@ -198,7 +201,7 @@ def _train(config: Config, workdir: Path, resume_from: int | None) -> page.Writt
     if total:
         with Checkpoints(workdir / "checkpoints", about, config.train.checkpoint_every) as checkpoints:
             if resume_from is not None:
-                _go_back(workdir, checkpoints, resume_from)
+                distributed.from_primary(lambda: _go_back(workdir, checkpoints, resume_from))
             fit(bench, weights, total, workdir, checkpoints)
             score_stage(bench, workdir / "after", functools.cache(lambda: restored(config, weights, checkpoints)))
     return report(workdir, bench.scored, bench.data.train, config) if distributed.is_primary() else None

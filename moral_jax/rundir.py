@@ -22,7 +22,8 @@ from moral_jax.tasks.registry import Dataset
 from moral_jax.types import Example, UserError
 
 STAGES = ("before", "after")
-LOCK = "lock"
+CONFIG, LOCK = "config.json", "lock"
+BEGUN = {LOCK, CONFIG + files.PARTIAL}  # what there may be of a run that was killed before it had a config
 
 
 @contextlib.contextmanager
@@ -33,7 +34,9 @@ def claim(config: Config, workdir: Path) -> Iterator[None]:
       UserError: the directory holds a run of another config (shows the difference), or something else, or another
         process works in it.
     """
-    _accept(config, workdir)
+    _check(config, workdir)  # before anything is written there
+    with files.refusals(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         try:
             if held.enter_context(files.lock(workdir / LOCK)) is None:
@@ -45,22 +48,23 @@ def claim(config: Config, workdir: Path) -> Iterator[None]:
             if e.errno in files.REMEDIES:
                 raise files.storage_error(e, workdir / LOCK) from e
             say(f"{workdir}: this disk keeps no locks ({e}): see to it that no other process uses this directory")
+        if _check(config, workdir):  # by now: another may have begun here since
+            say(f"resuming {workdir}")
+        else:
+            config_io.save(config, workdir / CONFIG)
         yield
 
 
-def _accept(config: Config, workdir: Path) -> None:
-    file = workdir / "config.json"
-    if file.exists():
-        if changed := config_io.difference(config_io.read(file), config):
+def _check(config: Config, workdir: Path) -> bool:
+    """Whether a directory holds this run already; raises if it holds anything else."""
+    if (workdir / CONFIG).exists():
+        if changed := config_io.difference(config_io.read(workdir / CONFIG), config):
             lines = "\n  ".join(changed)
             raise UserError(f"{workdir} holds a run of another config. Pass --workdir=ANOTHER, or undo:\n  {lines}")
-        say(f"resuming {workdir}")
-        return
-    if workdir.exists() and (not workdir.is_dir() or not all(p.suffix == files.PARTIAL for p in workdir.iterdir())):
-        raise UserError(f"{workdir} is not empty and holds no run (no config.json); pass --workdir=ANOTHER")
-    with files.refusals(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-    config_io.save(config, file)
+        return True
+    if workdir.exists() and (not workdir.is_dir() or {p.name for p in workdir.iterdir()} - BEGUN):
+        raise UserError(f"{workdir} is not empty and holds no run (no {CONFIG}); pass --workdir=ANOTHER")
+    return False
 
 
 def record(workdir: Path, provenance: dict[str, Any]) -> None:
@@ -92,9 +96,9 @@ def _hashes(provenance: dict[str, Any]) -> dict[str, str]:
 
 def read_config(folder: Path) -> Config:
     """The config of a run directory."""
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: holds no run (no config.json)")
-    return config_io.read(folder / "config.json")
+    if not (folder / CONFIG).exists():
+        raise UserError(f"{folder}: holds no run (no {CONFIG})")
+    return config_io.read(folder / CONFIG)
 
 
 def to_score(data: Dataset) -> dict[str, list[Example]]:

@@ -2,7 +2,8 @@
 
     @pytest.mark.fault("SIGTERM in the middle of a step", promise="finishes the step, saves, exits with 0")
 
-marks a test, and `pytest -m fault --reliability=docs/reliability.md` writes what became of all that are marked.
+marks a test, and `pytest -m fault --reliability=docs/reliability.md` writes what became of all that are marked. If only
+some are run, the rows of the others stay as they were.
 """
 
 import ast
@@ -61,6 +62,12 @@ def of_page(text: str) -> str:
     return BEGIN + text.partition(BEGIN)[2].partition(END)[0] + END
 
 
+def results(text: str) -> dict[str, str]:
+    """What the page says became of each test."""
+    lines = of_page(text).removeprefix(BEGIN + HEADER).removesuffix(END).splitlines()
+    return {line.split("`")[-2]: line.split("|")[-2].strip() for line in lines}
+
+
 class Results:
     """Gathers what became of every test of a session; the workers of pytest-xdist report here too."""
 
@@ -76,7 +83,7 @@ class Results:
     def pytest_sessionfinish(self) -> None:
         said = {test: self._said(count) for test, count in self.outcomes.items()}
         text = self.page.read_text(encoding="utf-8")
-        self.page.write_text(text.replace(of_page(text), table(rows(), said)), encoding="utf-8")
+        self.page.write_text(text.replace(of_page(text), table(rows(), results(text) | said)), encoding="utf-8")
 
     def _said(self, count: Counter[str]) -> str:
         if count.total() == 1:

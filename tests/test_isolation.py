@@ -19,7 +19,7 @@ from tests.sockets import LISTENS, sockets
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [
-    pytest.mark.usefixtures("own_cache"),
+    pytest.mark.usefixtures("two_devices"),
     pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs /proc of Linux"),
 ]
 
@@ -87,6 +87,7 @@ def test_the_page_needs_no_network(no_network, tmp_path):
     assert no_network == []
 
 
+@pytest.mark.fault("HF_HUB_OFFLINE with a model that is not here", promise="one message; nobody is asked")
 def test_hf_hub_offline_is_honoured(no_network, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -108,6 +109,7 @@ def test_nothing_is_reported_to_the_hub():
     assert "torch" not in done.stdout
 
 
+@pytest.mark.fault("processes that meet on 127.0.0.1", promise="the coordinator listens on loopback alone")
 def test_processes_that_meet_on_loopback_are_heard_there_alone():
     """The coordinator of JAX listens at every address of the machine, if it is not told otherwise."""
     code = (

@@ -62,6 +62,11 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
                 f"the model's chat template adds {len(text)} characters to a question; correct it in the tokenizer's "
                 f"folder, or use --config.prompt.family=plain"
             )
+        if messages[-1]["content"].strip() not in text:
+            raise UserError(
+                "the model's chat template leaves the question out; correct it in the tokenizer's folder, or use "
+                "--config.prompt.family=plain"
+            )
         return text
 
     return render

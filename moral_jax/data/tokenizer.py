@@ -77,7 +77,8 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
             f"Pass the model's Hugging Face tokenizer with --config.model.tokenizer=FOLDER"
         )
     merges = [tuple(m.split(" ", 1)) for m in file.texts("tokenizer.ggml.merges")]
-    tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **special)
+    # without a word of the file's, GPT-2's own would be added behind the vocabulary, where the model has no rows
+    tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **dict.fromkeys(SPECIAL.values()) | special)
     if PRE_TOKENIZERS[pre] is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
     # GPT-2 files without the flag add nothing; SentencePiece files without it add BOS, as llama.cpp does

@@ -19,6 +19,7 @@ from moral_jax.types import UserError
 
 BASE = "https://storage.googleapis.com/ai2-mosaic-public/projects/scruples/v1.0/data"
 CHUNK = 2**20
+AGAIN = "delete it to fetch it again"
 
 
 class Released(NamedTuple):
@@ -81,31 +82,40 @@ class Capped:
         block = self._stream.read(size)
         self._given += len(block)
         if self._given > CAP_BYTES:
-            raise UserError(f"{self._name}: unpacks to more than {CAP_BYTES} bytes; delete it to fetch it again")
+            raise UserError(f"{self._name}: unpacks to more than {CAP_BYTES} bytes; {AGAIN}")
         return block
+
+
+def _members(tar: tarfile.TarFile, archive: Path, released: Released, folder: Path) -> dict[str, Path]:
+    """The split files that an archive has, each under a name of ours."""
+    found: dict[str, Path] = {}
+    wanted = {name: split for split, names in released.files.items() for name in names}
+    for member in tar:
+        split = wanted.get(Path(member.name).name)
+        if split is None or not member.isfile():
+            continue
+        if member.size > CAP_BYTES:  # of a sparse one, little of it in the archive
+            raise UserError(f"{archive}: member {member.name!r} is larger than {CAP_BYTES} bytes; {AGAIN}")
+        target = folder / released.files[split][0]
+        with target.open("wb") as out:
+            shutil.copyfileobj(tar.extractfile(member), out)
+        found[split] = target
+    return found
 
 
 def extract(archive: Path, released: Released, folder: Path) -> dict[str, Path]:
     """Unpacks just the split files, each to a name of ours: a member's own path is never used."""
-    found: dict[str, Path] = {}
-    wanted = {name: split for split, names in released.files.items() for name in names}
     try:
-        with gzip.open(archive) as unpacked, tarfile.open(fileobj=Capped(unpacked, archive), mode="r|") as tar:
-            for member in tar:
-                split = wanted.get(Path(member.name).name)
-                if split is None or not member.isfile():
-                    continue
-                if member.size > CAP_BYTES:  # of a sparse one, little of it in the archive
-                    raise UserError(f"{archive}: member {member.name!r} is larger than {CAP_BYTES} bytes")
-                target = folder / released.files[split][0]
-                source = tar.extractfile(member)
-                with target.open("wb") as out:
-                    shutil.copyfileobj(source, out)
-                found[split] = target
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as e:
-        raise UserError(f"{archive}: not a readable archive ({e}); delete it to fetch it again") from e
+        with gzip.open(archive) as packed:
+            unpacked = Capped(packed, archive)
+            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+                found = _members(tar, archive, released, folder)
+            while unpacked.read(CHUNK):  # to its end, where its checksum is
+                pass
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, zlib.error) as e:
+        raise UserError(f"{archive}: not a readable archive ({e}); {AGAIN}") from e
     if missing := set(released.files) - set(found):
-        raise UserError(f"{archive}: holds no {released.files[min(missing)][0]!r}")
+        raise UserError(f"{archive}: holds no {released.files[min(missing)][0]!r}; {AGAIN}")
     return found
 
 

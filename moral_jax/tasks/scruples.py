@@ -40,8 +40,8 @@ def dilemma(row: Row) -> Example:
         if not described or not action["description"].strip() or not isinstance(action.get("id"), str):
             raise row.error(f"actions[{i}]", action, "an object with the texts 'id' and 'description'")
         row.clean(f"actions[{i}]", action["description"] + action["id"])
-    if actions[0]["description"] == actions[1]["description"]:
-        raise row.error("actions", actions[0]["description"], "two actions that differ")
+    if actions[0]["id"] == actions[1]["id"]:
+        raise row.error("actions", actions[0]["id"], "two actions that differ")
     counts = row.votes("gold_annotations", _whole(row, "gold_annotations", row.items("gold_annotations", 2)))
     second = _whole(row, "human_perf_annotations", row.items("human_perf_annotations", 2))
     return Example(

@@ -7,6 +7,8 @@ and only then may another be removed: so we use Orbax's checkpointer, not its ma
 import concurrent.futures
 import contextlib
 import dataclasses
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +25,17 @@ from moral_jax.types import Array, Params, StorageError, TrainState, UserError
 
 Leaves = dict[str, Array]  # by path: "params/decoder/...", "opt_state/..."
 READ_AT_ONCE = 1 << 30  # bytes of a checkpoint that the primary holds in memory while it reads one back
-# A damaged file of Orbax's own may show anywhere in Orbax and TensorStore, a full disk too.
-BROKEN = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
+# A damaged file of Orbax's own may show anywhere in Orbax and TensorStore, a full disk too: as what, nobody says, and
+# some of it is a bare Exception.
+BROKEN = Exception
+# Orbax measures how long a save takes by the wall clock, which may be set by years meanwhile; without directories made
+# in the background there is one wait less for which it does. Processes that are gone are noticed without it.
+ORBAX = ocp.options.AsyncOptions(timeout_secs=10**9, create_directories_asynchronously=False)
+
+
+def _not_orbaxs_error(record: logging.LogRecord) -> bool:
+    """Of what Orbax logs, errors with their traceback: it raises them as well, and we say them in one line."""
+    return record.levelno < logging.ERROR or f"{os.sep}orbax{os.sep}" not in record.pathname
 
 
 def _flat(params: Params, opt_state: Any) -> Leaves:
@@ -60,7 +71,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, about: dict[str, Any] | None = None, every: int | None = None):
         self.folder, self.about, self.every = folder.absolute(), about, every
-        self._checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler())
+        logging.getLogger("absl").addFilter(_not_orbaxs_error)
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.PyTreeCheckpointHandler(), async_options=ORBAX)
         alone = ocp.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="alone")
         self._alone = ocp.Checkpointer(
             ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
@@ -161,16 +173,22 @@ class Checkpoints:
         seal = distributed.from_primary(lambda: dataclasses.asdict(seals.read(self.folder, step)))
         return Seal(Progress(**seal["progress"]), seal["checksums"], seal["about"])
 
-    def go_back(self, step: int) -> None:
-        """Drops every step after this one, which must be whole.
+    def verify(self, step: int) -> None:
+        """Reads a step back; on the primary.
 
         Raises:
           UserError: there is no such step.
+          StorageError: something of it is damaged: names it.
         """
-        there = distributed.from_primary(lambda: seals.steps(self.folder))
-        if step not in there:
+        if step not in (there := seals.steps(self.folder)):
             raise UserError(f"--resume-from={step}: {self.folder} has no such step; it has {there}")
-        distributed.from_primary(lambda: seals.remove(self.folder, {s for s in there if s <= step}))
+        seal = seals.read(self.folder, step)
+        for name in seal.checksums:
+            self._checked_on_host(seal, name)
+
+    def drop_after(self, step: int) -> None:
+        """Removes every later step; on the primary."""
+        seals.remove(self.folder, {s for s in seals.steps(self.folder) if s <= step})
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores everything, typed and placed like `like` (shapes with shardings).
@@ -205,8 +223,9 @@ class Checkpoints:
             leaves = self._checkpointer.restore(self._path(step), args=args)
             sums = checksum.on_devices(leaves)
         except BROKEN as e:
-            for name in wanted:  # on the host, one by one, to find the one to blame
-                self._checked_on_host(seal, name)
+            if distributed.is_primary():
+                for name in wanted:  # on the host, one by one, to find the one to blame
+                    self._checked_on_host(seal, name)
             raise self._damaged(step, _first_line(e)) from e
         if wrong := [name for name in wanted if sums[name] != seal.checksums.get(name)]:
             raise self._damaged(step, f"{', '.join(wrong)}: not the numbers that were saved")
@@ -253,6 +272,6 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown()  # finishes what is being written; if it cannot, the next start finds the one before
-        with contextlib.suppress(*BROKEN) if error else contextlib.nullcontext():
+        with contextlib.suppress(BROKEN) if error else contextlib.nullcontext():
             self._checkpointer.close()
             self._alone.close()

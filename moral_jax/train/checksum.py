@@ -14,12 +14,14 @@ BLOCK = 1 << 16  # numbers that the host handles at once: they stay in a core's 
 def _terms(bits: Array, index: Array) -> Array:
     """One uint32 for each number, whose sum modulo 2^32 is the checksum.
 
-    A number's bits are multiplied by a hash of its place (two rounds of xor-shift and multiplication). The hash is odd,
-    so that no change of a single number goes unseen, and unlike at different places, so that no exchange does.
+    A number's bits are mixed with its place, and hashed (Wellons' lowbias32: two rounds of xor-shift and
+    multiplication). All of it can be undone: no change of a single number goes unseen. Changes of several numbers,
+    exchanges too, go unseen as rarely as random numbers of 32 bits agree.
     """
-    index = (index ^ (index >> 16)) * np.uint32(0x7FEB352D)
-    index = (index ^ (index >> 15)) * np.uint32(0x846CA68B)
-    return bits * (index ^ (index >> 16) | np.uint32(1))
+    bits = bits ^ index * np.uint32(0x9E3779B1)
+    bits = (bits ^ (bits >> 16)) * np.uint32(0x7FEB352D)
+    bits = (bits ^ (bits >> 15)) * np.uint32(0x846CA68B)
+    return bits ^ (bits >> 16)
 
 
 def _of_leaf(leaf: jax.Array) -> jax.Array:

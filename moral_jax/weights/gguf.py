@@ -95,12 +95,13 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
     theta = file.get("llama.rope.freq_base", float, 10_000.0)
     kind = file.get("llama.rope.scaling.type", str, "none")
     if kind not in ("none", ""):
-        raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported")
+        raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported; only Llama 3's own is")
     if "rope_freqs.weight" not in file.names():
         return {"rope_type": "default", "rope_theta": theta}
     if file.shape("rope_freqs.weight") != (head_size // 2,):
         raise UserError(
-            f"{file.path}: rope_freqs.weight has shape {file.shape('rope_freqs.weight')}, not {head_size // 2}"
+            f"{file.path}: rope_freqs.weight has shape {file.shape('rope_freqs.weight')}, expected "
+            f"({head_size // 2},), a number for each pair that is turned; convert the model again"
         )
     divisors = file.read("rope_freqs.weight", (slice(None),))
     wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)

@@ -81,7 +81,7 @@ class _Header:
         """Name, first byte and size of a tensor."""
         name = self.text("the name of a tensor", LONGEST_NAME)
         dimensions = self.number("I", f"the rank of tensor {name!r}")
-        if dimensions > MOST_DIMENSIONS:
+        if not 1 <= dimensions <= MOST_DIMENSIONS:
             raise self.error(f"tensor {name!r} of {dimensions} dimensions")
         shape = [self.number("Q", f"the shape of tensor {name!r}") for _ in range(dimensions)]
         kind, start = (

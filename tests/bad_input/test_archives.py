@@ -35,7 +35,7 @@ LINK = entry(DEV, tarfile.SYMTYPE, linkname="/etc/passwd")
 HARD = entry(DEV, tarfile.LNKTYPE, linkname="../../../../etc/passwd")
 GOOD = tar(SPLITS)
 CASES = (
-    Case("empty", b"", "dilemmas.tar.gz", "holds no 'dev.scruples-dilemmas.jsonl'"),
+    Case("empty", b"", "dilemmas.tar.gz: not a readable archive", "delete it to fetch it again"),
     Case("no archive", b"not an archive", "dilemmas.tar.gz: not a readable archive", "delete it to fetch it again"),
     Case("a page that says no", b"<html>404</html>", "not a readable archive", "delete it to fetch it again"),
     Case("cut", GOOD[: len(GOOD) // 2], "not a readable archive", "delete it to fetch it again"),
@@ -53,7 +53,7 @@ CASES = (
     Case("a folder", tar(SPLITS | {DEV: entry(DEV, tarfile.DIRTYPE)}), "holds no 'dev.", "again"),
     Case("a bomb in a split", tar(SPLITS | {DEV: b"0" * 2_000_000}), "is larger than 1000000 bytes", "again"),
     Case("a bomb beside them", tar({"zeros": b"0" * 2_000_000} | SPLITS), "unpacks to more than 1000000", "again"),
-    Case("ways out", tar({f"../../{k}": b"{" for k in SPLITS}), "train.scruples-dilemmas.jsonl:1", "not valid JSON"),
+    Case("ways out", tar({f"../../{k}": b"{" for k in SPLITS}), ".scruples-dilemmas.jsonl:1", "not valid JSON"),
 )
 
 

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from moral_jax import cli
 from tests.bad_input.refusal import Case, each
 
@@ -38,10 +40,10 @@ FILES = (
     Case(
         "another ConfigDict",
         "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({'a': 1})\n",
-        "bad.py",
+        "config.a: no such field",
         "config.default()",
     ),
-    Case("a section that is a number", body("c.unlock()", "c.optim = 5"), "config.optim=5", "set its fields"),
+    Case("a section that is a number", body("c.optim = 5"), "bad.py:6: failed with TypeError", "correct the file"),
     Case("null for a number", body("c.optim.lr = None"), "config.optim.lr=None", "expected a finite number"),
     Case("get_config that is no function", "get_config = 7\n", "bad.py", "defines no get_config"),
     Case(
@@ -184,15 +186,18 @@ def train(refused, case, *arguments):
     )
 
 
+@pytest.mark.fault("config files that are wrong or fail", promise="file, line and remedy; exit code 2")
 @each(FILES)
 def test_config_files(case, refused, tmp_path):
     (tmp_path / "bad.py").write_text(case.given)
     train(refused, case, f"--config={tmp_path / 'bad.py'}")
 
 
+@pytest.mark.fault("flags that are wrong, out of range or without end", promise="field, value, what is expected")
 @each(FLAGS)
 def test_flags(case, refused, config_of):
     file = config_of("synthetic") + (":fast" if case.given == ["PRESET"] else "")
+    (refused.folder / "model.bin").write_bytes(b"\x80\x04N.")
     rest = [flag for flag in case.given if flag != "PRESET"]
     if any(flag.startswith(("--config.model", "--config.mesh")) for flag in rest):
         train(refused, case, file, *rest)
@@ -211,6 +216,7 @@ def test_several_processes(case, refused, config_of):
     train(refused, case, config_of("synthetic"), *case.given)
 
 
+@pytest.mark.fault("a run's config.json that is damaged", promise="one message, exit code 2")
 @each(SAVED)
 def test_the_config_of_a_run(case, refused, tmp_path):
     (tmp_path / "run").mkdir()

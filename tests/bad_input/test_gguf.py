@@ -153,6 +153,7 @@ HEADERS = (
     Case(
         "a tensor of 2^32 - 1 dimensions", file(tensors=[text("x") + u32(2**32 - 1)]), "4294967295 dimensions", "fetch"
     ),
+    Case("a tensor of no dimensions", file(tensors=[tensor(shape=())]), "tensor 'x' of 0 dimensions", "fetch it again"),
     Case(
         "a tensor of 2^124 numbers",
         file(tensors=[tensor(shape=(2**62, 2**62))]),
@@ -221,7 +222,7 @@ MODELS = (
         "rope divisors of another size",
         llama([EMBEDDING, tensor("rope_freqs.weight", (32,), place=1024)]),
         "rope_freqs",
-        "pairs",
+        "for each pair",
     ),
     Case("no words", llama(without=("tokenizer.ggml.tokens",)), "'tokenizer.ggml.tokens'", "is missing"),
     Case(
@@ -271,12 +272,7 @@ CASES = HEADERS + MODELS
 @each(CASES)
 def test_gguf(case, refused, tmp_path):
     (tmp_path / "m.gguf").write_bytes(case.given)
-    refused(case, "score", "--model=m.gguf", str(question(tmp_path)), *models.FLAGS)
-
-
-def question(folder):
-    (folder / "q.txt").write_text(models.QUESTION)
-    return folder / "q.txt"
+    models.ask(refused, case, tmp_path / "m.gguf")
 
 
 def test_the_file_that_the_others_are_changes_of(tmp_path):

@@ -53,6 +53,7 @@ def via(file, read):
     return of
 
 
+@pytest.mark.fault("rows of votes, bytes of them lost, turned or replaced (hypothesis)", promise="read, or refused")
 def test_votes(tmp_path):
     good = test_rows.line() + test_rows.line(id="r2", messages=[{"role": "user", "content": "x"}])
     survives(via(tmp_path / "r.jsonl", lambda p: votes.read_votes(p, FieldsConfig(), None)), good, 200)
@@ -77,6 +78,7 @@ def test_archives(tmp_path):
     survives(via(tmp_path / "a.tar.gz", read), gzip.compress(gzip.decompress(packed.GOOD), 0))
 
 
+@pytest.mark.fault("safetensors and index, mutated by hypothesis", promise="read, or refused")
 def test_safetensors(tmp_path):
     by_hand.write(tmp_path / "model.safetensors", by_hand.header({"a": ("F32", (2, 3)), "b": ("F32", (4,))}), 40)
     good = (tmp_path / "model.safetensors").read_bytes()
@@ -91,6 +93,7 @@ def test_safetensors(tmp_path):
     survives(via(tmp_path / hf.INDEX, lambda p: hf.SafetensorsFolder(p.parent)), index)
 
 
+@pytest.mark.fault("GGUF files with their tokenizer, mutated by hypothesis", promise="read, or refused")
 def test_gguf_files(tmp_path):
     def read(path):
         gguf.open_gguf.cache_clear()

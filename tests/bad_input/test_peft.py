@@ -26,7 +26,7 @@ def said(**changes):
 
 
 CONFIGS = (
-    Case("none", None, "adapter_config.json: no such file", ""),
+    Case("none", None, "adapter_config.json", "no such file"),
     Case("empty", b"", "adapter_config.json", "not valid JSON"),
     Case("a list", b"[]", "adapter_config.json", "expected a JSON object"),
     Case("a key twice", b'{"r": 4, "r": 8}', "the key 'r'", "stands there twice"),
@@ -44,7 +44,7 @@ CONFIGS = (
 )
 SMALL = {A.format(0): ("F32", (4, 32))}
 FILES = (
-    Case("none", None, "adapter_model.safetensors: no such file", ""),
+    Case("none", None, "adapter_model.safetensors", "no such file"),
     Case("empty", b"", "adapter_model.safetensors", "a header of 0 bytes"),
     Case(
         "a tensor missing",
@@ -72,7 +72,9 @@ FILES = (
     ),
     Case("whole numbers", TENSORS | {A.format(0): np.zeros((4, 32), np.int64)}, "is of type 'I64'", "are read"),
 )
-CASES = CONFIGS + FILES
+CASES = tuple(case._replace(given=(peft.CONFIG, case.given)) for case in CONFIGS) + tuple(
+    case._replace(given=(peft.TENSORS, case.given)) for case in FILES
+)
 
 
 @pytest.fixture
@@ -93,15 +95,10 @@ def put(file, given):
 
 
 @pytest.mark.fault("PEFT files that are damaged or contradict the config", promise="one message, exit code 2")
-@each(CONFIGS)
-def test_configs(case, refused, adapter, tiny_folder):
-    put(adapter / peft.CONFIG, case.given)
-    models.ask(refused, case, tiny_folder, *FLAGS, f"--config.adapter.path={adapter}")
-
-
-@each(FILES)
-def test_tensors(case, refused, adapter, tiny_folder):
-    put(adapter / peft.TENSORS, case.given)
+@each(CASES)
+def test_adapters(case, refused, adapter, tiny_folder):
+    name, given = case.given
+    put(adapter / name, given)
     models.ask(refused, case, tiny_folder, *FLAGS, f"--config.adapter.path={adapter}")
 
 

@@ -1,5 +1,7 @@
 """Questions that a person asks (`moral-jax score`), and words of prompts."""
 
+import pytest
+
 from tests.bad_input.refusal import Case, each
 
 QUESTIONS = (
@@ -64,12 +66,14 @@ PROMPTS = (
 CASES = QUESTIONS + PROMPTS
 
 
+@pytest.mark.fault("questions that are none, or in no text", promise="line and remedy, before a model is loaded")
 @each(QUESTIONS)
 def test_questions(case, refused, tmp_path):
     (tmp_path / "q.txt").write_bytes(case.given)
     refused(case, "score", "--model=./nowhere", str(tmp_path / "q.txt"))
 
 
+@pytest.mark.fault("words of prompts that cannot be asked", promise="one message, before anything is sent")
 @each(PROMPTS)
 def test_prompts(case, refused, config_of, tmp_path):
     """Words are checked before anything is sent or loaded."""

@@ -21,8 +21,8 @@ def reply(**changes):
 
 
 def first(**changes):
-    one = {"token": "A", "logprob": -0.1, "top_logprobs": [{"token": "A", "logprob": -0.1}]} | changes
-    return reply(choices=[{"logprobs": {"content": [one]}}])
+    one = {"token": "A", "logprob": -0.1} | {k: v for k, v in changes.items() if k != "top_logprobs"}
+    return reply(choices=[{"logprobs": {"content": [one | {"top_logprobs": [dict(one)]} | changes]}}])
 
 
 NO_NUMBERS = "holds no log-probabilities"

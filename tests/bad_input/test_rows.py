@@ -59,7 +59,7 @@ FILES = (
     Case("an id twice", line() + line(question="Else?"), "'r1' stands in two rows", "ids must differ"),
 )
 PACKED = (
-    Case("not packed at all", line(), "rows.jsonl.gz", "fetch or write it again"),
+    Case("not packed at all", line(id="p1"), "rows.jsonl.gz", "fetch or write it again"),
     Case("packed and cut", gzip.compress(line() * 50)[:60], "rows.jsonl.gz", "fetch or write it again"),
     Case(
         "packed and damaged", gzip.compress(line() * 50)[:30] + b"\xff" * 40, "rows.jsonl.gz", "fetch or write it again"
@@ -140,7 +140,7 @@ DILEMMAS = (
     Case(
         "an action turned round",
         line(DILEMMA, actions=[{"id": "a", "description": "\u202ex"}] * 2),
-        "actions[0]",
+        "field 'actions[0]'",
         "remove",
     ),
     Case("rows of another task", line(), "field 'actions': found None", "a list of 2"),

@@ -64,8 +64,8 @@ FILES = (
     Case(
         "code of its own",
         (SETTINGS, spoilt(auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")),
-        "model",
-        "",
+        "model: holds no tokenizer",
+        "fetch it again",
     ),
 )
 TEMPLATES = (
@@ -73,8 +73,8 @@ TEMPLATES = (
         "attributes", "{{ ''.__class__.__mro__[1].__subclasses__() }}", "chat template failed (SecurityError", "plain"
     ),
     Case("globals", "{{ cycler.__init__.__globals__.os.popen('touch executed') }}", "SecurityError", "plain"),
-    Case("the frame", "{{ raise_exception.__globals__ }}", "SecurityError", "plain"),
-    Case("a format string", "{{ '{0.__class__}'.format(messages) }}", "SecurityError", "plain"),
+    Case("the frame", "{{ raise_exception.__globals__ }}", "leaves the question out", "plain"),
+    Case("a format string", "{{ '{0.__class__}'.format(messages) }}", "leaves the question out", "plain"),
     Case("an attribute by filter", "{{ (messages|attr('__class__'))() }}", "chat template failed", "plain"),
     Case("a change of the messages", "{{ messages.append(1) }}", "SecurityError", "plain"),
     Case("another file", "{% include '/etc/passwd' %}", "chat template failed (TypeError", "plain"),
@@ -93,8 +93,9 @@ TEMPLATES = (
         "plain",
     ),
     Case("a million letters", "{{ 'a' * 3000000 }}", "adds 3000000 characters", "plain"),
-    Case("nothing at all", "{{ '' }}", "", ""),
-)[:-1]
+    Case("nothing at all", "{{ '' }}", "leaves the question out", "plain"),
+    Case("another question", "{{ messages[0].role }}: Was it right?", "leaves the question out", "plain"),
+)
 CASES = FILES + TEMPLATES
 
 
@@ -127,10 +128,10 @@ def test_templates_work_in_other_threads_too():
         chat_template = "x"
 
         def apply_chat_template(self, messages, **_):
-            return "ok"
+            return f"<user>{messages[-1]['content']}"
 
     said = []
     thread = threading.Thread(target=lambda: said.append(chat.renderer(Words())([{"role": "user", "content": "x"}])))
     thread.start()
     thread.join()
-    assert said == ["ok"]
+    assert said == ["<user>x"]

@@ -1,11 +1,11 @@
-"""train.py, to which something happens on its way: python -m tests.faults.child PLAN ARGUMENTS-OF-TRAIN...
+"""train.py, to which something happens on its way.
 
-PLAN is JSON, {"at": point, "count": n, "do": action, "after": seconds}: when the point is reached for the n-th time,
-the action follows after so many seconds, whatever the program does then.
+A plan is {"at": point, "count": n, "do": action, "after": seconds}: when the point is reached for the n-th time, the
+action follows after so many seconds, whatever the program does then.
 """
 
+import ctypes
 import itertools
-import json
 import os
 import signal
 import sys
@@ -14,21 +14,39 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 
-def _kill() -> None:
+# all that train.py imports, sooner or later: the process from which the others are forked has it ready
+import tensorboardX.event_file_writer
+import tensorboardX.summary  # noqa: F401  (imports torch, where it is installed)
+
+from moral_jax import cli, run
+from moral_jax.evals import run as evals
+from moral_jax.train import loop
+from moral_jax.train.checkpoint import Checkpoints
+
+POINTS = {"start": (run, "set_up"), "step": (loop.Reader, "push"), "save": (Checkpoints, "save")}
+POINTS["score"] = (evals, "score_questions")
+
+
+def _kill(_: dict) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _term() -> None:
+def _term(_: dict) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _stall(file: Path) -> None:
+def _stall(plan: dict) -> None:
     """Says that it is there, and waits to be told to go on."""
-    file.with_suffix(".here").touch()
+    here, go = (Path(plan["file"]).with_suffix(suffix) for suffix in (".here", ".go"))
+    here.touch()
     end = time.monotonic() + 120
-    while not file.with_suffix(".go").exists() and time.monotonic() < end:
+    while not go.exists() and time.monotonic() < end:
         time.sleep(0.02)
+
+
+ACTIONS = {"kill": _kill, "term": _term, "stall": _stall}
 
 
 def _hook(owner: object, name: str, count: int, act: Callable[[], None]) -> None:
@@ -42,37 +60,33 @@ def _hook(owner: object, name: str, count: int, act: Callable[[], None]) -> None
     setattr(owner, name, hooked)
 
 
-def main(plan: dict, arguments: list[str]) -> int:
-    actions = {"kill": _kill, "term": _term, "stall": lambda: _stall(Path(plan["file"]))}
-    act, after = actions[plan["do"]], plan.get("after", 0)
+def _plan(plan: dict) -> None:
+    def act() -> None:
+        ACTIONS[plan["do"]](plan)
 
     def later() -> None:
-        if after:
-            timer = threading.Timer(after, act)
-            timer.daemon = True
-            timer.start()
-        else:
-            act()
+        timer = threading.Timer(plan["after"], act)
+        timer.daemon = True
+        timer.start()
 
-    if plan["at"] == "start":
-        later()
-    import jax
-
-    from moral_jax import cli, run
-    from moral_jax.evals import run as evals
-    from moral_jax.train import loop
-    from moral_jax.train.checkpoint import Checkpoints
-
-    def keep_all_programs() -> None:
-        set_up()
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-    set_up, run.set_up_jax = run.set_up_jax, keep_all_programs
-    points = {"step": (loop.Reader, "push"), "save": (Checkpoints, "save"), "score": (evals, "score_questions")}
-    if plan["at"] in points:
-        _hook(*points[plan["at"]], plan["count"], later)
-    return cli.train_main(arguments)
+    _hook(*POINTS[plan["at"]], plan["count"], later if plan.get("after") else act)
 
 
-if __name__ == "__main__":
-    sys.exit(main(json.loads(sys.argv[1]), sys.argv[2:]))
+def _without_privileges() -> None:
+    """Gives up all capabilities: permissions now stop even root."""
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset(header, none) == 0
+
+
+def main(plan: dict | None, arguments: list[str], env: dict[str, str], said: Path) -> None:
+    """Of a process that was just forked: its output goes to `said`.out and `said`.err."""
+    for stream, suffix in ((1, ".out"), (2, ".err")):
+        os.dup2(os.open(said.with_suffix(suffix), os.O_WRONLY | os.O_CREAT, 0o644), stream)
+    os.environ.update(env)
+    # JAX read the environment of the process that imported it; the smallest programs are kept as well
+    jax.config.update("jax_compilation_cache_dir", env["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _without_privileges()
+    if plan:
+        _plan(plan)
+    sys.exit(cli.train_main(arguments))

@@ -1,20 +1,22 @@
 """A run that nothing happened to, and the same run in processes to which something does."""
 
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from moral_jax.train import seals
 from tests import tiny
+from tests.faults import child
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240  # seconds for any process
-STEPS, EVAL_EVERY = 240, 20
-NOTHING = {"at": "never", "do": "kill"}
+STEPS, EVAL_EVERY = 120, 20
+# a process that has imported everything, and forks: each run is a process of its own that is there at once
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([child.__name__])
 CONFIG = """
 from moral_jax import config
 
@@ -32,41 +34,58 @@ def get_config():
 """
 
 
+class Started:
+    """A process that runs train.py."""
+
+    def __init__(self, plan: dict | None, arguments: list[str], env: dict[str, str], said: Path):
+        self.said = said
+        self.process = FORKS.Process(target=child.main, args=(plan, arguments, env, said), daemon=True)
+        self.process.start()
+        self.pid, self.kill = self.process.pid, self.process.kill
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Or until the process is gone; then there is nothing to wait for."""
+        end = time.monotonic() + LIMIT
+        while not condition() and self.process.is_alive():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    def finish(self) -> tuple[int, str, str]:
+        """Exit code, output, errors."""
+        try:
+            self.process.join(LIMIT)
+            assert self.process.exitcode is not None
+        finally:
+            self.kill()
+        out, err = (self.said.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
+        return self.process.exitcode, out, err
+
+
 class Runs:
     """Starts train.py in processes of one device each, which share compiled programs."""
 
     def __init__(self, folder: Path):
-        model = folder / "model"
-        model.mkdir()
-        tiny.write_folder(model, layers=1)
+        self.folder, self.count = folder, 0
+        (folder / "model").mkdir()
+        tiny.write_folder(folder / "model", layers=1)
         self.config = folder / "c.py"
-        self.config.write_text(CONFIG.format(model=str(model), steps=STEPS, eval_every=EVAL_EVERY))
-        self.env = os.environ | {
-            "PYTHONPATH": str(ROOT),
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
-            "MORAL_JAX_CACHE": str(folder / "cache"),
+        self.config.write_text(CONFIG.format(model=str(folder / "model"), steps=STEPS, eval_every=EVAL_EVERY))
+
+    def start(self, workdir: Path, plan: dict | None = None, **env: str) -> Started:
+        self.count += 1
+        ours = {
+            "JAX_COMPILATION_CACHE_DIR": str(self.folder / "programs"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "MORAL_JAX_CACHE": str(self.folder / "cache"),
             "TQDM_DISABLE": "1",
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
         }
+        arguments = [f"--config={self.config}", f"--workdir={workdir}"]
+        return Started(plan, arguments, ours | env, self.folder / f"said{self.count}")
 
-    def start(self, workdir: Path, plan: dict = NOTHING, *flags: str, **how) -> subprocess.Popen:
-        command = [sys.executable, "-m", "tests.faults.child", json.dumps(plan), f"--config={self.config}"]
-        return subprocess.Popen(
-            [*command, f"--workdir={workdir}", *flags], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=self.env | how.pop("env", {}), **how,
-        )  # fmt: skip
-
-    def run(self, workdir: Path, plan: dict = NOTHING, *flags: str, **how) -> tuple[int, str, str]:
+    def run(self, workdir: Path, plan: dict | None = None, **env: str) -> tuple[int, str, str]:
         """Exit code, output, errors."""
-        return finish(self.start(workdir, plan, *flags, **how))
-
-
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    finally:
-        process.kill()
-    return process.returncode, out, err
+        return self.start(workdir, plan, **env).finish()
 
 
 def trace(folder: Path) -> list[dict]:
@@ -83,10 +102,10 @@ def assert_same_run(got: Path, want: Path) -> None:
         a, b = (seals.read(folder / "checkpoints", step) for folder in (got, want))
         assert (a.progress, a.checksums) == (b.progress, b.checksums)
     assert trace(got) == trace(want)
-    for stage in ("before", "after"):
-        for split in ("validation", "test"):
-            file = f"{stage}/{split}.jsonl"
-            assert (got / file).read_bytes() == (want / file).read_bytes(), file
+    records = [path.relative_to(want) for path in want.glob("*/*.jsonl")]
+    assert records
+    for path in records:
+        assert (got / path).read_bytes() == (want / path).read_bytes(), path
 
 
 @pytest.fixture(scope="session")

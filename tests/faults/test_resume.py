@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 from moral_jax import distributed, experiment, preemption, run, sharding
-from moral_jax.config import DataConfig, MeshConfig, OptimConfig, TrainConfig
+from moral_jax.config import DataConfig, EvalConfig, MeshConfig, OptimConfig, TrainConfig
 from moral_jax.models import api
 from moral_jax.train import loop, seals
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Preempted
 from tests import tiny
 from tests.faults.conftest import assert_same_run, trace
-
-pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +25,7 @@ def config(tiny_folder):
         tiny_folder,
         data=DataConfig(length=160, questions_per_row=3, batch_size=4, micro_batch_size=2),
         train=TrainConfig(epochs=3, eval_every=3, checkpoint_every=4),
+        eval=EvalConfig(before=False, bootstrap=100, best_draws=10),
     )
 
 
@@ -126,7 +125,7 @@ def test_other_devices(config, tmp_path, devices):
         config,
         optim=optim,
         data=dataclasses.replace(config.data, batch_size=8, micro_batch_size=8),
-        eval=dataclasses.replace(config.eval, batch_size=8),
+        eval=dataclasses.replace(config.eval, batch_size=8, test=False),
         train=TrainConfig(epochs=6, steps=6, eval_every=2),
         mesh=MeshConfig(),
     )

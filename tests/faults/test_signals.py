@@ -2,13 +2,12 @@
 
 import random
 import signal
-import time
 
 import pytest
 
 from moral_jax import cli, guard
 from moral_jax.train import seals
-from tests.faults.conftest import EVAL_EVERY, STEPS, assert_same_run, finish, trace
+from tests.faults.conftest import EVAL_EVERY, STEPS, assert_same_run, trace
 
 
 def latest(folder):
@@ -27,8 +26,8 @@ def test_sigterm(runs, whole, tmp_path):
     assert (folder / "before" / "validation.jsonl").exists()
     code, out, err = runs.run(folder, {"at": "step", "count": 7, "do": "term"})
     assert (code, latest(folder)) == (0, 7), err
-    assert "preempted: step 7 of 240 is saved; the same command goes on from there" in out
-    code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"}, env={"MORAL_JAX_PREEMPTED_EXIT": "75"})
+    assert f"preempted: step 7 of {STEPS} is saved; the same command goes on from there" in out
+    code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"}, MORAL_JAX_PREEMPTED_EXIT="75")
     assert (code, latest(folder)) == (75, EVAL_EVERY), err
     progress = seals.read(folder / "checkpoints", EVAL_EVERY).progress
     assert (progress.step, progress.validated) == (EVAL_EVERY, 0)
@@ -44,10 +43,10 @@ def test_sigterm(runs, whole, tmp_path):
 
 
 def moments(seed):
-    """Twenty: while Python and JAX are imported, while scoring compiles and runs, in steps, and in saves."""
+    """Twenty: while a run is set up, while scoring compiles and runs, in steps, and in saves."""
     rng = random.Random(seed)
-    plans = [{"at": "start", "after": rng.uniform(0.2, 5)} for _ in range(4)]
-    plans += [{"at": "score", "count": 1, "after": rng.uniform(0, 0.5)} for _ in range(2)]
+    plans = [{"at": "start", "count": 1, "after": rng.uniform(0.001, 0.5)} for _ in range(4)]
+    plans += [{"at": "score", "count": 1, "after": rng.uniform(0.001, 0.5)} for _ in range(2)]
     plans += [{"at": "step", "count": rng.randint(1, 4), "after": rng.uniform(0.0001, 0.02)} for _ in range(6)]
     plans += [{"at": "save", "count": rng.randint(1, 2), "after": rng.uniform(0.0001, 0.15)} for _ in range(8)]
     first, rest = plans[4:6], plans[:4] + plans[6:]  # later lives find `before` scored already
@@ -79,9 +78,7 @@ def test_sigkill(runs, whole, tmp_path):
 def test_second_process(runs, tmp_path, capsys):
     folder, file = tmp_path / "r", tmp_path / "stall"
     first = runs.start(folder, {"at": "score", "count": 1, "do": "stall", "file": str(file)})
-    end = time.monotonic() + 120
-    while not file.with_suffix(".here").exists() and time.monotonic() < end and first.poll() is None:
-        time.sleep(0.05)
+    first.wait_until(file.with_suffix(".here").exists)
     arguments = [f"--config={runs.config}", f"--workdir={folder}", "--config.train.steps=0"]
     assert cli.train_main(arguments) == guard.FAILED
     assert "another config" in capsys.readouterr().err
@@ -89,7 +86,7 @@ def test_second_process(runs, tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"process {first.pid} works here already" in said
     first.kill()
-    assert finish(first)[0] == -signal.SIGKILL
+    assert first.finish()[0] == -signal.SIGKILL
     code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"})
     assert code == 0, err
     assert "resuming" in out

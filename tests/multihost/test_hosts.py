@@ -306,7 +306,7 @@ def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_fewer(config_fi
     os.kill(both[1].pid, signal.SIGTERM)  # to its guardian, as a scheduler would
     (code_0, said, _), (code_1, silent, _) = ends(both)
     assert (code_0, code_1) == (0, 0)
-    assert re.search(r"preempted: step [23] of 4 is saved; the same command", said)
+    assert re.search(r"preempted: step [23] of 4 is saved; the same command", said)  # 2 if the signal was that quick
     assert "preempted" not in silent
     train(config_file, folder, env)
     assert_same_run(config_file, folder, one)

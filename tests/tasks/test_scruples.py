@@ -98,7 +98,7 @@ def test_a_bad_anecdote_is_named(tmp_path, change, message):
     [
         (b'{"id": 1', "d.jsonl:1: not valid JSON"),
         (b"[1, 2]\n", "d.jsonl:1: found list, expected a JSON object"),
-        (b'\n\n{"id": "\xff"}\n', "d.jsonl: line 1 cannot be read"),
+        (b'\n\n{"id": "\xff"}\n', "d.jsonl:3: cannot be read as UTF-8"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, content, message):

@@ -128,8 +128,9 @@ def test_going_back(tmp_path):
     save(tmp_path / "c", *(Progress(step=n) for n in (2, 4, 6, 7)), every=2)
     with Checkpoints(tmp_path / "c") as c:
         with pytest.raises(UserError, match=r"--resume-from=3: .* has no such step; it has \[2, 4, 6, 7\]"):
-            c.go_back(3)
-        c.go_back(4)
+            c.verify(3)
+        c.verify(4)
+        c.drop_after(4)
         assert c.latest() == 4
     assert there(tmp_path / "c") == {"2", "2.json", "4", "4.json"}
 
@@ -164,6 +165,8 @@ def test_a_checksum_sees_every_bit_and_every_exchange():
     blocks = np.arange(1 << 18, dtype=np.float32).astype("bfloat16").astype("float32").reshape(4, -1)
     exchanged = {checksum.on_host(blocks[list(order)]) for order in ((0, 1, 2, 3), (1, 0, 2, 3), (2, 1, 0, 3))}
     assert len(exchanged) == 3
+    signs = {checksum.on_host(np.float32(numbers)) for numbers in ((1, -1, 2), (-1, 1, 2), (-1, -1, 2), (1, 1, 2))}
+    assert len(signs) == 4, "of a number's highest bit only one bit of its product is left"
 
 
 def test_a_seal_that_was_changed_is_refused(tmp_path):

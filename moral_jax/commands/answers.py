@@ -3,12 +3,10 @@
 import argparse
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 from moral_jax import config_io
+from moral_jax.commands.parsing import Commands
 from moral_jax.types import UserError
-
-Commands = Any  # what argparse's add_subparsers returns, which has no public name
 
 
 def _needs(package: str) -> None:
