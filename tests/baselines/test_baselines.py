@@ -146,7 +146,9 @@ def arguments(tmp_path):
 def test_a_run_that_all_readers_read(arguments, tmp_path, capsys):
     assert cli.main(["baseline", "fewest_words", *arguments]) == 0
     run = tmp_path / "run"
-    assert {p.name for p in run.iterdir()} == {"config.json", "provenance.json", "after", "report.html", "report.md"}
+    assert {p.name for p in run.iterdir()} == {
+        "config.json", "provenance.json", "after", "report.html", "report.md", "lock",
+    }  # fmt: skip
     assert len(read_jsonl(run / "after" / "validation.jsonl")) == 30
     numbers = json.loads((run / "after" / "metrics.json").read_text())
     assert numbers["rows"] == 60
