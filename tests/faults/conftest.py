@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moral_jax.train import seals
-from tests import tiny
+from tests import quick, tiny
 from tests.faults import child
 
 LIMIT = 240  # seconds for any process
@@ -78,7 +78,7 @@ class Runs:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "MORAL_JAX_CACHE": str(self.folder / "cache"),
             "TQDM_DISABLE": "1",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": quick.XLA_FLAGS,
         }
         arguments = [f"--config={self.config}", f"--workdir={workdir}"]
         return Started(plan, arguments, ours | env, self.folder / f"said{self.count}")
