@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,8 @@ ends a run after the step it is at, saved.
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Python's own last words on a fault of ours, without keys and tokens."""
+    if str(error) == "Event loop is closed" and threading.current_thread() is not threading.main_thread():
+        return  # TensorStore, late: what it could not write was said by who waited for it
     sys.stderr.write(secrets.redacted("".join(traceback.format_exception(kind, error, trace))))
 
 

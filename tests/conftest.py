@@ -8,6 +8,7 @@ from tests import quick
 # 8 devices for the sharding tests
 os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {quick.XLA_FLAGS}")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TQDM_DISABLE", "1")  # what is said is compared, and bars come when they like
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # compiled programs are shared by all workers, and all that they start, and thrown away by the first process
     programs = tempfile.TemporaryDirectory(prefix="moral_jax_tests_")

@@ -29,8 +29,9 @@ READ_AT_ONCE = 1 << 30  # bytes of a checkpoint that the primary holds in memory
 # some of it is a bare Exception.
 BROKEN = Exception
 # Orbax measures how long a save takes by the wall clock, which may be set by years meanwhile; without directories made
-# in the background there is one wait less for which it does. Processes that are gone are noticed without it.
-ORBAX = ocp.options.AsyncOptions(timeout_secs=10**9, create_directories_asynchronously=False)
+# in the background there is one wait less for which it does. Processes that are gone are noticed without it. No longer
+# than threads can wait (292 years).
+ORBAX = ocp.options.AsyncOptions(timeout_secs=9 * 10**9, create_directories_asynchronously=False)
 
 
 def _not_orbaxs_error(record: logging.LogRecord) -> bool:
