@@ -19,6 +19,7 @@ def get_study():
         *both_objectives("MiniLM-L6", "dilemmas", ENCODER, seeds=SEEDS),
         zero_shot("SmolLM2-135M, pair", "dilemmas", PAIR),
         *tuned("SmolLM2-135M, pair", "dilemmas", CE, PAIR, seeds=SEEDS),
+        zero_shot("SmolLM2-135M, each", "dilemmas", EACH),
         *both_objectives("SmolLM2-135M, each", "dilemmas", EACH, seeds=SEEDS),
         *learning_curve("MiniLM-L6", "dilemmas", CE, ENCODER, shares=(0.1, 0.3), seeds=SEEDS),
     ]
