@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,14 +27,19 @@ ends a run after the step it is at, saved.
 
 def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Python's own last words on a fault of ours, without keys and tokens."""
-    if str(error) == "Event loop is closed" and threading.current_thread() is not threading.main_thread():
-        return  # TensorStore, late: what it could not write was said by who waited for it
     sys.stderr.write(secrets.redacted("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _tell_unraisable(fault: "sys.UnraisableHookArgs") -> None:
+    """The same for what nobody could catch."""
+    if str(fault.exc_value) == "Event loop is closed":
+        return  # TensorStore, late: what it could not write was said by who waited for it
+    _tell(fault.exc_type, fault.exc_value, fault.exc_traceback)
 
 
 def _guarded(command: Callable[[], int | None]) -> int:
     """Runs a command and returns its exit code; a user's mistake becomes one message and exit code 2."""
-    sys.excepthook = _tell
+    sys.excepthook, sys.unraisablehook = _tell, _tell_unraisable
     try:
         return command() or 0
     except UserError as e:
