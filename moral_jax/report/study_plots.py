@@ -39,11 +39,11 @@ def forest(task: Task, metric: str) -> str | None:
         }
         for key, style in zip(yard, LINES, strict=False):
             axes.axvline(yard[key][metric], color=INK, linewidth=0.9, linestyle=style, label=key)
-        axes.set_yticks(range(len(known)), [name(e) for e in reversed(known)])
+        axes.set_yticks(range(len(known)), [name(e) for e in reversed(known)], fontsize=8)
         axes.set(xlabel=f"{tables.OVERVIEW[metric]} (nats)", ylim=(-0.6, len(known) - 0.4))
         axes.grid(visible=False, axis="y")
         if yard:
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+            axes.figure.legend(loc="outside upper center", ncols=3)  # of the axes, it would press them together
 
     return svg(draw, height=1.2 + ROW_HEIGHT * len(known))
 

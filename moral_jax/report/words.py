@@ -1,11 +1,13 @@
 """Numbers in words: the verdict, and the tables."""
 
 import math
+import re
 from typing import Any, NamedTuple
 
 from moral_jax.report.source import Source, Stage
 
 Estimate = dict[str, float]
+TAG = re.compile("<(?! )")  # CommonMark: one before a space is a character like any other
 
 MAIN = {
     "cross_entropy": "cross-entropy",
@@ -146,8 +148,8 @@ def group_tables(source: Source) -> list[Table]:
 
 def inert(text: str) -> str:
     """Data within Markdown, where it can begin no tag, link, cell or line of its own."""
-    text = text.replace("<", "&lt;").replace("|", "\\|").replace("](", "] (")
-    return " ".join(text.split())
+    text = TAG.sub("&lt;", " ".join(text.split()))
+    return text.replace("|", "\\|").replace("](", "] (")
 
 
 def markdown(table: Table) -> str:
