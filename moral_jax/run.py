@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from moral_jax import config_io, distributed, sharding
+from moral_jax import config_io, distributed, heap, sharding
 from moral_jax.config import AdapterConfig, Config
 from moral_jax.data import layout, pipeline
 from moral_jax.evals import calibrate, summary
@@ -36,15 +36,20 @@ from moral_jax.types import Example, Params, UserError
 
 
 def set_up_jax() -> None:
-    """Keeps compiled programs on disk, so that a second start does not compile again. JAX's own environment variables
-    have the last word."""
+    """Before the first computation. Compiled programs are kept on disk, so that a second start does not compile again;
+    on a CPU, a step computes in the thread that asks for it, and takes the memory that the last one left. JAX's own
+    environment variables have the last word."""
     ours = {
         "jax_compilation_cache_dir": str(cache_folder() / "xla"),
         "jax_persistent_cache_min_compile_time_secs": 0.5,
+        # else steps that wait hold their temporaries already: each as much as the one that runs, none in the same place
+        "jax_cpu_enable_async_dispatch": False,
     }
     for name, value in ours.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    if jax.default_backend() == "cpu":
+        heap.keep_pages()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +173,7 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
       StorageError: the disk does, or a checkpoint is damaged.
       Preempted: the work was told to end, and can go on.
     """
+    set_up_jax()
     distributed.same_everywhere("the config", dataclasses.asdict(config))
     with contextlib.ExitStack() as held:
         distributed.from_primary(lambda: held.enter_context(claim(config, workdir)))
@@ -184,7 +190,6 @@ def _go_back(workdir: Path, checkpoints: Checkpoints, step: int) -> None:
 
 
 def _train(config: Config, workdir: Path, resume_from: int | None) -> page.Written | None:
-    set_up_jax()
     bench = set_up(config)
     distributed.same_everywhere("the data", sorted(bench.data.provenance["sha256"].values()))
     total = total_steps(bench)

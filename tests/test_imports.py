@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1] / "moral_jax"
 LAYER = {
     "types": 0, "files": 0, "strict": 0, "secrets": 0, "config": 0, "config_io": 0, "presets": 0, "guard": 0,
-    "distributed": 0, "preemption": 0,
+    "distributed": 0, "preemption": 0, "heap": 0,
     "logs": 1, "tasks": 1, "sharding": 1,
     "models": 2, "weights": 2, "data": 2, "objectives": 2,
     "train": 4, "evals": 4,
@@ -33,8 +33,8 @@ FINER = (
     | dict.fromkeys(OF_RECORDS, 2)
     | {"study.spec": 0}
 )
-NO_JAX = ("types", "files", "strict", "secrets", "config", "config_io", "presets", "preemption", "guard", "logs",
-          "tasks", "data", "report", "ask", "rundir", "baselines", "remote", "study", "commands",
+NO_JAX = ("types", "files", "strict", "secrets", "config", "config_io", "presets", "preemption", "guard", "heap",
+          "logs", "tasks", "data", "report", "ask", "rundir", "baselines", "remote", "study", "commands",
           *OF_RECORDS)  # fmt: skip
 SAME_ROW_BY_DESIGN = {("weights.load", "models.api"), ("weights.load", "models.spec")}
 
