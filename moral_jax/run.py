@@ -34,6 +34,8 @@ from moral_jax.train.seals import Progress
 from moral_jax.train.step import abstract_state, init_state, make_train_step
 from moral_jax.types import Example, Params, UserError
 
+LONG_COMPILATION = 1.0  # seconds; shorter ones leave little
+
 
 def set_up_jax() -> None:
     """Before the first computation. Compiled programs are kept on disk, so that a second start does not compile again;
@@ -48,8 +50,19 @@ def set_up_jax() -> None:
     for name, value in ours.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
-    if jax.default_backend() == "cpu":
-        heap.keep_pages()
+    if jax.default_backend() == "cpu" and heap.is_ours():
+        _reuse_memory()
+
+
+@functools.cache  # once is enough
+def _reuse_memory() -> None:
+    def compiled(event: str, seconds: float, **_: object) -> None:
+        # its temporaries need not lie beside what the compiler left
+        if event == "/jax/core/compile/backend_compile_duration" and seconds > LONG_COMPILATION:
+            heap.give_back_pages()
+
+    heap.keep_pages()
+    jax.monitoring.register_event_duration_secs_listener(compiled)
 
 
 @dataclasses.dataclass(frozen=True)
