@@ -120,7 +120,8 @@ def numbers(folder):
     promise="the numbers of one device all the way, to 1e-6",
 )
 def test_other_devices(config, tmp_path, devices):
-    optim = OptimConfig(lr=1e-3, eps=1e-3)  # or Adam divides float32 noise by its own size
+    # or Adam divides float32 noise by its own size; in larger steps some processors' noise grows to 1e-5 of a gradient
+    optim = OptimConfig(lr=1e-4, eps=1e-3)
     config = dataclasses.replace(
         config,
         optim=optim,
