@@ -120,7 +120,7 @@ class Scoring(Competitor):
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        self.params = Weights(self.config, self.bench.model).first
+        self.params = Weights(self.config, self.bench.model).as_read()
         self.about["settings"] = f"batches of {self.config.eval.batch_size} {self.about['settings']}"
 
     def first(self) -> float:

@@ -118,17 +118,27 @@ class Weights:
     def __init__(self, config: Config, model: Model):
         self.config, self.model = config, model
 
+    def _load(self, *, trained: bool) -> Params:
+        policy, piece_bytes = self.model.policy, self.config.model.load_piece_mb << 20
+        keep = functools.partial(api.kept, policy=policy, trained=trained)
+        return load.load(self.model.path, policy.spec, api.abstract_loaded(policy), piece_bytes, keep)
+
     @functools.cached_property
     def _backbone(self) -> Params:
-        policy, piece_bytes = self.model.policy, self.config.model.load_piece_mb << 20
-        keep = functools.partial(api.kept, policy=policy)
-        return load.load(self.model.path, policy.spec, api.abstract_loaded(policy), piece_bytes, keep)
+        return self._load(trained=self.model.policy.trains_backbone)
 
     @functools.cached_property
     def first(self) -> Params:
         """All parameters before training: weights from disk, fresh heads, adapters fresh or given."""
+        return self._around(self._backbone)
+
+    def as_read(self) -> Params:
+        """The same for scoring alone (`api.as_read`), of which the precise ones are never all in memory."""
+        return self._around(self._load(trained=False))
+
+    def _around(self, backbone: Params) -> Params:
         policy, config, path = self.model.policy, self.config.adapter, self.model.path
-        params = api.with_fresh(self._backbone, policy, self.config.train.seed, self._yes_no())
+        params = api.with_fresh(backbone, policy, self.config.train.seed, self._yes_no())
         like = api.abstract_params(policy)
         if isinstance(policy.spec, EncoderSpec):
             piece_bytes = self.config.model.load_piece_mb << 20

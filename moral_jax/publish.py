@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from moral_jax import distributed, run
-from moral_jax.config import AdapterConfig, Config, MeshConfig
+from moral_jax.config import Config, MeshConfig
 from moral_jax.experiment import Model, find_model
 from moral_jax.models import adapters, api, quantize
 from moral_jax.tasks import registry
@@ -45,11 +45,11 @@ def _until_preempted(read: export.Read) -> export.Read:
 def _untrained(config: Config, model: Model) -> export.Read:
     """Reads parameters from the model on disk, quantised where the run quantises them. Those that it rounds for its
     products alone stay precise."""
-    policy = dataclasses.replace(model.policy, adapter=AdapterConfig())
+    policy = model.policy
     loaders = load.parameters(model.path, policy.spec, api.abstract_loaded(policy), config.model.load_piece_mb << 20)
 
     def read(path: str) -> np.ndarray:
-        leaf = api.kept(loaders[path](), path, policy)
+        leaf = api.kept(loaders[path](), path, policy, trained=True)
         return np.asarray(quantize.restored(leaf, "float32") if isinstance(leaf, dict) else leaf)
 
     return read

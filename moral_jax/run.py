@@ -271,7 +271,7 @@ class Trained:
 
     config: Config
     model: Model
-    params: Params
+    params: Params  # as scoring reads them
     calibration: Calibration | None
 
 
@@ -281,9 +281,9 @@ def load_run(folder: Path) -> Trained:
     model = find_model(config)
     weights = Weights(config, model)
     if not (folder / "checkpoints").exists():
-        return Trained(config, model, weights.first, None)
+        return Trained(config, model, weights.as_read(), None)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        params = restored(config, weights, checkpoints)
+        params = api.as_read(restored(config, weights, checkpoints), model.policy)
     validation = folder / "after" / "validation.jsonl"
     rows = read_jsonl(validation) if validation.exists() else []
     return Trained(config, model, params, calibrate.fit(from_records(rows)) if rows else None)
@@ -292,21 +292,21 @@ def load_run(folder: Path) -> Trained:
 def load_untrained(config: Config) -> Trained:
     """The weights as they come, asked in the config's way."""
     model = find_model(config)
-    return Trained(config, model, Weights(config, model).first, None)
+    return Trained(config, model, Weights(config, model).as_read(), None)
 
 
 def answerer(trained: Trained) -> Callable[[list[Example]], list[Record]]:
     """A function from examples to records. It keeps room for a few more options than it was last asked about, so that
     questions one by one do not compile again each time."""
     config, scorer = trained.config, make_scorer(trained.model.policy)
-    prompter, params = Prompter(config, trained.model), scorer.ready(trained.params)
+    prompter = Prompter(config, trained.model)
 
     def answer(examples: list[Example]) -> list[Record]:
         questions = prompter.for_scoring(examples, "questions")
         shape = scoring_shape([questions], config, trained.model)
         shape = layout.shape_of_few(questions, shape, sharding.micro_batch_rows(1, trained.model.policy.execution.mesh))
         shape = dataclasses.replace(shape, options=-(-shape.options // 8) * 8)
-        return evals.score_questions(scorer, params, questions, shape, config.data.prefetch, "questions")
+        return evals.score_questions(scorer, trained.params, questions, shape, config.data.prefetch, "questions")
 
     return answer
 

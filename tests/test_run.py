@@ -19,6 +19,7 @@ from moral_jax.config import (
     TrainConfig,
 )
 from moral_jax.evals.records import read_jsonl
+from moral_jax.experiment import Weights, find_model
 from moral_jax.models import api
 from moral_jax.tasks import synthetic
 from moral_jax.train import loop
@@ -124,6 +125,18 @@ def test_a_run_compiles_its_step_once_and_scoring_once(again):
     """Two splits before, validations between, two splits after."""
     _, said = again
     assert (compiled(said, "step"), compiled(said, "score")) == (1, 1)
+
+
+def test_what_only_answers_is_loaded_as_scoring_reads_it(config, finished):
+    """Kernels are rounded, one by one as they come; nothing else is."""
+    rounding = dataclasses.replace(config, model=dataclasses.replace(config.model, product_dtype="bfloat16"))
+    model = find_model(rounding)
+    first = Weights(rounding, model).first
+    got = run.load_untrained(rounding).params
+    types = {(path.endswith("/kernel"), leaf.dtype.name) for path, leaf in load.flat(got["decoder"]).items()}
+    assert types == {(True, "bfloat16"), (False, "float32")}
+    jax.tree.map(np.testing.assert_array_equal, got, api.as_read(first, model.policy))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(run.load_run(finished).params)} == {"float32"}
 
 
 def test_questions_one_by_one_compile_a_few_lengths(config, caplog):

@@ -41,9 +41,14 @@ class Policy:
         return self.spec.backbone
 
     @property
+    def trains_backbone(self) -> bool:
+        """Whether the backbone is trained, not adapters beside it."""
+        return self.adapter.kind == "none"
+
+    @property
     def frozen(self) -> tuple[str, ...]:
         """Which of the parameters are not trained."""
-        return () if self.adapter.kind == "none" else (self.backbone,)
+        return () if self.trains_backbone else (self.backbone,)
 
 
 MODULES = {DecoderSpec: Decoder, EncoderSpec: Encoder}
@@ -63,7 +68,7 @@ def _init(policy: Policy, seed: int) -> Params:
     params = backbone.init(jax.random.key(seed), none_BT, none, none_BT)["params"]
     params = jax.tree.map(lambda x: x.astype(execution.param_dtype), params)
     packed = {
-        path: pack(leaf) if (pack := _pack(policy, path)) else leaf
+        path: pack(leaf) if (pack := _pack(policy, path, trained=policy.trains_backbone)) else leaf
         for path, leaf in traverse_util.flatten_dict(params, sep="/").items()
     }
     params = traverse_util.unflatten_dict(packed, sep="/")
@@ -84,19 +89,19 @@ def _round(kernel: Array) -> Array:
     return kernel.astype(jnp.bfloat16)
 
 
-def _pack(policy: Policy, path: str) -> Callable[[Array], Array | Params] | None:
+def _pack(policy: Policy, path: str, *, trained: bool) -> Callable[[Array], Array | Params] | None:
     """What is done with a parameter of the backbone before it is kept, if anything."""
     if not path.endswith("/kernel"):
         return None
     if policy.quantize != "none":
         return quantize.PACK[policy.quantize]
-    return _round if policy.frozen and _rounds(policy) else None
+    return None if trained or not _rounds(policy) else _round
 
 
-def kept(leaf: Array, path: str, policy: Policy) -> Array | Params:
-    """A parameter of the backbone, as it is loaded, to what the policy keeps of it. Kernels may be quantised; frozen
-    ones are rounded once where every product would round them, which changes no number."""
-    pack = _pack(policy, path)
+def kept(leaf: Array, path: str, policy: Policy, *, trained: bool) -> Array | Params:
+    """A parameter of the backbone, as it is loaded, to what is kept of it. Kernels may be quantised; those that are not
+    trained are rounded once where every product would round them, which changes no number."""
+    pack = _pack(policy, path, trained=trained)
     if pack is None:
         return leaf
     places = sharding.shardings({path: jax.eval_shape(pack, leaf)}, policy.execution.mesh)
@@ -104,7 +109,7 @@ def kept(leaf: Array, path: str, policy: Policy) -> Array | Params:
 
 
 def as_read(params: Params, policy: Policy) -> Params:
-    """Parameters for many scoring passes: kernels are rounded once where every product would, as frozen ones are."""
+    """Parameters for many scoring passes: kernels are rounded once where every product would round them."""
     if not _rounds(policy):
         return params
     backbone = {
