@@ -117,7 +117,8 @@ def rows(tmp_path_factory):
 
 
 def asked(what, rows, out, *flags):
-    flags = ["--config.model.unroll=1", "--config.eval.bootstrap=100", *flags] if "--model" in what else []
+    own = ["--config.model.unroll=1", "--config.model.product_dtype=float32", "--config.eval.bootstrap=100"]
+    flags = [*own, *flags] if "--model" in what else []
     where = ["--config.task.name=votes"] if flags else []
     assert cli.main(["eval", what, f"--path={rows}", f"--out={out}", *where, *flags]) == 0
     return probabilities(out / "rows.jsonl")

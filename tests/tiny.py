@@ -134,7 +134,8 @@ def cut(decoder: Params, layers: int) -> Params:
 def run_config(folder: Path, **sections: object) -> Config:
     """A short run of the model in a folder, with checkpoints between validations."""
     of = {
-        "model": ModelConfig(path=str(folder), unroll=1),
+        # the same numbers on every machine
+        "model": ModelConfig(path=str(folder), product_dtype="float32", unroll=1),
         "task": TaskConfig(name="synthetic", limit=16),
         "data": DataConfig(length=224, batch_size=3, micro_batch_size=1),  # on several devices rows stay empty
         "objective": ObjectiveConfig("dirichlet_multinomial", "predicted"),

@@ -1,6 +1,5 @@
 """Matrix products, and in which type they read their operands."""
 
-import platform
 from pathlib import Path
 
 import jax
@@ -9,27 +8,33 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from moral_jax.types import Array
 
-# Where JAX runs bf16 products on AMX units, at about four times the rate of float32: from this version on
-AMX_JAX = (0, 12)
 # Types of activations and of products' operands, by platform. On CPU element-wise work is slower in bfloat16.
 ARITHMETIC = {
     "tpu": ("bfloat16", "bfloat16"),
     "gpu": ("bfloat16", "bfloat16"),
     "cpu": ("float32", "float32"),
-    "cpu with AMX": ("float32", "bfloat16"),
+    "cpu, fast in bfloat16": ("float32", "bfloat16"),
 }
+AMX_JAX = (0, 12)  # from this version on, JAX's products make use of AMX
 
 
-def has_amx() -> bool:
-    """Whether JAX has fast bf16 products on this machine's CPU."""
-    info = Path("/proc/cpuinfo")
-    version = tuple(int(part) for part in jax.__version__.split(".")[:2])
-    return version >= AMX_JAX and platform.machine() == "x86_64" and info.exists() and "amx_bf16" in info.read_text()
+def is_fast_in_bf16(cpu: str, jax_version: str) -> bool:
+    """Whether JAX's products of bfloat16 are about twice as fast as those of float32 or more (docs/performance.md).
+
+    Args:
+      cpu: what /proc/cpuinfo says of it.
+    """
+    if "amx_bf16" in cpu:  # AVX512-BF16, which these have too, gains nothing there
+        return tuple(int(part) for part in jax_version.split(".")[:2]) >= AMX_JAX
+    return "avx512_bf16" in cpu
 
 
 def arithmetic(dtype: str | None, product_dtype: str | None, platform: str) -> tuple[str, str]:
     """Types of activations and of products' operands: what is asked for, else what is fast on the platform."""
-    fast = ARITHMETIC["cpu with AMX" if platform == "cpu" and has_amx() else platform]
+    info = Path("/proc/cpuinfo")
+    if platform == "cpu" and info.exists() and is_fast_in_bf16(info.read_text(), jax.__version__):
+        platform = "cpu, fast in bfloat16"
+    fast = ARITHMETIC[platform]
     if dtype is None:
         return fast[0], product_dtype or fast[1]
     return dtype, product_dtype or dtype

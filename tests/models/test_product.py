@@ -68,9 +68,24 @@ def test_bfloat16_activations_stay_what_they_are():
 
 
 @pytest.mark.parametrize(
-    ("asked", "platform", "amx", "want"),
+    ("cpu", "version", "fast"),
+    [
+        ("avx512f avx512_bf16", "0.10.2", True),
+        ("avx512f avx512_bf16 amx_bf16", "0.10.2", False),
+        ("avx512f avx512_bf16 amx_bf16", "0.12.0.1", True),
+        ("avx512f amx_bf16", "1.0.0rc1", True),
+        ("avx512f", "0.12.0", False),
+    ],
+)
+def test_a_cpu_that_is_fast_in_bfloat16_is_known(cpu, version, fast):
+    assert products.is_fast_in_bf16(f"flags : {cpu} avx2", version) == fast
+
+
+@pytest.mark.parametrize(
+    ("asked", "platform", "fast", "want"),
     [
         ((None, None), "tpu", False, ("bfloat16", "bfloat16")),
+        ((None, None), "tpu", True, ("bfloat16", "bfloat16")),
         ((None, None), "cpu", False, ("float32", "float32")),
         ((None, None), "cpu", True, ("float32", "bfloat16")),
         (("float32", None), "cpu", True, ("float32", "float32")),
@@ -79,6 +94,6 @@ def test_bfloat16_activations_stay_what_they_are():
         (("float32", "bfloat16"), "cpu", False, ("float32", "bfloat16")),
     ],
 )
-def test_arithmetic_is_chosen_by_platform_and_config(asked, platform, amx, want, monkeypatch):
-    monkeypatch.setattr(products, "has_amx", lambda: amx)
+def test_arithmetic_is_chosen_by_platform_and_config(asked, platform, fast, want, monkeypatch):
+    monkeypatch.setattr(products, "is_fast_in_bf16", lambda *_: fast)
     assert arithmetic(*asked, platform) == want

@@ -143,7 +143,7 @@ def loaded(tmp_path_factory):
     @functools.cache
     def frozen(kind):
         adapter = AdapterConfig(kind="lora", first_layer=1)
-        config = Config(model=ModelConfig(path=str(folder), quantize=kind), adapter=adapter)
+        config = Config(model=ModelConfig(path=str(folder), product_dtype="float32", quantize=kind), adapter=adapter)
         return flat(Weights(config, find_model(config)).frozen["decoder"])
 
     return frozen

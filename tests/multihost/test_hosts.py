@@ -29,7 +29,7 @@ from moral_jax import config
 
 def get_config():
     c = config.default()
-    c.model.path, c.model.unroll = {model!r}, 1
+    c.model.path, c.model.unroll, c.model.product_dtype = {model!r}, 1, "float32"
     c.task.name, c.task.limit = "synthetic", 8
     c.data.length, c.data.batch_size, c.data.micro_batch_size, c.eval.batch_size = 160, 8, 4, 4
     c.data.questions_per_row = 2
