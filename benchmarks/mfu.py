@@ -36,12 +36,10 @@ def main() -> None:
     for length in args.lengths or [data.length]:
         rows = max(1, data.micro_batch_size * data.length // length)
         steps = max(1, data.batch_size * data.length // length // rows)
-        questions = max(1, data.questions_per_row * length // data.length)
         of_length = [
             f"--config.data.length={length}",
             f"--config.data.micro_batch_size={rows}",
             f"--config.data.batch_size={rows * steps}",
-            f"--config.data.questions_per_row={questions}",
         ]
         for method in args.methods:
             name = f"{method}, {rows * steps} rows of {length}"

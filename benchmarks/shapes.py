@@ -22,6 +22,7 @@ import numpy as np
 
 from moral_jax import config_io, run, sharding
 from moral_jax.config import Config
+from moral_jax.data import layout
 from moral_jax.evals.score import make_scorer
 from moral_jax.experiment import make_policy
 from moral_jax.models import api
@@ -39,7 +40,7 @@ RUNS = 5
 
 def random_batch(config: Config, vocab: int, rows: int, options: int) -> Batch:
     """Rows that are full: as many questions of one length as a row may hold."""
-    rng, T, Q = np.random.default_rng(0), config.data.length, config.data.questions_per_row
+    rng, T, Q = np.random.default_rng(0), config.data.length, layout.most_questions(config.data)
     size = T // Q
     slot_T = np.minimum(np.arange(T) // size, Q - 1)
     repeat = lambda row: np.broadcast_to(row.astype(np.int32), (rows, *row.shape)).copy()  # noqa: E731

@@ -200,8 +200,8 @@ class DataConfig:
 
     length: int = 512
     """Tokens in a packed row; longer questions are cut in the middle of their text."""
-    questions_per_row: int = 16
-    """At most so many questions share a row; 1 means no packing."""
+    questions_per_row: int | None = None
+    """At most so many questions share a row, 1 means no packing; default: one for every 20 of its tokens."""
     batch_size: int = 4
     """Packed rows in one optimizer step."""
     micro_batch_size: int = 2
@@ -210,8 +210,9 @@ class DataConfig:
     """Batches that are made ahead, on other threads."""
 
     def __post_init__(self) -> None:
-        for field in ("length", "questions_per_row", "batch_size", "micro_batch_size", "prefetch"):
+        for field in ("length", "batch_size", "micro_batch_size", "prefetch"):
             _check(self, field, getattr(self, field) >= 1, "at least 1")
+        _check(self, "questions_per_row", self.questions_per_row is None or self.questions_per_row >= 1, "at least 1")
         divides = self.batch_size % self.micro_batch_size == 0
         _check(self, "micro_batch_size", divides, f"a divisor of batch_size={self.batch_size}")
 

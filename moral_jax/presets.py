@@ -8,7 +8,6 @@ _POD = {
     "model.dtype": "bfloat16",
     "model.remat": "full",
     "data.length": 2048,
-    "data.questions_per_row": 32,
 }
 PRESETS: dict[str, dict[str, object]] = {
     "v5e-16": _POD | {"data.batch_size": 16, "data.micro_batch_size": 16, "eval.batch_size": 32},

@@ -75,6 +75,12 @@ class Questions:
         return out
 
 
+def most_questions(data: DataConfig) -> int:
+    """Questions that a row has room for. Few are as short as the default takes them to be, so that rows end up full;
+    room for one costs little."""
+    return data.questions_per_row or -(-data.length // 20)
+
+
 def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, used: int) -> Shape:
     """A shape into which all the given questions fit."""
     encoded = [e for q in questions for e in q.encoded]
@@ -82,8 +88,8 @@ def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, used: 
         rows=rows,
         used=used,
         length=data.length,
-        questions=data.questions_per_row,
-        answers=data.questions_per_row * max(len(e.texts) for e in encoded),
+        questions=most_questions(data),
+        answers=most_questions(data) * max(len(e.texts) for e in encoded),
         options=max(len(e.option_ids) for e in encoded),
         variants=max(len(v) for e in encoded for v in e.option_ids),
     )

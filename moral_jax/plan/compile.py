@@ -12,6 +12,7 @@ from jax.experimental import topologies
 
 from moral_jax import sharding
 from moral_jax.config import Config
+from moral_jax.data import layout
 from moral_jax.evals.score import make_scorer
 from moral_jax.experiment import make_policy
 from moral_jax.models import api
@@ -86,7 +87,11 @@ def abstract_batch(policy: api.Policy, config: Config, rows: int, micro_batches:
     """Shapes and places of a batch as the data pipeline makes them."""
     where = sharding.of_batch(policy.execution.mesh, micro_batches=micro_batches is not None)
     lead = (rows,) if micro_batches is None else (micro_batches, rows)
-    T, Q, C = config.data.length, config.data.questions_per_row, len(registry.get(config.task.name).classes or "AB")
+    T, Q, C = (
+        config.data.length,
+        layout.most_questions(config.data),
+        len(registry.get(config.task.name).classes or "AB"),
+    )
     answers = Q * (C if config.prompt.family == "each" else 1)
 
     def leaf(kind: type, *shape: int) -> jax.ShapeDtypeStruct:

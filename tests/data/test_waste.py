@@ -1,0 +1,42 @@
+"""How full rows are of real questions, as the shipped configs pack them."""
+
+from pathlib import Path
+
+import pytest
+
+from moral_jax import config_io, run
+from moral_jax.data import pipeline
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "scruples"
+
+
+def _fills(name: str, path: Path, smollm2: Path) -> tuple[float, float]:
+    """Of training and scoring: the share of tokens that are no padding, in rows that hold questions."""
+    config = config_io.from_flags(
+        [
+            f"--config={CONFIGS / name}",
+            f"--config.task.path={path}",
+            f"--config.model.path={smollm2}",
+            "--config.task.limit=600",
+            "--config.task.validation=0",
+        ]  # fmt: skip
+    )
+    bench = run.set_up(config)
+    asked = bench.scored["test"]
+    shape = run.scoring_shape([asked], config, bench.model)
+    scoring = pipeline.scoring_batches(asked, shape, range(shape.rows))
+    return tuple(b.tokens() / (b.shape.length * sum(map(len, b.plan))) for b in (bench.training, scoring))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "most"),
+    [
+        ("smollm2_dilemmas.py", "dilemmas/dev.scruples-dilemmas.jsonl", 0.05),
+        ("smollm2_dilemmas_each.py", "dilemmas/dev.scruples-dilemmas.jsonl", 0.05),
+        ("smollm2_anecdotes.py", "anecdotes/test_sample_60.scruples-anecdotes.jsonl", 0.10),
+    ],
+)
+def test_little_is_wasted(name, rows, most, shared, smollm2):
+    training, scoring = _fills(name, shared / "scruples" / rows, smollm2)
+    assert training > 1 - most
+    assert scoring > 1 - most
