@@ -120,8 +120,8 @@ class Weights:
 
     def _load(self, *, trained: bool) -> Params:
         policy, piece_bytes = self.model.policy, self.config.model.load_piece_mb << 20
-        keep = functools.partial(api.kept, policy=policy, trained=trained)
-        return load.load(self.model.path, policy.spec, api.abstract_loaded(policy), piece_bytes, keep)
+        like, keep = api.abstract_loaded(policy, trained=trained), functools.partial(api.kept, policy=policy)
+        return load.load(self.model.path, policy.spec, like, piece_bytes, keep)
 
     @functools.cached_property
     def _backbone(self) -> Params:

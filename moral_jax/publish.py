@@ -46,10 +46,11 @@ def _untrained(config: Config, model: Model) -> export.Read:
     """Reads parameters from the model on disk, quantised where the run quantises them. Those that it rounds for its
     products alone stay precise."""
     policy = model.policy
-    loaders = load.parameters(model.path, policy.spec, api.abstract_loaded(policy), config.model.load_piece_mb << 20)
+    like = api.abstract_loaded(policy, trained=True)
+    loaders = load.parameters(model.path, policy.spec, like, config.model.load_piece_mb << 20)
 
     def read(path: str) -> np.ndarray:
-        leaf = api.kept(loaders[path](), path, policy, trained=True)
+        leaf = api.kept(loaders[path](), path, policy)
         return np.asarray(quantize.restored(leaf, "float32") if isinstance(leaf, dict) else leaf)
 
     return read
@@ -84,7 +85,7 @@ def _shapes(policy: api.Policy) -> Params:
     """Of all that is exported."""
     score = api.abstract_params(policy).get("score", {})
     bias = {"bias": jax.ShapeDtypeStruct((policy.score_rows,), "float32")} if score else {}
-    return api.abstract_loaded(policy) | {"score": score | bias}
+    return api.abstract_loaded(policy, trained=True) | {"score": score | bias}
 
 
 def _labels(config: Config, policy: api.Policy) -> tuple[str, ...]:

@@ -111,10 +111,7 @@ def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
         return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
     drawn = jax.tree_util.tree_map_with_path(draw, api.abstract_params(dataclasses.replace(of, quantize="none")))
-    kept = {
-        path: api.kept(leaf, path, of, trained=of.trains_backbone)
-        for path, leaf in weights.flat(drawn[of.backbone]).items()
-    }
+    kept = {path: api.kept(leaf, path, of) for path, leaf in weights.flat(drawn[of.backbone]).items()}
     return drawn | {of.backbone: weights.nest(kept)}
 
 

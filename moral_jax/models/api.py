@@ -90,7 +90,8 @@ def _round(kernel: Array) -> Array:
 
 
 def _pack(policy: Policy, path: str, *, trained: bool) -> Callable[[Array], Array | Params] | None:
-    """What is done with a parameter of the backbone before it is kept, if anything."""
+    """What is done with a parameter of the backbone before it is kept, if anything. Kernels may be quantised; those
+    that are not trained are rounded once where every product would round them, which changes no number."""
     if not path.endswith("/kernel"):
         return None
     if policy.quantize != "none":
@@ -98,10 +99,9 @@ def _pack(policy: Policy, path: str, *, trained: bool) -> Callable[[Array], Arra
     return None if trained or not _rounds(policy) else _round
 
 
-def kept(leaf: Array, path: str, policy: Policy, *, trained: bool) -> Array | Params:
-    """A parameter of the backbone, as it is loaded, to what is kept of it. Kernels may be quantised; those that are not
-    trained are rounded once where every product would round them, which changes no number."""
-    pack = _pack(policy, path, trained=trained)
+def kept(leaf: Array, path: str, policy: Policy) -> Array | Params:
+    """A parameter of the backbone, as it is loaded, to what is kept of it: quantised, or as it is."""
+    pack = _pack(policy, path, trained=True)
     if pack is None:
         return leaf
     places = sharding.shardings({path: jax.eval_shape(pack, leaf)}, policy.execution.mesh)
@@ -152,9 +152,17 @@ def abstract_params(policy: Policy) -> Params:
     return sharding.abstract(_traced_init.eval_shape(policy, 0), policy.execution.mesh)
 
 
-def abstract_loaded(policy: Policy) -> Params:
-    """Shapes, types and places of the backbone's parameters as they are loaded: none is quantised or rounded yet."""
-    return abstract_params(dataclasses.replace(policy, quantize="none", adapter=AdapterConfig()))[policy.backbone]
+def abstract_loaded(policy: Policy, *, trained: bool) -> Params:
+    """Shapes, types and places of the backbone's parameters as they are loaded: none is quantised yet, but what is not
+    trained may be rounded already, so that it is never all there in more bits."""
+    shapes = abstract_params(dataclasses.replace(policy, quantize="none", adapter=AdapterConfig()))[policy.backbone]
+    loaded = {
+        path: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16, sharding=leaf.sharding)
+        if _pack(policy, path, trained=trained) is _round
+        else leaf
+        for path, leaf in traverse_util.flatten_dict(shapes, sep="/").items()
+    }
+    return traverse_util.unflatten_dict(loaded, sep="/")
 
 
 def split(params: Params, policy: Policy) -> tuple[Params, Params]:

@@ -86,7 +86,7 @@ def our_logits(smollm2, prompts, dtype: str) -> np.ndarray:
     ids, real = prompts
     spec = load.read_spec(smollm2)
     policy = tiny.policy(spec, dtype=dtype)
-    decoder = load.load(smollm2, spec, api.abstract_loaded(policy), piece_bytes=64 << 20)
+    decoder = load.load(smollm2, spec, api.abstract_loaded(policy, trained=True), piece_bytes=64 << 20)
     params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), dtype), api.with_fresh(decoder, policy, 0))
     return np.asarray(jax.jit(api.vocabulary_logits, static_argnums=1)(params, policy, jnp.asarray(ids)))[real]
 
