@@ -83,13 +83,13 @@ def most_questions(data: DataConfig) -> int:
 
 def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, used: int) -> Shape:
     """A shape into which all the given questions fit."""
-    encoded = [e for q in questions for e in q.encoded]
+    encoded, most = [e for q in questions for e in q.encoded], most_questions(data)
     return Shape(
         rows=rows,
         used=used,
         length=data.length,
-        questions=most_questions(data),
-        answers=most_questions(data) * max(len(e.texts) for e in encoded),
+        questions=most,
+        answers=most * max(len(e.texts) for e in encoded),
         options=max(len(e.option_ids) for e in encoded),
         variants=max(len(v) for e in encoded for v in e.option_ids),
     )

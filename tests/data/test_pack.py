@@ -27,6 +27,12 @@ def test_units_of_several_questions_count_as_such():
     assert pack(np.array([10, 10, 10]), np.array([2, 2, 1]), 50, 3) == [[0, 2], [1]]
 
 
+def test_little_is_wasted_at_the_lengths_of_dilemmas():
+    lengths = np.random.default_rng(0).integers(20, 60, 3000)
+    rows = pack(lengths, np.ones(3000, int), 475, 16)
+    assert lengths.sum() / (475 * len(rows)) > 0.97
+
+
 def test_items_stay_near_their_place():
     """Only OPEN_ROWS rows are kept open, so that an epoch's order stays what the shuffle made it."""
     rows = pack(np.full(5000, 26), np.ones(5000, int), 50, 16)  # nothing fits twice

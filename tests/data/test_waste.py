@@ -19,7 +19,7 @@ def _fills(name: str, path: Path, smollm2: Path) -> tuple[float, float]:
             f"--config.model.path={smollm2}",
             "--config.task.limit=600",
             "--config.task.validation=0",
-        ]  # fmt: skip
+        ]
     )
     bench = run.set_up(config)
     asked = bench.scored["test"]
