@@ -2,7 +2,7 @@
 
 import sys
 
-from moral_jax import cli
+from moral_jax.cli import main
 
 if __name__ == "__main__":
-    sys.exit(cli.train_main(sys.argv[1:]))
+    sys.exit(main.train_main(sys.argv[1:]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import shapes
 
-from moral_jax import config_io
+from moral_jax.config import parsing
 
 METHODS = {
     "full": [],
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     args, rest = parser.parse_known_args()
     flags = [f"--config={args.config}", *rest]
-    data = config_io.from_flags(flags).data
+    data = parsing.from_flags(flags).data
     cells = {}
     for length in args.lengths or [data.length]:
         rows = max(1, data.micro_batch_size * data.length // length)

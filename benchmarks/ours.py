@@ -15,23 +15,25 @@ import jax
 import numpy as np
 import workers
 
-from moral_jax import config_io, run, sharding
+from moral_jax import sharding
+from moral_jax.config import parsing
 from moral_jax.data.pipeline import Questions
-from moral_jax.experiment import Prompter, Weights
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
 from moral_jax.weights import peft
+from moral_jax.workflows import train
+from moral_jax.workflows.build import Prompter, Weights
 
 
 class Competitor:
     """The bench of a run, and its questions. By itself it only hands these to the peers."""
 
     def __init__(self, flags: list[str]):
-        self.config = config_io.from_flags(flags)
-        run.set_up_jax()
-        self.bench = run.set_up(self.config)
+        self.config = parsing.from_flags(flags)
+        train.set_up_jax()
+        self.bench = train.set_up(self.config)
         how = self.bench.model.policy.execution
         self.about = {
             "weights": str(self.bench.model.path),
@@ -66,7 +68,7 @@ class Training(Competitor):
     def __init__(self, flags: list[str]):
         super().__init__(flags)
         policy = self.bench.model.policy
-        tx = optim.make(self.config.optim, run.total_steps(self.bench))
+        tx = optim.make(self.config.optim, train.total_steps(self.bench))
         self.frozen, trained = api.split(Weights(self.config, self.bench.model).first, policy)
         self.state = step.init_state(trained, policy, tx)
         self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], policy, tx)

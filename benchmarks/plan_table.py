@@ -12,10 +12,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from moral_jax import config_io
-from moral_jax.logs import say
+from moral_jax.config import parsing
 from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
+from moral_jax.runtime.console import say
 
 MODELS = ("mistral_7b", "llama_3_1_8b", "zephyr_7b")
 SLICES = {"v5e-16": "v5e:4x4", "v6e-8": "v6e:2x4", "v5p-8": "v5p:2x2x1"}
@@ -46,7 +46,7 @@ def main() -> None:
         rows = alike[0]["micro_rows"] if alike else None
         start = [f"--config.data.micro_batch_size={rows}", f"--config.data.batch_size={rows}"] if rows else []
         flags = [f"--config=configs/scruples/{model}_dilemmas.py:{preset}", *METHODS[method], *start]
-        config = config_io.from_flags(flags)
+        config = parsing.from_flags(flags)
         spec = plan.read_spec(config.model.path)
         found = plan.search(config, spec, plans.topology(SLICES[preset]), remats=("full",), tensors=(1,))
         best = plan.summary(max(found, key=lambda p: p.micro_rows))

@@ -20,11 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moral_jax import config_io, run, sharding
-from moral_jax.config import Config
+from moral_jax import sharding
+from moral_jax.config import Config, parsing
 from moral_jax.data import layout
-from moral_jax.evals.score import make_scorer
-from moral_jax.experiment import make_policy
+from moral_jax.inference.score import make_scorer
 from moral_jax.models import api
 from moral_jax.models.product import product
 from moral_jax.models.spec import DecoderSpec, Execution
@@ -33,6 +32,8 @@ from moral_jax.plan import cost
 from moral_jax.plan.run import read_spec
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
+from moral_jax.workflows import train as run
+from moral_jax.workflows.build import make_policy
 
 SQUARE = 4096  # of the product that shows the machine's peak
 RUNS = 5
@@ -204,7 +205,7 @@ def main() -> None:
     parser.add_argument("--options", type=int, default=2)
     args, rest = parser.parse_known_args()
     run.set_up_jax()
-    print(json.dumps(measure(config_io.from_flags(rest), args.layers, args.options)))
+    print(json.dumps(measure(parsing.from_flags(rest), args.layers, args.options)))
 
 
 if __name__ == "__main__":

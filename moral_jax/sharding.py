@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from moral_jax.config import MeshConfig
+from moral_jax.config.model import MeshConfig
 from moral_jax.types import Array, Batch, UserError
 
 AXES = DATA, FSDP, TENSOR = ("data", "fsdp", "tensor")

@@ -3,7 +3,7 @@
 import os
 import tempfile
 
-from tests import quick
+from tests.helpers import quick
 
 # 8 devices for the sharding tests
 os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {quick.XLA_FLAGS}")
@@ -23,13 +23,12 @@ import jax
 import pytest
 
 from moral_jax import sharding
-from tests import tiny
+from tests.helpers import tiny
 
-pytest_plugins = ["tests.reliability"]
+pytest_plugins = ["tests.helpers.reliability"]
 # files, and folders of them, that take a minute or more: they go first, so that no worker waits for another's last one
-LONG = ("multihost/test_hosts", "test_plan", "faults/", "test_run", "test_sharding", "test_score_run",
-        "test_adapter_run", "test_presets", "test_publish", "test_tpu_setup", "models/", "parity/",
-        "train/")  # fmt: skip
+LONG = ("multihost/test_hosts", "plan/", "faults/", "workflows/", "test_sharding", "config/test_presets",
+        "test_tpu_setup", "models/", "inference/", "parity/", "train/")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

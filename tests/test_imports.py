@@ -118,4 +118,4 @@ def test_configs_import_settings_only():
     for path in (ROOT.parent / "configs").rglob("*.py"):
         ours = [i for i in imports(ast.parse(path.read_text())) if i.startswith("moral_jax.")]
         study = {i for i in ours if i.startswith("moral_jax.study.spec.")}
-        assert set(ours) - study <= {"moral_jax.config", "moral_jax.presets"}, path
+        assert set(ours) - study <= {"moral_jax.config", "moral_jax.config.presets"}, path

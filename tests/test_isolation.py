@@ -11,11 +11,14 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from moral_jax import cli, run
-from moral_jax.config import EvalConfig, TaskConfig, TrainConfig
-from moral_jax.logs import RunLog
-from tests import tiny
-from tests.sockets import LISTENS, sockets
+from moral_jax.cli import main
+from moral_jax.config.evaluate import EvalConfig
+from moral_jax.config.task import TaskConfig
+from moral_jax.config.train import TrainConfig
+from moral_jax.runs.metric_log import RunLog
+from moral_jax.workflows import train
+from tests.helpers import tiny
+from tests.helpers.sockets import LISTENS, sockets
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = [
@@ -60,7 +63,7 @@ def test_a_run_speaks_to_nobody_and_listens_nowhere(tiny_folder, tmp_path, no_ne
         train=TrainConfig(epochs=1),
         eval=EvalConfig(bootstrap=100, best_draws=10),
     )
-    assert run.train(config, tmp_path / "run").html.exists()
+    assert train.train(config, tmp_path / "run").html.exists()
     assert no_network == []
     assert seen
     assert all(now == before for now in seen), (before, seen)
@@ -83,7 +86,7 @@ def test_the_page_needs_no_network(no_network, tmp_path):
         "from moral_jax import config\ndef get_config():\n    c = config.default()\n    c.task.name = 'synthetic'\n"
         "    c.eval.bootstrap, c.eval.best_draws = 100, 10\n    return c\n"
     )
-    assert cli.main(["baseline", "prior", f"--config={tmp_path / 'c.py'}", f"--workdir={tmp_path / 'r'}"]) == 0
+    assert main.main(["baseline", "prior", f"--config={tmp_path / 'c.py'}", f"--workdir={tmp_path / 'r'}"]) == 0
     assert no_network == []
 
 
@@ -92,7 +95,7 @@ def test_hf_hub_offline_is_honoured(no_network, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "q.txt").write_text("Was it? | yes | no\n")
-    assert cli.main(["score", "--model=owner/model", str(tmp_path / "q.txt")]) == 2
+    assert main.main(["score", "--model=owner/model", str(tmp_path / "q.txt")]) == 2
     assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
     assert no_network == []
 
@@ -113,7 +116,7 @@ def test_nothing_is_reported_to_the_hub():
 def test_processes_that_meet_on_loopback_are_heard_there_alone():
     """The coordinator of JAX listens at every address of the machine, if it is not told otherwise."""
     code = (
-        "import sys\nfrom moral_jax import distributed\nfrom tests.sockets import LISTENS, sockets\n"
+        "import sys\nfrom moral_jax.runtime import distributed\nfrom tests.helpers.sockets import LISTENS, sockets\n"
         "distributed.start(f'127.0.0.1:{sys.argv[1]}', 1, 0)\nprint(*[a for a, s in sockets() if s == LISTENS])"
     )
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -9,14 +9,15 @@ import optax
 import pytest
 
 from moral_jax import sharding
-from moral_jax.config import AdapterConfig, MeshConfig, OptimConfig
+from moral_jax.config.model import AdapterConfig, MeshConfig
+from moral_jax.config.train import OptimConfig
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
-from tests import tiny
+from tests.helpers import tiny
+from tests.inference.test_score import assert_same_gradients
 from tests.models.test_decoder import assert_same
-from tests.models.test_score import assert_same_gradients
 
 MESHES = [(1, 8, 1), (2, 4, 1), (4, 2, 1), (2, 2, 2), (1, 4, 2)]
 MODELS = [

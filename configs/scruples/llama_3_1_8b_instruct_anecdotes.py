@@ -1,6 +1,7 @@
 """Scruples ANECDOTES, five-way, Llama-3.1-8B-Instruct, all weights. Presets: v5e-16, v5p-8, v6e-8, gpu-80gb, tiny."""
 
-from moral_jax import config, presets
+from moral_jax import config
+from moral_jax.config import presets
 
 
 def get_config(preset="v5e-16"):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax.data.render import Rendered, Scored
+from moral_jax.prompts.render import Rendered, Scored
 from moral_jax.types import Example, UserError
 
 GAP = " [...] "

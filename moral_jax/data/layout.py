@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.config import DataConfig
+from moral_jax.config.train import DataConfig
 from moral_jax.data.encode import Encoded, Text, common_length
 from moral_jax.types import Batch, Example, Item
 

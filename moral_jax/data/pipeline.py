@@ -7,11 +7,11 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax import logs
 from moral_jax.data.encode import Limits, fit
 from moral_jax.data.layout import Questions, Shape, Unit, assemble
 from moral_jax.data.pack import epoch_order, group, pack
-from moral_jax.data.render import Renderer, orders
+from moral_jax.prompts.render import Renderer, orders
+from moral_jax.runtime import console
 from moral_jax.types import Batch, Example, Item, UserError
 
 
@@ -42,7 +42,7 @@ def encode_items(
     """Encodes each different item once, with a progress bar; errors name the row."""
     unique = list(dict.fromkeys(items))
     encoded, cut = [], 0
-    for index, order in logs.progress(unique, desc=f"tokenising {what}", unit="question", leave=False):
+    for index, order in console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False):
         try:
             one, shortened = fit(tokenizer, lambda e, o=order: render(e, o), examples[index], limits)
         except UserError as e:

@@ -10,19 +10,18 @@ from pathlib import Path
 import huggingface_hub
 import jax
 
-from moral_jax import config_io, sharding
-from moral_jax.config import Config
-from moral_jax.data import tokenizer
+from moral_jax import sharding
+from moral_jax.config import Config, parsing
 from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
-from moral_jax.experiment import Model, Prompter, make_policy
 from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.tasks import registry
 from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
 from moral_jax.types import UserError
-from moral_jax.weights import load, source
+from moral_jax.weights import load, source, tokenizer
+from moral_jax.workflows.build import Model, Prompter, make_policy
 
 SMALL_HUB_FILES = [f for f in source.HUB_FILES if not f.endswith(".safetensors")]
 REMEDIES = {
@@ -167,7 +166,7 @@ def examine(flags: list[str], workdir: Path, address: str | None) -> list[Check]
         if any(c.name == "devices" and c.state == FAIL for c in checks):
             return checks
         try:
-            config = config_io.from_flags(flags)
+            config = parsing.from_flags(flags)
         except UserError as e:
             return [*checks, _trouble("config", e)]
         return checks + _of_config(config, workdir)

@@ -19,8 +19,8 @@ import numpy as np
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from moral_jax import guard
-from moral_jax.tasks.archive import cache_folder
+from moral_jax.runtime import supervisor
+from moral_jax.runtime.files import cache_folder
 from moral_jax.types import UserError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -121,7 +121,7 @@ def tpu(lock: Path) -> Check:
 
 def coordinator(flag: str) -> Check:
     """On the machine with that address, the port must be free; on others, it must answer once process 0 runs."""
-    host, port = guard.split_address(flag)
+    host, port = supervisor.split_address(flag)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as e:
@@ -132,7 +132,7 @@ def coordinator(flag: str) -> Check:
             here = True
         except OSError:
             here = False
-    obstacle = guard.reach(host, port, 5.0)
+    obstacle = supervisor.reach(host, port, 5.0)
     if here and obstacle:
         return Check("coordinator", OK, f"this machine, and port {port} is free", "")
     if here:

@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from moral_jax.config import AdapterConfig
-from moral_jax.models import quantize
+from moral_jax.config.model import AdapterConfig
+from moral_jax.models import parameters, quantize
 from moral_jax.models.product import product
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.types import Array, Params
-from moral_jax.weights import keymap
 
 
 def leaves(config: AdapterConfig) -> tuple[str, ...]:
@@ -33,11 +32,11 @@ def scaling(config: AdapterConfig) -> float:
     return config.alpha / (config.rank if config.scaling == "rank" else math.sqrt(config.rank))
 
 
-def entries(spec: DecoderSpec, config: AdapterConfig) -> list[keymap.Entry]:
+def entries(spec: DecoderSpec, config: AdapterConfig) -> list[parameters.Entry]:
     """The kernels that have an adapter."""
     return [
         entry
-        for entry in keymap.entries(spec)
+        for entry in parameters.entries(spec)
         if entry.path.endswith("/kernel")
         and entry.layers.start >= config.first_layer
         and re.fullmatch(config.targets, entry.projection)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from moral_jax import sharding
-from moral_jax.config import AdapterConfig
+from moral_jax.config.model import AdapterConfig
 from moral_jax.models import adapters, heads, quantize
 from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder

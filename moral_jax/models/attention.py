@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 
 from moral_jax import sharding
-from moral_jax.config import MeshConfig
+from moral_jax.config.model import MeshConfig
 from moral_jax.models.product import product
 from moral_jax.models.spec import Execution, Sight, Spec
 from moral_jax.types import NEG, Array, UserError

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from jax.sharding import Mesh
 
-from moral_jax.strict import shown
+from moral_jax.runtime.strict_json import shown
 from moral_jax.types import UserError
 
 MOST = 2**24  # of whatever a config.json counts: a hundred times the largest model's

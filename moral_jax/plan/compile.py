@@ -13,8 +13,7 @@ from jax.experimental import topologies
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
-from moral_jax.evals.score import make_scorer
-from moral_jax.experiment import make_policy
+from moral_jax.inference.score import make_scorer
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.objectives import OBJECTIVES
@@ -23,6 +22,7 @@ from moral_jax.plan.chips import CHIPS, Chip
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
+from moral_jax.workflows.build import make_policy
 
 VARIANTS = 2  # "A" and " A"
 NO_TPU_HERE = {  # or libtpu asks the cloud what machine this is, and complains that nobody answers

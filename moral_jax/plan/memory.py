@@ -8,11 +8,12 @@ import jax
 from jax.sharding import Mesh
 
 from moral_jax import sharding
-from moral_jax.config import AdapterConfig, Config
-from moral_jax.experiment import make_policy
+from moral_jax.config import Config
+from moral_jax.config.model import AdapterConfig
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.train import optim, step
+from moral_jax.workflows.build import make_policy
 
 GIB = 2**30
 

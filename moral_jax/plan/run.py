@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moral_jax import config_io, logs, sharding
-from moral_jax.config import Config, MeshConfig
+from moral_jax import sharding
+from moral_jax.config import Config, saved
+from moral_jax.config.model import MeshConfig
 from moral_jax.models.spec import DecoderSpec, Spec, from_hf
 from moral_jax.plan import cost
 from moral_jax.plan.compile import Plan, Program, TooLarge, Topology, make
+from moral_jax.runtime import console
 from moral_jax.types import UserError
 from moral_jax.weights import load, source
 from moral_jax.weights.published import CONFIGS
@@ -38,7 +40,7 @@ def _read_spec(path: str) -> Spec:
     try:
         return load.read_spec(source.resolve(path, hub_files=["config.json"]))
     except UserError as e:
-        logs.say(f"{path}: not reached ({e}); planning with the config.json that its makers published")
+        console.say(f"{path}: not reached ({e}); planning with the config.json that its makers published")
         return from_hf(CONFIGS[path], path)
 
 
@@ -181,7 +183,7 @@ def search(
             parts, limit = mesh.data * mesh.fsdp, where.chip.hbm_gib * GIB
             inputs = spec.layers * spec.width * config.data.length * 2  # of all layers, bfloat16
             for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), parts, inputs, limit):
-                logs.say(_row(plan))
+                console.say(_row(plan))
                 found.append(plan)
     return found
 
@@ -233,5 +235,5 @@ def paste(plan: Plan) -> str:
 
 def save(plans: list[Plan], path: Path) -> None:
     """JSON lines, one per plan, each with its whole config."""
-    rows = [summary(plan) | {"config": config_io.flatten(plan.config)} for plan in plans]
+    rows = [summary(plan) | {"config": saved.flatten(plan.config)} for plan in plans]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

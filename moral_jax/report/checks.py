@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from moral_jax.strict import is_number, shown
+from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import UserError
 
 NEEDED = ("split", "rows", "metrics", "groups", "yardsticks", "reliability")

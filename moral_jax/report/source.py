@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from moral_jax import strict
 from moral_jax.report import checks
+from moral_jax.runtime import strict_json
 from moral_jax.types import UserError
 
 STAGES = ("before", "after")
@@ -44,7 +44,7 @@ class Source:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return strict.read(path) if path.exists() else {}
+    return strict_json.read(path) if path.exists() else {}
 
 
 def _stage(folder: Path, name: str) -> Stage | None:
@@ -54,7 +54,7 @@ def _stage(folder: Path, name: str) -> Stage | None:
         return None
     checks.numbers(file, numbers)
     records = folder / f"{numbers['split']}.jsonl"
-    rows = strict.read_records(records)
+    rows = strict_json.read_records(records)
     for number, row in enumerate(rows, 1):
         checks.record(f"{records}:{number}", row)
     return Stage(name, numbers, rows)
@@ -62,7 +62,7 @@ def _stage(folder: Path, name: str) -> Stage | None:
 
 def _trace(file: Path) -> list[dict[str, Any]]:
     rows = []
-    for where, row in strict.read_lines(file) if file.exists() else ():
+    for where, row in strict_json.read_lines(file) if file.exists() else ():
         checks.step(where, row)
         rows.append(row)
     return rows

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from moral_jax.evals import ceiling, metrics, pooled, summary
-from moral_jax.evals.records import Record
-from moral_jax.evals.table import concatenate, pad
+from moral_jax.analysis import ceiling, metrics, pooled, summary
+from moral_jax.analysis.table import concatenate, pad
+from moral_jax.runs.records import Record
 from moral_jax.study import compare, jobs
-from moral_jax.study.entries import SEEDS_FROM, Entry, Scored, make_entries
 from moral_jax.study.jobs import DONE, Job
+from moral_jax.study.pooled_rows import SEEDS_FROM, Entry, Scored, make_entries
 
 GROUP_RESAMPLES = 1000
 

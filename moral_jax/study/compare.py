@@ -6,8 +6,8 @@ What is compared is fixed before any number is seen.
 import itertools
 from typing import Any
 
-from moral_jax.evals import pooled
-from moral_jax.study.entries import Entry
+from moral_jax.analysis import pooled
+from moral_jax.study.pooled_rows import Entry
 from moral_jax.study.spec import CE, DIRICHLET, ZERO_SHOT
 
 OWN = {"cross_entropy": CE, "dirichlet_nll": DIRICHLET}  # the training that a metric is the loss of

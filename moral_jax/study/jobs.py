@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moral_jax import config_io, files
-from moral_jax.config import Config
+from moral_jax.config import Config, parsing, saved
+from moral_jax.runtime import files
 from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
 
@@ -31,9 +31,9 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "train": Kind(("python", "train.py"), "moral_jax.cli:train_main", (), True),
-    "baseline": Kind(("moral-jax", "baseline"), "moral_jax.cli:main", ("baseline",), False),
-    "api": Kind(("moral-jax", "api"), "moral_jax.cli:main", ("api",), False),
+    "train": Kind(("python", "train.py"), "moral_jax.cli.main:train_main", (), True),
+    "baseline": Kind(("moral-jax", "baseline"), "moral_jax.cli.main:main", ("baseline",), False),
+    "api": Kind(("moral-jax", "api"), "moral_jax.cli.main:main", ("api",), False),
 }
 
 
@@ -83,9 +83,9 @@ def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
     for cell in dict.fromkeys(study.cells):
         if cell.kind not in KINDS:
             raise UserError(f"cell {cell.name}: kind {cell.kind!r}: expected one of {', '.join(KINDS)}")
-        settings = [f"{config_io.FILE_FLAG}{cell.config}", *cell.overrides, *flags]
+        settings = [f"{parsing.FILE_FLAG}{cell.config}", *cell.overrides, *flags]
         try:
-            config = config_io.from_flags(settings)
+            config = parsing.from_flags(settings)
         except UserError as e:
             raise UserError(f"cell {cell.name}: {e}") from e
         jobs.append(Job(cell, config, (*cell.arguments, *settings), folder))
@@ -97,7 +97,7 @@ def _changes(job: Job) -> list[str]:
     """What differs between the run that is there and the cell, a line each."""
     if not (job.run / "config.json").exists():
         return []
-    lines = config_io.difference(config_io.read(job.run / "config.json"), job.config)
+    lines = saved.difference(saved.read(job.run / "config.json"), job.config)
     lines = [line for line in lines if job.kind.loads or not line.startswith("model.path:")]
     mine = list(job.cell.arguments)
     theirs = read_notes(job).get("arguments", mine)  # a run that came from elsewhere has no notes

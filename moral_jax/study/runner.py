@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from moral_jax import files, logs
-from moral_jax.logs import say
+from moral_jax.runtime import console, files
+from moral_jax.runtime.console import say
 from moral_jax.study import jobs
 from moral_jax.study.jobs import DONE, FAILED, RUNNING, TO_DO, Job
 
@@ -112,7 +112,7 @@ def _settle(job: Job) -> Outcome:
 def run(todo: list[Job]) -> list[Outcome]:
     """Runs what is not done and not run by another worker; a failure is recorded, and the others go on."""
     outcomes = []
-    with logs.progress(total=len(todo), desc="cells", unit="cell") as bar:
+    with console.progress(total=len(todo), desc="cells", unit="cell") as bar:
         for job in todo:
             bar.set_postfix_str(job.cell.name)
             outcomes.append(_settle(job))

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax import config_io
-from moral_jax.config import field_type
-from moral_jax.evals import metrics, pooled, summary
-from moral_jax.evals.records import Record, read_jsonl
-from moral_jax.evals.table import from_records
+from moral_jax.analysis import metrics, pooled, summary
+from moral_jax.analysis.table import from_records
+from moral_jax.config import parsing, saved
+from moral_jax.config.checks import field_type
 from moral_jax.report import words
+from moral_jax.runs.records import Record, read_jsonl
 from moral_jax.study import jobs
 from moral_jax.study.jobs import Job
 from moral_jax.study.spec import Cell, Study
@@ -40,15 +40,15 @@ def parse_axis(flag: str, text: str) -> Axis:
       UserError: no such field, a value that the field cannot have, or a range that is none.
     """
     field, equals, values = text.partition("=")
-    field = field.removeprefix(config_io.FIELD_FLAG)
+    field = field.removeprefix(parsing.FIELD_FLAG)
     if not equals:
         raise UserError(f"{flag} {text}: expected FIELD=VALUE,VALUE, such as optim.lr=1e-5,3e-5")
-    if field not in config_io.FIELDS:
-        raise config_io.unknown_field(field)
+    if field not in saved.FIELDS:
+        raise parsing.unknown_field(field)
     axis = Axis(field, values.split(","))
-    parsed = [config_io.parse(field, v) for v in axis.values]
+    parsed = [parsing.parse(field, v) for v in axis.values]
     if flag == "--range":
-        kind, _ = field_type(config_io.FIELDS[field])
+        kind, _ = field_type(saved.FIELDS[field])
         if kind not in (int, float) or len(parsed) != 2 or None in parsed or not 0 < parsed[0] < parsed[1]:
             raise UserError(f"{flag} {text}: expected a number's FIELD=LOW,HIGH with 0 < LOW < HIGH")
     return axis
@@ -73,9 +73,9 @@ def draw(axes: list[Axis], ranges: list[Axis], count: int, seed: int) -> list[Po
 
 
 def _between(axis: Axis, rng: random.Random) -> str:
-    low, high = (config_io.parse(axis.field, v) for v in axis.values)
+    low, high = (parsing.parse(axis.field, v) for v in axis.values)
     drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
-    kind, _ = field_type(config_io.FIELDS[axis.field])
+    kind, _ = field_type(saved.FIELDS[axis.field])
     return str(round(drawn)) if kind is int else f"{drawn:.{DIGITS}g}"
 
 
@@ -83,7 +83,7 @@ def study(title: str, config: str, points: list[Point]) -> Study:
     """A cell for every point."""
     cells = []
     for point in points:
-        overrides = [f"{config_io.FIELD_FLAG}{field}={value}" for field, value in point.items()]
+        overrides = [f"{parsing.FIELD_FLAG}{field}={value}" for field, value in point.items()]
         row = " ".join(f"{field}={value}" for field, value in point.items())
         quiet = ("--config.eval.before=false", "--config.eval.test=false")
         cells.append(Cell(row, "sweep", "", config, (*overrides, *quiet)))
@@ -103,7 +103,7 @@ def check(of: list[Job], axes: list[Axis], flags: list[str]) -> None:
     for axis in axes:
         if axis.field.startswith("task.") and axis.field != "task.train_share":
             raise UserError(f"{axis.field}: cannot be searched, as all points must be judged by the same rows")
-    searched = [f"{config_io.FIELD_FLAG}{a.field}=" for a in axes]
+    searched = [f"{parsing.FIELD_FLAG}{a.field}=" for a in axes]
     for flag in flags:
         if flag.startswith(tuple(searched)):
             raise UserError(f"{flag}: this field is searched; leave it out")
@@ -158,5 +158,5 @@ def write(folder: Path, ranked: list[dict[str, Any]], by: str, planned: int) -> 
 
 def point_of(job: Job) -> Point:
     """What the point sets."""
-    flags = [f.removeprefix(config_io.FIELD_FLAG) for f in job.cell.overrides]
+    flags = [f.removeprefix(parsing.FIELD_FLAG) for f in job.cell.overrides]
     return dict(f.split("=", 1) for f in flags if not f.startswith("eval."))

@@ -1,8 +1,6 @@
 """The released Scruples archives: fetched once over https, size-capped, hashed, and unpacked name by name."""
 
 import gzip
-import hashlib
-import os
 import shutil
 import ssl
 import tarfile
@@ -14,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from tqdm import tqdm
 
+from moral_jax.runtime.files import cache_folder, sha256
 from moral_jax.tasks.rows import CAP_BYTES
 from moral_jax.types import UserError
 
@@ -37,17 +36,6 @@ ANECDOTES = Released(
     "anecdotes.tar.gz",
     {s: (f"{s}.scruples-anecdotes.jsonl", f"{s}.scruples-corpus.jsonl") for s in ("train", "dev", "test")},
 )
-
-
-def cache_folder() -> Path:
-    """$MORAL_JAX_CACHE, or moral_jax under the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MORAL_JAX_CACHE") or Path(base) / "moral_jax")
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def download(url: str, target: Path) -> None:

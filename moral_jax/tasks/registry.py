@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from moral_jax.config import TaskConfig
+from moral_jax.config.task import TaskConfig
+from moral_jax.runtime.files import sha256
 from moral_jax.tasks import archive, scruples, synthetic, votes
 from moral_jax.tasks.splits import divide, lowest
 from moral_jax.types import Example, UserError
@@ -177,4 +178,4 @@ def provenance(
 
 
 def _hashes(files: dict[str, str]) -> dict[str, str]:
-    return {p: archive.sha256(Path(p).expanduser()) for p in files.values()}
+    return {p: sha256(Path(p).expanduser()) for p in files.values()}

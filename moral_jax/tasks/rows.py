@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from moral_jax.strict import parse, shown, unfit
+from moral_jax.runtime.strict_json import parse, shown, unfit
 from moral_jax.types import UserError
 
 LONGEST_LINE = 2**22  # bytes: some 700,000 words

@@ -5,7 +5,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-from moral_jax.config import FieldsConfig
+from moral_jax.config.task import FieldsConfig
 from moral_jax.tasks.rows import Row, read_rows
 from moral_jax.types import Example
 

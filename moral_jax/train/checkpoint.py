@@ -18,9 +18,10 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from moral_jax import distributed, sharding
-from moral_jax.train import checksum, seals
-from moral_jax.train.seals import Progress, Seal
+from moral_jax import sharding
+from moral_jax.runtime import distributed
+from moral_jax.train import checksum, manifest
+from moral_jax.train.manifest import Progress, Seal
 from moral_jax.types import Array, Params, StorageError, TrainState, UserError
 
 Leaves = dict[str, Array]  # by path: "params/decoder/...", "opt_state/..."
@@ -118,16 +119,16 @@ class Checkpoints:
         self._seal(seal)
 
     def _seal(self, seal: Seal) -> None:
-        seals.write(self.folder, seal)
-        kept = {s for s in seals.steps(self.folder) if self.every and s % self.every == 0}
-        seals.remove(self.folder, keep=kept | {seal.progress.step, seal.progress.best_step})
+        manifest.write(self.folder, seal)
+        kept = {s for s in manifest.steps(self.folder) if self.every and s % self.every == 0}
+        manifest.remove(self.folder, keep=kept | {seal.progress.step, seal.progress.best_step})
 
     @contextlib.contextmanager
     def _writing(self, step: int) -> Iterator[None]:
         try:
             yield
         except BROKEN as e:
-            there = seals.steps(self.folder)
+            there = manifest.steps(self.folder)
             left = f"the last good one is step {there[-1]}" if there else "there is no earlier one"
             raise StorageError(
                 f"{self._path(step)}: this checkpoint could not be written ({_first_line(e)}); {left}. Make room or "
@@ -161,7 +162,7 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The newest step that counts: the same on all processes, which call it together."""
-        there = distributed.from_primary(lambda: seals.steps(self.folder))
+        there = distributed.from_primary(lambda: manifest.steps(self.folder))
         if not there and distributed.from_primary(lambda: bool(list(self.folder.glob("[0-9]*/progress")))):
             raise UserError(
                 f"{self.folder}: its checkpoints are of an older version, without checksums; finish the run with that "
@@ -171,7 +172,7 @@ class Checkpoints:
 
     def seal(self, step: int) -> Seal:
         """What is known of a step that counts: the same on all processes, which call it together."""
-        seal = distributed.from_primary(lambda: dataclasses.asdict(seals.read(self.folder, step)))
+        seal = distributed.from_primary(lambda: dataclasses.asdict(manifest.read(self.folder, step)))
         return Seal(Progress(**seal["progress"]), seal["checksums"], seal["about"])
 
     def verify(self, step: int) -> None:
@@ -181,15 +182,15 @@ class Checkpoints:
           UserError: there is no such step.
           StorageError: something of it is damaged: names it.
         """
-        if step not in (there := seals.steps(self.folder)):
+        if step not in (there := manifest.steps(self.folder)):
             raise UserError(f"--resume-from={step}: {self.folder} has no such step; it has {there}")
-        seal = seals.read(self.folder, step)
+        seal = manifest.read(self.folder, step)
         for name in seal.checksums:
             self._checked_on_host(seal, name)
 
     def drop_after(self, step: int) -> None:
         """Removes every later step; on the primary."""
-        seals.remove(self.folder, {s for s in seals.steps(self.folder) if s <= step})
+        manifest.remove(self.folder, {s for s in manifest.steps(self.folder) if s <= step})
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, Progress]:
         """Restores everything, typed and placed like `like` (shapes with shardings).
@@ -249,7 +250,7 @@ class Checkpoints:
         return {name: np.asarray(leaf) for name, leaf in self._alone.restore(self._path(step), args=args).items()}
 
     def _damaged(self, step: int, what: str) -> StorageError:
-        return StorageError(f"{self._path(step)}: is damaged ({what}). {seals.others(self.folder, step)}")
+        return StorageError(f"{self._path(step)}: is damaged ({what}). {manifest.others(self.folder, step)}")
 
     def _path(self, step: int) -> Path:
         return self.folder / str(step)

@@ -11,11 +11,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from moral_jax import distributed, logs, preemption, sharding
+from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data.pipeline import Batches
+from moral_jax.runtime import console, distributed, preemption
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.train.seals import Progress
+from moral_jax.train.manifest import Progress
 from moral_jax.train.step import TrainStep, split_micro_batches
 from moral_jax.types import Metrics, Params, Preempted, TrainState, UserError
 
@@ -206,7 +207,7 @@ def train(
     micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
     micro_batches = batches.shape.rows // micro_rows
     keeper, agreed = Keeper(progress, total, config, checkpoints, validate, write), distributed.Agreement()
-    with logs.progress(total=total, initial=progress.step, desc="training", unit="step") as bar:
+    with console.progress(total=total, initial=progress.step, desc="training", unit="step") as bar:
         keeper.catch_up(state, frozen)
         reader = Reader(batches, write, rate, config.train.log_every, bar)
         for step, batch in enumerate(stream, progress.step + 1):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from moral_jax.config import OptimConfig
+from moral_jax.config.train import OptimConfig
 from moral_jax.types import Array, Params
 
 NO_DECAY = ("scale", "bias", "magnitude")  # a magnitude that decayed would take the frozen weights with it

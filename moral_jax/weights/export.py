@@ -14,9 +14,10 @@ import numpy as np
 from safetensors.numpy import save_file
 from transformers import PreTrainedTokenizerBase
 
+from moral_jax.models import parameters
 from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.types import Params
-from moral_jax.weights import hf, keymap, load, pieces
+from moral_jax.weights import hf, load, shard_slices
 
 NAMES = {"llama": "Llama", "mistral": "Mistral", "bert": "Bert", "roberta": "Roberta"}  # as classes begin
 FILE = "model-{:05d}-of-{:05d}.safetensors"
@@ -41,7 +42,7 @@ def _divide(sizes: dict[str, int], limit: int) -> list[list[str]]:
     return files
 
 
-def _of_parameter(entry: keymap.Entry, whole: np.ndarray, names: list[str], dtype: jnp.dtype) -> Iterator[Tensor]:
+def _of_parameter(entry: parameters.Entry, whole: np.ndarray, names: list[str], dtype: jnp.dtype) -> Iterator[Tensor]:
     """A parameter's file tensors, as copies: a view would keep the whole parameter in memory."""
     for layer, name in enumerate(names):
         matrix = whole[layer] if entry.stacked else whole
@@ -49,7 +50,7 @@ def _of_parameter(entry: keymap.Entry, whole: np.ndarray, names: list[str], dtyp
 
 
 def write_weights(
-    read: Read, entries: Iterable[keymap.Entry], like: Params, folder: Path, dtype: str, limit: int
+    read: Read, entries: Iterable[parameters.Entry], like: Params, folder: Path, dtype: str, limit: int
 ) -> int:
     """Writes safetensors files of at most `limit` bytes (or one tensor) and their index.
 
@@ -67,9 +68,9 @@ def write_weights(
       How many files there are.
     """
     kind, leaves = jnp.dtype(dtype), load.flat(like)
-    sources = {entry: pieces.sources(entry, False) for entry in entries}
+    sources = {entry: shard_slices.sources(entry, False) for entry in entries}
     sizes = {
-        name: math.prod(pieces.file_shape(entry, leaves[entry.path].shape)) * kind.itemsize
+        name: math.prod(shard_slices.file_shape(entry, leaves[entry.path].shape)) * kind.itemsize
         for entry, names in sources.items()
         for name in names
     }

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import gguf
 import numpy as np
 
-from moral_jax.strict import shown
+from moral_jax.runtime.strict_json import shown
 from moral_jax.types import UserError
 from moral_jax.weights import gguf_check
 

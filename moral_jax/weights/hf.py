@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from moral_jax import strict
+from moral_jax.runtime import strict_json
 from moral_jax.types import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -55,7 +55,7 @@ def _header(path: Path) -> dict[str, Any]:
             if not 2 <= size <= HEADER_LIMIT:
                 said = f"a header of {size} bytes; expected 2 to {HEADER_LIMIT}"
                 raise UserError(f"{path}: not a readable safetensors file ({said}); fetch or write it again")
-            return strict.parse(f.read(size), str(path))
+            return strict_json.parse(f.read(size), str(path))
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from e
 
@@ -72,7 +72,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         kind = tensor.get("dtype") if isinstance(tensor, dict) else None
         if kind not in READABLE and not (kind == "I64" and INDICES.fullmatch(name)):
             raise UserError(
-                f"{path}: tensor {strict.shown(name)} is of type {strict.shown(kind)}; {', '.join(READABLE)} are read"
+                f"{path}: tensor {strict_json.shown(name)} is of type {strict_json.shown(kind)}; {', '.join(READABLE)} are read"
             )
     with _open(path):
         return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
@@ -94,7 +94,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 def _weight_map(folder: Path) -> dict[str, str]:
     """Tensor -> file, as the index has it; names that leave the folder are refused."""
     index = inside(folder, INDEX)
-    weight_map = strict.read(index).get("weight_map")
+    weight_map = strict_json.read(index).get("weight_map")
     if not isinstance(weight_map, dict):
         raise UserError(f"{index}: expected an object under 'weight_map'; fetch it again")
     for name, file in weight_map.items():

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from moral_jax import sharding, strict
+from moral_jax import sharding
+from moral_jax.models.parameters import POOLER, Entry, as_named, entries, is_left
 from moral_jax.models.spec import EncoderSpec, Spec, from_hf
+from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
-from moral_jax.weights import gguf, hf, keymap, pieces
+from moral_jax.weights import gguf, hf, shard_slices
 
 Index = tuple[slice | np.ndarray, ...]
 Read = Callable[[str, Index], np.ndarray]
@@ -31,7 +33,7 @@ class Reader(Protocol):
 def read_config(path: Path) -> dict[str, Any]:
     """The `config.json` of the model at `path` (folder or GGUF file), as Hugging Face wrote it or would write it."""
     if path.is_dir():
-        return strict.read(hf.inside(path, "config.json"))
+        return strict_json.read(hf.inside(path, "config.json"))
     return gguf.hf_config(gguf.open_gguf(path))
 
 
@@ -66,7 +68,7 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf
     if is_gguf:
         extra -= {"rope_freqs.weight"}  # read with the config
     else:
-        extra = {n for n in extra if not keymap.is_left(n, spec)}
+        extra = {n for n in extra if not is_left(n, spec)}
     if extra:
         raise UserError(
             f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}; take another model"
@@ -79,7 +81,7 @@ def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[in
             raise UserError(f"{path}: tensor {name!r} has shape {reader.shape(name)}, the config asks for {needed}")
 
 
-def _reads(reader: Reader, entry: keymap.Entry, spec: Spec, is_gguf: bool) -> Read:
+def _reads(reader: Reader, entry: Entry, spec: Spec, is_gguf: bool) -> Read:
     """How parts of a parameter's file tensors are read, rows counted in our order."""
     if not (is_gguf and entry.rope_heads):
         return reader.read
@@ -111,7 +113,7 @@ def _writer(where: NamedSharding) -> Callable[[Array, Array, tuple[int, ...]], A
     return jax.jit(jax.shard_map(write, mesh=where.mesh, in_specs=specs, out_specs=where.spec), donate_argnums=0)
 
 
-def _held(leaf: jax.ShapeDtypeStruct) -> dict[pieces.Bounds, list[jax.Device]]:
+def _held(leaf: jax.ShapeDtypeStruct) -> dict[shard_slices.Bounds, list[jax.Device]]:
     """The shards that this process holds, each with the devices that hold it: all of them share one read."""
     held = collections.defaultdict(list)
     for device, index in leaf.sharding.addressable_devices_indices_map(leaf.shape).items():
@@ -119,13 +121,13 @@ def _held(leaf: jax.ShapeDtypeStruct) -> dict[pieces.Bounds, list[jax.Device]]:
     return held
 
 
-def _build(read: Read, entry: keymap.Entry, names: list[str], leaf: jax.ShapeDtypeStruct, piece_bytes: int) -> Array:
+def _build(read: Read, entry: Entry, names: list[str], leaf: jax.ShapeDtypeStruct, piece_bytes: int) -> Array:
     """One parameter, filled on its devices: of each shard one piece, then of each the next."""
     held, where = _held(leaf), leaf.sharding
     parts = [size // part for size, part in zip(leaf.shape, where.shard_shape(leaf.shape), strict=True)]
     array = _zeros(leaf.shape, leaf.dtype, where)()
     share = piece_bytes // len(where.addressable_devices)
-    plans = [pieces.cut(entry, names, leaf.shape, bounds, share) for bounds in held]
+    plans = [shard_slices.cut(entry, names, leaf.shape, bounds, share) for bounds in held]
     for together in zip(*plans, strict=True):
         placed = []
         for piece, devices in zip(together, held.values(), strict=True):
@@ -141,13 +143,13 @@ def _build(read: Read, entry: keymap.Entry, names: list[str], leaf: jax.ShapeDty
 
 
 def _loaders(
-    path: Path, reader: Reader, entries: tuple[keymap.Entry, ...], spec: Spec, like: Params, piece_bytes: int
+    path: Path, reader: Reader, entries: tuple[Entry, ...], spec: Spec, like: Params, piece_bytes: int
 ) -> dict[str, Callable[[], Array]]:
     """What loads each parameter, by its path; shapes are checked first."""
     is_gguf, leaves, out = not path.is_dir(), flat(like), {}
     for entry in entries:
-        names, leaf = pieces.sources(entry, is_gguf), leaves[entry.path]
-        _check_shapes(path, reader, names, pieces.file_shape(entry, leaf.shape))
+        names, leaf = shard_slices.sources(entry, is_gguf), leaves[entry.path]
+        _check_shapes(path, reader, names, shard_slices.file_shape(entry, leaf.shape))
         read = _reads(reader, entry, spec, is_gguf)
         out[entry.path] = functools.partial(_build, read, entry, names, leaf, piece_bytes)
     return out
@@ -167,19 +169,19 @@ def parameters(path: Path, spec: Spec, like: Params, piece_bytes: int) -> dict[s
     """
     is_gguf = not path.is_dir()
     reader: Reader = gguf.open_gguf(path) if is_gguf else hf.SafetensorsFolder(path)
-    entries = keymap.as_named(keymap.entries(spec), spec, reader.names())
-    wanted = {name for entry in entries for name in pieces.sources(entry, is_gguf)}
+    named = as_named(entries(spec), spec, reader.names())
+    wanted = {name for entry in named for name in shard_slices.sources(entry, is_gguf)}
     _check_names(path, reader.names(), wanted, spec, is_gguf)
-    return _loaders(path, reader, entries, spec, like, piece_bytes)
+    return _loaders(path, reader, named, spec, like, piece_bytes)
 
 
 def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Params:
     """{"pooler": ...} of an encoder's folder, or {} where it has none; arguments and errors as in `parameters`."""
     reader = hf.SafetensorsFolder(path)
-    entries = keymap.as_named(keymap.POOLER, spec, reader.names())
-    if not reader.names().issuperset(entry.hf for entry in entries):
+    named = as_named(POOLER, spec, reader.names())
+    if not reader.names().issuperset(entry.hf for entry in named):
         return {}
-    return nest({name: make() for name, make in _loaders(path, reader, entries, spec, like, piece_bytes).items()})
+    return nest({name: make() for name, make in _loaders(path, reader, named, spec, like, piece_bytes).items()})
 
 
 def _as_it_is(leaf: Array, path: str) -> Array:

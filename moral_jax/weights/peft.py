@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
-from moral_jax import strict
-from moral_jax.config import PROJECTIONS, AdapterConfig
-from moral_jax.models import adapters
+from moral_jax.config.model import PROJECTIONS, AdapterConfig
+from moral_jax.models import adapters, parameters
 from moral_jax.models.spec import DecoderSpec
+from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
-from moral_jax.weights import hf, keymap, pieces
+from moral_jax.weights import hf, shard_slices
 from moral_jax.weights.load import flat, nest
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -32,12 +32,12 @@ SILENT = (
 NEUTRAL = {"bias": ("none",), "init_lora_weights": (True, "gaussian", "orthogonal", "eva")}
 
 
-def _names(entry: keymap.Entry, leaf: str) -> list[str]:
+def _names(entry: parameters.Entry, leaf: str) -> list[str]:
     """The tensors of an adapter's leaf: one for each layer."""
-    return [PREFIX + name.removesuffix("weight") + NAMES[leaf] for name in pieces.sources(entry, is_gguf=False)]
+    return [PREFIX + name.removesuffix("weight") + NAMES[leaf] for name in shard_slices.sources(entry, is_gguf=False)]
 
 
-def _places(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[keymap.Entry, list[str]]]:
+def _places(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[parameters.Entry, list[str]]]:
     """Every leaf by its path: the kernel that it stands beside, and its tensors."""
     return {
         entry.path.removesuffix("kernel") + leaf: (entry, _names(entry, leaf))
@@ -48,9 +48,11 @@ def _places(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[keymap.
 
 def _check_config(file: Path, config: AdapterConfig) -> None:
     """Refuses what contradicts the config, and what is not computed here."""
-    said = strict.read(file)
+    said = strict_json.read(file)
     if said.get("peft_type") != "LORA":
-        raise UserError(f"{file}: peft_type={strict.shown(said.get('peft_type'))} is not supported; expected 'LORA'")
+        raise UserError(
+            f"{file}: peft_type={strict_json.shown(said.get('peft_type'))} is not supported; expected 'LORA'"
+        )
     theirs = {
         "kind": "dora" if said.get("use_dora") else "lora",
         "rank": said.get("r", 8),
@@ -60,13 +62,13 @@ def _check_config(file: Path, config: AdapterConfig) -> None:
     for field, value in theirs.items():
         if (mine := getattr(config, field)) != value:
             raise UserError(
-                f"config.adapter.{field}={mine!r}, but {file} says {strict.shown(value)}; set "
+                f"config.adapter.{field}={mine!r}, but {file} says {strict_json.shown(value)}; set "
                 f"--config.adapter.{field}={str(value)[:40]}"
             )
     for field, value in said.items():
         if field not in READ + SILENT and value and value not in NEUTRAL.get(field, ()):
             raise UserError(
-                f"{file}: {field}={strict.shown(value)} is not supported; only adapters without it can be read"
+                f"{file}: {field}={strict_json.shown(value)} is not supported; only adapters without it can be read"
             )
 
 
@@ -96,7 +98,7 @@ def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -
     leaves, places = flat(like), _places(spec, config)
     _check_tensors(file, set(tensors), {name for _, names in places.values() for name in names})
 
-    def build(path: str, entry: keymap.Entry, names: list[str]) -> Array:
+    def build(path: str, entry: parameters.Entry, names: list[str]) -> Array:
         leaf = leaves[path]
         needed = leaf.shape[1:] if entry.stacked else leaf.shape
         for name in names:

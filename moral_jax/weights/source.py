@@ -7,7 +7,7 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
-from moral_jax.config import API, BASELINE
+from moral_jax.config.model import API, BASELINE
 from moral_jax.types import UserError
 
 PACKAGE = "package:"

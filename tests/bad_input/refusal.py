@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from moral_jax import cli
+from moral_jax.cli import main as cli
 
 SECONDS = 20.0  # of one command; each takes far less on an idle machine
 LONGEST = 2000  # characters of a message: what is bad is shown in part

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moral_jax import cli
+from moral_jax.cli import main
 from tests.bad_input.refusal import Case, each
 
 HEAD = "from moral_jax import config\n\n\ndef get_config():\n    c = config.default()\n"
@@ -182,7 +182,7 @@ CASES = FILES + FLAGS + ENVIRONMENT + SEVERAL + SAVED
 
 def train(refused, case, *arguments):
     return refused(
-        case, *arguments, f"--workdir={refused.folder / 'run'}", run=refused.folder / "run", main=cli.train_main
+        case, *arguments, f"--workdir={refused.folder / 'run'}", run=refused.folder / "run", main=main.train_main
     )
 
 
@@ -225,9 +225,9 @@ def test_the_config_of_a_run(case, refused, tmp_path):
 
 
 def test_the_config_that_the_others_are_changes_of(tmp_path):
-    from moral_jax import config_io
+    from moral_jax.config import parsing, saved
 
     (tmp_path / "good.py").write_text(body("c.optim.lr = 1"))
-    assert config_io.from_flags([f"--config={tmp_path / 'good.py'}"]).optim.lr == 1.0
+    assert parsing.from_flags([f"--config={tmp_path / 'good.py'}"]).optim.lr == 1.0
     (tmp_path / "config.json").write_text(json.dumps({"optim": {"lr": 2}}))
-    assert config_io.read(tmp_path / "config.json").optim.lr == 2.0
+    assert saved.read(tmp_path / "config.json").optim.lr == 2.0

@@ -276,8 +276,7 @@ def test_gguf(case, refused, tmp_path):
 
 
 def test_the_file_that_the_others_are_changes_of(tmp_path):
-    from moral_jax.data import tokenizer
-    from moral_jax.weights import load
+    from moral_jax.weights import load, tokenizer
 
     (tmp_path / "m.gguf").write_bytes(llama())
     assert load.read_spec(tmp_path / "m.gguf").width == 32

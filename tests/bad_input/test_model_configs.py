@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests import tiny
 from tests.bad_input import models
 from tests.bad_input.refusal import Case, each
+from tests.helpers import tiny
 
 DECODER = tiny.hf_config(tiny.spec())
 ENCODER = tiny.hf_encoder_config(tiny.encoder_spec())

@@ -7,19 +7,20 @@ import json
 import hypothesis
 import pytest
 
-from moral_jax import ask, config_io
-from moral_jax.config import AdapterConfig, FieldsConfig
-from moral_jax.data import tokenizer
+from moral_jax.cli import questions
+from moral_jax.config import parsing, saved
+from moral_jax.config.model import AdapterConfig
+from moral_jax.config.task import FieldsConfig
 from moral_jax.models.spec import from_hf
-from moral_jax.remote import replies
+from moral_jax.respondents.api import replies
 from moral_jax.tasks import archive, rows, scruples, votes
 from moral_jax.types import UserError
-from moral_jax.weights import gguf, hf, load, peft
-from tests import tiny
+from moral_jax.weights import gguf, hf, load, peft, tokenizer
 from tests.bad_input import test_archives as packed
 from tests.bad_input import test_gguf, test_peft, test_replies, test_rows
 from tests.bad_input import test_runs as pages
 from tests.bad_input.mutations import broken
+from tests.helpers import tiny
 from tests.weights import by_hand
 
 
@@ -69,7 +70,7 @@ def test_scruples(tmp_path, read, row):
 
 def test_questions(tmp_path):
     good = b'Was it? | yes | no\n{"question": "Was it?", "options": ["a", "b"], "text": "x"}\n'
-    survives(via(tmp_path / "q.txt", lambda p: list(ask.read(p.open("rb"), "q"))), good)
+    survives(via(tmp_path / "q.txt", lambda p: list(questions.read(p.open("rb"), "q"))), good)
 
 
 def test_archives(tmp_path):
@@ -118,8 +119,8 @@ def test_tokenizers(tmp_path, tiny_folder):
 
 
 def test_saved_configs(tmp_path):
-    config_io.save(config_io.from_flags([], file_needed=False), tmp_path / "config.json")
-    survives(via(tmp_path / "config.json", config_io.read), (tmp_path / "config.json").read_bytes(), 100)
+    saved.save(parsing.from_flags([], file_needed=False), tmp_path / "config.json")
+    survives(via(tmp_path / "config.json", saved.read), (tmp_path / "config.json").read_bytes(), 100)
 
 
 def test_adapters(tmp_path):

@@ -82,8 +82,8 @@ def test_prompts(case, refused, config_of, tmp_path):
 
 
 def test_terminals_are_not_steered():
-    from moral_jax import ask
+    from moral_jax.cli import questions
 
     record = {"question": "Was\x1b[2J it\x9b?", "text": "", "options": ["y\x07", "no"], "probabilities": [0.5, 0.5],
               "option_mass": None}  # fmt: skip
-    assert ask.as_text(record).replace("\n", "").isprintable()
+    assert questions.as_text(record).replace("\n", "").isprintable()

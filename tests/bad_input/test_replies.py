@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from moral_jax.remote import client
+from moral_jax.respondents.api import client
 from tests.bad_input.refusal import Case, each
-from tests.remote import stub
+from tests.respondents import api_stub as stub
 
 KEY = stub.KEY
 
@@ -179,7 +179,7 @@ def test_a_reply_that_trickles_in_is_given_up(ask):
 
 
 def test_names_that_cannot_be_written_down_are_mended():
-    from moral_jax.remote import replies
+    from moral_jax.respondents.api import replies
 
     got = replies.parse(json.loads(reply(model="m\ud800" + "x" * 1000, system_fingerprint=["f"])), "chat")
     assert got.model == "m?" + "x" * 198

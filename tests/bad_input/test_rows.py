@@ -204,7 +204,7 @@ def test_anecdotes(case, refused, config_of, tmp_path):
 
 
 def read(path, content, task="votes"):
-    from moral_jax.config import TaskConfig
+    from moral_jax.config.task import TaskConfig
     from moral_jax.tasks import registry
 
     path.write_bytes(content)
@@ -236,7 +236,7 @@ def test_what_only_looks_bad_is_read(content, tmp_path):
 
 def test_separators_that_unicode_knows_do_not_cut_records(tmp_path):
     """U+2028 and the like end a line for str.splitlines, but not in JSON."""
-    from moral_jax.evals.records import read_jsonl, write_jsonl
+    from moral_jax.runs.records import read_jsonl, write_jsonl
 
     row = {"options": ["a", "b"], "counts": [1, 2], "probabilities": [0.5, 0.5], "text": "x\u2028y\x85z\x1c"}
     write_jsonl(tmp_path / "test.jsonl", [row])

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from moral_jax.data import chat
+from moral_jax.prompts import chat
 from tests.bad_input import models
 from tests.bad_input.refusal import Case, each
 

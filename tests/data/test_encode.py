@@ -3,10 +3,11 @@
 import pytest
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
-from moral_jax.config import PromptConfig
-from moral_jax.data import encode, tokenizer
-from moral_jax.data.render import Rendered, make_renderer
+from moral_jax.config.task import PromptConfig
+from moral_jax.data import encode
+from moral_jax.prompts.render import Rendered, make_renderer
 from moral_jax.types import Example, UserError
+from moral_jax.weights import tokenizer
 
 LETTERS = (("A", " A"), ("B", " B"))
 

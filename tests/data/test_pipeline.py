@@ -5,11 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from moral_jax.config import Config, DataConfig, ModelConfig, TaskConfig
+from moral_jax.config import Config
+from moral_jax.config.model import ModelConfig
+from moral_jax.config.task import TaskConfig
+from moral_jax.config.train import DataConfig
 from moral_jax.data import layout, pipeline
-from moral_jax.experiment import Prompter, find_model
 from moral_jax.tasks import synthetic
 from moral_jax.types import UserError
+from moral_jax.workflows.build import Prompter, find_model
 
 DATA = DataConfig(length=224, batch_size=3, micro_batch_size=1)
 

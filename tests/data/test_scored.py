@@ -5,12 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from moral_jax.config import Config, DataConfig, ModelConfig, PromptConfig, TaskConfig
-from moral_jax.data import encode, layout, pipeline, render
-from moral_jax.experiment import Prompter, find_model
+from moral_jax.config import Config
+from moral_jax.config.model import ModelConfig
+from moral_jax.config.task import PromptConfig, TaskConfig
+from moral_jax.config.train import DataConfig
+from moral_jax.data import encode, layout, pipeline
+from moral_jax.prompts import render
 from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
-from tests import tiny
+from moral_jax.workflows.build import Prompter, find_model
+from tests.helpers import tiny
 
 DATA = DataConfig(length=96, batch_size=3, micro_batch_size=1)
 DILEMMA = Example(id="d", question="Which is worse?", options=("lying", "stealing"), counts=(1.0, 4.0))

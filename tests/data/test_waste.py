@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax import config_io, run
+from moral_jax.config import parsing
 from moral_jax.data import pipeline
+from moral_jax.workflows import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "scruples"
 
 
 def _fills(name: str, path: Path, smollm2: Path) -> tuple[float, float]:
     """Of training and scoring: the share of tokens that are no padding, in rows that hold questions."""
-    config = config_io.from_flags(
+    config = parsing.from_flags(
         [
             f"--config={CONFIGS / name}",
             f"--config.task.path={path}",
@@ -21,9 +22,9 @@ def _fills(name: str, path: Path, smollm2: Path) -> tuple[float, float]:
             "--config.task.validation=0",
         ]
     )
-    bench = run.set_up(config)
+    bench = train.set_up(config)
     asked = bench.scored["test"]
-    shape = run.scoring_shape([asked], config, bench.model)
+    shape = train.scoring_shape([asked], config, bench.model)
     scoring = pipeline.scoring_batches(asked, shape, range(shape.rows))
     return tuple(b.tokens() / (b.shape.length * sum(map(len, b.plan))) for b in (bench.training, scoring))
 

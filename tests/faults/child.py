@@ -20,12 +20,13 @@ import jax
 import tensorboardX.event_file_writer
 import tensorboardX.summary  # noqa: F401  (imports torch, where it is installed)
 
-from moral_jax import cli, run
-from moral_jax.evals import run as evals
+from moral_jax.cli import main as cli
+from moral_jax.inference import questions as evals
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.workflows import train
 
-POINTS = {"start": (run, "set_up"), "step": (loop.Reader, "push"), "save": (Checkpoints, "save")}
+POINTS = {"start": (train, "set_up"), "step": (loop.Reader, "push"), "save": (Checkpoints, "save")}
 POINTS["score"] = (evals, "score_questions")
 
 

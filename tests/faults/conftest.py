@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax.train import seals
-from tests import quick, tiny
+from moral_jax.train import manifest
 from tests.faults import child
+from tests.helpers import quick, tiny
 
 LIMIT = 240  # seconds for any process
 STEPS, EVAL_EVERY = 120, 20
@@ -96,10 +96,10 @@ def trace(folder: Path) -> list[dict]:
 
 def assert_same_run(got: Path, want: Path) -> None:
     """Bit for bit: weights and moments (by their checksums), every line of the log, every record."""
-    steps = seals.steps(want / "checkpoints")
-    assert seals.steps(got / "checkpoints") == steps
+    steps = manifest.steps(want / "checkpoints")
+    assert manifest.steps(got / "checkpoints") == steps
     for step in steps:
-        a, b = (seals.read(folder / "checkpoints", step) for folder in (got, want))
+        a, b = (manifest.read(folder / "checkpoints", step) for folder in (got, want))
         assert (a.progress, a.checksums) == (b.progress, b.checksums)
     assert trace(got) == trace(want)
     records = [path.relative_to(want) for path in want.glob("*/*.jsonl")]

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from moral_jax import guard
-from moral_jax.train import seals
+from moral_jax.runtime import supervisor
+from moral_jax.train import manifest
 from tests.faults.conftest import assert_same_run
 
 SIZE = 24 << 20  # bytes of the small disk
@@ -18,22 +18,22 @@ def stalled(runs, folder, file):
     """A run that has saved some steps and waits."""
     process = runs.start(folder, {"at": "step", "count": 6, "do": "stall", "file": str(file)})
     process.wait_until(file.with_suffix(".here").exists)
-    process.wait_until(lambda: bool(seals.steps(folder / "checkpoints")))
+    process.wait_until(lambda: bool(manifest.steps(folder / "checkpoints")))
     return process
 
 
 def assert_clear_end(process, folder, place):
     """Exit code 74, one line that names the place and the remedy, and a step that counts."""
     code, _, err = process.finish()
-    assert code == guard.STORAGE, err
+    assert code == supervisor.STORAGE, err
     errors = [line for line in err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1, err
     assert str(place) in errors[0]
     assert "the same command goes on" in errors[0]
     assert "Traceback" not in err
-    there = seals.steps(folder / "checkpoints")
+    there = manifest.steps(folder / "checkpoints")
     assert there
-    assert seals.read(folder / "checkpoints", there[-1]).progress.step == there[-1]
+    assert manifest.read(folder / "checkpoints", there[-1]).progress.step == there[-1]
 
 
 @contextlib.contextmanager
@@ -97,5 +97,5 @@ def test_read_only(runs, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     code, out, err = runs.run(closed / "r", {"at": "start", "count": 1, "do": "kill"})
-    assert (code, out) == (guard.STORAGE, "")
+    assert (code, out) == (supervisor.STORAGE, "")
     assert re.fullmatch(rf"error: {closed}/r: Permission denied.* make it writable for you, .*goes on.*\n", err), err

@@ -14,14 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax import cli, guard, run
-from moral_jax.config import TaskConfig, TrainConfig
-from moral_jax.train import seals
+from moral_jax.cli import main
+from moral_jax.config.task import TaskConfig
+from moral_jax.config.train import TrainConfig
+from moral_jax.runtime import supervisor
+from moral_jax.train import manifest
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.train.seals import Progress
+from moral_jax.train.manifest import Progress
 from moral_jax.types import StorageError, TrainState, UserError
 from moral_jax.weights import export
-from tests import tiny
+from moral_jax.workflows import train
+from tests.helpers import tiny
 
 
 def state(seed):
@@ -90,7 +93,7 @@ def config(tiny_folder, two_devices):
 @pytest.fixture(scope="module")
 def finished(config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "r"
-    run.train(config, folder)
+    train.train(config, folder)
     return folder
 
 
@@ -103,7 +106,7 @@ def copied(folder, tmp_path):
     promise="not taken as done: the split is scored again, with the same numbers",
 )
 def test_half_written_records(config, finished, tmp_path, monkeypatch):
-    folder, scored, real = copied(finished, tmp_path), [], run.evals.score_questions
+    folder, scored, real = copied(finished, tmp_path), [], train.evals.score_questions
     file = folder / "before" / "test.jsonl"
     data = file.read_bytes()
 
@@ -111,10 +114,10 @@ def test_half_written_records(config, finished, tmp_path, monkeypatch):
         scored.append(arguments[-1])
         return real(*arguments)
 
-    monkeypatch.setattr(run.evals, "score_questions", score)
+    monkeypatch.setattr(train.evals, "score_questions", score)
     for cut in (data[: len(data) // 2], data[: data.index(b"\n") + 1]):
         file.write_bytes(cut)
-        run.train(config, folder)
+        train.train(config, folder)
         assert file.read_bytes() == data
     assert scored == ["test before"] * 2
 
@@ -125,21 +128,21 @@ def test_half_written_records(config, finished, tmp_path, monkeypatch):
 )
 def test_resume_from_an_older_step(config, finished, tmp_path):
     folder = copied(finished, tmp_path)
-    assert seals.read(folder / "checkpoints", 2).progress.best_step == 2
+    assert manifest.read(folder / "checkpoints", 2).progress.best_step == 2
     shutil.copy(folder / "before" / "test.jsonl", folder / "after")  # records of other weights: to be made again
     files = {step: next((folder / "checkpoints" / step).rglob("d/*")) for step in "12"}
     data = files["1"].read_bytes()
     for path in files.values():
         path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(StorageError, match=r"checkpoints/2: is damaged .*--resume-from=1 goes on"):
-        run.train(config, folder)
+        train.train(config, folder)
     with pytest.raises(StorageError, match=r"checkpoints/1: is damaged .*--resume-from=2 goes on"):
-        run.train(config, folder, resume_from=1)
-    assert seals.steps(folder / "checkpoints") == [1, 2], "what is newer goes when what is older was found whole"
+        train.train(config, folder, resume_from=1)
+    assert manifest.steps(folder / "checkpoints") == [1, 2], "what is newer goes when what is older was found whole"
     files["1"].write_bytes(data)
-    run.train(config, folder, resume_from=1)
+    train.train(config, folder, resume_from=1)
     assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
-    assert seals.read(folder / "checkpoints", 2) == seals.read(finished / "checkpoints", 2)
+    assert manifest.read(folder / "checkpoints", 2) == manifest.read(finished / "checkpoints", 2)
 
 
 @pytest.mark.fault(
@@ -152,11 +155,11 @@ def test_export(finished, tmp_path, monkeypatch, capsys):
         real(*arguments)
 
     monkeypatch.setattr(export, "write_config", write_config)
-    assert cli.main(["export", str(finished), str(tmp_path / "out")]) == guard.ENDED
+    assert main.main(["export", str(finished), str(tmp_path / "out")]) == supervisor.ENDED
     assert "preempted while exporting" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     monkeypatch.undo()
-    assert cli.main(["export", str(finished), str(tmp_path / "out")]) == 0
+    assert main.main(["export", str(finished), str(tmp_path / "out")]) == 0
 
 
 @pytest.fixture
@@ -183,16 +186,16 @@ def test_changed_file(which, config, rows, tiny_folder, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "score_stage", killed)  # the first thing that is computed
+    monkeypatch.setattr(train, "score_stage", killed)  # the first thing that is computed
     with pytest.raises(KeyboardInterrupt):
-        run.train(config, tmp_path / "r")
+        train.train(config, tmp_path / "r")
     file = rows if which == "data" else model / "model.safetensors"
     data = file.read_bytes()
     changed = data.replace(b"[3, 2]", b"[2, 3]", 1) if which == "data" else data[:-1] + bytes([data[-1] ^ 1])
     file.write_bytes(changed)
     was, now = (hashlib.sha256(content).hexdigest() for content in (data, changed))
     with pytest.raises(UserError, match=rf"{file.name}: is no longer .*{was}.*{now} now.*--workdir=ANOTHER"):
-        run.train(config, tmp_path / "r")
+        train.train(config, tmp_path / "r")
     file.write_bytes(data)
     with pytest.raises(KeyboardInterrupt):
-        run.train(config, tmp_path / "r")
+        train.train(config, tmp_path / "r")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests import reliability
+from tests.helpers import reliability
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 

@@ -8,14 +8,18 @@ import jax
 import numpy as np
 import pytest
 
-from moral_jax import distributed, experiment, preemption, run, sharding
-from moral_jax.config import DataConfig, EvalConfig, MeshConfig, OptimConfig, TrainConfig
+from moral_jax import sharding
+from moral_jax.config.evaluate import EvalConfig
+from moral_jax.config.model import MeshConfig
+from moral_jax.config.train import DataConfig, OptimConfig, TrainConfig
 from moral_jax.models import api
-from moral_jax.train import loop, seals
+from moral_jax.runtime import distributed, preemption
+from moral_jax.train import loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Preempted
-from tests import tiny
+from moral_jax.workflows import build, train
 from tests.faults.conftest import assert_same_run, trace
+from tests.helpers import tiny
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +36,10 @@ def config(tiny_folder):
 @pytest.fixture
 def devices(monkeypatch):
     """Makes runs use the first so many devices."""
-    monkeypatch.setattr(experiment.sharding, "make_mesh", sharding.make_mesh)
+    monkeypatch.setattr(build.sharding, "make_mesh", sharding.make_mesh)
 
     def use(count, real=sharding.make_mesh):
-        monkeypatch.setattr(experiment.sharding, "make_mesh", lambda c: real(c, jax.devices()[:count]))
+        monkeypatch.setattr(build.sharding, "make_mesh", lambda c: real(c, jax.devices()[:count]))
 
     return use
 
@@ -65,8 +69,8 @@ class Stop:
 def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
     devices(1)
     whole, folder = tmp_path / "whole", tmp_path / "r"
-    run.train(config, whole)
-    per_epoch = len(run.set_up(config).training) // config.train.epochs
+    train.train(config, whole)
+    per_epoch = len(train.set_up(config).training) // config.train.epochs
     assert per_epoch % config.train.eval_every, "an epoch's edge is no validating step here"
     moments = [  # what is reached the n-th time since the last start, and the step that is then the latest
         ((loop, "train", 1), None),
@@ -80,10 +84,10 @@ def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
         with pytest.MonkeyPatch.context() as patch:
             Stop(patch).at(*moment)
             with pytest.raises(Preempted):
-                run.train(config, folder)
-        there = seals.steps(folder / "checkpoints")
+                train.train(config, folder)
+        there = manifest.steps(folder / "checkpoints")
         assert step is None or there[-1] == step, (number, there)
-    run.train(config, folder)
+    train.train(config, folder)
     assert_same_run(folder, whole)
 
 
@@ -94,7 +98,7 @@ def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
 def test_validation_that_was_due(config, tmp_path, devices, monkeypatch):
     devices(1)
     config = dataclasses.replace(config, train=TrainConfig(epochs=3, steps=4, eval_every=3, checkpoint_minutes=1e-9))
-    run.train(config, tmp_path / "whole")
+    train.train(config, tmp_path / "whole")
     real = loop._advance
 
     def killed(*_):
@@ -103,11 +107,11 @@ def test_validation_that_was_due(config, tmp_path, devices, monkeypatch):
     monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
     monkeypatch.setattr(loop, "_advance", killed)
     with pytest.raises(KeyboardInterrupt):
-        run.train(config, tmp_path / "r")
-    progress = seals.read(tmp_path / "r" / "checkpoints", 3).progress
+        train.train(config, tmp_path / "r")
+    progress = manifest.read(tmp_path / "r" / "checkpoints", 3).progress
     assert (progress.step, progress.validated, trace(tmp_path / "r")[-1]["kind"]) == (3, 0, "validation")
     monkeypatch.setattr(loop, "_advance", real)
-    run.train(config, tmp_path / "r")
+    train.train(config, tmp_path / "r")
     assert_same_run(tmp_path / "r", tmp_path / "whole")
 
 
@@ -131,19 +135,19 @@ def test_other_devices(config, tmp_path, devices):
         mesh=MeshConfig(),
     )
     devices(1)
-    run.train(config, tmp_path / "whole")
+    train.train(config, tmp_path / "whole")
     for count, stop in ((8, 2), (4, 2), (1, None)):
         devices(count)
         with pytest.MonkeyPatch.context() as patch:
             if stop:
                 Stop(patch).at(loop.Reader, "push", stop)
             try:
-                run.train(config, tmp_path / "r")
+                train.train(config, tmp_path / "r")
             except Preempted:
                 assert stop
     for got, want in zip(numbers(tmp_path / "r"), numbers(tmp_path / "whole"), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
-    policy = run.find_model(config).policy
+    policy = train.find_model(config).policy
     like = api.abstract_params(policy)
     got, want = ({}, {})
     for folder, out in ((tmp_path / "r", got), (tmp_path / "whole", want)):

@@ -5,13 +5,14 @@ import signal
 
 import pytest
 
-from moral_jax import cli, guard
-from moral_jax.train import seals
+from moral_jax.cli import main
+from moral_jax.runtime import supervisor
+from moral_jax.train import manifest
 from tests.faults.conftest import EVAL_EVERY, STEPS, assert_same_run, trace
 
 
 def latest(folder):
-    return max(seals.steps(folder / "checkpoints"), default=0)
+    return max(manifest.steps(folder / "checkpoints"), default=0)
 
 
 @pytest.mark.fault(
@@ -29,7 +30,7 @@ def test_sigterm(runs, whole, tmp_path):
     assert f"preempted: step 7 of {STEPS} is saved; the same command goes on from there" in out
     code, out, err = runs.run(folder, {"at": "score", "count": 1, "do": "term"}, MORAL_JAX_PREEMPTED_EXIT="75")
     assert (code, latest(folder)) == (75, EVAL_EVERY), err
-    progress = seals.read(folder / "checkpoints", EVAL_EVERY).progress
+    progress = manifest.read(folder / "checkpoints", EVAL_EVERY).progress
     assert (progress.step, progress.validated) == (EVAL_EVERY, 0)
     assert all(row["kind"] == "train" for row in trace(folder))
     code, out, err = runs.run(folder, {"at": "save", "count": 3, "do": "term"})
@@ -80,9 +81,9 @@ def test_second_process(runs, tmp_path, capsys):
     first = runs.start(folder, {"at": "score", "count": 1, "do": "stall", "file": str(file)})
     first.wait_until(file.with_suffix(".here").exists)
     arguments = [f"--config={runs.config}", f"--workdir={folder}", "--config.train.steps=0"]
-    assert cli.train_main(arguments) == guard.FAILED
+    assert main.train_main(arguments) == supervisor.FAILED
     assert "another config" in capsys.readouterr().err
-    assert cli.train_main(arguments[:2]) == guard.FAILED
+    assert main.train_main(arguments[:2]) == supervisor.FAILED
     said = capsys.readouterr().err
     assert f"process {first.pid} works here already" in said
     first.kill()

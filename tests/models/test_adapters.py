@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from moral_jax.config import PROJECTIONS, AdapterConfig, Config, OptimConfig
-from moral_jax.experiment import make_policy
-from moral_jax.models import adapters, api
+from moral_jax.config import Config
+from moral_jax.config.model import PROJECTIONS, AdapterConfig
+from moral_jax.config.train import OptimConfig
+from moral_jax.models import adapters, api, parameters
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.plan import hlo
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
-from moral_jax.weights import keymap
-from tests import tiny
+from moral_jax.workflows.build import make_policy
+from tests.helpers import tiny
 from tests.models.test_decoder import assert_same, loss_and_grad, scores
 
 LORA = AdapterConfig(kind="lora", rank=4, alpha=8.0)
@@ -150,7 +151,7 @@ def test_targets(targets, where):
 
 
 def test_projections_are_the_key_maps():
-    assert tuple(e.projection for e in keymap.LAYER if e.path.endswith("kernel")) == PROJECTIONS
+    assert tuple(e.projection for e in parameters.LAYER if e.path.endswith("kernel")) == PROJECTIONS
 
 
 @pytest.mark.parametrize("first", [1, 2])

@@ -9,7 +9,7 @@ import pytest
 from moral_jax.models.attention import Places, answer_attention, choose, plain_attention, splash_attention
 from moral_jax.models.spec import Execution, Sight
 from moral_jax.types import UserError
-from tests import tiny
+from tests.helpers import tiny
 
 HOW = Execution(mesh=tiny.mesh(1, 1, 1))
 

@@ -11,7 +11,7 @@ import pytest
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.types import Batch
-from tests import tiny
+from tests.helpers import tiny
 
 LOSS = OBJECTIVES["soft_cross_entropy"]
 

@@ -10,7 +10,7 @@ from moral_jax.models import product as products
 from moral_jax.models.attention import Places, plain_attention
 from moral_jax.models.product import arithmetic, product
 from moral_jax.models.spec import Execution, Sight
-from tests import tiny
+from tests.helpers import tiny
 
 
 def bf16(x):

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import AdapterConfig, Config, ModelConfig
-from moral_jax.experiment import Weights, find_model, make_policy
+from moral_jax.config import Config
+from moral_jax.config.model import AdapterConfig, ModelConfig
 from moral_jax.models import api, quantize
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import step
 from moral_jax.types import UserError
 from moral_jax.weights.load import flat
-from tests import tiny
+from moral_jax.workflows.build import Weights, find_model, make_policy
+from tests.helpers import tiny
 from tests.models.test_adapters import TX
 from tests.models.test_decoder import assert_same, scores
 

@@ -15,12 +15,15 @@ import jax
 import numpy as np
 import pytest
 
-from moral_jax import cli, config_io, distributed, guard, run
-from moral_jax.evals.records import read_jsonl
+from moral_jax.cli import main
+from moral_jax.config import parsing
 from moral_jax.models import api
+from moral_jax.runs.records import read_jsonl
+from moral_jax.runtime import distributed, supervisor
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
-from tests import quick, tiny
+from moral_jax.workflows import train as run
+from tests.helpers import quick, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT, LIMIT = 10, 400
@@ -42,7 +45,8 @@ def get_config():
 # train.py, but after step 2 it does what its first argument says
 AFTER_STEP_2 = """
 import sys, time
-from moral_jax import cli, guard, preemption
+from moral_jax.cli import main as cli
+from moral_jax.runtime import preemption, supervisor as guard
 
 def patch():
     from moral_jax.train import loop
@@ -69,7 +73,7 @@ sys.exit(cli.train_main(sys.argv[2:]))
 # train.py, but it says what it writes: outside the checkpoints, of which every process writes its own part
 WATCHED = """
 import os, sys
-from moral_jax import cli
+from moral_jax.cli import main as cli
 
 def watch(event, args):
     changes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
@@ -85,8 +89,9 @@ sys.exit(cli.train_main(sys.argv[1:]))
 """
 ASKS = """
 import json, sys
-from moral_jax import distributed, guard, sharding
-from moral_jax.config import MeshConfig
+from moral_jax import sharding
+from moral_jax.runtime import distributed, supervisor as guard
+from moral_jax.config.model import MeshConfig
 from moral_jax.types import UserError
 
 me = int(sys.argv[1])
@@ -173,7 +178,7 @@ def lines(folder):
 
 
 def weights(config_file, folder):
-    policy = run.find_model(config_io.from_flags([f"--config={config_file}"])).policy
+    policy = run.find_model(parsing.from_flags([f"--config={config_file}"])).policy
     with Checkpoints(folder / "checkpoints") as checkpoints:
         return checkpoints.restore_params(checkpoints.latest(), api.abstract_params(policy))
 
@@ -227,7 +232,7 @@ def test_only_the_primary_writes_and_speaks(one, two):
 
 def test_four_processes_go_on_where_one_stopped(config_file, env, one, tmp_path):
     [(code, _, said)] = ends([start(["-c", AFTER_STEP_2, "stop", *flags(config_file, tmp_path / "r")], env)])
-    assert (code, "the same command resumes" in said) == (guard.STOPPED, True)
+    assert (code, "the same command resumes" in said) == (supervisor.STOPPED, True)
     out = train(config_file, tmp_path / "r", env, 4)
     assert "resuming" in out[0][1]
     assert_same_run(config_file, tmp_path / "r", one)
@@ -270,13 +275,13 @@ def test_slurm_says_who_is_who_and_four_divide_the_work(env):
     ],
 )
 def test_where_others_are_expected_without_flags(variables, chips, expected, monkeypatch):
-    monkeypatch.setattr(guard.glob, "glob", lambda pattern: [c for c in chips if fnmatch.fnmatch(c, pattern)])
-    monkeypatch.setattr(guard.importlib.util, "find_spec", lambda _: object())
+    monkeypatch.setattr(supervisor.glob, "glob", lambda pattern: [c for c in chips if fnmatch.fnmatch(c, pattern)])
+    monkeypatch.setattr(supervisor.importlib.util, "find_spec", lambda _: object())
     for name in ("SLURM_NTASKS", "SLURM_STEP_NODELIST"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert guard.expects_others(None, None, None) == expected
+    assert supervisor.expects_others(None, None, None) == expected
 
 
 def kill(process) -> None:
@@ -327,7 +332,7 @@ def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_f
     since = time.monotonic()
     (code, _, said), _ = ends(both)
     assert time.monotonic() - since < 60
-    assert code == guard.LOST
+    assert code == supervisor.LOST
     errors = [line for line in said.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert errors[0].startswith("error: process 0 of 2: lost another process of this run (")
@@ -351,7 +356,7 @@ def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
     ]
     (code_0, _, said_0), (code_1, _, said_1) = ends(both)
     assert time.monotonic() - since < 120
-    assert (code_0, code_1) == (guard.LOST, guard.FAILED)
+    assert (code_0, code_1) == (supervisor.LOST, supervisor.FAILED)
     assert re.search(r"^error: process 1 of 2: .*rows.jsonl", said_1, re.M)
     assert "Traceback" not in said_1
     assert "error: process 0 of 2: lost another process" in said_0
@@ -370,16 +375,16 @@ def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
     ],
 )
 def test_flags_that_make_no_sense(arguments, message, config_file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(guard, "stand", lambda _: pytest.fail("was let through"))  # and not this process forked
-    assert cli.train_main([*flags(config_file, tmp_path / "r"), *arguments]) == guard.FAILED
+    monkeypatch.setattr(supervisor, "stand", lambda _: pytest.fail("was let through"))  # and not this process forked
+    assert main.train_main([*flags(config_file, tmp_path / "r"), *arguments]) == supervisor.FAILED
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
 def test_time_limits_are_whole_seconds(config_file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(guard, "stand", lambda _: pytest.fail("was let through"))
+    monkeypatch.setattr(supervisor, "stand", lambda _: pytest.fail("was let through"))
     monkeypatch.setenv("MORAL_JAX_HEARTBEAT_SECONDS", "soon")
-    assert cli.train_main(flags(config_file, tmp_path / "r", 0, 2, 1234)) == guard.FAILED
+    assert main.train_main(flags(config_file, tmp_path / "r", 0, 2, 1234)) == supervisor.FAILED
     assert "MORAL_JAX_HEARTBEAT_SECONDS=soon: expected" in capsys.readouterr().err
 
 
@@ -400,7 +405,7 @@ def test_others_that_never_come(config_file, env, tmp_path):
         out, ("process 1 of 2 found nobody there for 5 s", "could not join the other processes", "in use"), strict=True
     ):
         errors = [line for line in said.splitlines() if line.startswith("error:")]
-        assert (code, len(errors)) == (guard.FAILED, 1), said
+        assert (code, len(errors)) == (supervisor.FAILED, 1), said
         assert message in errors[0]
     assert not (tmp_path / "r").exists()
 
@@ -410,14 +415,14 @@ def test_others_that_never_come(config_file, env, tmp_path):
     [
         (0, "process 0 of 2", (0, "")),
         (2, "", (2, "")),
-        (-signal.SIGABRT, "", (guard.FAILED, "could not join the other processes at HERE")),
-        (-signal.SIGABRT, "process 1 of 2", (guard.LOST, "process 1 of 2: lost another process")),
+        (-signal.SIGABRT, "", (supervisor.FAILED, "could not join the other processes at HERE")),
+        (-signal.SIGABRT, "process 1 of 2", (supervisor.LOST, "process 1 of 2: lost another process")),
         (-signal.SIGKILL, "process 1 of 2", (137, "process 1 of 2: was ended by SIGKILL: by a person")),
         (-signal.SIGTERM, "", (143, "this process: was ended by SIGTERM")),
     ],
 )
 def test_the_guardians_verdict(code, name, expected):
-    got = guard.verdict(code, name, "HERE")
+    got = supervisor.verdict(code, name, "HERE")
     assert got[0] == expected[0]
     assert got[1].startswith(expected[1])
 
@@ -426,12 +431,12 @@ def test_last_words():
     def code(error):
         return distributed.last_words(error)[0]
 
-    assert code(UserError("x")) == guard.FAILED
-    assert code(KeyboardInterrupt()) == guard.STOPPED
-    assert code(ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")) == guard.LOST
-    assert code(jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: barrier")) == guard.LOST
+    assert code(UserError("x")) == supervisor.FAILED
+    assert code(KeyboardInterrupt()) == supervisor.STOPPED
+    assert code(ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")) == supervisor.LOST
+    assert code(jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: barrier")) == supervisor.LOST
     assert code(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")) == 1
     assert code(KeyError("gloo")) == 1
     wrapped = RuntimeError("could not save")
     wrapped.__cause__ = jax.errors.JaxRuntimeError("UNAVAILABLE: peer")
-    assert code(wrapped) == guard.LOST
+    assert code(wrapped) == supervisor.LOST

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from moral_jax.data import tokenizer
 from moral_jax.models import api
 from moral_jax.models.attention import Places
 from moral_jax.tasks.scruples import read_dilemmas
-from moral_jax.weights import load
-from tests import tiny
+from moral_jax.weights import load, tokenizer
+from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 transformers = pytest.importorskip("transformers")

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import AdapterConfig
+from moral_jax.config.model import AdapterConfig
 from moral_jax.models import adapters, api
 from moral_jax.weights import load, peft
-from tests import tiny
+from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 transformers = pytest.importorskip("transformers")

@@ -7,13 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import PromptConfig
-from moral_jax.data import tokenizer
-from moral_jax.data.render import make_renderer
+from moral_jax.config.task import PromptConfig
 from moral_jax.models import api
+from moral_jax.prompts.render import make_renderer
 from moral_jax.tasks.scruples import read_dilemmas
-from moral_jax.weights import load
-from tests import tiny
+from moral_jax.weights import load, tokenizer
+from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 pytest.importorskip("accelerate", reason="transformers needs it to read GGUF; [test] installs it")

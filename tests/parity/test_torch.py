@@ -13,7 +13,7 @@ from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import Llama3Scaling
 from moral_jax.weights import load
-from tests import tiny
+from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 transformers = pytest.importorskip("transformers")

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from moral_jax.report import findings, study
-from moral_jax.report import study_tables as tables
+from moral_jax.report.study import findings, page, tables
 from tests.report.test_page import Elements
 
 SCRIPT = "<script>alert('x')</script>"
@@ -186,7 +185,7 @@ def whole():
 
 
 def test_the_page_stands_alone_and_says_what_the_markdown_says(whole, tmp_path):
-    written = study.write(tmp_path, whole)
+    written = page.write(tmp_path, whole)
     html, markdown = written.html.read_text(), (tmp_path / "study.md").read_text()
     elements = Elements()
     elements.feed(html)
@@ -200,5 +199,5 @@ def test_the_page_stands_alone_and_says_what_the_markdown_says(whole, tmp_path):
         assert "anecdotes" in text
     assert "| 500 " in markdown
     assert json.loads((tmp_path / "study.json").read_text()) == whole
-    assert study.write(tmp_path, whole).html.read_text() == html
+    assert page.write(tmp_path, whole).html.read_text() == html
     assert "#0606" not in html  # every stand-in colour became a variable of the page

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from moral_jax import config_io
-from moral_jax.evals import records, summary
-from moral_jax.evals.calibrate import fit
-from moral_jax.evals.table import from_examples, from_records
+from moral_jax.analysis import summary
+from moral_jax.analysis.calibrate import fit
+from moral_jax.analysis.table import from_examples, from_records
+from moral_jax.config import parsing, saved
+from moral_jax.runs import records
 from moral_jax.tasks import registry
 
 NOISE = 0.05
@@ -37,9 +38,9 @@ def record(example, p):
 
 def main(arguments):
     workdir = Path(next(a for a in arguments if a.startswith("--workdir=")).removeprefix("--workdir="))
-    config = config_io.from_flags([a for a in arguments if a.startswith("--config")])
+    config = parsing.from_flags([a for a in arguments if a.startswith("--config")])
     workdir.mkdir(parents=True, exist_ok=True)
-    config_io.save(config, workdir / "config.json")
+    saved.save(config, workdir / "config.json")
     print(f"fake run of lr {config.optim.lr}, seed {config.train.seed}")
     broken = Path(os.environ.get("FAKE_BROKEN", "nowhere"))
     if broken.exists() and workdir.name in broken.read_text():

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from moral_jax.evals import metrics, pooled
-from moral_jax.evals.records import read_jsonl, write_jsonl
-from moral_jax.evals.table import from_records
+from moral_jax.analysis import metrics, pooled
+from moral_jax.analysis.table import from_records
+from moral_jax.runs.records import read_jsonl, write_jsonl
 from moral_jax.study import collect, jobs, runner
-from moral_jax.study.entries import make_entries
+from moral_jax.study.pooled_rows import make_entries
 from tests.study import conftest, fake
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax import cli
+from moral_jax.cli import main
 from tests.study.conftest import QUICK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +38,7 @@ def get_study():
 
 
 def call(file, folder, *arguments):
-    return cli.main(["study", f"--config={file}", f"--workdir={folder}", *arguments])
+    return main.main(["study", f"--config={file}", f"--workdir={folder}", *arguments])
 
 
 def without_times(folder):
@@ -132,7 +132,7 @@ def test_cells_of_one_task_must_have_been_scored_on_the_same_rows(study_file, tm
 
 SLOW = """
 import sys
-from moral_jax import cli
+from moral_jax.cli import main as cli
 from moral_jax.study import jobs
 jobs.KINDS["train"] = jobs.Kind(("sleep",), "tests.study.test_command:sleep", (), True)
 sys.exit(cli.main(sys.argv[1:]))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax import config_io
+from moral_jax.config import parsing
 from moral_jax.study import jobs
 from moral_jax.study.spec import ZERO_SHOT
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_every_cell_of_a_ready_study_builds(file, cells, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    study = config_io.from_file(f"configs/studies/{file}", "get_study")
+    study = parsing.from_file(f"configs/studies/{file}", "get_study")
     prepared = jobs.prepare(study, tmp_path, [])
     assert len(prepared) == cells
     before = [j for j in prepared if j.cell.kind == "train" and j.config.eval.before]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax import config_io
+from moral_jax.config import saved
 from moral_jax.study import jobs
 from moral_jax.study.spec import CE, Cell, Study, tuned
 from moral_jax.types import UserError
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def done(job):
     """What a finished run leaves, as far as anyone looks."""
     job.stage.mkdir(parents=True)
-    config_io.save(job.config, job.run / "config.json")
+    saved.save(job.config, job.run / "config.json")
     (job.stage / "test.jsonl").write_text("{}\n{}\n")
     (job.stage / "metrics.json").write_text(json.dumps({"split": "test", "rows": 2}))
 
@@ -62,7 +62,7 @@ def test_other_arguments_are_another_run_too(config_file, tmp_path):
     job = of("fewest_words")
     done(job)
     model = dataclasses.replace(job.config.model, path="baseline:fewest_words")  # as such runs write it
-    config_io.save(dataclasses.replace(job.config, model=model), job.run / "config.json")
+    saved.save(dataclasses.replace(job.config, model=model), job.run / "config.json")
     job.notes.parent.mkdir()
     job.notes.write_text(json.dumps({"arguments": ["fewest_words"]}))
     assert jobs.state(of("fewest_words")) == jobs.DONE

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from moral_jax import cli
-from moral_jax.evals.records import read_jsonl
+from moral_jax.cli import main
+from moral_jax.runs.records import read_jsonl
 from moral_jax.study import sweep
 from moral_jax.types import UserError
 from tests.study.conftest import QUICK
@@ -50,7 +50,7 @@ def test_axes_that_cannot_be(flag, text, message):
 
 
 def call(config_file, folder, *arguments):
-    return cli.main(["sweep", f"--config={config_file}", f"--workdir={folder}", *QUICK, *arguments])
+    return main.main(["sweep", f"--config={config_file}", f"--workdir={folder}", *QUICK, *arguments])
 
 
 @pytest.mark.usefixtures("fake")

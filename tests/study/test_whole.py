@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from moral_jax import cli
-from moral_jax.evals.records import read_jsonl
-from tests import quick, tiny
+from moral_jax.cli import main
+from moral_jax.runs.records import read_jsonl
+from tests.helpers import quick, tiny
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_whole_study_of_real_runs(study_file, tmp_path, monkeypatch, capsys):
     (broken / "junk").write_text("left by somebody")
 
     def call(*arguments):
-        return cli.main(["study", f"--config={study_file}", f"--workdir={out}", *arguments])
+        return main.main(["study", f"--config={study_file}", f"--workdir={out}", *arguments])
 
     assert call("--shard=1/2") == 0
     assert call("--shard=2/2") == 1

@@ -6,7 +6,8 @@ import urllib.error
 
 import pytest
 
-from moral_jax.config import TaskConfig
+from moral_jax.config.task import TaskConfig
+from moral_jax.runtime import files
 from moral_jax.tasks import archive, registry
 from moral_jax.types import UserError
 from tests.tasks.test_scruples import DILEMMA, write
@@ -92,7 +93,7 @@ def test_fetched_once_hashed_and_divided_as_released(monkeypatch, cache, tmp_pat
     serve(monkeypatch, tar.read_bytes())
     data = registry.load(TaskConfig(name="dilemmas"))
     assert [e.id for side in (data.train, data.validation, data.test) for e in side] == ["train", "dev", "test"]
-    assert data.provenance["sha256"] == {"dilemmas.tar.gz": archive.sha256(tar)}
+    assert data.provenance["sha256"] == {"dilemmas.tar.gz": files.sha256(tar)}
 
     def gone(*_, **__):
         raise AssertionError("fetched twice")

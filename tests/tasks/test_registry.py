@@ -2,7 +2,7 @@
 
 import pytest
 
-from moral_jax.config import TaskConfig
+from moral_jax.config.task import TaskConfig
 from moral_jax.tasks import registry, synthetic
 from moral_jax.types import UserError
 from tests.tasks.test_scruples import DILEMMA, write

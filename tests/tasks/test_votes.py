@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax import config_io
-from moral_jax.config import FieldsConfig
+from moral_jax.config import parsing
+from moral_jax.config.task import FieldsConfig
 from moral_jax.tasks import registry
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.votes import example
@@ -75,7 +75,7 @@ def test_a_bad_row_is_named(change, message):
 
 def configured(name, path):
     flags = [f"--config={ROOT / 'configs' / 'votes' / name}.py", f"--config.task.path={path}"]
-    return config_io.from_flags(flags).task
+    return parsing.from_flags(flags).task
 
 
 @pytest.mark.parametrize(

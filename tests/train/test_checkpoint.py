@@ -9,14 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import AdapterConfig, OptimConfig
+from moral_jax.config.model import AdapterConfig
+from moral_jax.config.train import OptimConfig
 from moral_jax.models import api
-from moral_jax.train import checkpoint, checksum, optim, seals
+from moral_jax.train import checkpoint, checksum, manifest, optim
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.train.seals import Progress
+from moral_jax.train.manifest import Progress
 from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import StorageError, UserError
-from tests import tiny
+from tests.helpers import tiny
 
 POLICY = tiny.policy(tiny.spec(), concentration="predicted")
 TX = optim.make(OptimConfig(), 10)
@@ -54,7 +55,7 @@ def test_latest_best_and_multiples_are_kept(tmp_path):
 def test_the_best_outlives_a_resume(tmp_path):
     for step in (1, 2, 3, 4):
         save(tmp_path / "c", Progress(step=step, best_step=min(step, 2)))
-    assert seals.steps(tmp_path / "c") == [2, 4]
+    assert manifest.steps(tmp_path / "c") == [2, 4]
     with Checkpoints(tmp_path / "c") as c:
         got = c.restore_params(c.chosen("best"), like().params)
     jax.tree.map(np.testing.assert_array_equal, got, state(2).params)
@@ -109,7 +110,7 @@ def test_what_was_written_is_read_back(tmp_path, monkeypatch):
         c.save(state(2), Progress(step=2))
         with pytest.raises(StorageError, match=r"c/2: .*decoder/embedding is not.* last good one is step 1"):
             c.wait()
-    assert seals.steps(tmp_path / "c") == [1]
+    assert manifest.steps(tmp_path / "c") == [1]
 
 
 def test_checkpoints_of_an_older_version(tmp_path):

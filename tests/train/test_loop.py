@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import Config, DataConfig, TrainConfig
-from moral_jax.logs import RunLog
-from moral_jax.train import loop, seals
+from moral_jax.config import Config
+from moral_jax.config.train import DataConfig, TrainConfig
+from moral_jax.runs.metric_log import RunLog
+from moral_jax.train import loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.train.seals import Progress
+from moral_jax.train.manifest import Progress
 from moral_jax.types import Batch, Example, TrainState, UserError
-from tests import tiny
+from tests.helpers import tiny
 
 
 class Plan:
@@ -74,8 +75,8 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
 def steps(tmp_path):
     """Those that count; nothing else is left."""
     there = sorted((tmp_path / "c").iterdir()) if (tmp_path / "c").exists() else []
-    assert {p.name for p in there} == {name for s in seals.steps(tmp_path / "c") for name in (str(s), f"{s}.json")}
-    return seals.steps(tmp_path / "c")
+    assert {p.name for p in there} == {name for s in manifest.steps(tmp_path / "c") for name in (str(s), f"{s}.json")}
+    return manifest.steps(tmp_path / "c")
 
 
 @contextlib.contextmanager
@@ -83,12 +84,12 @@ def watched():
     """Each step that is sealed, and those that count right then."""
     seen = []
 
-    def write(folder, seal, real=seals.write):
+    def write(folder, seal, real=manifest.write):
         real(folder, seal)
-        seen.append((seal.progress.step, seals.steps(folder)))
+        seen.append((seal.progress.step, manifest.steps(folder)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(seals, "write", write)
+        patch.setattr(manifest, "write", write)
         yield seen
 
 

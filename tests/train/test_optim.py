@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from moral_jax.config import OptimConfig
+from moral_jax.config.train import OptimConfig
 from moral_jax.train import optim
 
 

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import OptimConfig
+from moral_jax.config.train import OptimConfig
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
-from tests import tiny
+from tests.helpers import tiny
 from tests.models.test_decoder import assert_same
 
 POLICY = tiny.policy(tiny.spec(), concentration="learned")

@@ -10,7 +10,7 @@ from moral_jax.models import api
 from moral_jax.models.spec import from_hf
 from moral_jax.types import UserError
 from moral_jax.weights import load
-from tests import tiny
+from tests.helpers import tiny
 
 SPECS = {"bert": tiny.encoder_spec(), "roberta": tiny.encoder_spec(**tiny.ROBERTA)}
 

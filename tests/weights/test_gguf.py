@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
+from moral_jax.models import parameters
 from moral_jax.models.spec import Llama3Scaling
 from moral_jax.types import UserError
 from moral_jax.weights import gguf as ours
-from moral_jax.weights import keymap, load
-from tests import tiny
+from moral_jax.weights import load
+from tests.helpers import tiny
 
 # widths are multiples of 256, the block of the K types
 SPEC = tiny.spec(vocab=64, layers=2, width=256, heads=4, kv_heads=2, head_size=64, mlp_width=256)
@@ -38,7 +39,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
         add(writer)
     out = tiny.hf_tensors(spec, decoder)
     quantum = gguf.GGMLQuantizationType[kind]
-    for entry in keymap.entries(spec):
+    for entry in parameters.entries(spec):
         for layer in entry.layers or [0]:
             x = out[entry.hf.format(layer)]
             if entry.rope_heads:

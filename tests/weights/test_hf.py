@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from moral_jax.models.spec import from_hf
 from moral_jax.types import UserError
 from moral_jax.weights import load
-from tests import tiny
+from tests.helpers import tiny
 
 SPEC = tiny.spec(tied_embeddings=False)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save_file
 
-from moral_jax import experiment
 from moral_jax.config import Config
 from moral_jax.types import UserError
 from moral_jax.weights import hf, load
-from tests import tiny
+from moral_jax.workflows import build
+from tests.helpers import tiny
 from tests.weights import by_hand
 
 SPEC = tiny.spec(tied_embeddings=False)
@@ -195,8 +195,8 @@ def test_the_commit_of_a_snapshot_is_recorded(snapshot, folder):
     for path, want in ((snapshot, snapshot.name), (folder, None)):
         if path == folder:
             shutil.copy(snapshot / "model.safetensors", folder)
-        model = experiment.Model(path, None, tiny.policy(SPEC))
-        found = experiment.provenance(Config(), model, {})["model"]
+        model = build.Model(path, None, tiny.policy(SPEC))
+        found = build.provenance(Config(), model, {})["model"]
         assert found["revision"] == want
         assert list(found["sha256"]) == ["model.safetensors"]
 

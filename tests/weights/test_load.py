@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from moral_jax.config import ModelConfig
+from moral_jax.config.model import ModelConfig
 from moral_jax.models import api
+from moral_jax.models.parameters import entries
 from moral_jax.types import UserError
-from moral_jax.weights import gguf, hf, keymap, load, pieces
-from tests import tiny
+from moral_jax.weights import gguf, hf, load, shard_slices
+from tests.helpers import tiny
 from tests.weights import test_gguf
 
 SPEC = tiny.spec(vocab=96, tied_embeddings=False)
@@ -85,26 +86,26 @@ def test_every_number_is_read_once_in_small_pieces(folder, parameters, reads, sh
     """Devices that hold the same shard share one read."""
     load.load(folder, SPEC, abstract(tiny.mesh(*shape)), 1000)
     assert sum(map(math.prod, reads)) == sum(x.size for x in jax.tree.leaves(parameters))
-    assert max(map(math.prod, reads)) * pieces.BYTES <= 1000
+    assert max(map(math.prod, reads)) * shard_slices.BYTES <= 1000
 
 
 def all_pieces(leaf, entry, devices):
     """What the given devices ask of the files, as a process that holds them would, and the numbers that they hold."""
-    names = pieces.sources(entry, False)
+    names = shard_slices.sources(entry, False)
     where = leaf.sharding.devices_indices_map(leaf.shape)
     shards = {tuple(w.indices(n)[:2] for w, n in zip(where[d], leaf.shape, strict=True)) for d in devices}
-    asked = [piece for shard in shards for piece in pieces.cut(entry, names, leaf.shape, shard, 1000)]
+    asked = [piece for shard in shards for piece in shard_slices.cut(entry, names, leaf.shape, shard, 1000)]
     return asked, sum(math.prod(b - a for a, b in shard) for shard in shards)
 
 
-@pytest.mark.parametrize("entry", keymap.entries(SPEC), ids=lambda e: e.path)
+@pytest.mark.parametrize("entry", entries(SPEC), ids=lambda e: e.path)
 def test_a_process_reads_its_part_and_nothing_else(entry):
     """Eight devices in four processes: each process asks for the numbers of its shards, and together for all, once."""
     mesh = tiny.mesh(1, 4, 2)
     leaf = load.flat(abstract(mesh))[entry.path]
     devices = list(mesh.devices.flat)
-    shape = pieces.file_shape(entry, leaf.shape)
-    seen = {name: np.zeros(shape, int) for name in pieces.sources(entry, False)}
+    shape = shard_slices.file_shape(entry, leaf.shape)
+    seen = {name: np.zeros(shape, int) for name in shard_slices.sources(entry, False)}
     for process in range(4):
         asked, held = all_pieces(leaf, entry, devices[2 * process : 2 * process + 2])
         numbers = [math.prod(part.stop - part.start for part in piece.index) for piece in asked]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from moral_jax.models import api
-from moral_jax.weights import keymap, load, pieces
-from tests import tiny
+from moral_jax.models import api, parameters
+from moral_jax.weights import load, shard_slices
+from tests.helpers import tiny
 from tests.weights import by_hand
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ import jax
 from moral_jax.config import ModelConfig
 from moral_jax.models import api
 from moral_jax.weights import load
-from tests import tiny
+from tests.helpers import tiny
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -56,9 +56,9 @@ def write_zeros(folder: Path, files: int) -> int:
     (folder / "config.json").write_text(json.dumps(tiny.hf_config(SPEC)))
     leaves = load.flat(api.abstract_params(tiny.policy(SPEC))["decoder"])
     tensors = {
-        name: ("BF16", pieces.file_shape(entry, leaves[entry.path].shape))
-        for entry in keymap.entries(SPEC)
-        for name in pieces.sources(entry, False)
+        name: ("BF16", shard_slices.file_shape(entry, leaves[entry.path].shape))
+        for entry in parameters.entries(SPEC)
+        for name in shard_slices.sources(entry, False)
     }
     names, weight_map, total = list(tensors), {}, 0
     for number in range(files):

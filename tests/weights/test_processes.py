@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors.numpy import save_file
 
-from tests import quick, tiny
+from tests.helpers import quick, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = tiny.spec(vocab=96)
@@ -20,11 +20,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from moral_jax import distributed, sharding
-from moral_jax.config import MeshConfig
+from moral_jax import sharding
+from moral_jax.runtime import distributed
+from moral_jax.config.model import MeshConfig
 from moral_jax.models import api
 from moral_jax.weights import hf, load
-from tests import tiny
+from tests.helpers import tiny
 
 address, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.config.update("jax_cpu_collectives_implementation", "gloo")

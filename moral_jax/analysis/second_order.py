@@ -1,0 +1,127 @@
+"""Whether a model knows how divided people will be: its Dirichlet as a forecast of each question's votes.
+
+alpha = s p makes the votes for option k beta-binomial: c_k ~ BetaBinomial(N, s p_k, s (1 - p_k)), the marginal of the
+Dirichlet-multinomial. A model whose shares are right on average can still be too sure or too unsure of each question.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from moral_jax.analysis import metrics
+from moral_jax.analysis.calibrate import Calibration, fixed
+from moral_jax.analysis.table import Table
+
+LEVELS = (0.5, 0.8, 0.95)
+SAME = 1e-6  # log concentrations closer than this are one concentration: they went through float32
+
+
+def vote_probabilities(alpha_C: np.ndarray, total: int) -> np.ndarray:
+    """P(c_k = n) for n = 0 .. N under the beta-binomial of each option, [C, N + 1].
+
+    By the ratio of neighbours, f(n + 1) / f(n) = (N - n)(a + n) / ((n + 1)(b + N - 1 - n)): nothing large is
+    subtracted, however large or small the concentration.
+    """
+    n = np.arange(total)
+    a_C1 = np.maximum(alpha_C, metrics.TINY)[:, None]
+    b_C1 = np.maximum(alpha_C.sum() - alpha_C, metrics.TINY)[:, None]
+    steps = np.log((total - n) / (n + 1)) + np.log(a_C1 + n) - np.log(b_C1 + (total - 1 - n))
+    log_f = np.concatenate([np.zeros((len(alpha_C), 1)), np.cumsum(steps, axis=-1)], axis=-1)
+    f = np.exp(log_f - log_f.max(-1, keepdims=True))
+    return f / f.sum(-1, keepdims=True)
+
+
+def covered(alpha_C: np.ndarray, counts_C: np.ndarray) -> np.ndarray:
+    """How much of each option's votes lies in the central interval of each level, [C, levels], 0 to 1.
+
+    Votes are whole numbers, so an interval that holds exactly 80 % of the forecast rarely exists. As in a randomised
+    test, the observed count stands for the interval of the forecast's distribution function from F(c - 1) to F(c): what
+    is returned is the part of it that lies in the middle 80 %. Under a right model the expectation is the level,
+    exactly and for any N (the non-randomised PIT of Czado, Gneiting and Held, Biometrics 65, 2009).
+    """
+    counts = counts_C.astype(int)
+    f = vote_probabilities(alpha_C, int(counts.sum()))
+    rows = np.arange(len(counts))
+    width_C = f[rows, counts]
+    top_C = np.cumsum(f, axis=-1)[rows, counts]
+    levels = np.array(LEVELS)
+    low, high = (1 - levels) / 2, (1 + levels) / 2
+    inside = np.minimum(top_C[:, None], high) - np.maximum((top_C - width_C)[:, None], low)
+    point = (top_C[:, None] >= low) & (top_C[:, None] <= high)  # where the forecast gives the count no room at all
+    width_C1 = width_C[:, None]
+    return np.where(width_C1 > 0, np.clip(inside, 0, None) / np.maximum(width_C1, metrics.TINY), point)
+
+
+def coverage(t: Table) -> np.ndarray:
+    """The same per question, averaged over its options, [E, levels]; votes are whole numbers."""
+    out = np.empty((len(t.p_EC), len(LEVELS)))
+    for e, exists_C in enumerate(t.exists_EC):
+        out[e] = covered(t.concentration_E[e] * t.p_EC[e, exists_C], t.counts_EC[e, exists_C]).mean(0)
+    return out
+
+
+def observed_split(t: Table) -> np.ndarray:
+    """How divided the votes are, [E]: sum_k q_k (1 - q_k), from 0 (all agree) to 1 (even), as a share of the most."""
+    return (1 - np.square(t.q_EC).sum(-1)) / (1 - 1 / t.options_E)
+
+
+def expected_split(t: Table) -> np.ndarray:
+    """What the model expects of it for as many votes, [E].
+
+    With q_k = c_k / N beta-binomial, E[q_k^2] = p_k^2 + p_k (1 - p_k) (s + N) / (N (s + 1)).
+    """
+    N_E, s_E = t.counts_EC.sum(-1), t.concentration_E
+    variance_EC = t.p_EC * (1 - t.p_EC) * ((s_E + N_E) / (N_E * (s_E + 1)))[:, None]
+    return (1 - (np.square(t.p_EC) + variance_EC).sum(-1)) / (1 - 1 / t.options_E)
+
+
+def _ranks(x_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
+    """Mid-ranks [R, E] of rows that stand w times each; of tied rows the mean rank."""
+    _, tied = np.unique(x_E, return_inverse=True)
+    weight_RG = np.zeros((len(w_RE), tied.max() + 1))
+    np.add.at(weight_RG.T, tied, w_RE.T)
+    return (np.cumsum(weight_RG, axis=-1) - (weight_RG - 1) / 2)[:, tied]
+
+
+def spearman(x_E: np.ndarray, y_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
+    """Rank correlation [R] of rows that stand w times each; 0 where either is constant."""
+    total_R1 = w_RE.sum(-1, keepdims=True)
+    x, y = (r - (w_RE * r).sum(-1, keepdims=True) / total_R1 for r in (_ranks(x_E, w_RE), _ranks(y_E, w_RE)))
+    covariance = (w_RE * x * y).sum(-1)
+    spread = np.sqrt((w_RE * x * x).sum(-1) * (w_RE * y * y).sum(-1))
+    return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-9)
+
+
+def _with_interval(values_R: np.ndarray) -> dict[str, float]:
+    """The first value, which is that of all rows once, with the percentiles of the others."""
+    low, high = np.percentile(values_R[1:], [2.5, 97.5])
+    return {"value": float(values_R[0]), "low": float(low), "high": float(high)}
+
+
+def second_order(t: Table, calibration: Calibration | None, resamples: int, seed: int) -> dict[str, Any] | None:
+    """All of it, on the rows whose votes are whole numbers; None where there are none (shares are no votes).
+
+    split_correlation: Spearman's, of the split that the model expects with the observed one.
+    concentration_correlation: the same of its concentration; left out where it has one for all questions.
+    dirichlet_gain: Dirichlet NLL with one concentration for all, fitted on validation rows, minus that with the
+      model's own; the shares are the same. Above 0 the model knows which questions divide people. Left out without
+      validation rows.
+    """
+    rows = np.flatnonzero((t.counts_EC == np.round(t.counts_EC)).all(-1))
+    if len(rows) == 0:
+        return None
+    t, w_RE = t.take(rows), metrics.resamples(len(rows), resamples, seed)
+    held_EL, once_RE = coverage(t), np.concatenate([np.ones((1, len(rows))), w_RE])
+    split_E, log_s_E = observed_split(t), np.log(t.concentration_E)
+    out: dict[str, Any] = {
+        "rows": len(rows),
+        "coverage": {f"{level:g}": metrics.mean_estimate(held_EL[:, i], w_RE) for i, level in enumerate(LEVELS)},
+        "split_correlation": _with_interval(spearman(expected_split(t), split_E, once_RE)),
+    }
+    if np.ptp(log_s_E) > SAME:
+        out["concentration_correlation"] = _with_interval(spearman(log_s_E, split_E, once_RE))
+    if calibration is not None:
+        one = metrics.dirichlet_nll(fixed(t, calibration.fixed_concentration))
+        out["fixed_concentration"] = calibration.fixed_concentration
+        out["dirichlet_gain"] = metrics.mean_estimate(one - metrics.dirichlet_nll(t), w_RE)
+    return out

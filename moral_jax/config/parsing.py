@@ -1,0 +1,173 @@
+"""Configs from files and flags of the command line, and `--help` on every field."""
+
+import ast
+import contextlib
+import difflib
+import functools
+import inspect
+import itertools
+import runpy
+import traceback
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from moral_jax.config.build import build, default
+from moral_jax.config.checks import field_type
+from moral_jax.config.experiment import Config
+from moral_jax.config.saved import FIELDS, flatten
+from moral_jax.runtime import secrets
+from moral_jax.types import UserError
+
+FILE_FLAG, FIELD_FLAG = "--config=", "--config."
+
+
+def without_secrets(config: Config) -> Config:
+    """The config, if no field holds a key or password: runs write their config down.
+
+    Raises:
+      UserError: one does; names the field and what it holds, never the value.
+    """
+    for name, value in flatten(config).items():
+        if isinstance(value, str) and (held := secrets.found_in(value)):
+            raise UserError(f"{FIELD_FLAG}{name}: holds {held}, which every run would write down; leave it out")
+    return config
+
+
+def unknown_field(name: str) -> UserError:
+    """The error for a field that does not exist, with the nearest that does."""
+    inside = [known for known in FIELDS if known.startswith(f"{name}.")]
+    if inside:
+        return UserError(f"{FIELD_FLAG}{name}: is a section; its fields are {', '.join(inside)}")
+    by_last = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
+    near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.7)
+    near = near or [by_last[m] for m in difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)]
+    hint = f"did you mean {FIELD_FLAG}{near[0]}?" if near else "see moral_jax/config.py for all fields"
+    return UserError(f"{FIELD_FLAG}{name}: no such field; {hint}")
+
+
+def parse(name: str, text: str) -> Any:
+    """Reads a field's value from a flag, by the field's type."""
+    kind, optional = field_type(FIELDS[name])
+    if optional and text.lower() == "none":
+        return None
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{FIELD_FLAG}{name}={text}: expected true or false")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except (ValueError, OverflowError):
+        or_none = " or none" if optional else ""
+        raise UserError(f"{FIELD_FLAG}{name}={text}: expected {kind.__name__}{or_none}") from None
+
+
+def explain() -> str:
+    """Every field with its default and what it does, for --help."""
+    lines = []
+    for name in FIELDS:
+        section, _, field = name.rpartition(".")
+        owner: Any = Config
+        for part in section.split("."):
+            owner = typing.get_type_hints(owner)[part]
+        lines.append(f"  {FIELD_FLAG}{name}={getattr(owner(), field)}")
+        lines += [f"      {line.strip()}" for line in _docstrings(owner).get(field, "").splitlines()]
+    return "\n".join(lines)
+
+
+@functools.cache
+def _docstrings(section: type) -> dict[str, str]:
+    """The string that stands under each field of a section, read from the source."""
+    body = ast.parse(inspect.getsource(section)).body[0].body
+    docs = {}
+    for field, below in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            docs[field.target.id] = below.value.value
+    return docs
+
+
+def split_preset(file: str) -> tuple[str, str | None]:
+    """FILE, or FILE:PRESET for a file whose get_config takes the name of a preset."""
+    path, colon, preset = file.rpartition(":")
+    return (path, preset) if colon and not Path(file).is_file() else (file, None)
+
+
+def run_name(file: str) -> str:
+    """The name of the runs of a config file."""
+    path, preset = split_preset(file)
+    return Path(path).stem + (f"-{preset}" if preset else "")
+
+
+@contextlib.contextmanager
+def _user_code(path: str) -> Iterator[None]:
+    """Around code of a config file: what goes wrong there is said with its line, and without our part of the trace."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as e:  # the file is a program of the user's own, which may raise anything
+        lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == path]
+        line = e.lineno if isinstance(e, SyntaxError) and e.filename == path else lines[-1] if lines else None
+        said = f"{e.msg}" if isinstance(e, SyntaxError) else str(e).strip('"')
+        where = f"{path}:{line}" if line else path
+        raise UserError(f"{FILE_FLAG}{where}: failed with {type(e).__name__}: {said}; correct the file") from e
+
+
+def from_file(file: str, function: str) -> Any:
+    """What a function of a config file returns, given the preset where FILE:PRESET names one.
+
+    Raises:
+      UserError: the file or the function is missing, there are no presets, or the function failed.
+    """
+    path, preset = split_preset(file)
+    if not Path(path).is_file():
+        raise UserError(f"{FILE_FLAG}{path}: no such file")
+    with _user_code(path):
+        get = runpy.run_path(path).get(function)
+    if not callable(get):
+        raise UserError(f"{FILE_FLAG}{path}: the file defines no {function}()")
+    if preset and not inspect.signature(get).parameters:
+        raise UserError(f"{FILE_FLAG}{file}: {path} has no presets; leave out ':{preset}'")
+    with _user_code(path):
+        return get(preset) if preset else get()
+
+
+def flags(file: str | None, rest: list[str]) -> list[str]:
+    """What `from_flags` reads, where the command line has taken --config=FILE out already."""
+    return ([f"{FILE_FLAG}{file}"] if file else []) + rest
+
+
+def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
+    """Reads `--config=FILE` and any number of `--config.SECTION.FIELD=VALUE`, in whatever order.
+
+    Without `file_needed`, no file means all defaults.
+
+    Raises:
+      UserError: the file is missing or wrong, a field does not exist, a value has the wrong type or range.
+    """
+    file, overrides = None, {}
+    for argument in arguments:
+        if argument.startswith(FILE_FLAG):
+            file = argument.removeprefix(FILE_FLAG)
+            continue
+        name, equals, text = argument.removeprefix(FIELD_FLAG).partition("=")
+        if not argument.startswith(FIELD_FLAG):
+            raise UserError(f"{argument}: unknown argument; settings are given as {FIELD_FLAG}SECTION.FIELD=VALUE")
+        if name not in FIELDS:
+            raise unknown_field(name)
+        if not equals:
+            raise UserError(f"{argument}: a value is missing; write {argument}=VALUE")
+        overrides[name] = parse(name, text)
+    if file is None and file_needed:
+        raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
+    config = from_file(file, "get_config") if file else default()
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{FILE_FLAG}{file}: get_config() returns {type(config).__name__}; expected config.default()")
+    try:
+        config.update_from_flattened_dict(overrides)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"{FILE_FLAG}{file}: get_config() returns something else than config.default() ({e})") from e
+    return without_secrets(build(config))

@@ -1,1 +1,0 @@
-"""How close a model came: `score` (probabilities), `records` (one per example), `metrics`, `ceiling`, `run`."""

@@ -1,0 +1,1 @@
+"""Questions and their options as text. No tokenizer, no jax."""

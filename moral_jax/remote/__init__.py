@@ -1,1 +1,0 @@
-"""Models behind an OpenAI-compatible API: `prompts`, `replies`, `client`, `cost`, `run`. No jax."""

@@ -1,0 +1,1 @@
+"""Predictors that do not read the text, or only count its words. No jax."""

@@ -1,0 +1,1 @@
+"""The process we run in: files, terminal, memory, signals, peers."""

@@ -1,0 +1,89 @@
+"""What makes a saved step count: a small file beside it, written last, once the step was read back and found right.
+
+`checkpoints/12/` holds the arrays of step 12, and `checkpoints/12.json`, its seal, all that is known of them.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from moral_jax.runtime import files
+from moral_jax.types import StorageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where the loop stands, beside the state itself."""
+
+    step: int = 0
+    validated: int = 0  # the last step whose validation is done
+    best_step: int | None = None
+    best_loss: float | None = None
+    without_best: int = 0  # validations since the best
+    finished: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Seal:
+    """Of one step."""
+
+    progress: Progress
+    checksums: dict[str, int]  # by path: "params/decoder/...", "opt_state/..."
+    about: dict[str, Any]  # "config", "versions" of libraries, "weights": SHA-256 of the files that training began with
+
+
+def _file(folder: Path, step: int) -> Path:
+    return folder / f"{step}.json"
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write(folder: Path, seal: Seal) -> None:
+    """Seals a step, or renews its seal."""
+    content = dataclasses.asdict(seal)
+    files.write_json(_file(folder, seal.progress.step), {"sha256": _digest(content), "seal": content})
+
+
+def steps(folder: Path) -> list[int]:
+    """Those that count, in order."""
+    return sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal())
+
+
+def read(folder: Path, step: int) -> Seal:
+    """The seal of a step that counts.
+
+    Raises:
+      StorageError: it is not what was written.
+    """
+    path = _file(folder, step)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        content = stored["seal"]
+        if stored["sha256"] != _digest(content):
+            raise ValueError("its SHA-256 is another")
+        return Seal(Progress(**content["progress"]), content["checksums"], content["about"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise StorageError(f"{path}: is damaged ({type(e).__name__}: {e}). {others(folder, step)}") from e
+
+
+def others(folder: Path, step: int) -> str:
+    """What can be done when a step is damaged."""
+    older = [other for other in steps(folder) if other != step]
+    if not older:
+        return f"There is no other checkpoint: remove {folder} to train from the beginning"
+    said = " or ".join(f"--resume-from={other}" for other in older)
+    return f"Nothing older is used unasked: train.py with {said} goes on from there and drops what came after"
+
+
+def remove(folder: Path, keep: set[int]) -> None:
+    """Removes every step but those, the seal first; also what a crash left of steps that were never sealed."""
+    for step in set(steps(folder)) - keep:
+        _file(folder, step).unlink()
+    for path in folder.iterdir():
+        number = path.name.partition(".")[0]  # Orbax writes 12.orbax-checkpoint-tmp, and renames it
+        if path.is_dir() and number.isdecimal() and path.name not in map(str, keep):
+            files.remove_folder(path)

@@ -1,0 +1,156 @@
+"""Tokenizers: a folder's own, or rebuilt from the vocabulary inside a GGUF file."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+from transformers import (
+    AutoTokenizer,
+    GPT2Tokenizer,
+    LlamaTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.tokenization_utils_base import generate_merges
+
+from moral_jax.runtime import strict_json
+from moral_jax.types import UserError
+from moral_jax.weights import hf
+from moral_jax.weights.gguf import GgufFile, open_gguf
+
+# How text is cut before byte-pair merges, by GGUF's `tokenizer.ggml.pre`. None: GPT-2's own rule.
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
+    "default": None,
+    "gpt-2": None,
+    "smollm": pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    ),
+    "llama-bpe": pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_LLAMA3), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    ),
+}
+CONTROL, USER_DEFINED = 3, 4  # GGUF token types
+SPACE = "▁"  # how SentencePiece writes a space
+SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # of GGUF, of HF
+FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # what transformers may read of a tokenizer
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turns whatever goes wrong in a tokenizer's files into one message."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as e:  # the tokenizers package, written in Rust, raises Exception itself
+        said = " ".join(str(e).split())[:300]
+        raise UserError(
+            f"{path}: holds no tokenizer that transformers can read ({type(e).__name__}: {said}); fetch it again, or "
+            f"pass another with --config.model.tokenizer=FOLDER"
+        ) from e
+
+
+def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:
+    special = {}
+    for name, ours in SPECIAL.items():
+        key = f"tokenizer.ggml.{name}_token_id"
+        if key in file.metadata:
+            if not 0 <= (i := file.get(key, int)) < len(tokens):
+                raise UserError(f"{file.path}: the metadata field {key!r} is {i}, but there are {len(tokens)} tokens")
+            special[ours] = tokens[i]
+    return special
+
+
+def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) -> GPT2Tokenizer:
+    pre = file.get("tokenizer.ggml.pre", str, "default")
+    if pre not in PRE_TOKENIZERS:
+        raise UserError(
+            f"{file.path}: pre-tokenizer {pre!r} is not known; known: {', '.join(PRE_TOKENIZERS)}. "
+            f"Pass the model's Hugging Face tokenizer with --config.model.tokenizer=FOLDER"
+        )
+    merges = [tuple(m.split(" ", 1)) for m in file.texts("tokenizer.ggml.merges")]
+    # without a word of the file's, GPT-2's own would be added behind the vocabulary, where the model has no rows
+    tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **dict.fromkeys(SPECIAL.values()) | special)
+    if PRE_TOKENIZERS[pre] is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
+    # GPT-2 files without the flag add nothing; SentencePiece files without it add BOS, as llama.cpp does
+    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, False)
+    return tokenizer
+
+
+def _sentence_piece(
+    file: GgufFile, tokens: list[str], vocab: dict[str, int], special: dict[str, str]
+) -> LlamaTokenizer:
+    scores = dict(zip(tokens, file.get("tokenizer.ggml.scores", list), strict=True))
+    tokenizer = LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab, scores), **special)
+    # transformers' own rule swallows a leading space; SentencePiece and llama.cpp put one in front instead
+    prefix = [normalizers.Prepend(SPACE)] if file.get("tokenizer.ggml.add_space_prefix", bool, True) else []
+    tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
+    tokenizer.backend_tokenizer.pre_tokenizer = None
+    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, True)
+    return tokenizer
+
+
+def from_gguf(file: GgufFile) -> PreTrainedTokenizerBase:
+    """Rebuilds the tokenizer of a GGUF file: byte-level BPE ("gpt2") or SentencePiece BPE ("llama").
+
+    Raises:
+      UserError: a field is missing or wrong, or together they are no tokenizer.
+    """
+    kind, tokens = file.get("tokenizer.ggml.model", str), file.texts("tokenizer.ggml.tokens")
+    if kind not in ("gpt2", "llama"):
+        raise UserError(f"{file.path}: tokenizer model {kind!r} is not supported; supported: 'gpt2', 'llama'")
+    vocab = {token: i for i, token in enumerate(tokens)}
+    special = _special_tokens(file, tokens)
+    with _readable(file.path):
+        is_bytes = kind == "gpt2"
+        tokenizer = _byte_level(file, vocab, special) if is_bytes else _sentence_piece(file, tokens, vocab, special)
+        return _whole(file, tokenizer, tokens, special)
+
+
+def _whole(
+    file: GgufFile, tokenizer: GPT2Tokenizer | LlamaTokenizer, tokens: list[str], special: dict[str, str]
+) -> PreTrainedTokenizerBase:
+    """With the tokens that are never cut, and the chat template."""
+    types = file.get("tokenizer.ggml.token_type", list, [])
+    uncut = [(t, k == CONTROL) for t, k in zip(tokens, types, strict=False) if k in (CONTROL, USER_DEFINED)]
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=s) for t, s in uncut])
+    # The classes of one family would build their own rules again when they are loaded; this one keeps what it is given
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **special)
+    whole.chat_template = file.get("tokenizer.chat_template", str, "") or None
+    return whole
+
+
+def _check_files(folder: Path) -> None:
+    """Refuses links that leave the folder, files that are too large to be honest, and paths within the settings."""
+    for file in sorted(f for pattern in FILES for f in folder.glob(pattern)):
+        if hf.inside(folder, file.name).stat().st_size > strict_json.LARGEST:
+            raise UserError(
+                f"{file}: has {file.stat().st_size} bytes; a tokenizer's files have {strict_json.LARGEST} at most"
+            )
+    settings = folder / "tokenizer_config.json"
+    for key, value in (strict_json.read(settings) if settings.exists() else {}).items():
+        if key.endswith("_file") and value is not None:
+            raise UserError(
+                f"{settings}: {key}={strict_json.shown(value)}: names a file of its own, which is not read; remove the entry"
+            )
+
+
+def load(path: Path) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer of a folder or of a GGUF file. Code in a model folder is never run."""
+    if path.suffix == ".gguf":
+        return from_gguf(open_gguf(path))
+    _check_files(path)
+    with _readable(path):
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise UserError(f"{path}: only a slow tokenizer is there; save tokenizer.json with it")
+    return tokenizer

@@ -1,0 +1,1 @@
+"""From a config to a filled run: each a story from top to bottom."""

@@ -1,0 +1,188 @@
+"""The whole way with score heads: encoders of options and of classes, and a decoder that reads one option at a time."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from moral_jax.cli import main
+from moral_jax.config.model import AdapterConfig
+from moral_jax.config.task import PromptConfig, TaskConfig
+from moral_jax.config.train import ObjectiveConfig, TrainConfig
+from moral_jax.runs.records import read_jsonl
+from moral_jax.tasks import registry
+from moral_jax.types import UserError
+from moral_jax.workflows import train
+from moral_jax.workflows.build import Prompter, find_model
+from tests.config.test_presets import write_rows
+from tests.helpers import tiny
+
+pytestmark = pytest.mark.usefixtures("two_devices")
+SHORT = TrainConfig(epochs=6, eval_every=4)
+
+
+@pytest.fixture(scope="module")
+def encoder_folder(tmp_path_factory):
+    return tiny.write_encoder_folder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="module")
+def anecdotes(tmp_path_factory):
+    return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", "anecdotes")
+
+
+def config_of(folder, family="each", **sections):
+    return tiny.run_config(folder, **{"prompt": PromptConfig(family=family), "train": SHORT} | sections)
+
+
+@pytest.fixture(scope="module")
+def runs(encoder_folder, tiny_folder, anecdotes, tmp_path_factory):
+    """Each kind of run, trained once."""
+    task = TaskConfig(name="anecdotes", path=str(anecdotes), test=0.3, validation=0.3)
+    configs = {
+        "encoder": config_of(encoder_folder),
+        "classes": config_of(encoder_folder, "classes", task=task, objective=ObjectiveConfig()),
+        "decoder": config_of(tiny_folder),
+        "lora": config_of(tiny_folder, adapter=AdapterConfig(kind="lora", rank=4)),
+    }
+    made = {}
+
+    def finished(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("runs") / name
+            train.train(configs[name], made[name])
+        return made[name]
+
+    return finished
+
+
+@pytest.mark.parametrize("name", ["encoder", "classes", "decoder", "lora"])
+def test_a_run_from_config_to_report(runs, name):
+    folder = runs(name)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["kind"] == "train"]
+    assert len(losses) == len(set(losses)) >= 4  # every step has rows of its own: their losses do not compare
+    records = read_jsonl(folder / "after" / "test.jsonl")
+    before = read_jsonl(folder / "before" / "test.jsonl")
+    assert all(r["option_mass"] is None for r in records)
+    assert all([o["order"] for o in r["orders"]] == [list(range(len(r["options"])))] for r in records)
+    assert all(sum(r["probabilities"]) == pytest.approx(1) for r in records)
+    assert len({len(r["options"]) for r in records}) == 1
+    assert len({round(r["probabilities"][0], 4) for r in records}) > 3 or name == "classes"
+    assert records[0]["probabilities"] != before[0]["probabilities"]
+    metrics = json.loads((folder / "after" / "metrics.json").read_text())["metrics"]
+    assert not {"option_mass", "legacy_dirichlet", "legacy_cross_entropy", "first_place_bias"} & set(metrics)
+    page = (folder / "report.html").read_text()
+    assert "probability on the options" not in page
+    assert "legacy" not in page
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_swapped_actions_have_swapped_probabilities(runs, name, tmp_path):
+    rows = [json.loads(line) for line in write_rows(tmp_path / "rows.jsonl", "dilemmas").read_text().splitlines()]
+    for row in rows:
+        row["actions"].reverse()
+        row["gold_annotations"].reverse()
+    (tmp_path / "swapped.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for file in ("rows", "swapped"):
+        arguments = [f"--path={tmp_path / file}.jsonl", f"--out={tmp_path / file}"]
+        assert main.main(["eval", f"--run={runs(name)}", *arguments]) == 0
+    a, b = (read_jsonl(tmp_path / file / "rows.jsonl") for file in ("rows", "swapped"))
+    for one, other in zip(a, b, strict=True):
+        np.testing.assert_allclose(one["probabilities"], other["probabilities"][::-1], atol=1e-6)
+        assert one["concentration"] == pytest.approx(other["concentration"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_a_person_is_answered(runs, name, tmp_path, capsys):
+    (tmp_path / "q.txt").write_text("Which is worse? | lying | stealing\nWho? | me | you | we\n")
+    assert main.main(["score", f"--run={runs(name)}", str(tmp_path / "q.txt")]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("%") == 2 + 3
+    assert "tokens" not in shown
+
+
+def test_scores_do_not_depend_on_packing(encoder_folder, tmp_path):
+    probabilities = []
+    for name, data in (("a", {"length": 64, "questions_per_row": 1}), ("b", {"length": 500, "questions_per_row": 64})):
+        config = config_of(encoder_folder, train=TrainConfig(steps=0))
+        train.train(dataclasses.replace(config, data=dataclasses.replace(config.data, **data)), tmp_path / name)
+        probabilities.append([r["probabilities"] for r in read_jsonl(tmp_path / name / "before" / "test.jsonl")])
+    np.testing.assert_allclose(*probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "changes", "message"),
+    [
+        ("encoder", {"prompt": PromptConfig()}, "'clean': reads the answer as a next token, which bert.*use 'each'"),
+        (
+            "encoder",
+            {"prompt": PromptConfig(family="plain"), "task": TaskConfig(name="anecdotes")},
+            "encoder, has not; for task 'anecdotes' use 'classes'",
+        ),
+        ("encoder", {"prompt": PromptConfig(family="classes")}, "the same options in every row, as tasks anecdotes, "),
+        ("decoder", {"prompt": PromptConfig(family="classes")}, "'classes': is for encoders; llama can read all"),
+        ("encoder", {"adapter": AdapterConfig(kind="lora")}, "bert is an encoder, of which all weights are trained"),
+    ],
+)
+def test_what_does_not_go_together(encoder_folder, tiny_folder, backbone, changes, message):
+    folder = encoder_folder if backbone == "encoder" else tiny_folder
+    with pytest.raises(UserError, match=message):
+        find_model(config_of(folder, **changes))
+
+
+def test_an_unknown_family_is_named(tiny_folder):
+    config = config_of(tiny_folder, "eech")
+    with pytest.raises(UserError, match="no such family; there are clean, plain, paper, each, classes"):
+        train.set_up(config)
+
+
+def test_no_plan_is_made_for_an_encoder(encoder_folder, capsys):
+    arguments = ["plan", "--config=configs/scruples/minilm_dilemmas.py", "--topology=v5e:2x2"]
+    assert main.main([*arguments, f"--config.model.path={encoder_folder}"]) == 2
+    assert "plans are made for decoders" in capsys.readouterr().err
+
+
+EXPORTED = {
+    "encoder": "BertForMultipleChoice",
+    "classes": "BertForSequenceClassification",
+    "decoder": "LlamaForSequenceClassification",
+    "lora": "LlamaForSequenceClassification",
+}
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_transformers_has_the_same_probabilities(runs, name, tmp_path, anecdotes):
+    """The class that the export names, given the texts of a record one by one."""
+    torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
+    transformers = pytest.importorskip("transformers")
+    assert main.main(["export", str(runs(name)), str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["architectures"] == [EXPORTED[name]]
+    model, told = getattr(transformers, EXPORTED[name]).from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not told["missing_keys"]
+    assert not told["unexpected_keys"]
+    trained = train.load_run(runs(name))
+    examples = registry.load(trained.config.task).test[:4]
+    asked = Prompter(trained.config, trained.model).for_scoring(examples, "x")
+    for record, encoded in zip(train.answerer(trained)(examples), asked.encoded, strict=True):
+        logits = []
+        for text in encoded.texts:
+            given = {"input_ids": torch.from_numpy(text.tokens_T).long()[None]}
+            if name in ("encoder", "classes"):
+                given["token_type_ids"] = torch.from_numpy(text.types_T).long()[None]
+            if name == "encoder":
+                given = {k: v[None] for k, v in given.items()}
+            with torch.no_grad():
+                logits += model.eval()(**given).logits[0].tolist()
+        np.testing.assert_allclose(torch.tensor(logits).softmax(-1), record["probabilities"], atol=1e-5)
+    if name == "classes":
+        assert list(model.config.id2label.values()) == list(examples[0].options)
+
+
+def test_what_cannot_be_exported(runs, encoder_folder, tmp_path, capsys):
+    assert main.main(["export", str(runs("lora")), str(tmp_path / "out"), "--format=peft"]) == 2
+    assert "score head, which has no place in PEFT's files" in capsys.readouterr().err
+    train.train(config_of(encoder_folder, train=TrainConfig(steps=0)), tmp_path / "zero")
+    assert main.main(["export", str(tmp_path / "zero"), str(tmp_path / "out")]) == 2
+    assert "trained nothing; its score head is as new" in capsys.readouterr().err
