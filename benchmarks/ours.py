@@ -24,7 +24,7 @@ from moral_jax.train import optim, step
 from moral_jax.types import UserError
 from moral_jax.weights import peft
 from moral_jax.workflows import train
-from moral_jax.workflows.build import Prompter, Weights
+from moral_jax.workflows.build import InitialParams, QuestionEncoder
 
 
 class Competitor:
@@ -34,7 +34,7 @@ class Competitor:
         self.config = parsing.from_flags(flags)
         train.set_up_jax()
         self.bench = train.set_up(self.config)
-        how = self.bench.model.policy.execution
+        how = self.bench.model.model.compute
         self.about = {
             "weights": str(self.bench.model.path),
             "config": dataclasses.asdict(self.config),
@@ -67,25 +67,25 @@ class Training(Competitor):
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        policy = self.bench.model.policy
+        model = self.bench.model.model
         tx = optim.make(self.config.optim, train.total_steps(self.bench))
-        self.frozen, trained = api.split(Weights(self.config, self.bench.model).first, policy)
-        self.state = step.init_state(trained, policy, tx)
-        self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], policy, tx)
+        self.frozen, trained = api.split(InitialParams(self.config, self.bench.model).first, model)
+        self.state = step.init_state(trained, model, tx)
+        self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], model, tx)
         batches = f"{len(self.bench.training)} batches of {self.config.data.batch_size}"
         self.about["settings"] = f"{batches} {self.about['settings']}"
 
     def _steps(self, first: int, last: int) -> tuple[list[float], list[list[int]]]:
         """Losses of the steps, and which questions each of them saw."""
         metrics, seen = [], []
-        mesh = self.bench.model.policy.execution.mesh
+        mesh = self.bench.model.model.compute.mesh
         rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
         for batch in self.bench.training.stream(first, last, self.config.data.prefetch):
             micro = step.split_micro_batches(batch, rows)
             placed = sharding.place(micro, rows, mesh, micro_batches=True)
             self.state, m = self.step(self.state, self.frozen, placed)
             metrics.append(m["loss"])
-            seen.append(batch.items_BQ[batch.items_BQ >= 0].tolist())
+            seen.append(batch.asks.items_BQ[batch.asks.items_BQ >= 0].tolist())
         return [float(total / weight) for total, weight in jax.device_get(metrics)], seen
 
     def first(self) -> float:
@@ -105,7 +105,7 @@ class Training(Competitor):
         tree = self.state.params["adapters"]
         leaf = lambda path: np.asarray(functools.reduce(lambda at, key: at[key], path.split("/"), tree))  # noqa: E731
         Path(folder).mkdir()
-        spec, adapter = self.bench.model.policy.spec, self.config.adapter
+        spec, adapter = self.bench.model.model.spec, self.config.adapter
         peft.save(leaf, spec, adapter, self.config.model.path, Path(folder), "float32")
 
     def losses(self, steps: int) -> dict[str, Sequence]:
@@ -122,12 +122,12 @@ class Scoring(Competitor):
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        self.params = Weights(self.config, self.bench.model).as_read()
+        self.params = InitialParams(self.config, self.bench.model).as_read()
         self.about["settings"] = f"batches of {self.config.eval.batch_size} {self.about['settings']}"
 
     def first(self) -> float:
         """Seconds of the first batch, which compiles: one example in all its orders."""
-        one = Prompter(self.config, self.bench.model).for_scoring(self.bench.data.test[:1], "first")
+        one = QuestionEncoder(self.config, self.bench.model).for_scoring(self.bench.data.test[:1], "first")
         began = time.perf_counter()
         self.bench.score(self.params, one, "first")
         return time.perf_counter() - began

@@ -15,7 +15,7 @@ from typing import Any
 from moral_jax.config import parsing
 from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
-from moral_jax.runtime.console import say
+from moral_jax.runtime.console import info
 
 MODELS = ("mistral_7b", "llama_3_1_8b", "zephyr_7b")
 SLICES = {"v5e-16": "v5e:4x4", "v6e-8": "v6e:2x4", "v5p-8": "v5p:2x2x1"}
@@ -53,7 +53,7 @@ def main() -> None:
         done.append({"of": model, "method": method, "slice": preset} | best)
         with args.out.open("a") as f:
             f.write(json.dumps(done[-1]) + "\n")
-        say("\n".join([HEADER, *map(row, done)]))
+        info("\n".join([HEADER, *map(row, done)]))
 
 
 if __name__ == "__main__":

@@ -26,14 +26,14 @@ from moral_jax.data import layout
 from moral_jax.inference.score import make_scorer
 from moral_jax.models import api
 from moral_jax.models.product import product
-from moral_jax.models.spec import DecoderSpec, Execution
+from moral_jax.models.spec import ComputeOptions, DecoderSpec
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.plan import cost
 from moral_jax.plan.run import read_spec
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
 from moral_jax.workflows import train as run
-from moral_jax.workflows.build import make_policy
+from moral_jax.workflows.build import make_model
 
 SQUARE = 4096  # of the product that shows the machine's peak
 RUNS = 5
@@ -52,8 +52,8 @@ def random_batch(config: Config, vocab: int, rows: int, options: int) -> Batch:
         ends_BT=repeat(3 + slot_T),
         positions_BT=repeat(np.arange(T) - slot_T * size),
         types_BT=np.zeros((rows, T), np.int32),
-        answers_BA=repeat(np.append(np.arange(1, Q) * size, T) - 1),
-        states_BQC=repeat(np.arange(Q)[:, None].repeat(options, axis=1)),
+        read_BA=repeat(np.append(np.arange(1, Q) * size, T) - 1),
+        read_of_option_BQC=repeat(np.arange(Q)[:, None].repeat(options, axis=1)),
         option_ids_BQCW=rng.integers(0, vocab, (rows, Q, options, 2)).astype(np.int32),
         counts_BQC=(counts + np.eye(options)[0]).astype(np.float32),
         weights_BQ=np.ones((rows, Q), np.float32),
@@ -64,7 +64,7 @@ def random_batch(config: Config, vocab: int, rows: int, options: int) -> Batch:
 def _works(config: Config, spec: DecoderSpec, options: int) -> tuple[dict[str, Callable[[], Any]], dict[str, int], Any]:
     """What takes turns, the rows of each, and the policy."""
     mesh = sharding.make_mesh(config.mesh)
-    policy = make_policy(config, spec, mesh)
+    model = make_model(config, spec, mesh)
     tx = optim.make(config.optim, 1000)
     micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
     rows = sharding.batch_rows(config.data.batch_size, micro_rows)
@@ -73,10 +73,10 @@ def _works(config: Config, spec: DecoderSpec, options: int) -> tuple[dict[str, C
     batch = sharding.place(batch, micro_rows, mesh, micro_batches=True)
     asked = random_batch(config, spec.vocab, score_rows, options)
     asked = sharding.place(asked, score_rows, mesh, micro_batches=False)
-    train_step = step.make_train_step(OBJECTIVES[config.objective.name], policy, tx)
-    scorer = make_scorer(policy)
-    frozen, trained = api.split(api.random_params(policy, 0), policy)
-    state = step.init_state(trained, policy, tx)
+    train_step = step.make_train_step(OBJECTIVES[config.objective.name], model, tx)
+    scorer = make_scorer(model)
+    frozen, trained = api.split(api.random_params(model, 0), model)
+    state = step.init_state(trained, model, tx)
 
     def train() -> Any:
         nonlocal state
@@ -86,12 +86,12 @@ def _works(config: Config, spec: DecoderSpec, options: int) -> tuple[dict[str, C
     works = {
         "training": train,
         "scoring": lambda: scorer.score(scorer.ready(frozen | state.params), asked),
-        "peak": _square(policy.execution),
+        "peak": _square(model.compute),
     }
-    return works, {"training": rows, "scoring": score_rows}, policy
+    return works, {"training": rows, "scoring": score_rows}, model
 
 
-def _square(how: Execution) -> Callable[[], Any]:
+def _square(how: ComputeOptions) -> Callable[[], Any]:
     """A product of two square matrices, as the layers compute theirs."""
     x = jnp.ones((SQUARE, SQUARE), how.dtype)
     multiply = jax.jit(lambda x, y: product(x, y, how.product_dtype))
@@ -121,7 +121,7 @@ def measure(config: Config, layers: int | None, options: int) -> dict[str, Any]:
     """One cell."""
     spec = read_spec(config.model.path)
     spec = dataclasses.replace(spec, layers=layers or spec.layers)
-    works, rows, policy = _works(config, spec, options)
+    works, rows, model = _works(config, spec, options)
     seconds, first = _seconds(works)
     peak = 2 * SQUARE**3 / seconds["peak"]
     length = config.data.length
@@ -133,13 +133,13 @@ def measure(config: Config, layers: int | None, options: int) -> dict[str, Any]:
         "layers": spec.layers,
         "length": length,
         "options": options,
-        "attention": policy.execution.attention,
-        "product_dtype": policy.execution.product_dtype,
+        "attention": model.compute.attention,
+        "product_dtype": model.compute.product_dtype,
         "peak_tflops": peak / 1e12,
         "peak_gib": _peak_gib(),
     }
     per_token = {
-        "training": cost.model_flops(policy.spec, 1, length, frozen=bool(policy.frozen)),
+        "training": cost.model_flops(model.spec, 1, length, frozen=bool(model.frozen)),
         "scoring": cost.model_flops(spec, 1, length, frozen=False) / 3,
     }
     for name, flops in per_token.items():

@@ -165,8 +165,8 @@ def held_bytes(tree: Any) -> int:
     return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in leaves)
 
 
-def whole(mesh: Mesh) -> NamedSharding:
-    """A full copy on every device."""
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of a full copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -189,7 +189,7 @@ def constrain_tree(tree: Any, mesh: Mesh) -> Any:
     return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
-def held_rows(rows: int, micro_rows: int, mesh: Mesh) -> list[int]:
+def local_rows(rows: int, micro_rows: int, mesh: Mesh) -> list[int]:
     """Which of a batch's rows lie on this process's devices, in order, cut into micro-batches first."""
     indices = of_batch(mesh, micro_batches=False).addressable_devices_indices_map((micro_rows,)).values()
     held = np.unique(np.concatenate([np.arange(micro_rows)[index] for index in indices]))
@@ -205,4 +205,4 @@ def place(batch: Batch, rows: int, mesh: Mesh, *, micro_batches: bool) -> Batch:
         whole_shape = (*leaf.shape[:axis], rows, *leaf.shape[axis + 1 :])
         return jax.make_array_from_process_local_data(where, leaf, whole_shape)
 
-    return Batch(*map(put, batch))
+    return jax.tree.map(put, batch)

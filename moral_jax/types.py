@@ -12,7 +12,8 @@ Arrays of rank two or more carry their dimensions in their name, and einsums use
 This module knows no array library: annotations are documentation.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 Array = Any  # a numpy or JAX array
 Params = dict[str, Any]  # nested dict of arrays
@@ -56,32 +57,84 @@ class Example(NamedTuple):
     messages: tuple[dict[str, str], ...] = ()  # chat turns that come before the question
 
 
-class Batch(NamedTuple):
-    """Packed rows of token ids with the questions that lie in them; everything has a fixed shape.
-
-    An option is read from the model's state at an answer position: of a decoder the last token of a prompt, of an
-    encoder the first of a text. A question has one for all of its options, or one for each.
-    Micro-batches put a leading M on every leaf.
-    """
+class Tokens(NamedTuple):
+    """Packed rows of token ids: all that a backbone reads."""
 
     tokens_BT: Array  # int32
     segments_BT: Array  # int32: 1, 2, 3, ... in row order, of beginnings and of what questions add; 0 is padding
     ends_BT: Array  # int32: a token is seen by queries of segments in [its segment, its end)
     positions_BT: Array  # int32: place in the question, its shared beginnings counted in
-    types_BT: Array  # int32: 1 in the second text of a pair, else 0; only encoders read it
-    answers_BA: Array  # int32: index into T
-    states_BQC: Array  # int32: index into A
+    types_BT: Array | None = None  # int32: 1 in the second text of a pair, else 0; only encoders read it
+
+
+class Options(NamedTuple):
+    """What is asked where answers are options: labels of a vocabulary, or rows of a score head.
+
+    An option is read from the model's state at a read position: in a decoder the last token of a prompt, in an encoder
+    the first of a text. A question has one for all of its options, or one for each.
+    """
+
+    read_BA: Array  # int32: index into T
+    read_of_option_BQC: Array  # int32: index into A
     option_ids_BQCW: Array  # int32 rows of the table that options are read from; -1 where there is none
     counts_BQC: Array  # float32 votes, in the order in which the options are shown
     weights_BQ: Array  # float32 weight of the question; 0 where the slot is empty
-    items_BQ: Array  # int32: which rendered question of the data set; -1 where empty
+    items_BQ: Array  # int32: which item of the source; -1 where empty
+
+
+class Batch(NamedTuple):
+    """Packed rows and what is asked about them; every leaf has a fixed shape and a leading B.
+
+    Micro-batches put a leading M on every leaf. `asks` is `Options`, or another tuple with at least `read_BA`,
+    `weights_BQ` and `items_BQ`: the loop, the step and the mesh read no other field.
+    """
+
+    tokens: Tokens
+    asks: Any
 
 
 class OptionScores(NamedTuple):
-    """What a policy says at the answer positions."""
+    """What a model says about the options of every question."""
 
     logits_BQC: Array  # float32, log of the summed weight of an option's variants; NEG where absent
     log_concentration_BQ: Array  # float32: log of the Dirichlet concentration s, alpha = s * p
+
+
+class ReadOut(Protocol):
+    """One forward pass over a batch, and three readings of it at the read positions; made by `models.read_out`."""
+
+    def options(self) -> OptionScores:
+        """Returns the score of every option of `asks: Options`."""
+        ...
+
+    def logp(self, target_ids_BA: Array) -> Array:
+        """Returns the log-probability [B, A] of a token of the vocabulary at every read position."""
+        ...
+
+    def value(self) -> Array:
+        """Returns the output [B, A] of a score head with one row at every read position."""
+        ...
+
+
+class Source(Protocol):
+    """Where the batches of training come from: packed rows, a mixture, or rollouts."""
+
+    global_rows: int  # packed rows in a step, of all processes together
+
+    def __len__(self) -> int:
+        """Returns the number of steps that it has batches for."""
+        ...
+
+    def stream(self, start: int, stop: int, params: Callable[[], Params]) -> Iterator[Batch]:
+        """Yields this process's part of the batches of steps start + 1 .. stop, each a function of its number.
+
+        `params` returns the parameters that training has reached; a source that never calls it may work ahead.
+        """
+        ...
+
+    def names(self, batch: Batch) -> list[str]:
+        """Returns the ids of the rows that lie in a batch."""
+        ...
 
 
 Metric = tuple[Array, Array]  # (sum, weight): never a mean, so that any split of a batch adds up

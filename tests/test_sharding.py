@@ -47,31 +47,31 @@ def leaves(tree):
     ("concentration", "how"), [("fixed", {}), ("learned", {}), *(("predicted", how) for how in POLICIES)]
 )
 def test_every_parameter_has_exactly_one_rule(changes, concentration, how):
-    policy = tiny.policy(tiny.spec(**changes, **WIDE), concentration=concentration, **how)
-    for path, leaf in leaves(api.abstract_params(policy)):
+    model = tiny.model(tiny.spec(**changes, **WIDE), concentration=concentration, **how)
+    for path, leaf in leaves(api.abstract_params(model)):
         rules = sharding.rules_of(path)
         assert len(rules) == 1, (path, rules)
         assert len(rules[0]) == leaf.ndim, (path, rules)
 
 
 SCORED = [
-    tiny.policy(spec, score_rows=rows, concentration="predicted")
+    tiny.model(spec, score_rows=rows, concentration="predicted")
     for spec in (tiny.encoder_spec(), tiny.encoder_spec(**tiny.ROBERTA), tiny.spec())
     for rows in (1, 5)
 ]
 
 
-@pytest.mark.parametrize("policy", SCORED, ids=lambda policy: f"{policy.spec.family}-{policy.score_rows}")
-def test_so_it_has_with_a_score_head(policy):
-    for path, leaf in leaves(api.abstract_params(policy)):
+@pytest.mark.parametrize("model", SCORED, ids=lambda model: f"{model.spec.family}-{model.score_rows}")
+def test_so_it_has_with_a_score_head(model):
+    for path, leaf in leaves(api.abstract_params(model)):
         rules = sharding.rules_of(path)
         assert [len(rule) for rule in rules] == [leaf.ndim], (path, rules)
 
 
 def test_every_rule_is_used():
     spec = tiny.spec(tied_embeddings=False, **WIDE)
-    policies = SCORED + [tiny.policy(spec, concentration="predicted", **how) for how in POLICIES]
-    paths = [path for policy in policies for path, _ in leaves(api.abstract_params(policy))]
+    policies = SCORED + [tiny.model(spec, concentration="predicted", **how) for how in POLICIES]
+    paths = [path for model in policies for path, _ in leaves(api.abstract_params(model))]
     assert all(any(re.search(f"{pattern}$", path) for path in paths) for pattern, _ in sharding.PARAMETERS)
 
 
@@ -80,9 +80,9 @@ def test_every_rule_is_used():
 def test_what_should_be_cut_is_cut(shape, changes):
     """Matrices and their moments by fsdp and tensor both, so that no device holds more than its part."""
     mesh = tiny.mesh(*shape)
-    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh)
+    model = tiny.model(tiny.spec(vocab=96, **changes), mesh=mesh)
     parts = shape[1] * shape[2]
-    for path, leaf in leaves(step.abstract_state(policy, TX)):
+    for path, leaf in leaves(step.abstract_state(model, TX)):
         held = math.prod(leaf.sharding.shard_shape(leaf.shape))
         is_matrix = path.endswith(("kernel", "embedding"))
         assert held * (parts if is_matrix else 1) == math.prod(leaf.shape), path
@@ -134,11 +134,11 @@ def batch():
 
 def one_step(mesh, batch, micro_rows, changes, how):
     """Gradients (as Adam's first means of them have them), metrics and the new weights, on the host."""
-    policy = tiny.policy(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted", **how)
-    frozen, params = api.split(tiny.params(policy), policy)
+    model = tiny.model(tiny.spec(vocab=96, **changes), mesh=mesh, concentration="predicted", **how)
+    frozen, params = api.split(tiny.params(model), model)
     micro = sharding.place(step.split_micro_batches(batch, micro_rows), micro_rows, mesh, micro_batches=True)
-    take = step.make_train_step(OBJECTIVES["dirichlet_multinomial"], policy, TX)
-    state, metrics = take(step.init_state(params, policy, TX), frozen, micro)
+    take = step.make_train_step(OBJECTIVES["dirichlet_multinomial"], model, TX)
+    state, metrics = take(step.init_state(params, model, TX), frozen, micro)
     means = [mean for _, mean in optax.tree.get_all_with_path(state.opt_state, "mu")]  # the heads' apart
     return jax.device_get((means, metrics, state.params))
 
@@ -169,11 +169,11 @@ def test_so_they_do_of_an_encoder():
     batch, numbers = tiny.lay_out(rows, length=64, slots=3, is_encoder=True), []
     for shape in ((1, 1, 1), (2, 2, 2)):
         mesh = tiny.mesh(*shape)
-        policy = tiny.policy(tiny.encoder_spec(vocab=96), mesh=mesh, score_rows=1, concentration="predicted")
+        model = tiny.model(tiny.encoder_spec(vocab=96), mesh=mesh, score_rows=1, concentration="predicted")
         micro = sharding.place(step.split_micro_batches(batch, 8), 8, mesh, micro_batches=True)
         objective = OBJECTIVES["dirichlet_multinomial"]
-        run = jax.jit(lambda p, b, o=objective, policy=policy: step.gradients(o, policy, p, {}, b))
-        numbers.append(jax.device_get(run(tiny.params(policy), micro)))
+        run = jax.jit(lambda p, b, o=objective, model=model: step.gradients(o, model, p, {}, b))
+        numbers.append(jax.device_get(run(tiny.params(model), micro)))
     (grads, metrics), (want_grads, want_metrics) = numbers
     assert_same_gradients(grads, want_grads)
     assert_same(metrics, want_metrics, rtol=1e-5)
@@ -186,8 +186,8 @@ def test_so_they_do_beside_frozen_weights(batch, alone, how):
 
 @pytest.mark.parametrize("how", POLICIES[1:])
 def test_adapters_and_what_they_stand_beside_are_cut(how):
-    policy = tiny.policy(tiny.spec(vocab=96, width=256, mlp_width=256, head_size=64), mesh=tiny.mesh(1, 2, 2), **how)
-    for path, leaf in leaves(api.abstract_params(policy)):
+    model = tiny.model(tiny.spec(vocab=96, width=256, mlp_width=256, head_size=64), mesh=tiny.mesh(1, 2, 2), **how)
+    for path, leaf in leaves(api.abstract_params(model)):
         parts = math.prod(leaf.shape) // math.prod(leaf.sharding.shard_shape(leaf.shape))
         only_fsdp = re.search(r"(query|key|value|gate|up)/a$|(out|down)/b$", path)
         assert parts == (1 if path.endswith(("scale", "magnitude")) else 2 if only_fsdp else 4), path
@@ -204,12 +204,12 @@ def test_rows_that_only_fill_the_mesh_change_nothing(batch):
 
 def test_a_random_model_is_made_in_its_shards():
     mesh = tiny.mesh(1, 4, 2)
-    policy = tiny.policy(tiny.spec(vocab=96), mesh=mesh)
-    params = api.random_params(policy, 0)
+    model = tiny.model(tiny.spec(vocab=96), mesh=mesh)
+    params = api.random_params(model, 0)
     assert params["decoder"]["embedding"].addressable_shards[0].data.shape == (48, 8)
-    alone = api.random_params(tiny.policy(tiny.spec(vocab=96)), 0)
+    alone = api.random_params(tiny.model(tiny.spec(vocab=96)), 0)
     assert_same(jax.device_get(params), jax.device_get(alone), rtol=1e-6)
 
 
 def test_held_rows_are_all_of_them_in_one_process():
-    assert sharding.held_rows(16, 8, tiny.mesh(1, 8, 1)) == list(range(16))
+    assert sharding.local_rows(16, 8, tiny.mesh(1, 8, 1)) == list(range(16))

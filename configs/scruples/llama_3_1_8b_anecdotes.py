@@ -8,7 +8,7 @@ def get_config(preset="v5e-16"):
     c = config.default()
     c.model.path = "meta-llama/Llama-3.1-8B"
     c.task.name = "anecdotes"
-    c.prompt.family = "plain"  # a base model has no chat template
+    c.prompt.format = "plain"  # a base model has no chat template
     c.optim.lr = 1e-5
     c.train.epochs = 1
     return presets.apply(c, preset)

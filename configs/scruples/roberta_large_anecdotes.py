@@ -8,7 +8,7 @@ def get_config():
     c = config.default()
     c.model.path = "FacebookAI/roberta-large"
     c.task.name = "anecdotes"
-    c.prompt.family = "classes"
+    c.model.head = "classes"
     c.data.length = 512
     c.data.questions_per_row = 8
     c.data.batch_size = 16

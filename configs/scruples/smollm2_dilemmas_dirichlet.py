@@ -6,7 +6,7 @@ from moral_jax import config
 def get_config():
     c = config.default()
     c.task.name = "dilemmas"
-    c.prompt.family = "plain"
+    c.prompt.format = "plain"
     c.data.batch_size = 1
     c.data.micro_batch_size = 1
     c.objective.name = "dirichlet_multinomial"

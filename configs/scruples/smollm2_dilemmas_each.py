@@ -6,7 +6,7 @@ from moral_jax import config
 def get_config():
     c = config.default()
     c.task.name = "dilemmas"
-    c.prompt.family = "each"
+    c.model.head = "score"
     c.data.batch_size = 2
     c.data.micro_batch_size = 1
     c.optim.lr = 1e-4

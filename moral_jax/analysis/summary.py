@@ -14,11 +14,6 @@ from moral_jax.runs.records import Record
 Estimate = dict[str, float]
 YARDSTICK_METRICS = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")
 VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
-JUDGED_BY = {  # the number of a validation by which an objective's best step is chosen
-    "soft_cross_entropy": "cross_entropy",
-    "count_cross_entropy": "cross_entropy",
-    "dirichlet_multinomial": "dirichlet_nll",
-}
 SMALLEST_GROUP = 5  # rows; below, an interval means nothing
 
 
@@ -38,23 +33,33 @@ def calibrated(t: Table, calibration: Calibration) -> dict[str, np.ndarray]:
     }
 
 
-def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimate]:
-    """How much the order of options matters; empty where each row was shown in one order only.
+def order_sensitivity(record: Record) -> float:
+    """Returns the mean total variation between a row's distribution in one order and its average over orders."""
+    p_OC = np.array([o["probabilities"] for o in record["orders"]])
+    return float(np.abs(p_OC - p_OC.mean(0)).sum(-1).mean() / 2)
 
-    first_place_bias: mean share of the option shown first, minus one over the number of options.
-    order_sensitivity: mean total variation between a row's distribution in one order and its average over orders.
-    """
+
+def _first_place_bias(record: Record) -> float:
+    """Returns the mean share of the option shown first, minus one over the number of options."""
+    return float(np.mean([o["probabilities"][o["order"][0]] for o in record["orders"]]) - 1 / len(record["options"]))
+
+
+def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimate]:
+    """Returns how much the order of options matters; empty where each row was shown in one order only."""
     if max(len(r["orders"]) for r in records) < 2:
         return {}
-    first, moved = [], []
-    for r in records:
-        p_OC = np.array([o["probabilities"] for o in r["orders"]])
-        first.append(np.mean([o["probabilities"][o["order"][0]] for o in r["orders"]]) - 1 / len(r["options"]))
-        moved.append(np.abs(p_OC - p_OC.mean(0)).sum(-1).mean() / 2)
-    return {
-        "first_place_bias": metrics.mean_estimate(np.array(first), w_RE),
-        "order_sensitivity": metrics.mean_estimate(np.array(moved), w_RE),
-    }
+    of_row = {"first_place_bias": _first_place_bias, "order_sensitivity": order_sensitivity}
+    return {name: metrics.mean_estimate(np.array(list(map(f, records))), w_RE) for name, f in of_row.items()}
+
+
+def with_row_numbers(records: list[Record]) -> list[Record]:
+    """Returns the records with what the page shows of each row: `kl`, the KL divergence of the votes from the
+    prediction, and `order_sensitivity`."""
+    kl_E = metrics.kl(from_records(records))
+    return [
+        record | {"kl": float(kl), "order_sensitivity": order_sensitivity(record)}
+        for record, kl in zip(records, kl_E, strict=True)
+    ]
 
 
 def _choices(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Estimate]:

@@ -1,91 +1,62 @@
-"""What asks a model for its answers: `moral-jax eval | score`."""
+"""`moral-jax eval`."""
 
 import argparse
-import sys
+import importlib.util
+import re
 from pathlib import Path
 
-from moral_jax.cli.shared import Commands
-from moral_jax.config import parsing
-from moral_jax.runtime import console
+from moral_jax.cli import shared
+from moral_jax.config import Config, parsing
 from moral_jax.types import UserError
 
+DESCRIPTION = """\
+Asks anybody about rows with votes, and writes a run directory: records, metrics.json and the page.
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--run", metavar="DIR", type=Path, help="a finished run: its weights, prompt and task")
-    which.add_argument(
-        "--model", metavar="PATH", help="an untrained model: folder, .gguf, package:NAME/FILE or OWNER/MODEL"
-    )
+  moral-jax eval --model=run:runs/demo --path=rows.jsonl --out=runs/demo-on-rows
+  moral-jax eval --model=OWNER/MODEL --config=demo
+  moral-jax eval --model=api:gpt-4o --config=demo --yes
+  moral-jax eval --model=baseline:prior --config=demo
+  moral-jax eval --model=scripted:uniform --config=demo
+
+Without --path, the validation and test rows of the config's task are asked about. Baselines are fitted to its training
+rows: prior, stratified; for options with words of their own fewest_words, most_words, fewest_characters,
+most_characters, logistic_ranker, style_ranker; for options that are the same in all rows logistic. An API's replies are
+kept: the same command again is free, and goes on where it was stopped.
+"""
+NEEDED = {"baseline": "sklearn", "api": "httpx2"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of evaluation."""
+    shared.add_model(parser)
+    parser.add_argument("--path", metavar="FILE", help="rows in the task's format, .jsonl or .jsonl.gz")
     parser.add_argument(
-        "--config", metavar="FILE", help="with --model: task and prompt (--config.SECTION.FIELD=VALUE works)"
+        "--out", "--workdir", dest="out", metavar="DIR", type=Path, help="where the run goes (default: runs/<names>)"
     )
 
 
-def _load(args: argparse.Namespace, rest: list[str]):
-    from moral_jax.workflows import train
-
-    train.set_up_jax()
-    if args.run:
-        if args.config or rest:
-            raise UserError(f"{(args.config or rest[0])}: a run brings its own config; only --model takes one")
-        return train.load_run(args.run)
-    config = parsing.from_flags(
-        [*parsing.flags(args.config, rest), f"--config.model.path={args.model}"], file_needed=False
-    )
-    return train.load_untrained(config)
+def check_extras(config: Config) -> None:
+    """Raises a UserError if a package is missing that the respondent needs."""
+    package = NEEDED.get(config.respondent.kind)
+    if package and importlib.util.find_spec(package) is None:
+        raise UserError(f"{package} is not installed: pip install 'moral-jax[study]'")
 
 
-def _eval(args: argparse.Namespace, rest: list[str]) -> None:
-    trained = _load(args, rest)
-    from moral_jax.workflows import train
-
-    written = train.evaluate(trained, args.path, args.out)
-    print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
-
-
-def add_eval(commands: Commands) -> None:
-    """`moral-jax eval`."""
-    parser = commands.add_parser(
-        "eval", help="score a file of rows with votes, and write records, metrics.json and the page"
-    )
-    _add_model(parser)
-    parser.add_argument("--path", required=True, help="rows in the task's format, .jsonl or .jsonl.gz")
-    parser.add_argument("--out", required=True, type=Path, help="a new directory")
-    parser.set_defaults(command=_eval)
+def _out(args: argparse.Namespace, config: Config, run: Path | None) -> Path:
+    """Returns the default directory: who was asked about what."""
+    who = run.name if run else config.respondent.name or Path(config.model.path).stem
+    rows = [Path(args.path).name.partition(".")[0]] if args.path else []
+    names = [*([parsing.run_name(args.config)] if args.config else []), *rows, who]
+    return Path("runs") / re.sub(r"[^\w.=+-]+", "-", "-".join(names))
 
 
-def _score(args: argparse.Namespace, rest: list[str]) -> None:
-    from moral_jax.cli import questions
+def run(args: argparse.Namespace, rest: list[str]) -> None:
+    """Evaluates."""
+    config, run = shared.who_answers(args, rest)
+    budget = shared.budget(args)
+    check_extras(config)
+    from moral_jax.runs.directory import RunDirectory
+    from moral_jax.workflows.evaluate import evaluate
 
-    show = questions.as_json if args.json else questions.as_text
-    live = args.file == "-" and sys.stdin.isatty()
-    if not live:  # reads everything before it loads anything, so that a bad line costs nothing
-        stream = sys.stdin.buffer if args.file == "-" else questions.open_input(args.file)
-        examples = list(questions.read(stream, args.file))
-    trained = _load(args, rest)
-    from moral_jax.workflows import train
-
-    answer = train.answerer(trained)
-    if not live:
-        print("\n".join(map(show, answer(examples))))
-        return
-    print("question | option | option ... (Ctrl-D ends)", file=sys.stderr)
-    for number, line in enumerate(sys.stdin, 1):
-        if line.strip():
-            try:
-                print(show(answer([questions.parse(line, f"line {number}")])[0]), flush=True)
-            except UserError as e:
-                console.refuse(str(e))
-
-
-def add_score(commands: Commands) -> None:
-    """`moral-jax score`."""
-    parser = commands.add_parser(
-        "score",
-        help="ask: questions with options in, a distribution for each out",
-        description="One question a line: 'question | option | option', or JSON with question, options and maybe text.",
-    )
-    _add_model(parser)
-    parser.add_argument("file", nargs="?", default="-", help="a file; default: standard input")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.set_defaults(command=_score)
+    out = args.out or _out(args, config, run)
+    shared.show(evaluate(config, out, budget, args.path, RunDirectory(run) if run else None))

@@ -1,43 +1,16 @@
-"""What makes something of a finished run: `moral-jax report | export`."""
+"""`moral-jax export`."""
 
 import argparse
 from pathlib import Path
 
-from moral_jax.cli.shared import Commands
+from moral_jax.cli import shared
 from moral_jax.runtime import preemption
-from moral_jax.types import UserError
+
+DESCRIPTION = "Writes a run's weights as a folder that transformers loads, or its adapters as PEFT's files."
 
 
-def _report(args: argparse.Namespace, rest: list[str]) -> None:
-    if rest:
-        raise UserError(f"{rest[0]}: unknown argument")
-    from moral_jax.report import page
-
-    print(f"report: {page.write(args.run).html}")
-
-
-def add_report(commands: Commands) -> None:
-    """`moral-jax report`."""
-    parser = commands.add_parser("report", help="write a run's page again from its files")
-    parser.add_argument("run", type=Path, metavar="DIR")
-    parser.set_defaults(command=_report)
-
-
-def _export(args: argparse.Namespace, rest: list[str]) -> None:
-    if rest:
-        raise UserError(f"{rest[0]}: unknown argument")
-    from moral_jax.workflows import export
-
-    with preemption.listening():
-        if args.format == "peft":
-            print(export.write_adapter(args.run, args.out, args.dtype))
-        else:
-            print(export.write(args.run, args.out, args.shard_mb, args.dtype))
-
-
-def add_export(commands: Commands) -> None:
-    """`moral-jax export`."""
-    parser = commands.add_parser("export", help="write a run's weights as a folder that transformers loads")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of the export."""
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run")
     parser.add_argument("out", type=Path, metavar="OUT", help="a new directory")
     parser.add_argument(
@@ -49,5 +22,16 @@ def add_export(commands: Commands) -> None:
     parser.add_argument(
         "--shard-mb", type=int, default=2048, metavar="N", help="largest weight file, MiB (default: 2048)"
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of what the run trained")
-    parser.set_defaults(command=_export)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: that of the trained weights")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> None:
+    """Exports."""
+    shared.no_more(rest)
+    from moral_jax.workflows import export
+
+    with preemption.listening():
+        if args.format == "peft":
+            print(export.write_adapter(args.run, args.out, args.dtype))
+        else:
+            print(export.write(args.run, args.out, args.shard_mb, args.dtype))

@@ -1,16 +1,38 @@
-"""What looks at machines: `moral-jax plan | doctor`."""
+"""`moral-jax plan`."""
 
 import argparse
-import json
 from pathlib import Path
 
-from moral_jax.cli.shared import Commands
+from moral_jax.cli import shared
 from moral_jax.config import parsing
 from moral_jax.runtime import console
 from moral_jax.types import UserError
 
+DESCRIPTION = """\
+Compiles a config for a TPU slice that is not here, and prints memory, FLOPs, exchanges, and whether it fits.
 
-def _plan(args: argparse.Namespace, rest: list[str]) -> None:
+  moral-jax plan --config=scruples/mistral_7b_dilemmas:v5e-16 --topology=v5e:4x4
+
+Needs the TPU compiler: pip install 'moral-jax[plan]'. Takes about a minute, a search many.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of planning."""
+    shared.add_config(parser, required=True, help="what to plan")
+    parser.add_argument("--topology", required=True, help="v5e:4x4, v5p:2x2x1, v6e:2x4, v4:2x2x2, ...")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--search", action="store_true", help="try meshes, remat policies and micro-batches")
+    which.add_argument(
+        "--memory",
+        action="store_true",
+        help="what all weights, adapters, and adapters on quantised weights hold from step to step; compiles nothing",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> None:
+    """Plans."""
     config = parsing.from_flags(parsing.flags(args.config, rest))
     from moral_jax.plan import compile as plans
     from moral_jax.plan import run as plan
@@ -26,7 +48,7 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
         made = [plans.make(config, spec, where, scoring=True)]
         print(plan.describe(made[0]))
     else:
-        console.say(plan.HEADER)
+        console.info(plan.HEADER)
         made = plan.search(config, spec, where)
         if not made:
             raise UserError(f"nothing fits on {args.topology}: try more chips, or --config.model.param_dtype=bfloat16")
@@ -35,41 +57,3 @@ def _plan(args: argparse.Namespace, rest: list[str]) -> None:
         print(f"\n{plan.paste(best[0])}")
     if args.json:
         plan.save(made, args.json)
-
-
-def add_plan(commands: Commands) -> None:
-    """`moral-jax plan`."""
-    parser = commands.add_parser(
-        "plan",
-        help="compile a config for a TPU slice that is not here: memory, FLOPs, exchanges, and whether it fits",
-        description="Needs the TPU compiler: pip install 'moral-jax[plan]'. Takes about a minute, a search many.",
-    )
-    parser.add_argument("--config", metavar="FILE", required=True, help="(--config.SECTION.FIELD=VALUE works)")
-    parser.add_argument("--topology", required=True, help="v5e:4x4, v5p:2x2x1, v6e:2x4, v4:2x2x2, ...")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--search", action="store_true", help="try meshes, remat policies and micro-batches")
-    which.add_argument(
-        "--memory",
-        action="store_true",
-        help="what all weights, adapters, and adapters on quantised weights hold from step to step; compiles nothing",
-    )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
-    parser.set_defaults(command=_plan)
-
-
-def _doctor(args: argparse.Namespace, rest: list[str]) -> int:
-    from moral_jax.doctor import examine
-
-    checks = examine.examine(parsing.flags(args.config, rest), args.workdir, args.coordinator)
-    print(json.dumps([c._asdict() for c in checks], indent=2) if args.json else examine.table(checks))
-    return int(any(c.state == examine.FAIL for c in checks))
-
-
-def add_doctor(commands: Commands) -> None:
-    """`moral-jax doctor`."""
-    parser = commands.add_parser("doctor", help="check this machine and a config on it, and say what to do")
-    parser.add_argument("--config", metavar="FILE", help="also check this config (--config.SECTION.FIELD=VALUE works)")
-    parser.add_argument("--workdir", metavar="DIR", type=Path, default=Path("runs"), help="where runs will go")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="check the address at which several processes meet")
-    parser.add_argument("--json", action="store_true", help="one JSON list")
-    parser.set_defaults(command=_doctor)

@@ -1,5 +1,92 @@
-"""What the commands' parsers share."""
+"""Flags that several commands have, and what they print at the end."""
 
-from typing import Any
+import argparse
+from pathlib import Path
 
-Commands = Any  # what argparse's add_subparsers returns, which has no public name
+from moral_jax.config import Config, parsing
+from moral_jax.config.respondent import OF_AN_API, model_flags
+from moral_jax.respondents.api.cost import Budget
+from moral_jax.types import UserError
+
+RUN = "run:"
+
+
+def add_config(parser: argparse.ArgumentParser, *, required: bool, help: str) -> None:
+    """Adds --config; the fields --config.SECTION.FIELD=VALUE come with it."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE[:PRESET]",
+        required=required,
+        help=f"{help}; a file, or the name of a shipped one such as demo (--config.SECTION.FIELD=VALUE works)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say who answers."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--model",
+        metavar="WHO",
+        help="a folder, .gguf, package:NAME/FILE or OWNER/MODEL; run:DIR (a run: its weights, prompt and task); "
+        "api:NAME; baseline:NAME; scripted:uniform, first, last or longest",
+    )
+    which.add_argument("--run", metavar="DIR", help="the same as --model=run:DIR")
+    add_config(parser, required=False, help="task and prompt, unless a run brings its own")
+    api = parser.add_argument_group("with --model=api:NAME, an OpenAI-compatible API that lists log-probabilities")
+    api.add_argument("--api-model", metavar="NAME", help="the same as --model=api:NAME")
+    api.add_argument("--base-url", metavar="URL", help="(default: https://api.openai.com/v1)")
+    api.add_argument("--endpoint", metavar="KIND", help="chat or completions (default: chat)")
+    api.add_argument(
+        "--api-key-env", metavar="NAME", help="environment variable with the key (default: OPENAI_API_KEY)"
+    )
+    api.add_argument("--top-logprobs", metavar="N", help="likeliest tokens to list (default: 20)")
+    api.add_argument("--concurrency", metavar="N", help="requests at a time (default: 8)")
+    api.add_argument("--timeout", metavar="S", help="seconds a request (default: 60)")
+    api.add_argument("--retries", metavar="N", help="of a failed request (default: 6)")
+    api.add_argument("--price-in", metavar="P", type=float, help="of a million prompt tokens")
+    api.add_argument("--price-out", metavar="P", type=float, help="of a million reply tokens")
+    api.add_argument("--max-cost", metavar="P", type=float, help="go on if the estimate is no higher")
+    api.add_argument("--yes", action="store_true", help="go on whatever the estimate is")
+
+
+def budget(args: argparse.Namespace) -> Budget:
+    """Returns what an API may cost."""
+    return Budget(args.price_in, args.price_out, args.max_cost, args.yes).checked()
+
+
+def who_answers(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path | None]:
+    """Returns the config that the flags of `add_model` ask for, and the run whose weights answer, if one is named.
+
+    Raises:
+      UserError: nobody is named, or a run is named beside settings that it brings itself.
+    """
+    model = f"{RUN}{args.run}" if args.run else args.model
+    if model is not None and model.startswith(RUN):
+        if args.config or rest:
+            raise UserError(f"{args.config or rest[0]}: a run brings its own config; only --model=PATH takes one")
+        from moral_jax.runs.directory import read_config
+
+        run = Path(model.removeprefix(RUN))
+        return read_config(run), run
+    if args.api_model is not None:
+        model = f"api:{args.api_model}"
+    if model is None and args.config is None:
+        raise UserError(
+            "nobody is named to answer: pass --model=PATH, run:DIR, api:NAME, baseline:NAME or scripted:NAME"
+        )
+    fields = model_flags(model) if model is not None else []
+    for field in OF_AN_API:
+        if (value := getattr(args, field)) is not None:
+            fields.append(f"--config.respondent.{field}={value}")
+    return parsing.from_flags([*parsing.flags(args.config, rest), *fields], file_needed=False), None
+
+
+def no_more(rest: list[str]) -> None:
+    """Refuses arguments that a command does not know."""
+    if rest:
+        raise UserError(f"{rest[0]}: unknown argument")
+
+
+def show(written) -> None:
+    """Prints what a run came to."""
+    print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")

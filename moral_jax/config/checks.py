@@ -1,41 +1,127 @@
-"""Checks of values: of single fields, and of sections as they are made."""
+"""What a field's annotation says, and checks of values against it.
 
+A field is annotated with its type and, where not every value will do, with the values that will:
+
+    kind: Literal["none", "lora", "dora"] = "none"
+    rank: Annotated[int, AT_LEAST_1] = 16
+    limit: Annotated[int, AT_LEAST_1] | None = None
+
+The checks here, `--help` and a type checker all read the same annotation.
+"""
+
+import dataclasses
+import functools
 import math
 import types
-from typing import Any
+import typing
+from typing import Any, Literal, NamedTuple
 
-from moral_jax.runtime.strict_json import unfit
+from moral_jax.runtime.strict_json import forbidden_character
 from moral_jax.types import UserError
 
 
+class Range(NamedTuple):
+    """Numbers that a field may have."""
+
+    holds: typing.Callable[[float], bool]
+    words: str  # completes "expected ..."
+
+
+AT_LEAST_0 = Range(lambda x: x >= 0, "zero or more")
+AT_LEAST_1 = Range(lambda x: x >= 1, "at least 1")
+AT_LEAST_10 = Range(lambda x: x >= 10, "at least 10")
+AT_LEAST_100 = Range(lambda x: x >= 100, "at least 100")
+POSITIVE = Range(lambda x: x > 0, "a positive number")
+SHARE = Range(lambda x: 0 <= x <= 1, "a share in [0, 1]")
+SHARE_BELOW_1 = Range(lambda x: 0 <= x < 1, "a share in [0, 1)")
+SHARE_ABOVE_0 = Range(lambda x: 0 < x <= 1, "a share in (0, 1]")
+BELOW_1 = Range(lambda x: 0 <= x < 1, "in [0, 1)")
+AXIS_SIZE = Range(lambda x: x >= 1 or x == -1, "at least 1, or -1 for the rest")
+
+
+class FieldType(NamedTuple):
+    """An annotation, taken apart."""
+
+    kind: type
+    optional: bool = False  # None is a value too
+    choices: tuple[str, ...] = ()  # the only values, where there are any
+    limits: Range | None = None
+
+    @property
+    def words(self) -> str:
+        """The values, in words."""
+        if self.choices:
+            return " or ".join(repr(choice) for choice in self.choices)
+        return self.limits.words if self.limits else ""
+
+
+def field_type(annotation: Any) -> FieldType:
+    """Takes an annotation apart: a type, `Literal[...]`, `Annotated[TYPE, RANGE]`, or one of them `| None`."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        inner = next(t for t in typing.get_args(annotation) if t is not types.NoneType)
+        return field_type(inner)._replace(optional=True)
+    if typing.get_origin(annotation) is Literal:
+        choices = typing.get_args(annotation)
+        return FieldType(type(choices[0]), choices=choices)
+    if typing.get_origin(annotation) is typing.Annotated:
+        kind, limits = typing.get_args(annotation)
+        return FieldType(kind, limits=limits)
+    return FieldType(annotation)
+
+
+@functools.cache
+def annotations(section: type) -> dict[str, Any]:
+    """Returns the annotation of every field of a section, ranges included."""
+    return typing.get_type_hints(section, include_extras=True)
+
+
+def section_name(section: type) -> str:
+    """Returns the name under which a section stands in `Config`."""
+    return section.__name__.removesuffix("Config").lower()
+
+
 def check(section: object, field: str, valid: bool, expected: str) -> None:
+    """Raises a UserError that names a field, its value and what is expected, unless `valid`."""
     if not valid:
-        name = type(section).__name__.removesuffix("Config").lower()
+        name = section_name(type(section))
         raise UserError(f"config.{name}.{field}={getattr(section, field)!r}: expected {expected}")
 
 
-def check_choice(section: object, field: str, choices: tuple[str, ...]) -> None:
-    check(section, field, getattr(section, field) in choices, " or ".join(repr(c) for c in choices))
+def check_fields(section: object) -> None:
+    """Checks the choices and ranges of all fields of a section."""
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        of, value = field_type(annotations(type(section))[field.name]), getattr(section, field.name)
+        if value is None and of.optional:
+            continue
+        valid = value in of.choices if of.choices else of.limits is None or of.limits.holds(value)
+        check(section, field.name, valid, of.words)
 
 
-def field_type(annotation: Any) -> tuple[type, bool]:
-    """The type of a field's value, and whether None is one too."""
-    if isinstance(annotation, types.UnionType):
-        return next(t for t in annotation.__args__ if t is not types.NoneType), True
-    return annotation, False
+def check_unread(section: object, fields: tuple[str, ...], why: str) -> None:
+    """Refuses fields that are set although nothing reads them.
+
+    Args:
+      fields: those that nothing reads.
+      why: completes "expected the default, because ...".
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(section)}  # type: ignore[arg-type]
+    for field in fields:
+        unset = getattr(section, field) == defaults[field]
+        check(section, field, unset, f"{defaults[field]!r}, because {why}")
 
 
 def check_value(name: str, annotation: Any, value: Any) -> Any:
-    """The value, if it is of the field's type; numbers must be finite, and whole ones those that arrays can count."""
-    kind, optional = field_type(annotation)
-    if value is None and optional:
+    """Returns the value, if it is of the field's type: numbers must be finite, and whole ones below 2**31."""
+    of = field_type(annotation)
+    if value is None and of.optional:
         return None
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+    if of.kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    is_right = type(value) is kind and (kind is not int or abs(value) < 2**31) and kind is not float
-    if isinstance(value, str) and (bad := unfit(value)):
+    is_right = type(value) is of.kind and (of.kind is not int or abs(value) < 2**31) and of.kind is not float
+    if isinstance(value, str) and (bad := forbidden_character(value)):
         raise UserError(f"config.{name}: holds {bad}; remove it")
     if not is_right:
         expected = {float: "a finite number", int: "a whole number below 2**31", str: "a text", bool: "true or false"}
-        raise UserError(f"config.{name}={value!r}: expected {expected[kind]}{' or none' if optional else ''}")
+        or_none = " or none" if of.optional else ""
+        raise UserError(f"config.{name}={value!r}: expected {expected[of.kind]}{or_none}")
     return value

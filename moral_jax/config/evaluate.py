@@ -1,28 +1,27 @@
 """Settings of scoring and statistics."""
 
 import dataclasses
+from typing import Annotated
 
-from moral_jax.config.checks import check
+from moral_jax.config.checks import AT_LEAST_1, AT_LEAST_10, AT_LEAST_100, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
     """Scoring and statistics."""
 
-    batch_size: int = 2
+    batch_size: Annotated[int, AT_LEAST_1] = 2
     """Packed rows in one scoring pass."""
-    before: bool = True
-    """Score the model before training too; false where another run of it has."""
+    initial: bool = True
+    """Score the model before training too. Set to false if another run already scored the initial model."""
     test: bool = True
     """Score the test rows; false for searches, which must not see them."""
-    bootstrap: int = 1000
+    bootstrap: Annotated[int, AT_LEAST_100] = 1000
     """Resamples behind every 95 % interval."""
-    best_draws: int = 1000
+    best_draws: Annotated[int, AT_LEAST_10] = 1000
     """Posterior draws behind the BEST yardstick."""
     seed: int = 0
     """Of both."""
 
     def __post_init__(self) -> None:
-        check(self, "batch_size", self.batch_size >= 1, "at least 1")
-        check(self, "bootstrap", self.bootstrap >= 100, "at least 100")
-        check(self, "best_draws", self.best_draws >= 10, "at least 10")
+        check_fields(self)

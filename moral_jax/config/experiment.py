@@ -5,6 +5,7 @@ import dataclasses
 from moral_jax.config.checks import check
 from moral_jax.config.evaluate import EvalConfig
 from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
+from moral_jax.config.respondent import RespondentConfig
 from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
 
@@ -17,6 +18,7 @@ class Config:
     adapter: AdapterConfig = dataclasses.field(default_factory=AdapterConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     prompt: PromptConfig = dataclasses.field(default_factory=PromptConfig)
+    respondent: RespondentConfig = dataclasses.field(default_factory=RespondentConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
@@ -28,5 +30,15 @@ class Config:
         trains_all = self.adapter.kind == "none"
         expected = "'none', because quantised weights cannot be trained; or set config.adapter.kind='lora'"
         check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
-        scores = self.eval.before or (self.train.steps != 0 and self.train.epochs != 0)
-        check(self.eval, "before", scores, "true where nothing is trained, as then nothing else is scored")
+        initial = self.eval.initial or self.trains
+        check(self.eval, "initial", initial, "true where nothing is trained, as then nothing else is scored")
+        head, prompt = self.model.head, self.prompt
+        ask = "each" if head == "score" else "together"
+        check(prompt, "ask", prompt.ask_for(head) == ask, f"{ask!r} with config.model.head={head!r}")
+        reads_chat = head == "vocabulary" or prompt.format_for(head) == "plain"
+        check(prompt, "format", reads_chat, f"'plain' with config.model.head={head!r}, which reads no chat")
+
+    @property
+    def trains(self) -> bool:
+        """True if the settings ask for any training step."""
+        return self.train.steps != 0 and self.train.epochs != 0

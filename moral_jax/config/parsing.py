@@ -7,6 +7,7 @@ import functools
 import inspect
 import itertools
 import runpy
+import sys
 import traceback
 import typing
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from moral_jax.config import renamed
 from moral_jax.config.build import build, default
 from moral_jax.config.checks import field_type
 from moral_jax.config.experiment import Config
@@ -23,6 +25,7 @@ from moral_jax.runtime import secrets
 from moral_jax.types import UserError
 
 FILE_FLAG, FIELD_FLAG = "--config=", "--config."
+SHIPPED = Path(__file__).resolve().parents[1] / "configs"
 
 
 def without_secrets(config: Config) -> Config:
@@ -39,19 +42,21 @@ def without_secrets(config: Config) -> Config:
 
 def unknown_field(name: str) -> UserError:
     """The error for a field that does not exist, with the nearest that does."""
+    if now := renamed.hint(name):
+        return UserError(f"{FIELD_FLAG}{name}: {now}")
     inside = [known for known in FIELDS if known.startswith(f"{name}.")]
     if inside:
         return UserError(f"{FIELD_FLAG}{name}: is a section; its fields are {', '.join(inside)}")
     by_last = {known.rsplit(".", 1)[-1]: known for known in FIELDS}
     near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.7)
     near = near or [by_last[m] for m in difflib.get_close_matches(name.rsplit(".", 1)[-1], by_last, n=1)]
-    hint = f"did you mean {FIELD_FLAG}{near[0]}?" if near else "see moral_jax/config.py for all fields"
+    hint = f"did you mean {FIELD_FLAG}{near[0]}?" if near else "see train.py --help for all fields"
     return UserError(f"{FIELD_FLAG}{name}: no such field; {hint}")
 
 
 def parse(name: str, text: str) -> Any:
     """Reads a field's value from a flag, by the field's type."""
-    kind, optional = field_type(FIELDS[name])
+    kind, optional, *_ = field_type(FIELDS[name])
     if optional and text.lower() == "none":
         return None
     if kind is bool:
@@ -73,9 +78,17 @@ def explain() -> str:
         owner: Any = Config
         for part in section.split("."):
             owner = typing.get_type_hints(owner)[part]
-        lines.append(f"  {FIELD_FLAG}{name}={getattr(owner(), field)}")
+        lines.append(f"  {FIELD_FLAG}{name}={getattr(owner(), field)}{_values(name)}")
         lines += [f"      {line.strip()}" for line in _docstrings(owner).get(field, "").splitlines()]
     return "\n".join(lines)
+
+
+def _values(name: str) -> str:
+    """Returns the values of a field for --help, where its annotation limits them."""
+    of = field_type(FIELDS[name])
+    if of.choices:
+        return f"   ({' | '.join(of.choices)})"
+    return f"   ({of.words})" if of.words else ""
 
 
 @functools.cache
@@ -90,20 +103,42 @@ def _docstrings(section: type) -> dict[str, str]:
 
 
 def split_preset(file: str) -> tuple[str, str | None]:
-    """FILE, or FILE:PRESET for a file whose get_config takes the name of a preset."""
+    """Splits FILE:PRESET, for a file whose get_config takes the name of a preset; FILE alone has none."""
     path, colon, preset = file.rpartition(":")
     return (path, preset) if colon and not Path(file).is_file() else (file, None)
 
 
 def run_name(file: str) -> str:
-    """The name of the runs of a config file."""
+    """Returns the name of the runs of a config file."""
     path, preset = split_preset(file)
     return Path(path).stem + (f"-{preset}" if preset else "")
 
 
+def _find(path: str) -> Path:
+    """Returns a config file: a path, or the name of one that ships with the package, such as demo.
+
+    Raises:
+      UserError: there is no such file; names the shipped one of the nearest name.
+    """
+    if Path(path).is_file():
+        return Path(path)
+    shipped = {file.relative_to(SHIPPED): file for file in sorted(SHIPPED.glob("**/*.py"))}
+    wanted = Path(path.removeprefix("configs/")).with_suffix(".py")
+    matches = [file for name, file in shipped.items() if wanted in (name, Path(name.name))]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        names = ", ".join(str(file.relative_to(SHIPPED).with_suffix("")) for file in matches)
+        raise UserError(f"{FILE_FLAG}{path}: several configs have this name; say which: {names}")
+    known = [str(name.with_suffix("")) for name in shipped]
+    near = difflib.get_close_matches(str(wanted.with_suffix("")), known, n=1)
+    did = f"; did you mean {FILE_FLAG}{near[0]}?" if near else ""
+    raise UserError(f"{FILE_FLAG}{path}: no such file, and no config of that name ships with moral_jax{did}")
+
+
 @contextlib.contextmanager
 def _user_code(path: str) -> Iterator[None]:
-    """Around code of a config file: what goes wrong there is said with its line, and without our part of the trace."""
+    """Turns errors of a config file into a UserError with the line, and without our part of the traceback."""
     try:
         yield
     except UserError:
@@ -111,20 +146,22 @@ def _user_code(path: str) -> Iterator[None]:
     except Exception as e:  # the file is a program of the user's own, which may raise anything
         lines = [frame.lineno for frame in traceback.extract_tb(e.__traceback__) if frame.filename == path]
         line = e.lineno if isinstance(e, SyntaxError) and e.filename == path else lines[-1] if lines else None
-        said = f"{e.msg}" if isinstance(e, SyntaxError) else str(e).strip('"')
+        message = (
+            f"{e.msg}" if isinstance(e, SyntaxError) else str(e).partition(" Other fields present")[0].strip("'\"")
+        )
         where = f"{path}:{line}" if line else path
-        raise UserError(f"{FILE_FLAG}{where}: failed with {type(e).__name__}: {said}; correct the file") from e
+        remedy = renamed.hint_for_missing(message) or "correct the file"
+        raise UserError(f"{FILE_FLAG}{where}: failed with {type(e).__name__}: {message}; {remedy}") from e
 
 
 def from_file(file: str, function: str) -> Any:
-    """What a function of a config file returns, given the preset where FILE:PRESET names one.
+    """Calls a function of a config file, with the preset where FILE:PRESET names one, and returns its result.
 
     Raises:
       UserError: the file or the function is missing, there are no presets, or the function failed.
     """
-    path, preset = split_preset(file)
-    if not Path(path).is_file():
-        raise UserError(f"{FILE_FLAG}{path}: no such file")
+    name, preset = split_preset(file)
+    path = str(_find(name))
     with _user_code(path):
         get = runpy.run_path(path).get(function)
     if not callable(get):
@@ -148,7 +185,8 @@ def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
     Raises:
       UserError: the file is missing or wrong, a field does not exist, a value has the wrong type or range.
     """
-    file, overrides = None, {}
+    file: str | None = None
+    overrides: dict[str, Any] = {}
     for argument in arguments:
         if argument.startswith(FILE_FLAG):
             file = argument.removeprefix(FILE_FLAG)
@@ -156,11 +194,14 @@ def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
         name, equals, text = argument.removeprefix(FIELD_FLAG).partition("=")
         if not argument.startswith(FIELD_FLAG):
             raise UserError(f"{argument}: unknown argument; settings are given as {FIELD_FLAG}SECTION.FIELD=VALUE")
-        if name not in FIELDS:
+        new = renamed.replacement(name, text)
+        if name not in FIELDS and new is None:
             raise unknown_field(name)
         if not equals:
             raise UserError(f"{argument}: a value is missing; write {argument}=VALUE")
-        overrides[name] = parse(name, text)
+        if new is not None:
+            print(f"note: {renamed.hint(name)}", file=sys.stderr)
+        overrides |= {field: parse(field, value) for field, value in (new or {name: text}).items()}
     if file is None and file_needed:
         raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
     config = from_file(file, "get_config") if file else default()

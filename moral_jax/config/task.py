@@ -1,13 +1,14 @@
-"""Settings of the task: rows, how they are divided, and how they become prompts."""
+"""Settings of the task: which rows, how they are divided, and how they become prompts."""
 
 import dataclasses
+from typing import Annotated, Literal
 
-from moral_jax.config.checks import check, check_choice
+from moral_jax.config.checks import AT_LEAST_1, POSITIVE, SHARE, SHARE_ABOVE_0, SHARE_BELOW_1, check, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
 class FieldsConfig:
-    """For task `votes`: where a row of JSON keeps what we need. In templates "{a} {b}" joins fields, and "{a.b}"
+    """For task `votes`: the fields of a JSON row that are read. In templates "{a} {b}" joins fields, and "{a.b}"
     reaches into objects."""
 
     id: str = "{id}"
@@ -40,51 +41,57 @@ class TaskConfig:
     """JSONL file of the validation rows; default: a share of `path`."""
     test_path: str | None = None
     """JSONL file of the test rows; default: a share of `path`."""
-    validation: float = 0.1
+    validation: Annotated[float, SHARE_BELOW_1] = 0.1
     """Share of rows for choosing the best step, early stop and calibration, when `validation_path` is not given."""
-    test: float = 0.2
+    test: Annotated[float, SHARE] = 0.2
     """Share of rows that the reported numbers come from, when `test_path` is not given."""
     split_seed: int = 0
     """Seed of the hash that divides the rows."""
-    train_share: float = 1.0
+    train_share: Annotated[float, SHARE_ABOVE_0] = 1.0
     """Share of the training rows that is used (those with the lowest hash, so a smaller share lies in a larger)."""
-    limit: int | None = None
+    limit: Annotated[int, AT_LEAST_1] | None = None
     """Keep only so many rows of each split (those with the lowest hash)."""
-    total_votes: float | None = None
+    total_votes: Annotated[float, POSITIVE] | None = None
     """For shares instead of counts: scale every row to so many votes."""
     fields: FieldsConfig = dataclasses.field(default_factory=FieldsConfig)
 
     def __post_init__(self) -> None:
-        check(self, "validation", 0 <= self.validation < 1, "a share in [0, 1)")
-        check(self, "test", 0 <= self.test <= 1, "a share in [0, 1]")
+        check_fields(self)
         check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
-        check(self, "train_share", 0 < self.train_share <= 1, "a share in (0, 1]")
-        check(self, "limit", self.limit is None or self.limit >= 1, "at least 1")
-        check(self, "total_votes", self.total_votes is None or self.total_votes > 0, "a positive number")
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptConfig:
-    """How a row becomes a prompt."""
+    """How a row becomes a prompt. Where the answer is read is config.model.head."""
 
-    family: str = "clean"
-    """One prompt, whose next token answers: clean (chat template, labelled options, answer cue), plain (the same
-    without chat), paper (arXiv 2410.07826). A trained score head instead: each (a text for each option and one score
-    for each, so that no option comes first), classes (encoders: title and text, and a score for each option)."""
+    format: Literal["chat", "plain", "paper"] | None = None
+    """chat (the model's chat template), plain (without one, for base models), paper (the prompt of arXiv 2410.07826,
+    word for word); default: chat, or plain where a score head answers."""
+    ask: Literal["together", "each"] | None = None
+    """together (one prompt shows all options) or each (a prompt for each option alone); default: each with
+    config.model.head=score, together otherwise."""
     template: str | None = None
-    """Another user message for clean, plain and each, with {question}, {title}, {text} and {options} or {option}."""
+    """Another user message, with {question}, {title}, {text} and {options} (ask=each: {option})."""
     system: str | None = None
-    """System message for clean; default: what the chat template says by itself."""
+    """System message of format chat; default: what the chat template says by itself."""
     labels: str | None = None
     """One character per option, "ABCDEFGHIJ" by default."""
-    cue: str | None = None
+    answer_prefix: str | None = None
     """What the answer starts with, "Answer:" by default."""
-    orders: str = "rotations"
-    """Orders in which options are shown, in turn in training and averaged in scoring: rotations, reversal, given.
-    Families each, classes and the study's anecdotes show no order."""
+    orders: Literal["rotations", "reversal", "given"] = "rotations"
+    """Orders in which options are shown, in turn in training and averaged in scoring; given: the data's own alone.
+    Prompts that show no options in places (ask=each, classes, the study's anecdotes) have one order."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         labels = self.labels or "A"
         differ = len(set(labels)) == len(labels) and not any(label.isspace() for label in labels)
         check(self, "labels", differ, "characters that differ, none of them blank")
-        check_choice(self, "orders", ("rotations", "reversal", "given"))
+
+    def format_for(self, head: str) -> str:
+        """Returns the format, the default filled in for a model with that head."""
+        return self.format or ("chat" if head == "vocabulary" else "plain")
+
+    def ask_for(self, head: str) -> str:
+        """Returns how options are asked about, the default filled in for a model with that head."""
+        return self.ask or ("each" if head == "score" else "together")

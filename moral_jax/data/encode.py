@@ -71,7 +71,7 @@ def _first_tokens(
     if ids[: len(prefix)] != prefix:
         raise UserError(
             f"the answer {variant!r} merges into the end of the prompt, so it has no token of its own; end the prompt "
-            f"(config.prompt.cue) differently. Prompt: {_shown(prompt)}"
+            f"(config.prompt.answer_prefix) differently. Prompt: {_shown(prompt)}"
         )
     if len(ids) == len(prefix):
         raise UserError(f"the answer {variant!r} adds no token to the prompt. Prompt: {_shown(prompt)}")

@@ -1,17 +1,29 @@
-"""Where questions lie in packed rows: what texts begin with in common is laid down once and seen by all of them, where
-the model is a decoder; an encoder's texts are whole, as what they end with changes what they begin with."""
+"""Packs questions into rows. In decoders a prefix shared by several texts is stored once and attended to by all.
+
+A row of a decoder with two pack groups of two questions each (P: what all texts begin with; C1, C2: what the texts of a
+group begin with; a, b, c, d: what each text adds; read positions are marked with ^):
+
+    tokens     P P P P C1 C1 C1 a a a b b C2 C2 c c c d d 0 0
+    segments   1 1 1 1 2  2  2  3 3 3 4 4 5  5  6 6 6 7 7 0 0
+    ends       8 8 8 8 5  5  5  4 4 4 5 5 8  8  7 7 7 8 8 1 1
+    read                            ^   ^           ^   ^
+
+A token of segment s and end e is seen by the queries of segments s .. e - 1. Positions count within each text, so that a
+packed question computes what it would compute alone. Texts of an encoder are whole: what they end with changes what
+they begin with.
+"""
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.config.train import DataConfig
 from moral_jax.data.encode import Encoded, Text, common_length
-from moral_jax.types import Batch, Example, Item
+from moral_jax.types import Batch, Example, Item, Options, Tokens
 
 SHORTEST = 128  # tokens in the shortest row that is made for a few questions
 
@@ -21,7 +33,7 @@ class Shape:
     """The fixed shape of every batch."""
 
     rows: int
-    used: int  # at most so many rows hold questions; the others are there because devices share rows evenly
+    data_rows: int  # at most so many rows hold questions; the others are there because devices share rows evenly
     length: int
     questions: int
     answers: int
@@ -29,7 +41,7 @@ class Shape:
     variants: int
 
 
-class Unit(NamedTuple):
+class PackGroup(NamedTuple):
     """Items that lie side by side in a row."""
 
     items: tuple[int, ...]
@@ -58,20 +70,20 @@ class Questions:
         """What all texts of all items begin with."""
         return self.encoded[0].texts[0].tokens_T[: self._common(range(len(self.items)))]
 
-    def units(self, together: Iterable[Sequence[int]], shape: Shape) -> list[Unit]:
-        """Units of items that belong together; more than one of them where they do not fit into one row."""
+    def pack_groups(self, together: Iterable[Sequence[int]], shape: Shape) -> list[PackGroup]:
+        """Groups of items that belong together; more than one of them where they do not fit into one row."""
         room, out = shape.length - len(self.shared_T), []
         for items in together:
             common = self._common(items) - len(self.shared_T)
-            unit = Unit((), common, common)
+            group = PackGroup((), common, common)
             for item in items:
                 encoded = self.encoded[item]
                 own = encoded.length - len(encoded.texts) * (len(self.shared_T) + common)
-                if unit.items and (unit.length + own > room or len(unit.items) == shape.questions):
-                    out.append(unit)
-                    unit = Unit((), common, common)
-                unit = Unit((*unit.items, item), common, unit.length + own)
-            out.append(unit)
+                if group.items and (group.length + own > room or len(group.items) == shape.questions):
+                    out.append(group)
+                    group = PackGroup((), common, common)
+                group = PackGroup((*group.items, item), common, group.length + own)
+            out.append(group)
         return out
 
 
@@ -81,12 +93,12 @@ def most_questions(data: DataConfig) -> int:
     return data.questions_per_row or -(-data.length // 20)
 
 
-def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, used: int) -> Shape:
+def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, data_rows: int) -> Shape:
     """A shape into which all the given questions fit."""
     encoded, most = [e for q in questions for e in q.encoded], most_questions(data)
     return Shape(
         rows=rows,
-        used=used,
+        data_rows=data_rows,
         length=data.length,
         questions=most,
         answers=most * max(len(e.texts) for e in encoded),
@@ -105,16 +117,20 @@ def shape_of_few(questions: Questions, shape: Shape, fewest: int) -> Shape:
     if needed > shape.length or len(questions.encoded) > shape.questions:
         return shape
     length = next(n for n in (SHORTEST << k for k in itertools.count()) if n >= needed)
-    return dataclasses.replace(shape, rows=fewest, used=1, length=min(length, shape.length))
+    return dataclasses.replace(shape, rows=fewest, data_rows=1, length=min(length, shape.length))
 
 
 class _Row:
     """Fills one row of a batch from the left."""
 
     def __init__(self, batch: Batch, row: int):
-        self.tokens_T, self.segments_T = batch.tokens_BT[row], batch.segments_BT[row]
-        self.ends_T, self.positions_T = batch.ends_BT[row], batch.positions_BT[row]
-        self.types_T = batch.types_BT[row]
+        tokens = batch.tokens
+        self.tokens_T, self.segments_T = tokens.tokens_BT[row], tokens.segments_BT[row]
+        self.ends_T, self.positions_T, self.types_T = (
+            tokens.ends_BT[row],
+            tokens.positions_BT[row],
+            tokens.types_BT[row],
+        )
         self.filled = self.segment = 0
 
     def add(self, text: Text, part: slice, sharers: int = 0) -> slice:
@@ -132,40 +148,55 @@ class _Row:
         return here
 
 
-def _empty(rows: int, shape: Shape) -> Batch:
-    B, T, Q, A, C, W = rows, shape.length, shape.questions, shape.answers, shape.options, shape.variants
+def blank(rows: int, shape: Shape, full: Callable[..., Any] = np.full) -> Batch:
+    """Returns a batch without questions: the one place that lists its leaves.
+
+    Args:
+      rows: how many of the batch's rows.
+      full: makes a leaf from its shape, the value that fills it and its type: `np.full`, or a function that describes
+        the leaf instead.
+    """
+    T, Q, A, C, W = shape.length, shape.questions, shape.answers, shape.options, shape.variants
+
+    def whole(value: int, *size: int) -> Any:
+        return full((rows, *size), value, np.int32)
+
     return Batch(
-        tokens_BT=np.zeros((B, T), np.int32),
-        segments_BT=np.zeros((B, T), np.int32),
-        ends_BT=np.ones((B, T), np.int32),
-        positions_BT=np.zeros((B, T), np.int32),
-        types_BT=np.zeros((B, T), np.int32),
-        answers_BA=np.zeros((B, A), np.int32),
-        states_BQC=np.zeros((B, Q, C), np.int32),
-        option_ids_BQCW=np.full((B, Q, C, W), -1, np.int32),
-        counts_BQC=np.zeros((B, Q, C), np.float32),
-        weights_BQ=np.zeros((B, Q), np.float32),
-        items_BQ=np.full((B, Q), -1, np.int32),
+        Tokens(
+            tokens_BT=whole(0, T),
+            segments_BT=whole(0, T),
+            ends_BT=whole(1, T),
+            positions_BT=whole(0, T),
+            types_BT=whole(0, T),
+        ),
+        Options(
+            read_BA=whole(0, A),
+            read_of_option_BQC=whole(0, Q, C),
+            option_ids_BQCW=whole(-1, Q, C, W),
+            counts_BQC=full((rows, Q, C), 0, np.float32),
+            weights_BQ=full((rows, Q), 0, np.float32),
+            items_BQ=whole(-1, Q),
+        ),
     )
 
 
-def assemble(questions: Questions, rows: Sequence[Sequence[Unit]], shape: Shape) -> Batch:
-    """Lays units out in rows: what all begin with, then of each unit what its texts have in common, then each text."""
-    batch, P = _empty(len(rows), shape), len(questions.shared_T)
-    for b, units in enumerate(rows):
-        if not units:
+def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape: Shape) -> Batch:
+    """Lays groups out in rows: what all begin with, then of each group what its texts have in common, then each text."""
+    batch, P = blank(len(rows), shape), len(questions.shared_T)
+    for b, groups in enumerate(rows):
+        if not groups:
             continue
         row, q, a = _Row(batch, b), 0, 0
-        texts = [[text for item in unit.items for text in questions.encoded[item].texts] for unit in units]
-        row.add(texts[0][0], slice(0, P), sharers=sum(1 + len(of_unit) for of_unit in texts))
-        for unit, of_unit in zip(units, texts, strict=True):
-            start = P + unit.common
-            row.add(of_unit[0], slice(P, start), sharers=len(of_unit))
-            for item in unit.items:
+        texts = [[text for item in group.items for text in questions.encoded[item].texts] for group in groups]
+        row.add(texts[0][0], slice(0, P), sharers=sum(1 + len(of_group) for of_group in texts))
+        for group, of_group in zip(groups, texts, strict=True):
+            start = P + group.common
+            row.add(of_group[0], slice(P, start), sharers=len(of_group))
+            for item in group.items:
                 _fill_slot(batch, b, q, questions, item, a)
                 for text in questions.encoded[item].texts:
                     here = row.add(text, slice(start, len(text.tokens_T)))
-                    batch.answers_BA[b, a] = here.start if questions.is_encoder else here.stop - 1
+                    batch.asks.read_BA[b, a] = here.start if questions.is_encoder else here.stop - 1
                     a += 1
                 q += 1
     return batch
@@ -173,10 +204,10 @@ def assemble(questions: Questions, rows: Sequence[Sequence[Unit]], shape: Shape)
 
 def _fill_slot(batch: Batch, b: int, q: int, questions: Questions, item: int, a: int) -> None:
     """Writes a question's options and votes; its first answer position is number `a` of the row."""
-    (index, order), encoded = questions.items[item], questions.encoded[item]
+    (index, order), encoded, asks = questions.items[item], questions.encoded[item], batch.asks
     for c, ids in enumerate(encoded.option_ids):
-        batch.states_BQC[b, q, c] = a + encoded.text_of(c)
-        batch.option_ids_BQCW[b, q, c, : len(ids)] = ids
-    batch.counts_BQC[b, q, : len(order)] = [questions.examples[index].counts[o] for o in order]
-    batch.weights_BQ[b, q] = 1.0
-    batch.items_BQ[b, q] = item
+        asks.read_of_option_BQC[b, q, c] = a + encoded.text_of(c)
+        asks.option_ids_BQCW[b, q, c, : len(ids)] = ids
+    asks.counts_BQC[b, q, : len(order)] = [questions.examples[index].counts[o] for o in order]
+    asks.weights_BQ[b, q] = 1.0
+    asks.items_BQ[b, q] = item

@@ -11,11 +11,11 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> list[list[int]]:
-    """Packs units into rows by first fit.
+    """Packs groups into rows by first fit.
 
     Args:
-      lengths_E: tokens of each unit, in the order in which they are to be placed; none above `room`.
-      sizes_E: questions in each unit; none above `most`.
+      lengths_E: tokens of each group, in the order in which they are to be placed; none above `room`.
+      sizes_E: questions in each group; none above `most`.
       room: tokens that a row holds.
       most: questions that a row holds.
 
@@ -41,6 +41,6 @@ def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> li
     return rows
 
 
-def group(rows: list[list[int]], size: int) -> list[list[list[int]]]:
+def in_batches(rows: list[list[int]], size: int) -> list[list[list[int]]]:
     """Rows in batches of `size`; the last may be smaller."""
     return [rows[i : i + size] for i in range(0, len(rows), size)]

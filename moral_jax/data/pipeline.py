@@ -1,18 +1,18 @@
 """From examples to packed batches: questions are encoded once, and any batch can be made from its number alone."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import grain
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data.encode import Limits, fit
-from moral_jax.data.layout import Questions, Shape, Unit, assemble
-from moral_jax.data.pack import epoch_order, group, pack
+from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
+from moral_jax.data.pack import epoch_order, in_batches, pack
 from moral_jax.prompts.render import Renderer, orders
 from moral_jax.runtime import console
-from moral_jax.types import Batch, Example, Item, UserError
+from moral_jax.types import Batch, Example, Item, Params, UserError
 
 
 def epoch_items(
@@ -53,65 +53,88 @@ def encode_items(
 
 
 class Batches:
-    """A random-access sequence of batches: number -> batch, the same on every call.
+    """A random-access sequence of batches, number -> batch: a `types.Source` that never looks at parameters.
 
-    The plan is the same on every machine; each makes only its own part, the rows `held` of each batch.
+    The plan is the same on every machine; each makes only its own part, the rows `local_rows` of each batch.
     """
 
-    def __init__(self, questions: Questions, plan: list[list[list[Unit]]], shape: Shape, held: Sequence[int]):
-        self.questions, self.plan, self.shape, self.held = questions, plan, shape, held
+    def __init__(
+        self,
+        questions: Questions,
+        plan: list[list[list[PackGroup]]],
+        shape: Shape,
+        local_rows: Sequence[int],
+        prefetch: int,
+    ):
+        self.questions, self.plan, self.shape = questions, plan, shape
+        self.local_rows, self.prefetch = local_rows, prefetch
+
+    @property
+    def global_rows(self) -> int:
+        """Rows of a batch, of all processes together."""
+        return self.shape.rows
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, number: int) -> Batch:
         rows = self.plan[number]
-        return assemble(self.questions, [rows[i] if i < len(rows) else [] for i in self.held], self.shape)
+        return pack_batch(self.questions, [rows[i] if i < len(rows) else [] for i in self.local_rows], self.shape)
 
     def tokens(self) -> int:
         """Tokens in these batches that belong to a question, or to the beginning of several."""
         rows = [row for batch in self.plan for row in batch]
-        return len(rows) * len(self.questions.shared_T) + sum(unit.length for row in rows for unit in row)
+        return len(rows) * len(self.questions.shared_T) + sum(group.length for row in rows for group in row)
 
     def fill(self) -> float:
         """Share of all tokens in these batches that are no padding."""
         return self.tokens() / max(1, len(self.plan) * self.shape.rows * self.shape.length)
 
-    def saved(self) -> float:
-        """Share of their questions' tokens that is not computed, because several begin with them."""
-        items = [item for batch in self.plan for row in batch for unit in row for item in unit.items]
+    def shared_fraction(self) -> float:
+        """Returns the share of the questions' tokens that is not computed again, because several begin with them."""
+        items = [item for batch in self.plan for row in batch for group in row for item in group.items]
         return 1 - self.tokens() / max(1, sum(self.questions.encoded[item].length for item in items))
 
-    def stream(self, start: int, stop: int, prefetch: int) -> Iterator[Batch]:
-        """Batches start .. stop - 1, made ahead on other threads."""
+    def stream(self, start: int, stop: int, params: Callable[[], Params] | None = None) -> Iterator[Batch]:
+        """Yields batches start .. stop - 1, made ahead on other threads."""
         if start >= stop:
             return iter(())
         source = grain.MapDataset.range(start, stop).map(self.__getitem__)
-        return iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=prefetch)))
+        return iter(source.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=self.prefetch)))
+
+    def names(self, batch: Batch) -> list[str]:
+        """Returns the ids of the examples in a batch, sorted."""
+        items = batch.asks.items_BQ
+        return sorted({self.questions.examples[self.questions.items[i][0]].id for i in items[items >= 0]})
 
 
-def _plan(questions: Questions, units: Sequence[Unit], shape: Shape) -> list[list[list[Unit]]]:
-    """Batches of rows of units."""
-    lengths, sizes = [unit.length for unit in units], [len(unit.items) for unit in units]
+def _plan(questions: Questions, groups: Sequence[PackGroup], shape: Shape) -> list[list[list[PackGroup]]]:
+    """Batches of rows of groups."""
+    lengths, sizes = [group.length for group in groups], [len(group.items) for group in groups]
     rows = pack(np.array(lengths), np.array(sizes), shape.length - len(questions.shared_T), shape.questions)
-    return group([[units[place] for place in row] for row in rows], shape.used)
+    return in_batches([[groups[place] for place in row] for row in rows], shape.data_rows)
 
 
-def scoring_batches(questions: Questions, shape: Shape, held: Sequence[int]) -> Batches:
+def scoring_batches(questions: Questions, shape: Shape, local_rows: Sequence[int], prefetch: int) -> Batches:
     """Every item once, the orders of an example side by side; longest first: first fit then wastes least."""
     of_example = itertools.groupby(range(len(questions.items)), key=lambda item: questions.items[item][0])
-    units = questions.units([list(items) for _, items in of_example], shape)
-    units.sort(key=lambda unit: -unit.length)
-    return Batches(questions, _plan(questions, units, shape), shape, held)
+    groups = questions.pack_groups([list(items) for _, items in of_example], shape)
+    groups.sort(key=lambda group: -group.length)
+    return Batches(questions, _plan(questions, groups, shape), shape, local_rows, prefetch)
 
 
 def training_batches(
-    questions: Questions, epochs: Sequence[Sequence[tuple[Item, ...]]], seed: int, shape: Shape, held: Sequence[int]
+    questions: Questions,
+    epochs: Sequence[Sequence[tuple[Item, ...]]],
+    seed: int,
+    shape: Shape,
+    local_rows: Sequence[int],
+    prefetch: int,
 ) -> Batches:
     """The batches of all epochs, one after the other; each epoch's order is a function of (seed, epoch)."""
     place = {item: i for i, item in enumerate(questions.items)}
     plan = []
     for epoch, shown in enumerate(epochs):
         shuffled = [[place[item] for item in shown[i]] for i in epoch_order(len(shown), seed, epoch)]
-        plan += _plan(questions, questions.units(shuffled, shape), shape)
-    return Batches(questions, plan, shape, held)
+        plan += _plan(questions, questions.pack_groups(shuffled, shape), shape)
+    return Batches(questions, plan, shape, local_rows, prefetch)

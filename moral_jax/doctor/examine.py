@@ -16,12 +16,13 @@ from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
+from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.tasks import registry
 from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
 from moral_jax.types import UserError
-from moral_jax.weights import load, source, tokenizer
-from moral_jax.workflows.build import Model, Prompter, make_policy
+from moral_jax.weights import source
+from moral_jax.workflows import build
 
 SMALL_HUB_FILES = [f for f in source.HUB_FILES if not f.endswith(".safetensors")]
 REMEDIES = {
@@ -29,14 +30,14 @@ REMEDIES = {
     "model": "correct --config.model.path, --config.model.tokenizer or --config.mesh",
     "data": "correct --config.task.path or the row",
     "attention": "leave --config.model.attention out, so that the best one is chosen",
-    "prompt": "change --config.prompt.family, labels or cue",
+    "prompt": "change --config.prompt.format, labels or answer_prefix",
 }
 
 
-def state_bytes(model: Model, config: Config) -> tuple[int, int]:
+def state_bytes(files: ModelFiles, config: Config) -> tuple[int, int]:
     """Bytes of weights, moments and gradients on one device; bytes of what a checkpoint holds."""
-    state = abstract_state(model.policy, optim.make(config.optim, 1))
-    frozen, _ = api.split(api.abstract_params(model.policy), model.policy)
+    state = abstract_state(files.model, optim.make(config.optim, 1))
+    frozen, _ = api.split(api.abstract_params(files.model), files.model)
     saved = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
     return sum(map(sharding.held_bytes, (frozen, state, state.params))), saved
 
@@ -78,33 +79,30 @@ def hub(name: str) -> Check:
     return Check("hub", OK, f"{name} at {info.sha}", "")
 
 
-def find_model(config: Config) -> Model:
-    """As `experiment.find_model`, without fetching weights, or trying the attention: that is a check of its own."""
+def find_model(config: Config) -> ModelFiles:
+    """Finds the model without fetching its weights, or trying the attention, which is a check of its own."""
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="plain"))
-    path = source.resolve(config.model.path, SMALL_HUB_FILES)
-    policy = make_policy(config, load.read_spec(path), sharding.make_mesh(config.mesh))
-    words = source.resolve(config.model.tokenizer, SMALL_HUB_FILES) if config.model.tokenizer else path
-    return Model(path, tokenizer.load(words), policy)
+    return build.find_model(config, SMALL_HUB_FILES)
 
 
-def model_said(model: Model) -> Check:
-    spec = model.policy.spec
-    tokens = len(model.tokenizer)
+def model_said(files: ModelFiles) -> Check:
+    spec = files.model.spec
+    tokens = len(files.tokenizer)
     found = f"{spec.family}, {spec.layers} layers of {spec.width}, vocabulary {spec.vocab}, tokenizer of {tokens}"
     fits = tokens <= spec.vocab
     return Check("model", OK if fits else FAIL, found, "" if fits else "give the model's own config.model.tokenizer")
 
 
-def prompts(config: Config, model: Model, dataset: registry.Dataset) -> Check:
+def prompts(config: Config, files: ModelFiles, dataset: registry.Dataset) -> Check:
     """The first rows as the run will ask them: chat template, cue, options that begin with tokens of their own."""
     rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
-    questions = Prompter(config, model).for_scoring(rows, "rows")
+    questions = QuestionEncoder(config, files).for_scoring(rows, "rows")
     first = questions.encoded[0]
     found = f"{' and '.join(str(len(text.tokens_T)) for text in first.texts)} tokens, then "
-    if model.policy.score_rows:
-        found += f"a score head of {model.policy.score_rows}"
+    if files.model.score_rows:
+        found += f"a score head of {files.model.score_rows}"
     else:
-        options = [" or ".join(repr(model.tokenizer.decode([i])) for i in ids) for ids in first.option_ids]
+        options = [" or ".join(repr(files.tokenizer.decode([i])) for i in ids) for ids in first.option_ids]
         found += " | ".join(options)
     if questions.cut:
         remedy = f"raise --config.data.length={config.data.length}, or accept that long texts lose their middle"
@@ -112,8 +110,8 @@ def prompts(config: Config, model: Model, dataset: registry.Dataset) -> Check:
     return Check("prompt", OK, found, "")
 
 
-def attention(config: Config, model: Model) -> Check:
-    how, spec = model.policy.execution, model.policy.spec
+def attention(config: Config, files: ModelFiles) -> Check:
+    how, spec = files.model.compute, files.model.spec
     kind = how.mesh.devices.flat[0].platform
     name, why = choose_attention(config.model.attention, kind, spec, how.dtype, config.data.length)
     if why:
@@ -125,36 +123,36 @@ def _trouble(name: str, error: UserError) -> Check:
     return Check(name, FAIL, str(error), REMEDIES[name])
 
 
-def _of_model(config: Config, workdir: Path) -> tuple[list[Check], Model | None]:
+def _of_model(config: Config, workdir: Path) -> tuple[list[Check], ModelFiles | None]:
     try:
-        model = find_model(config)
+        files = find_model(config)
     except UserError as e:
         return [_trouble("model", e)], None
-    needed, on_disk = state_bytes(model, config)
-    checks = [model_said(model), memory(needed, available(jax.local_devices()[0])), disk(workdir, 3 * on_disk)]
+    needed, on_disk = state_bytes(files, config)
+    checks = [model_said(files), memory(needed, available(jax.local_devices()[0])), disk(workdir, 3 * on_disk)]
     try:
-        checks.append(attention(config, model))
+        checks.append(attention(config, files))
     except UserError as e:
         checks.append(_trouble("attention", e))
-    return checks, model
+    return checks, files
 
 
-def _of_data(config: Config, model: Model | None) -> list[Check]:
+def _of_data(config: Config, files: ModelFiles | None) -> list[Check]:
     try:
         dataset = registry.load(config.task)
     except UserError as e:
         return [_trouble("data", e)]
     checks = [data(dataset)]
     try:
-        return [*checks, prompts(config, model, dataset)] if model else checks
+        return [*checks, prompts(config, files, dataset)] if files else checks
     except UserError as e:
         return [*checks, _trouble("prompt", e)]
 
 
 def _of_config(config: Config, workdir: Path) -> list[Check]:
-    checks, model = _of_model(config, workdir)
+    checks, files = _of_model(config, workdir)
     names = [name for name in (config.model.path, config.model.tokenizer) if name and source.is_hub_name(name)]
-    return [*map(hub, names), *checks, *_of_data(config, model)]
+    return [*map(hub, names), *checks, *_of_data(config, files)]
 
 
 def examine(flags: list[str], workdir: Path, address: str | None) -> list[Check]:

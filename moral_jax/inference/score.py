@@ -1,4 +1,4 @@
-"""Option probabilities of every item, from packed batches."""
+"""The one scorer: option probabilities of every item, from packed batches."""
 
 import dataclasses
 import functools
@@ -10,10 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from moral_jax import sharding
-from moral_jax.data.pipeline import Batches
+from moral_jax.data.layout import Questions, Shape
+from moral_jax.data.pipeline import scoring_batches
 from moral_jax.models import api
+from moral_jax.models.read_out import score_options_and_mass
 from moral_jax.objectives.votes import log_probabilities
-from moral_jax.runs.records import ItemScores
+from moral_jax.runs.records import Choices
 from moral_jax.runtime import console, distributed, preemption
 from moral_jax.types import Array, Batch, Params, Preempted
 
@@ -21,52 +23,55 @@ from moral_jax.types import Array, Batch, Params, Preempted
 class Scorer(NamedTuple):
     """The compiled scoring pass and the mesh it runs on."""
 
-    ready: Callable[[Params], Params]  # what `score` takes, from a policy's parameters: once for many batches
-    score: Callable[[Params, Batch], tuple[Array, ItemScores]]  # -> items_BQ, and arrays [B, Q, ...] of scores
+    score: Callable[[Params, Batch], tuple[Array, Choices]]  # -> items_BQ, and arrays [B, Q, ...]
     mesh: Mesh
 
 
-def make_scorer(policy: api.Policy) -> Scorer:
-    """Make it once and use it for every split, so that it compiles once."""
+def make_scorer(model: api.Model) -> Scorer:
+    """Returns the scorer of a model. Make it once and use it for every split, so that it compiles once."""
     # forward alone, a loop over layers is as fast as a program that spells them out, and starts in half the time
-    policy = dataclasses.replace(policy, execution=dataclasses.replace(policy.execution, unroll=1))
-    mesh = policy.execution.mesh
-    places = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(policy))
+    model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1))
+    mesh = model.compute.mesh
+    places = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(model))
+    places = (places, sharding.of_batch(mesh, micro_batches=False))
 
-    # what comes out is small: every process gets all of it
-    @functools.partial(
-        jax.jit,
-        in_shardings=(places, sharding.of_batch(mesh, micro_batches=False)),
-        out_shardings=sharding.whole(mesh),
-    )
-    def score(params: Params, batch: Batch) -> tuple[Array, ItemScores]:
-        scores, log_mass_BQ = api.score_options_and_mass(params, policy, batch)
-        return batch.items_BQ, ItemScores(
-            log_probabilities(scores.logits_BQC), log_mass_BQ, scores.log_concentration_BQ
-        )
+    # the output is small: every process gets all of it
+    @functools.partial(jax.jit, in_shardings=places, out_shardings=sharding.replicated(mesh))
+    def score(params: Params, batch: Batch) -> tuple[Array, Choices]:
+        scores, log_mass_BQ = score_options_and_mass(params, model, batch)
+        choices = Choices(log_probabilities(scores.logits_BQC), log_mass_BQ, scores.log_concentration_BQ)
+        return batch.asks.items_BQ, choices
 
-    return Scorer(functools.partial(api.as_read, policy=policy), score, mesh)
+    return Scorer(score, mesh)
 
 
-def score_items(scorer: Scorer, params: Params, batches: Batches, prefetch: int, what: str) -> ItemScores:
-    """Scores every item with parameters that are `ready`. The result does not depend on how items share batches, up to
-    float32 rounding.
+def score_questions(
+    scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str
+) -> Choices:
+    """Scores every item. The result does not depend on how items share batches, up to float32 rounding.
+
+    Args:
+      params: as `models.api.cast_for_scoring` returns them.
+      what: names the questions in the progress bar.
 
     Raises:
       Preempted: the work was told to end; asked before every batch, the first of which compiles.
     """
-    items, rows = len(batches.questions.items), batches.shape.rows
-    out: ItemScores | None = None
-    agreed = distributed.Agreement()
-    stream = batches.stream(0, len(batches), prefetch)
+    local_rows = sharding.local_rows(shape.rows, shape.rows, scorer.mesh)
+    batches = scoring_batches(questions, shape, local_rows, prefetch)
+    out: Choices | None = None
+    agreed = distributed.AnyProcess()
+    stream = batches.stream(0, len(batches))
     for batch in console.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):
         if agreed(preemption.noticed())[0]:
             raise Preempted(f"preempted while scoring {what}; the same command scores it again")
-        placed = sharding.place(batch, rows, scorer.mesh, micro_batches=False)
+        placed = sharding.place(batch, shape.rows, scorer.mesh, micro_batches=False)
         items_BQ, scores = jax.device_get(scorer.score(params, placed))
         if out is None:
-            out = jax.tree.map(lambda values: np.full((items, *values.shape[2:]), np.nan, np.float32), scores)
+            items = len(questions.items)
+            out = jax.tree.map(lambda x, n=items: np.full((n, *x.shape[2:]), np.nan, np.float32), scores)
         filled = items_BQ >= 0
         for target, values in zip(jax.tree.leaves(out), jax.tree.leaves(scores), strict=True):
             target[items_BQ[filled]] = values[filled]
+    assert out is not None, "a split without items"
     return out

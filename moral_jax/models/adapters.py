@@ -36,7 +36,7 @@ def entries(spec: DecoderSpec, config: AdapterConfig) -> list[parameters.Entry]:
     """The kernels that have an adapter."""
     return [
         entry
-        for entry in parameters.entries(spec)
+        for entry in parameters.entries(spec, config.first_layer)
         if entry.path.endswith("/kernel")
         and entry.layers.start >= config.first_layer
         and re.fullmatch(config.targets, entry.projection)

@@ -4,7 +4,7 @@ Pallas splash kernel (TPU), or by cuDNN (GPU).
 All take the same arguments and give the same numbers up to rounding:
 
   q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
-  places, sight: who sees whom, as `visible` says.
+  tokens, pattern: who sees whom, as `visible` says.
   how: where the rows and heads lie, and in which type products read them.
 
 They return [B, T, N, H] in the dtype of v.
@@ -12,7 +12,6 @@ They return [B, T, N, H] in the dtype of v.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,52 +20,50 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from moral_jax import sharding
 from moral_jax.config.model import MeshConfig
 from moral_jax.models.product import product
-from moral_jax.models.spec import Execution, Sight, Spec
-from moral_jax.types import NEG, Array, UserError
+from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec
+from moral_jax.types import NEG, Array, Tokens, UserError
 
 SPLASH_BLOCK = 128  # rows must be a multiple of it
 SAVED = "attention"  # name under which remat policies find what the splash kernel's backward pass reads
 
 
-class Places(NamedTuple):
-    """Where the tokens of packed rows stand; the leaves of `Batch` of the same names."""
-
-    segments_BT: Array
-    ends_BT: Array
-    positions_BT: Array
-    types_BT: Array | None = None  # only encoders read it
-
-
-def at(x: Array, queries: slice | Array) -> Array:
+def take_positions(x: Array, queries: slice | Array) -> Array:
     """The queries' entries of an array [B, T, ...]: a slice of them, or indices [B, A]."""
     if isinstance(queries, slice):
         return x[:, queries]
     return jnp.take_along_axis(x, queries.reshape(*queries.shape, *[1] * (x.ndim - 2)), axis=1)
 
 
-def visible(places: Places, sight: Sight, queries: slice | Array) -> Array:
-    """Which keys each of the `queries` sees, [B, T, S] of bool: tokens of its own question, as far as `sight` goes, and
-    of the beginnings that it shares with others. In causal sight, keys after the last query of a slice are left out.
+def visible(tokens: Tokens, pattern: AttentionPattern, queries: slice | Array) -> Array:
+    """Which keys each of the `queries` sees, [B, T, S] of bool: tokens of its own question, as far as `pattern` goes, and
+    of the beginnings that it shares with others. In causal pattern, keys after the last query of a slice are left out.
 
     Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
     s .. e - 1. A question has e = s + 1; a shared beginning ends after the last question that shares it. A window
     counts places in the question.
     """
-    T = places.segments_BT.shape[1]
-    keys = _keys(sight, queries, T)
-    segment_BT1 = at(places.segments_BT, queries)[..., None]
-    mask_BTS = (places.segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < places.ends_BT[:, None, keys])
-    if sight.causal:
-        index_BT1 = at(jnp.arange(T)[None], queries)[..., None] if isinstance(queries, slice) else queries[..., None]
+    T = tokens.segments_BT.shape[1]
+    keys = _keys(pattern, queries, T)
+    segment_BT1 = take_positions(tokens.segments_BT, queries)[..., None]
+    mask_BTS = (tokens.segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < tokens.ends_BT[:, None, keys])
+    if pattern.causal:
+        index_BT1 = (
+            take_positions(jnp.arange(T)[None], queries)[..., None]
+            if isinstance(queries, slice)
+            else queries[..., None]
+        )
         mask_BTS &= jnp.arange(keys.stop) <= index_BT1
-    if sight.window is not None:
-        mask_BTS &= at(places.positions_BT, queries)[..., None] - places.positions_BT[:, None, keys] < sight.window
+    if pattern.window is not None:
+        mask_BTS &= (
+            take_positions(tokens.positions_BT, queries)[..., None] - tokens.positions_BT[:, None, keys]
+            < pattern.window
+        )
     return mask_BTS
 
 
-def _keys(sight: Sight, queries: slice | Array, length: int) -> slice:
+def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> slice:
     """The keys that some of the queries may see."""
-    return slice(0, queries.stop if sight.causal and isinstance(queries, slice) else length)
+    return slice(0, queries.stop if pattern.causal and isinstance(queries, slice) else length)
 
 
 def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, product_dtype: str) -> Array:
@@ -97,9 +94,9 @@ def plain_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    places: Places,
-    sight: Sight,
-    how: Execution,
+    tokens: Tokens,
+    pattern: AttentionPattern,
+    how: ComputeOptions,
     *,
     block: int = 128,
 ) -> Array:
@@ -111,24 +108,24 @@ def plain_attention(
     outputs = []
     for start in range(0, T, block):
         queries = slice(start, min(start + block, T))
-        mask_BTS = visible(places, sight, queries)
-        keys = _keys(sight, queries, T)
+        mask_BTS = visible(tokens, pattern, queries)
+        keys = _keys(pattern, queries, T)
         seen = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
         outputs.append(_block(q_BKGTH[:, :, :, queries], *seen, mask_BTS, how.product_dtype))
     return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
-def answer_attention(
+def read_attention(
     q_BANH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    places: Places,
-    answers_BA: Array,
-    sight: Sight,
-    how: Execution,
+    tokens: Tokens,
+    read_BA: Array,
+    pattern: AttentionPattern,
+    how: ComputeOptions,
 ) -> Array:
     """Attention of the few queries at the answer positions, [B, A, N, H]: plain products on every machine."""
-    mask_BAS = visible(places, sight, answers_BA)
+    mask_BAS = visible(tokens, pattern, read_BA)
     return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, how.product_dtype))
 
 
@@ -141,9 +138,9 @@ def splash_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    places: Places,
-    sight: Sight,
-    how: Execution,
+    tokens: Tokens,
+    pattern: AttentionPattern,
+    how: ComputeOptions,
     *,
     interpret: bool = False,
 ) -> Array:
@@ -166,26 +163,26 @@ def splash_attention(
         out_KGTH = jax.vmap(kernel)(q_KGTH, k_TKH.swapaxes(0, 1), v_TKH.swapaxes(0, 1))
         return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
 
-    def local(q: Array, k: Array, v: Array, places: Places) -> Array:
-        return jax.lax.map(row, (q, k, v, visible(places, sight, slice(0, q.shape[1]))))
+    def local(q: Array, k: Array, v: Array, tokens: Tokens) -> Array:
+        return jax.lax.map(row, (q, k, v, visible(tokens, pattern, slice(0, q.shape[1]))))
 
     heads, rows = sharding.activation("BTNH", how.mesh).spec, sharding.of_batch(how.mesh, micro_batches=False).spec
     # a kernel is opaque to the compiler's partitioner: each device runs it on its own rows and heads
     run = jax.shard_map(local, mesh=how.mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
-    return run(q_BTNH, k_BTKH, v_BTKH, places)
+    return run(q_BTNH, k_BTKH, v_BTKH, tokens)
 
 
 def cudnn_attention(
     q_BTNH: Array,
     k_BTKH: Array,
     v_BTKH: Array,
-    places: Places,
-    sight: Sight,
-    how: Execution,
+    tokens: Tokens,
+    pattern: AttentionPattern,
+    how: ComputeOptions,
 ) -> Array:
     """cuDNN's fused attention, through JAX. Takes bfloat16 and float16 only."""
     del how  # partitions itself, and takes operands as they are
-    mask_BTS = visible(places, sight, slice(0, q_BTNH.shape[1]))
+    mask_BTS = visible(tokens, pattern, slice(0, q_BTNH.shape[1]))
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
 
 
@@ -216,7 +213,7 @@ def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> 
 def _probe(spec: Spec, dtype: str) -> str:
     """Runs cuDNN once on a tiny call beside the plain computation: says what is wrong, or nothing."""
     mesh = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
-    how = Execution(mesh=mesh, dtype=dtype, product_dtype=dtype)
+    how = ComputeOptions(mesh=mesh, dtype=dtype, product_dtype=dtype)
     rngs = jax.random.split(jax.random.key(0), 3)
     shapes = [(1, 128, heads, spec.head_size) for heads in (spec.heads, spec.kv_heads, spec.kv_heads)]
     q, k, v = (jax.random.normal(rng, shape, dtype) for rng, shape in zip(rngs, shapes, strict=True))
@@ -224,9 +221,9 @@ def _probe(spec: Spec, dtype: str) -> str:
     positions_BT = jnp.where(segments_BT == 1, jnp.arange(128), jnp.arange(128) - 50)
     outputs = []
     for attend in (plain_attention, cudnn_attention):
-        run = jax.jit(functools.partial(attend, sight=spec.sight, how=how))
+        run = jax.jit(functools.partial(attend, pattern=spec.pattern, how=how))
         try:
-            outputs.append(run(q, k, v, Places(segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
+            outputs.append(run(q, k, v, Tokens(None, segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
         except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:
             return f"cuDNN refuses it ({str(e).splitlines()[0]})"
     worst = float(jnp.max(jnp.abs(outputs[0] - outputs[1])))

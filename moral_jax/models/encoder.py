@@ -7,28 +7,28 @@ learning its rows by heart.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from moral_jax.models.attention import Places, at
+from moral_jax.models.attention import take_positions
 from moral_jax.models.layers import Attention, GeluMlp, LayerNorm
-from moral_jax.models.spec import EncoderSpec, Execution
-from moral_jax.models.stack import through
+from moral_jax.models.spec import ComputeOptions, EncoderSpec, LayerGroup
+from moral_jax.models.stack import run_layers
 from moral_jax.sharding import constrain
-from moral_jax.types import Array
+from moral_jax.types import Array, Tokens
 
 
 class Block(nn.Module):
-    """A layer, normalised after each sum. With `answers_BA` it returns these positions alone, and of the others
+    """A layer, normalised after each sum. With `read_BA` it returns these positions alone, and of the others
     computes keys and values only."""
 
     spec: EncoderSpec
-    execution: Execution
+    compute: ComputeOptions
 
     @nn.compact
-    def __call__(self, x_BTD: Array, places: Places, answers_BA: Array | None = None) -> tuple[Array, None]:
-        s, mesh = self.spec, self.execution.mesh
-        attended_BTD = Attention(s, self.execution, biased=True, name="attention")(x_BTD, None, places, answers_BA)
-        x_BTD = x_BTD if answers_BA is None else at(x_BTD, answers_BA)
+    def __call__(self, x_BTD: Array, tokens: Tokens, read_BA: Array | None = None) -> tuple[Array, None]:
+        s, mesh = self.spec, self.compute.mesh
+        attended_BTD = Attention(s, self.compute, biased=True, name="attention")(x_BTD, None, tokens, read_BA)
+        x_BTD = x_BTD if read_BA is None else take_positions(x_BTD, read_BA)
         x_BTD = constrain(LayerNorm(s.norm_eps, name="attention_norm")(x_BTD + attended_BTD), "BTD", mesh)
-        x_BTD = x_BTD + GeluMlp(s.mlp_width, self.execution, name="mlp")(x_BTD)
+        x_BTD = x_BTD + GeluMlp(s.mlp_width, self.compute, name="mlp")(x_BTD)
         return constrain(LayerNorm(s.norm_eps, name="mlp_norm")(x_BTD), "BTD", mesh), None
 
 
@@ -37,21 +37,22 @@ class Encoder(nn.Module):
     pooler and the head are not in here: `heads` has them."""
 
     spec: EncoderSpec
-    execution: Execution
+    compute: ComputeOptions
+    groups: tuple[LayerGroup, ...]
 
     @nn.compact
-    def __call__(self, tokens_BT: Array, places: Places, answers_BA: Array) -> Array:
-        s, how = self.spec, self.execution
+    def __call__(self, tokens: Tokens, read_BA: Array) -> Array:
+        s, how = self.spec, self.compute
 
         def looked_up(name: str, rows: int, ids_BT: Array) -> Array:
             table = self.param(name, nn.initializers.normal(0.02), (rows, s.width))
             return jnp.take(table, ids_BT, axis=0)
 
-        x_BTD = looked_up("embedding", s.vocab, tokens_BT)
+        x_BTD = looked_up("embedding", s.vocab, tokens.tokens_BT)
         # RoBERTa has one type, whatever its tokenizer says of pairs
-        x_BTD += looked_up("type_embedding", s.token_types, jnp.minimum(places.types_BT, s.token_types - 1))
+        x_BTD += looked_up("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
         x_BTD += looked_up(
-            "position_embedding", s.first_position + s.max_positions, s.first_position + places.positions_BT
+            "position_embedding", s.first_position + s.max_positions, s.first_position + tokens.positions_BT
         )
         x_BTD = LayerNorm(s.norm_eps, name="embedding_norm")(x_BTD.astype(how.dtype))
-        return through(Block, s, how, constrain(x_BTD, "BTD", how.mesh), (places,), answers_BA)
+        return run_layers(Block, s, how, self.groups, constrain(x_BTD, "BTD", how.mesh), (tokens,), read_BA)

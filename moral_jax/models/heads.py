@@ -22,17 +22,17 @@ def unembedding(params: Params) -> Array:
     return params.get("unembedding", params["embedding"])
 
 
-def option_logits(table: Table, hidden_BAD: Array, states_BQC: Array, option_ids_BQCW: Array) -> Array:
+def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
     """Log of the summed weight of each option's surface variants, [B, Q, C] float32; NEG where it has none.
 
     Only the rows that are named are read: no [.., V] array exists.
 
     Args:
-      states_BQC: which answer's state each option is read from.
+      read_of_option_BQC: which answer's state each option is read from.
     """
     exists_BQCW, ids_BQCW = option_ids_BQCW >= 0, jnp.maximum(option_ids_BQCW, 0)
     rows_BQCWD = jnp.take(table.rows_VD, ids_BQCW, axis=0)
-    hidden_BQCD = _at_options(hidden_BAD, states_BQC)
+    hidden_BQCD = _at_options(hidden_BAD, read_of_option_BQC)
     # float32: differences of a few hundredths between two logits near 20 are the whole signal
     logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD.astype(jnp.float32))
     if table.bias_V is not None:
@@ -41,15 +41,15 @@ def option_logits(table: Table, hidden_BAD: Array, states_BQC: Array, option_ids
     return jnp.where(exists_BQCW.any(-1), summed_BQC, NEG)
 
 
-def _at_options(values: Array, states_BQC: Array) -> Array:
+def _at_options(values: Array, read_of_option_BQC: Array) -> Array:
     """[B, A, ...] to [B, Q, C, ...]."""
-    return jax.vmap(lambda row, states_QC: row[states_QC])(values, states_BQC)
+    return jax.vmap(lambda row, read_of_option_QC: row[read_of_option_QC])(values, read_of_option_BQC)
 
 
-def of_questions(values_BA: Array, states_BQC: Array, option_ids_BQCW: Array) -> Array:
+def of_questions(values_BA: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
     """A number of each answer's state to one of each question, [B, Q]: the mean over its options."""
     exists_BQC = (option_ids_BQCW >= 0).any(-1)
-    summed_BQ = jnp.sum(jnp.where(exists_BQC, _at_options(values_BA, states_BQC), 0.0), axis=-1)
+    summed_BQ = jnp.sum(jnp.where(exists_BQC, _at_options(values_BA, read_of_option_BQC), 0.0), axis=-1)
     return summed_BQ / jnp.maximum(exists_BQC.sum(-1), 1)
 
 

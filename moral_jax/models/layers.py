@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from moral_jax.models import adapters, quantize
-from moral_jax.models.attention import ATTENTION, Places, answer_attention, at
+from moral_jax.models.attention import ATTENTION, read_attention, take_positions
 from moral_jax.models.product import product
-from moral_jax.models.spec import DecoderSpec, Execution, Spec
+from moral_jax.models.spec import ComputeOptions, DecoderSpec, Spec
 from moral_jax.sharding import constrain
-from moral_jax.types import Array
+from moral_jax.types import Array, Tokens
 
 
 class RMSNorm(nn.Module):
@@ -75,14 +75,14 @@ class GatedMlp(nn.Module):
     """down(silu(gate(x)) * up(x)), as in Llama."""
 
     width: int
-    execution: Execution
+    compute: ComputeOptions
 
     @nn.compact
     def __call__(self, x_BTD: Array) -> Array:
-        kind = self.execution.product_dtype
+        kind = self.compute.product_dtype
         gate_BTF = Linear(self.width, kind, name="gate")(x_BTD)
         up_BTF = Linear(self.width, kind, name="up")(x_BTD)
-        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.execution.mesh)
+        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.compute.mesh)
         return Linear(x_BTD.shape[-1], kind, name="down")(hidden_BTF)
 
 
@@ -90,13 +90,13 @@ class GeluMlp(nn.Module):
     """down(gelu(up(x))) with biases and the exact gelu, as in BERT."""
 
     width: int
-    execution: Execution
+    compute: ComputeOptions
 
     @nn.compact
     def __call__(self, x_BTD: Array) -> Array:
-        kind = self.execution.product_dtype
+        kind = self.compute.product_dtype
         up_BTF = Linear(self.width, kind, biased=True, name="up")(x_BTD)
-        hidden_BTF = constrain(nn.gelu(up_BTF, approximate=False), "BTF", self.execution.mesh)
+        hidden_BTF = constrain(nn.gelu(up_BTF, approximate=False), "BTF", self.compute.mesh)
         return Linear(x_BTD.shape[-1], kind, biased=True, name="down")(hidden_BTF)
 
 
@@ -134,16 +134,16 @@ def apply_rope(x_BTNH: Array, rope: Rope) -> Array:
 
 
 class Attention(nn.Module):
-    """Projections around attention; with `rope`, queries and keys are rotated. With `answers_BA`, queries stand at
+    """Projections around attention; with `rope`, queries and keys are rotated. With `read_BA`, queries stand at
     these positions alone."""
 
     spec: Spec
-    execution: Execution
+    compute: ComputeOptions
     biased: bool
 
     @nn.compact
-    def __call__(self, x_BTD: Array, rope: Rope | None, places: Places, answers_BA: Array | None) -> Array:
-        s, how = self.spec, self.execution
+    def __call__(self, x_BTD: Array, rope: Rope | None, tokens: Tokens, read_BA: Array | None) -> Array:
+        s, how = self.spec, self.compute
 
         def project(x_BTD: Array, heads: int, name: str) -> Array:
             y = Linear(heads * s.head_size, how.product_dtype, self.biased, name=name)(x_BTD)
@@ -154,11 +154,11 @@ class Attention(nn.Module):
 
         k_BTKH = rotated(project(x_BTD, s.kv_heads, "key"), rope)
         v_BTKH = project(x_BTD, s.kv_heads, "value")
-        if answers_BA is not None:
-            x_BTD, rope = jax.tree.map(lambda x: at(x, answers_BA), (x_BTD, rope))
+        if read_BA is not None:
+            x_BTD, rope = jax.tree.map(lambda x: take_positions(x, read_BA), (x_BTD, rope))
         q_BTNH = rotated(project(x_BTD, s.heads, "query"), rope)
-        if answers_BA is None:
-            out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, places, s.sight, how)
+        if read_BA is None:
+            out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, tokens, s.pattern, how)
         else:
-            out_BTNH = answer_attention(q_BTNH, k_BTKH, v_BTKH, places, answers_BA, s.sight, how)
+            out_BTNH = read_attention(q_BTNH, k_BTKH, v_BTKH, tokens, read_BA, s.pattern, how)
         return Linear(s.width, how.product_dtype, self.biased, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))

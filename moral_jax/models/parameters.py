@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from moral_jax.models.spec import DecoderSpec, EncoderSpec, LayerGroup, Spec
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, LayerGroup, Spec, layer_groups
 
 
 class Entry(NamedTuple):
@@ -78,22 +78,23 @@ def _of_layers(layer: tuple[Entry, ...], groups: tuple[LayerGroup, ...]) -> tupl
     )
 
 
-def entries(spec: Spec) -> tuple[Entry, ...]:
-    """All parameters of a backbone."""
+def entries(spec: Spec, frozen_layers: int = 0) -> tuple[Entry, ...]:
+    """Returns all parameters of a backbone; the lowest `frozen_layers` layers lie in a group of their own."""
+    groups = layer_groups(spec.layers, frozen_layers)
     if isinstance(spec, EncoderSpec):
-        return ENCODER_EMBEDDINGS + _of_layers(ENCODER_LAYER, spec.layer_groups)
-    layers = _of_layers(LAYER, spec.layer_groups)
+        return ENCODER_EMBEDDINGS + _of_layers(ENCODER_LAYER, groups)
+    layers = _of_layers(LAYER, groups)
     return (EMBEDDING, *layers, FINAL_NORM, *(() if spec.tied_embeddings else (UNEMBEDDING,)))
 
 
 SCORE = Entry("score/rows", "classifier.weight", "", False), Entry("score/bias", "classifier.bias", "", False)
 
 
-def exported(spec: Spec, score_rows: int) -> tuple[Entry, ...]:
+def exported(spec: Spec, score_rows: int, frozen_layers: int = 0) -> tuple[Entry, ...]:
     """All parameters of a backbone, with those of its score head below "score/", under the names of the transformers
     class that holds them: of decoders the one for causal language models, or for sequences with a score head; of
     encoders that for multiple choice (one row), or for sequences."""
-    backbone = entries(spec)
+    backbone = entries(spec, frozen_layers)
     if isinstance(spec, DecoderSpec):
         head = (Entry("score/rows", "score.weight", "", False),)
         return (*(e for e in backbone if e is not UNEMBEDDING), *head) if score_rows else backbone
@@ -106,7 +107,7 @@ def exported(spec: Spec, score_rows: int) -> tuple[Entry, ...]:
     return tuple(entry._replace(hf=f"{spec.family}.{entry.hf}") for entry in backbone) + head
 
 
-def as_named(entries: Iterable[Entry], spec: Spec, names: set[str]) -> tuple[Entry, ...]:
+def match_names(entries: Iterable[Entry], spec: Spec, names: set[str]) -> tuple[Entry, ...]:
     """The entries under the names that a folder has for them: an encoder's may stand below the name of its family, and
     files that were converted from the first TensorFlow checkpoints call a norm's scale gamma and its bias beta."""
     if isinstance(spec, DecoderSpec):
@@ -136,7 +137,7 @@ HF_PRETRAINING = (
 )
 
 
-def is_left(name: str, spec: Spec) -> bool:
+def may_ignore(name: str, spec: Spec) -> bool:
     """Whether a tensor of a folder may be left."""
     if isinstance(spec, EncoderSpec):
         return any(re.fullmatch(pattern, name) for pattern in HF_PRETRAINING)

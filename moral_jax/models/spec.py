@@ -14,7 +14,7 @@ MOST = 2**24  # of whatever a config.json counts: a hundred times the largest mo
 MOST_LAYERS = 1024
 
 
-class Sight(NamedTuple):
+class AttentionPattern(NamedTuple):
     """What a position sees of its own question: nothing after itself, if `causal`; and no further back than `window`
     positions, itself counted (None: all)."""
 
@@ -33,9 +33,12 @@ class LayerGroup(NamedTuple):
         return self.name != "last_layer"
 
 
-def _groups(frozen: int, layers: int) -> tuple[LayerGroup, ...]:
-    """The last layer lies alone: of it, only what the answer positions need is computed. So do those at the bottom
-    that are frozen: a loop of their own, of which nothing is trained, is not differentiated."""
+def layer_groups(layers: int, frozen: int) -> tuple[LayerGroup, ...]:
+    """Divides the layers of a model into groups, each a loop of its own.
+
+    The last layer lies alone, because only the read positions of it are computed. The lowest `frozen` layers lie apart,
+    because a loop without trained parameters is not differentiated.
+    """
     groups = (
         LayerGroup("frozen_layers", range(frozen)),
         LayerGroup("layers", range(frozen, layers - 1)),
@@ -74,15 +77,10 @@ class DecoderSpec:
     sliding_window: int | None
     tied_embeddings: bool
     max_positions: int
-    frozen_layers: int = 0  # so many at the bottom lie apart from the others; the only field that decides no logit
 
     @property
-    def layer_groups(self) -> tuple[LayerGroup, ...]:
-        return _groups(self.frozen_layers, self.layers)
-
-    @property
-    def sight(self) -> Sight:
-        return Sight(causal=True, window=self.sliding_window)
+    def pattern(self) -> AttentionPattern:
+        return AttentionPattern(causal=True, window=self.sliding_window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,19 +109,15 @@ class EncoderSpec:
         return self.width // self.heads
 
     @property
-    def layer_groups(self) -> tuple[LayerGroup, ...]:
-        return _groups(0, self.layers)
-
-    @property
-    def sight(self) -> Sight:
-        return Sight(causal=False, window=None)
+    def pattern(self) -> AttentionPattern:
+        return AttentionPattern(causal=False, window=None)
 
 
 Spec = DecoderSpec | EncoderSpec
 
 
 @dataclasses.dataclass(frozen=True)
-class Execution:
+class ComputeOptions:
     """How a model is computed: nothing here changes a number beyond rounding."""
 
     mesh: Mesh

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 
 from moral_jax.models.attention import SAVED
-from moral_jax.models.spec import Execution, Spec
+from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
 from moral_jax.types import Array
 
 REMAT = {  # what the forward pass keeps for the backward pass: name -> checkpoint policy
@@ -24,17 +24,23 @@ def _remat(block: type[nn.Module], policy: str) -> type[nn.Module]:
     return nn.remat(block, policy=REMAT[policy], prevent_cse=False)
 
 
-def through(
-    block: type[nn.Module], spec: Spec, how: Execution, x_BTD: Array, inputs: tuple[Any, ...], answers_BA: Array
+def run_layers(
+    block: type[nn.Module],
+    spec: Spec,
+    how: ComputeOptions,
+    groups: tuple[LayerGroup, ...],
+    x_BTD: Array,
+    inputs: tuple[Any, ...],
+    read_BA: Array,
 ) -> Array:
     """The states at the answer positions after all layers, [B, A, D]. To be called where parameters may be made.
 
     Args:
-      block: a layer, `block(spec, how)(x_BTD, *inputs, answers_BA) -> (x, None)`; without the answers it computes all.
+      block: a layer, `block(spec, how)(x_BTD, *inputs, read_BA) -> (x, None)`; without the answers it computes all.
       inputs: what every layer reads beside the states.
     """
     layer = _remat(block, how.remat)
-    for group in spec.layer_groups:
+    for group in groups:
         if group.stacked:
             count = len(group.layers)
             layers = nn.scan(
@@ -47,5 +53,5 @@ def through(
             )
             x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, *inputs)
         else:
-            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, answers_BA)
+            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, read_BA)
     return x_BTD

@@ -1,18 +1,24 @@
-"""Training losses: pure maths on option scores. `OBJECTIVES` is the table, and `Objective` the contract.
+"""Training losses: pure maths on what is read from a forward pass. `OBJECTIVES` is the one table.
 
-An objective maps (scores, batch) to named metrics, each a (sum, weight) over the questions of the batch, and one
-of them is "loss". Nothing is averaged here: micro-batches, devices and hosts add sums and weights, and divide once.
+A row of the table holds everything about an objective; a new one touches the file of its kind and no other. A loss maps
+a read-out and a batch to named metrics, each a (sum, weight), and one of them is "loss". Nothing is averaged here:
+micro-batches, devices and hosts add sums and weights, and divide once.
 """
 
-from collections.abc import Callable
-
 from moral_jax.objectives import votes
-from moral_jax.types import Batch, Metrics, OptionScores
+from moral_jax.objectives.base import Objective
+from moral_jax.types import UserError
 
-Objective = Callable[[OptionScores, Batch], Metrics]
+OBJECTIVES: dict[str, Objective] = votes.OBJECTIVES
 
-OBJECTIVES: dict[str, Objective] = {
-    "soft_cross_entropy": votes.soft_cross_entropy,
-    "count_cross_entropy": votes.count_cross_entropy,
-    "dirichlet_multinomial": votes.dirichlet_multinomial,
-}
+
+def get(name: str) -> Objective:
+    """Returns the objective of that name.
+
+    Raises:
+      UserError: there is none.
+    """
+    if name not in OBJECTIVES:
+        known = " or ".join(repr(known) for known in OBJECTIVES)
+        raise UserError(f"config.objective.name={name!r}: no such objective; expected {known}")
+    return OBJECTIVES[name]

@@ -8,7 +8,8 @@ are alpha = s * softmax(logits) with a concentration s of its own, where Scruple
 import jax
 import jax.numpy as jnp
 
-from moral_jax.types import NEG, Array, Batch, Metrics, OptionScores
+from moral_jax.objectives.base import Objective
+from moral_jax.types import NEG, Array, Batch, Metrics, Options, ReadOut
 
 LOG_CONCENTRATION_MAX = 30.0  # e^30 imagined votes are a multinomial; beyond, float32 would overflow
 SHIFT = 8
@@ -35,20 +36,22 @@ def _total(counts_BQC: Array) -> Array:
     return jnp.where(total_BQ > 0, total_BQ, 1.0)
 
 
-def soft_cross_entropy(scores: OptionScores, batch: Batch) -> Metrics:
+def soft_cross_entropy(read: ReadOut, batch: Batch) -> Metrics:
     """- sum_k q_k log p_k with q the shares of the votes ("xentropy-soft"). Its minimum is the entropy of q."""
-    loss_BQ = _cross_entropy(scores.logits_BQC, batch.counts_BQC) / _total(batch.counts_BQC)
-    return {"loss": _weighted(loss_BQ, batch.weights_BQ)}
+    asks = batch.asks
+    loss_BQ = _cross_entropy(read.options().logits_BQC, asks.counts_BQC) / _total(asks.counts_BQC)
+    return {"loss": _weighted(loss_BQ, asks.weights_BQ)}
 
 
-def count_cross_entropy(scores: OptionScores, batch: Batch) -> Metrics:
+def count_cross_entropy(read: ReadOut, batch: Batch) -> Metrics:
     """- sum_k c_k log p_k with c the votes ("xentropy-full"): a question weighs as much as it has votes.
 
     The loss is per vote: the weight of a question is its number of votes, so that batches add up.
     """
-    total_BQ = jnp.sum(batch.counts_BQC, axis=-1)
-    loss_BQ = _cross_entropy(scores.logits_BQC, batch.counts_BQC) / _total(batch.counts_BQC)
-    return {"loss": _weighted(loss_BQ, batch.weights_BQ * total_BQ)}
+    asks = batch.asks
+    total_BQ = jnp.sum(asks.counts_BQC, axis=-1)
+    loss_BQ = _cross_entropy(read.options().logits_BQC, asks.counts_BQC) / _total(asks.counts_BQC)
+    return {"loss": _weighted(loss_BQ, asks.weights_BQ * total_BQ)}
 
 
 def _first_factors(log_a: Array, n: Array) -> Array:
@@ -97,11 +100,30 @@ def dirichlet_multinomial_nll(log_p_BQC: Array, log_s_BQ: Array, counts_BQC: Arr
     return whole_BQ - (SHIFT - 0.5) * others_BQ * spread_BQ - options_BQ
 
 
-def dirichlet_multinomial(scores: OptionScores, batch: Batch) -> Metrics:
+def dirichlet_multinomial(read: ReadOut, batch: Batch) -> Metrics:
     """The likelihood of the votes when the shares themselves are uncertain ("dirichlet-multinomial")."""
+    scores, asks = read.options(), batch.asks
     log_p_BQC = log_probabilities(scores.logits_BQC)
-    nll_BQ = dirichlet_multinomial_nll(log_p_BQC, scores.log_concentration_BQ, batch.counts_BQC)
+    nll_BQ = dirichlet_multinomial_nll(log_p_BQC, scores.log_concentration_BQ, asks.counts_BQC)
     return {
-        "loss": _weighted(nll_BQ, batch.weights_BQ),
-        "log_concentration": _weighted(scores.log_concentration_BQ, batch.weights_BQ),
+        "loss": _weighted(nll_BQ, asks.weights_BQ),
+        "log_concentration": _weighted(scores.log_concentration_BQ, asks.weights_BQ),
     }
+
+
+# the concentration is read by all: those that do not train it are judged with its fixed value
+OBJECTIVES: dict[str, Objective] = {
+    "soft_cross_entropy": Objective(
+        soft_cross_entropy, Options, "cross_entropy", "CE-tuned", reads=("initial_concentration",)
+    ),
+    "count_cross_entropy": Objective(
+        count_cross_entropy, Options, "cross_entropy", "Count-CE-tuned", reads=("initial_concentration",)
+    ),
+    "dirichlet_multinomial": Objective(
+        dirichlet_multinomial,
+        Options,
+        "dirichlet_nll",
+        "Dirichlet-tuned",
+        reads=("concentration", "initial_concentration"),
+    ),
+}

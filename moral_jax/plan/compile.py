@@ -1,13 +1,14 @@
 """Compiles the train step and the scoring pass for a TPU topology, and reads off what they need."""
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import re
 from typing import Any
 
 import jax
-import numpy as np
+import optax
 from jax.experimental import topologies
 
 from moral_jax import sharding
@@ -16,13 +17,13 @@ from moral_jax.data import layout
 from moral_jax.inference.score import make_scorer
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
-from moral_jax.objectives import OBJECTIVES
+from moral_jax.objectives.base import Objective
 from moral_jax.plan import cost, hlo
 from moral_jax.plan.chips import CHIPS, Chip
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
-from moral_jax.workflows.build import make_policy
+from moral_jax.workflows.build import make_model, objective_of
 
 VARIANTS = 2  # "A" and " A"
 NO_TPU_HERE = {  # or libtpu asks the cloud what machine this is, and complains that nobody answers
@@ -83,33 +84,31 @@ def topology(name: str, slices: int = 1) -> Topology:
     return Topology(name if slices == 1 else f"{slices} x {name}", CHIPS[generation], list(described.devices))
 
 
-def abstract_batch(policy: api.Policy, config: Config, rows: int, micro_batches: int | None) -> Batch:
-    """Shapes and places of a batch as the data pipeline makes them."""
-    where = sharding.of_batch(policy.execution.mesh, micro_batches=micro_batches is not None)
-    lead = (rows,) if micro_batches is None else (micro_batches, rows)
-    T, Q, C = (
-        config.data.length,
-        layout.most_questions(config.data),
-        len(registry.get(config.task.name).classes or "AB"),
-    )
-    answers = Q * (C if config.prompt.family == "each" else 1)
+def abstract_batch(model: api.Model, config: Config, rows: int, micro_batches: int | None) -> Batch:
+    """Returns shapes and shardings of a batch of options as the data pipeline makes them.
 
-    def leaf(kind: type, *shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((*lead, *shape), kind, sharding=where)
+    Args:
+      rows: of the batch, or of each micro-batch.
+      micro_batches: how many there are; None: the batch is not divided.
+    """
+    where = sharding.of_batch(model.compute.mesh, micro_batches=micro_batches is not None)
+    lead = () if micro_batches is None else (micro_batches,)
 
-    return Batch(
-        tokens_BT=leaf(np.int32, T),
-        segments_BT=leaf(np.int32, T),
-        ends_BT=leaf(np.int32, T),
-        positions_BT=leaf(np.int32, T),
-        types_BT=leaf(np.int32, T),
-        answers_BA=leaf(np.int32, answers),
-        states_BQC=leaf(np.int32, Q, C),
-        option_ids_BQCW=leaf(np.int32, Q, C, 1 if policy.score_rows else VARIANTS),
-        counts_BQC=leaf(np.float32, Q, C),
-        weights_BQ=leaf(np.float32, Q),
-        items_BQ=leaf(np.int32, Q),
+    def describe(size: tuple[int, ...], value: int, kind: type) -> jax.ShapeDtypeStruct:
+        del value
+        return jax.ShapeDtypeStruct((*lead, *size), kind, sharding=where)
+
+    questions, options = layout.most_questions(config.data), len(registry.get(config.task.name).classes or "AB")
+    shape = layout.Shape(
+        rows=rows,
+        data_rows=rows,
+        length=config.data.length,
+        questions=questions,
+        answers=questions * (options if config.model.head == "score" else 1),
+        options=options,
+        variants=1 if model.score_rows else VARIANTS,
     )
+    return layout.blank(rows, shape, describe)
 
 
 def _compiled(lowered: Any) -> Program | TooLarge:
@@ -132,13 +131,26 @@ def _compiled(lowered: Any) -> Program | TooLarge:
     )
 
 
+def training_program(
+    objective: Objective, model: api.Model, tx: optax.GradientTransformation, batch: Batch
+) -> Program | TooLarge:
+    """Compiles the train step.
+
+    Args:
+      batch: shapes and shardings, [M, B, ...], of whatever kind the objective asks about.
+    """
+    frozen, _ = api.split(api.abstract_params(model), model)
+    train_step = step.make_train_step(objective, model, tx)
+    return _compiled(train_step.lower(step.abstract_state(model, tx), frozen, batch))
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     """What a config needs on a slice."""
 
     config: Config
     topology: Topology
-    policy: api.Policy
+    model: api.Model
     micro_rows: int
     micro_batches: int
     training: Program | TooLarge
@@ -152,26 +164,27 @@ class Plan:
         """The least time that a step can take. Only for a plan whose training fits."""
         length, chips = self.config.data.length, len(self.topology.devices)
         tokens = self.micro_rows * self.micro_batches * length
-        spec, frozen = self.policy.spec, bool(self.policy.frozen)
-        return cost.bound(self.training, spec, tokens, length, chips, self.topology.chip, frozen=frozen)
+        spec, frozen = self.model.spec, bool(self.model.frozen)
+        below = self.model.frozen_layers
+        chip = self.topology.chip
+        return cost.bound(self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below)
 
 
 def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -> Plan:
     """Compiles for the slice. Minutes on a small machine: nothing is left out of the programs."""
-    policy = make_policy(config, spec, sharding.make_mesh(config.mesh, where.devices))
-    mesh = policy.execution.mesh
+    model = make_model(config, spec, sharding.make_mesh(config.mesh, where.devices))
+    mesh = model.compute.mesh
     tx = optim.make(config.optim, 1000)
     micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
     micro_batches = sharding.batch_rows(config.data.batch_size, micro_rows) // micro_rows
-    train_step = step.make_train_step(OBJECTIVES[config.objective.name], policy, tx)
-    batch = abstract_batch(policy, config, micro_rows, micro_batches)
-    params = api.abstract_params(policy)
-    frozen, _ = api.split(params, policy)
-    training = _compiled(train_step.lower(step.abstract_state(policy, tx), frozen, batch))
+    training = training_program(
+        objective_of(config), model, tx, abstract_batch(model, config, micro_rows, micro_batches)
+    )
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
-        scorer = make_scorer(policy)
-        ready = sharding.abstract(jax.eval_shape(scorer.ready, params), mesh)
-        scored = _compiled(scorer.score.lower(ready, abstract_batch(policy, config, rows, None)))
-    return Plan(config, where, policy, micro_rows, micro_batches, training, scored)
+        scorer = make_scorer(model)
+        cast = functools.partial(api.cast_for_scoring, model=model)
+        params = sharding.abstract(jax.eval_shape(cast, api.abstract_params(model)), mesh)
+        scored = _compiled(scorer.score.lower(params, abstract_batch(model, config, rows, None)))
+    return Plan(config, where, model, micro_rows, micro_batches, training, scored)

@@ -47,26 +47,34 @@ def layer_weights(spec: DecoderSpec) -> int:
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
 
-def _layers(spec: DecoderSpec) -> tuple[int, int]:
-    """How many lie below the first adapter, and how many do not."""
-    return spec.frozen_layers, spec.layers - spec.frozen_layers
+def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers: int = 0) -> float:
+    """Returns the FLOPs of one training step's products with weights, by COUNTING_RULE.
 
-
-def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool) -> float:
-    """Of one training step's products with weights, by COUNTING_RULE: trained, or frozen beside adapters."""
-    below, above = _layers(spec)
+    Args:
+      frozen: adapters are trained beside frozen weights.
+      frozen_layers: how many layers lie below the first adapter.
+    """
+    below, above = frozen_layers, spec.layers - frozen_layers
     return tokens * layer_weights(spec) / spec.layers * (2.0 * below + (4.0 if frozen else 6.0) * above)
 
 
-def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool) -> float:
-    """Of one training step, by COUNTING_RULE."""
-    below, above = _layers(spec)
+def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool, frozen_layers: int = 0) -> float:
+    """Returns the FLOPs of one training step, by COUNTING_RULE; arguments as of `matrix_flops`."""
+    below, above = frozen_layers, spec.layers - frozen_layers
     attention = tokens * spec.heads * spec.head_size * length * (2.0 * below + 6.0 * above)
-    return matrix_flops(spec, tokens, frozen=frozen) + attention
+    return matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers) + attention
 
 
 def bound(
-    program: Measured, spec: DecoderSpec, tokens: int, length: int, chips: int, chip: Chip, *, frozen: bool
+    program: Measured,
+    spec: DecoderSpec,
+    tokens: int,
+    length: int,
+    chips: int,
+    chip: Chip,
+    *,
+    frozen: bool,
+    frozen_layers: int = 0,
 ) -> Bound:
     """The roofline: products at the matrix unit's peak; all that the program holds moved through memory once, and what
     it computes on the way once out and once in; what it sends within a slice over all links of a chip at once. Between
@@ -75,6 +83,7 @@ def bound(
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
     within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
     network = within / (chip.links * chip.link_bytes)
-    useful = model_flops(spec, tokens, length, frozen=frozen) / chips
-    products = program.counted.flops / (matrix_flops(spec, tokens, frozen=frozen) / chips)
+    useful = model_flops(spec, tokens, length, frozen=frozen, frozen_layers=frozen_layers) / chips
+    matrices = matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers)
+    products = program.counted.flops / (matrices / chips)
     return Bound(compute, memory, network, useful, products, useful / chip.bf16_flops / max(compute, memory, network))

@@ -13,7 +13,7 @@ from moral_jax.config.model import AdapterConfig
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.train import optim, step
-from moral_jax.workflows.build import make_policy
+from moral_jax.workflows.build import make_model
 
 GIB = 2**30
 
@@ -53,9 +53,9 @@ def methods(config: Config) -> dict[str, Config]:
 
 def held(config: Config, spec: DecoderSpec, mesh: Mesh) -> Held:
     """Of one method."""
-    policy = make_policy(config, spec, mesh)
-    state = step.abstract_state(policy, optim.make(config.optim, 1000))
-    frozen, trained = api.split(api.abstract_params(policy), policy)
+    model = make_model(config, spec, mesh)
+    state = step.abstract_state(model, optim.make(config.optim, 1000))
+    frozen, trained = api.split(api.abstract_params(model), model)
     sums = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, "float32", sharding=x.sharding), trained)
     return Held(
         weights=sharding.held_bytes((frozen, trained)),

@@ -40,7 +40,7 @@ def _read_spec(path: str) -> Spec:
     try:
         return load.read_spec(source.resolve(path, hub_files=["config.json"]))
     except UserError as e:
-        console.say(f"{path}: not reached ({e}); planning with the config.json that its makers published")
+        console.info(f"{path}: not reached ({e}); planning with the config.json that its makers published")
         return from_hf(CONFIGS[path], path)
 
 
@@ -52,9 +52,9 @@ def summary(plan: Plan) -> dict[str, Any]:
         "topology": plan.topology.name,
         "chip": plan.topology.chip.name,
         "chips": len(plan.topology.devices),
-        "mesh": dict(plan.policy.execution.mesh.shape),
+        "mesh": dict(plan.model.compute.mesh.shape),
         "remat": c.model.remat,
-        "attention": plan.policy.execution.attention,
+        "attention": plan.model.compute.attention,
         "rows": plan.micro_rows * plan.micro_batches,
         "micro_rows": plan.micro_rows,
         "length": c.data.length,
@@ -82,7 +82,7 @@ def summary(plan: Plan) -> dict[str, Any]:
 
 def describe(plan: Plan) -> str:
     """A plan in words and numbers, per chip."""
-    s, c, how = summary(plan), plan.config, plan.policy.execution
+    s, c, how = summary(plan), plan.config, plan.model.compute
     mesh = " x ".join(f"{axis} {size}" for axis, size in s["mesh"].items())
     lines = [
         f"{c.model.path} on {s['chips']} x {s['chip']} ({s['topology']}): mesh {mesh}",
@@ -183,7 +183,7 @@ def search(
             parts, limit = mesh.data * mesh.fsdp, where.chip.hbm_gib * GIB
             inputs = spec.layers * spec.width * config.data.length * 2  # of all layers, bfloat16
             for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), parts, inputs, limit):
-                console.say(_row(plan))
+                console.info(_row(plan))
                 found.append(plan)
     return found
 
@@ -224,7 +224,7 @@ def front(plans: list[Plan]) -> list[Plan]:
 
 def paste(plan: Plan) -> str:
     """The flags that make a config this plan."""
-    mesh, c = plan.policy.execution.mesh.shape, plan.config
+    mesh, c = plan.model.compute.mesh.shape, plan.config
     fields = {f"mesh.{axis}": size for axis, size in mesh.items()} | {
         "model.remat": c.model.remat,
         "data.micro_batch_size": plan.micro_rows,

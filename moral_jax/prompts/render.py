@@ -1,4 +1,8 @@
-"""Prompts: a question and its options, in one order, as text. Pure string work."""
+"""Renders a question and its options, in one order, as text. Pure string work.
+
+A renderer maps (example, order) to `Rendered` (one prompt, and what may follow it) or to `Scored` (texts on which a
+score head is applied). Three settings choose it: `prompt.format`, `prompt.ask` and `model.head`.
+"""
 
 import dataclasses
 import re
@@ -8,10 +12,10 @@ from moral_jax.config.task import PromptConfig
 from moral_jax.types import Example, Item, UserError
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-CUE = "Answer:"
+ANSWER_PREFIX = "Answer:"
 TEMPLATE = "{question}\n\n{title}\n\n{text}\n\n{options}"
 EACH_TEMPLATE = "{question}\n\n{title}\n\n{text}\n\n{option}"
-WORDS = ("template", "system", "labels", "cue")  # fields of the config that are words of a prompt
+WORDS = ("template", "system", "labels", "answer_prefix")  # fields of the config that are words of a prompt
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 # The prompts of arXiv 2410.07826 as released, with the tokens it reads: Yes / yes for the first option, No / no for
@@ -30,7 +34,7 @@ YES, NO = " Yes", " No"  # what may follow a decoder's prompt about one option
 
 @dataclasses.dataclass(frozen=True)
 class Rendered:
-    """A prompt and what may follow it."""
+    """One prompt and what may follow it."""
 
     text: str
     answers: tuple[tuple[str, ...], ...]  # per shown option: its surface variants
@@ -44,7 +48,7 @@ class Rendered:
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """Texts at whose answer positions a score head is applied."""
+    """Texts to which a score head is applied."""
 
     texts: tuple[tuple[str, ...], ...]  # one for all options, or one for each; two parts are a pair
     rows: tuple[int, ...]  # which row of the head scores each option
@@ -56,7 +60,7 @@ Renderer = Callable[[Example, tuple[int, ...]], Rendered | Scored]
 
 
 def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, ...]]:
-    """The orders in which options are shown: order[i] is the option in place i; the data's own comes first.
+    """Returns the orders in which options are shown: order[i] is the option in place i; the data's own comes first.
 
     Args:
       example_options: how many options there are.
@@ -72,7 +76,7 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
 
 
 def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
-    """Every example in every order: what scoring averages."""
+    """Returns every example in every order: scoring averages over them."""
     return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
 
 
@@ -93,7 +97,7 @@ def fill(template: str, values: dict[str, str]) -> str:
 def _labelled(
     config: PromptConfig, example: Example, order: tuple[int, ...]
 ) -> tuple[str, tuple[tuple[str, ...], ...]]:
-    """The user message, and each shown option's label with and without a space before it."""
+    """Returns the user message, and each shown option's label with and without a space before it."""
     labels = config.labels or LABELS
     if len(labels) < len(order):
         raise UserError(f"row {example.id!r} has {len(order)} options, config.prompt.labels has only {len(labels)}")
@@ -106,19 +110,23 @@ def _labelled(
 def conversation(
     config: PromptConfig, example: Example, order: tuple[int, ...]
 ) -> tuple[list[dict[str, str]], tuple[tuple[str, ...], ...]]:
-    """Chat turns, the last one asking the question, and each shown option's label as `_labelled` has it."""
+    """Returns chat turns, the last one asking the question, and each shown option's label with its variants."""
     message, answers = _labelled(config, example, order)
     system = [{"role": "system", "content": config.system}] if config.system is not None else []
     return [*system, *example.messages, {"role": "user", "content": message}], answers
 
 
-def clean(config: PromptConfig, chat_template: ChatTemplate) -> Renderer:
-    """Chat template of the model, labelled options, answer cue."""
-    cue = CUE if config.cue is None else config.cue
+def _answer_prefix(config: PromptConfig) -> str:
+    return ANSWER_PREFIX if config.answer_prefix is None else config.answer_prefix
+
+
+def chat(config: PromptConfig, chat_template: ChatTemplate) -> Renderer:
+    """Returns the renderer with the model's chat template, labelled options and the beginning of the answer."""
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
         messages, answers = conversation(config, example, order)
-        return Rendered(chat_template(messages) + cue, answers, has_specials=True, answers_are_tokens=False)
+        text = chat_template(messages) + _answer_prefix(config)
+        return Rendered(text, answers, has_specials=True, answers_are_tokens=False)
 
     return render
 
@@ -128,26 +136,23 @@ def _turns(example: Example) -> list[str]:
 
 
 def plain(config: PromptConfig) -> Renderer:
-    """The same without a chat template, for base models."""
+    """Returns the renderer without a chat template, for base models."""
     if config.system is not None:
-        raise UserError("config.prompt.system: family 'plain' has no system message; use 'clean' or a template")
-    cue = CUE if config.cue is None else config.cue
+        raise UserError("config.prompt.system: format 'plain' has no system message; use 'chat' or a template")
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
         message, answers = _labelled(config, example, order)
-        text = "\n\n".join([*_turns(example), f"{message}\n{cue}"])
+        text = "\n\n".join([*_turns(example), f"{message}\n{_answer_prefix(config)}"])
         return Rendered(text, answers, has_specials=False, answers_are_tokens=False)
 
     return render
 
 
 def paper(config: PromptConfig, study_prompt: str | None) -> Renderer:
-    """The study's own prompt, word for word."""
+    """Returns the renderer of the study's own prompt, word for word."""
     if study_prompt is None:
-        raise UserError("config.prompt.family='paper': the study has no prompt for this task; use 'clean' or 'plain'")
-    for field in WORDS:
-        if getattr(config, field) is not None:
-            raise UserError(f"config.prompt.{field}: family 'paper' is fixed; use 'clean' or 'plain'")
+        raise UserError("config.prompt.format='paper': the study has no prompt for this task; use 'chat' or 'plain'")
+    _check_unread(config, WORDS, "format 'paper' is fixed; use 'chat' or 'plain'")
     template = STUDY_TEMPLATES[study_prompt]
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
@@ -158,26 +163,25 @@ def paper(config: PromptConfig, study_prompt: str | None) -> Renderer:
     return render
 
 
-def _check_unused(config: PromptConfig, fields: tuple[str, ...], why: str) -> None:
+def _check_unread(config: PromptConfig, fields: tuple[str, ...], why: str) -> None:
     for field in fields:
         if getattr(config, field) is not None:
-            raise UserError(f"config.prompt.{field}: {why}; leave it out, or use another config.prompt.family")
+            raise UserError(f"config.prompt.{field}: {why}, or leave the field out")
 
 
 def _about(example: Example, about_one: str | None) -> str:
-    """What is said about one option: the task's own question about it, or the row's."""
+    """Returns what is said about one option: the task's own question about it, or the row's."""
     return about_one or f"{example.question} Is this what people answer?"
 
 
 def each(config: PromptConfig, about_one: str | None) -> Renderer:
-    """For decoders: a prompt for each option, which a yes would answer; without chat template."""
-    _check_unused(config, ("system", "labels"), "family 'each' has none")
-    cue = CUE if config.cue is None else config.cue
+    """Returns the renderer for decoders of one prompt for each option, which a yes would answer; without chat."""
+    _check_unread(config, ("system", "labels"), "prompts with ask='each' have none; use ask='together'")
 
     def prompt(example: Example, option: str) -> tuple[str]:
         values = {"question": _about(example, about_one), "title": example.title, "text": example.text}
         message = fill(config.template or EACH_TEMPLATE, values | {"option": option})
-        return ("\n\n".join([*_turns(example), f"{message}\n{cue}"]),)
+        return ("\n\n".join([*_turns(example), f"{message}\n{_answer_prefix(config)}"]),)
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
         return Scored(tuple(prompt(example, example.options[i]) for i in order), rows=(0,) * len(order))
@@ -185,9 +189,12 @@ def each(config: PromptConfig, about_one: str | None) -> Renderer:
     return render
 
 
+ENCODERS_READ = "encoders read the row's own words; use a decoder"
+
+
 def each_alone(config: PromptConfig, about_one: str | None) -> Renderer:
-    """For encoders: each option, after what it is about, if that differs from row to row (then they are a pair)."""
-    _check_unused(config, WORDS, "encoders read the row's own words")
+    """Returns the renderer for encoders of each option after its text, a pair where the text differs between rows."""
+    _check_unread(config, WORDS, ENCODERS_READ)
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
         question = "" if about_one else example.question
@@ -199,9 +206,9 @@ def each_alone(config: PromptConfig, about_one: str | None) -> Renderer:
 
 
 def classes(config: PromptConfig) -> Renderer:
-    """For encoders: title and text, a pair if both are there; options are classes, so the data's order is the order of
-    the head's rows."""
-    _check_unused(config, WORDS, "encoders read the row's own words")
+    """Returns the renderer for encoders of title and text, a pair if both exist. Options are classes, so the data's
+    order is the order of the head's rows."""
+    _check_unread(config, WORDS, ENCODERS_READ)
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
         parts = tuple(part for part in (example.title, example.text) if part)
@@ -210,41 +217,36 @@ def classes(config: PromptConfig) -> Renderer:
     return render
 
 
-FAMILIES = ("clean", "plain", "paper", "each", "classes")
-SCORED = ("each", "classes")  # those with a score head
+def options_move(config: PromptConfig, head: str, study_prompt: str | None) -> bool:
+    """Returns true if the prompt shows options in places; the study's anecdote prompt and score heads know none."""
+    return head == "vocabulary" and (config.format_for(head) != "paper" or study_prompt == "dilemmas")
 
 
-def options_move(config: PromptConfig, study_prompt: str | None) -> bool:
-    """Whether the prompt shows options in places (the study's anecdote prompt does not, and score heads know none)."""
-    return config.family not in SCORED and (config.family != "paper" or study_prompt == "dilemmas")
-
-
-def make_scored_renderer(config: PromptConfig, about_one: str | None, *, is_encoder: bool) -> Renderer:
-    """Picks one of the families with a score head.
+def make_scored_renderer(config: PromptConfig, head: str, about_one: str | None, *, is_encoder: bool) -> Renderer:
+    """Returns the renderer of a model with a score head.
 
     Args:
       config: the prompt section.
+      head: score or classes.
       about_one: the task's question about one option alone, if it has one that is the same for all rows.
     """
-    if config.family == "classes":
+    if head == "classes":
         return classes(config)
     return each_alone(config, about_one) if is_encoder else each(config, about_one)
 
 
 def make_renderer(config: PromptConfig, study_prompt: str | None, chat_template: ChatTemplate | None) -> Renderer:
-    """Picks the family.
+    """Returns the renderer of a model that answers with a token of its vocabulary.
 
     Args:
       config: the prompt section.
       study_prompt: which of the study's prompts fits the task, if any.
       chat_template: messages to text, ending where the assistant's turn begins; None if the model has none.
     """
-    if config.family == "plain":
+    if config.format == "plain":
         return plain(config)
-    if config.family == "paper":
+    if config.format == "paper":
         return paper(config, study_prompt)
-    if config.family != "clean":
-        raise UserError(f"config.prompt.family={config.family!r}: no such family; there are {', '.join(FAMILIES)}")
     if chat_template is None:
-        raise UserError("config.prompt.family='clean': this model has no chat template; use 'plain'")
-    return clean(config, chat_template)
+        raise UserError("config.prompt.format='chat': this model has no chat template; use 'plain'")
+    return chat(config, chat_template)

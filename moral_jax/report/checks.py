@@ -59,6 +59,9 @@ def record(where: str, row: dict[str, Any]) -> None:
     orders = row.get("orders")
     if not isinstance(orders, list) or not orders or not all(isinstance(o, dict) for o in orders):
         raise UserError(f"{where}: no record: field 'orders': found {shown(orders)}; {AGAIN}")
+    for field in ("kl", "order_sensitivity"):
+        if not is_number(row.get(field)):
+            raise UserError(f"{where}: no record: field {field!r}: found {shown(row.get(field))}; {AGAIN}")
 
 
 def difference(file: Path, values: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ SERIES = tuple(f"#06060{i}" for i in range(1, 9))  # for as many lines in one pi
 VARIABLES = {INK: "--ink-soft", GRID: "--line", BEFORE: "--before", AFTER: "--after", MARK: "--mark"} | {
     colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)
 }
-COLOURS = {"before": BEFORE, "after": AFTER, "model": AFTER}
+COLOURS = {"initial": BEFORE, "trained": AFTER, "answers": AFTER}
 STYLE = {
     "svg.fonttype": "none",  # text stays text: it scales, and takes the page's font
     "svg.hashsalt": "moral_jax",  # the same numbers give the same file
@@ -135,15 +135,8 @@ def order_bias(source: Source) -> str | None:
     if max(len(r["orders"]) for r in source.last.records) < 2:
         return None
 
-    def moved(stage: Stage) -> list[float]:
-        out = []
-        for r in stage.records:
-            p_OC = np.array([o["probabilities"] for o in r["orders"]])
-            out.append(float(np.abs(p_OC - p_OC.mean(0)).sum(-1).mean() / 2))
-        return out
-
     def draw(axes: Axes) -> None:
-        values = [moved(s) for s in source.stages]
+        values = [[r["order_sensitivity"] for r in s.records] for s in source.stages]
         top = max(max(v) for v in values) or 1e-6
         bins = np.linspace(0, top, 25)
         for stage, v in zip(source.stages, values, strict=True):

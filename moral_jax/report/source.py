@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.report import checks
+from moral_jax.runs import directory
+from moral_jax.runs.records import read_jsonl
 from moral_jax.runtime import strict_json
 from moral_jax.types import UserError
-
-STAGES = ("before", "after")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Everything on the page. `comparison` holds paired differences, after minus before."""
+    """Everything on the page. `comparison` holds paired differences, last stage minus first."""
 
     name: str
     stages: list[Stage]
@@ -47,14 +47,14 @@ def _json(path: Path) -> dict[str, Any]:
     return strict_json.read(path) if path.exists() else {}
 
 
-def _stage(folder: Path, name: str) -> Stage | None:
+def _stage(name: str, folder: Path) -> Stage | None:
     file = folder / "metrics.json"
     numbers = _json(file)
     if not numbers:
         return None
     checks.numbers(file, numbers)
     records = folder / f"{numbers['split']}.jsonl"
-    rows = strict_json.read_records(records)
+    rows = read_jsonl(records)
     for number, row in enumerate(rows, 1):
         checks.record(f"{records}:{number}", row)
     return Stage(name, numbers, rows)
@@ -69,17 +69,15 @@ def _trace(file: Path) -> list[dict[str, Any]]:
 
 
 def read(folder: Path) -> Source:
-    """Reads a run directory (`before/`, `after/`) or an evaluation's (`metrics.json` at the top).
+    """Reads the files of a run directory.
 
     Raises:
       UserError: nothing was scored there yet.
     """
-    found = [_stage(folder / name, name) for name in STAGES] + [_stage(folder, "model")]
+    found = [_stage(name, stage) for name, stage in directory.stages(folder).items()]
     stages = [stage for stage in found if stage is not None]
-    if [stage.name for stage in stages] == ["after"]:  # nothing was trained: a baseline, or a model behind an API
-        stages = [dataclasses.replace(stages[0], name="model")]
     if not stages:
-        raise UserError(f"{folder}: holds no numbers yet (no before/metrics.json); train or evaluate first")
+        raise UserError(f"{folder}: holds no numbers yet (no metrics.json of a stage); train or evaluate first")
     comparison, provenance = _json(folder / "comparison.json"), _json(folder / "provenance.json")
     checks.difference(folder / "comparison.json", comparison)
     checks.origin(folder / "provenance.json", provenance)

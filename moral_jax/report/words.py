@@ -1,6 +1,5 @@
 """Numbers in words: the verdict, and the tables."""
 
-import math
 import re
 from typing import Any, NamedTuple
 
@@ -49,7 +48,7 @@ YARDSTICKS = {
     "best constant": "best constant (knows these votes)",
     "BEST": "BEST (oracle of Scruples)",
 }
-STAGE_NAMES = {"before": "before fine-tuning", "after": "after fine-tuning", "model": "model"}
+STAGE_NAMES = {"initial": "before fine-tuning", "trained": "after fine-tuning", "answers": "model"}
 
 
 class Table(NamedTuple):
@@ -136,7 +135,7 @@ def group_tables(source: Source) -> list[Table]:
     """Per kind of subset: rows, cross-entropy of each stage beside its floor, accuracy of the last stage."""
     out = []
     for kind, named in source.last.numbers["groups"].items():
-        header = [kind, "rows", *(f"cross-entropy {s.name}" for s in source.stages), "floor", "accuracy"]
+        header = [kind, "rows", *(f"cross-entropy {STAGE_NAMES[s.name]}" for s in source.stages), "floor", "accuracy"]
         rows = []
         for name, last in named.items():
             ce = [interval(s.numbers["groups"].get(kind, {}).get(name, {}).get("cross_entropy")) for s in source.stages]
@@ -211,15 +210,6 @@ def verdict(source: Source) -> list[str]:
 
 
 def surprises(stage: Stage, count: int = 10) -> list[dict[str, Any]]:
-    """The rows whose votes the model would least have expected: largest KL divergence of votes from prediction."""
-
-    def divergence(r: dict[str, Any]) -> float:
-        total = sum(r["counts"])
-        pairs = zip(r["counts"], r["probabilities"], strict=True)
-        return sum(c / total * math.log(c / total / max(p, 1e-12)) for c, p in pairs if c > 0)
-
-    top = sorted(stage.records, key=divergence, reverse=True)[:count]
-    return [
-        r | {"kl": divergence(r), "shares": [c / sum(r["counts"]) for c in r["counts"]], "votes": sum(r["counts"])}
-        for r in top
-    ]
+    """Returns the rows with the largest KL divergence of the votes from the prediction."""
+    top = sorted(stage.records, key=lambda r: r["kl"], reverse=True)[:count]
+    return [r | {"shares": [c / sum(r["counts"]) for c in r["counts"]], "votes": sum(r["counts"])} for r in top]

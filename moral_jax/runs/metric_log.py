@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from moral_jax.runtime.files import refusals, whole
+from moral_jax.runtime.files import atomic_writer, storage_errors
 from moral_jax.types import UserError
 
 
@@ -23,7 +23,7 @@ class _Board:
         from tensorboardX.proto import event_pb2
 
         self._proto, self._scalar = event_pb2, summary.scalar
-        with refusals(folder):
+        with storage_errors(folder):
             folder.mkdir(exist_ok=True)
             self._file = event_file_writer.EventsWriter(str(folder / "events"))
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # hides what was written from this step on
@@ -53,7 +53,7 @@ class RunLog:
         self.path = folder / "metrics.jsonl"
         last = {"validation": validated_step}
         rows = [(self._read(n, line), line) for n, line in enumerate(self._lines(), 1)]
-        with whole(self.path) as f:
+        with atomic_writer(self.path) as f:
             f.writelines(line for row, line in rows if row["step"] <= last.get(row["kind"], restored_step))
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _Board(folder / "tensorboard", restored_step + 1)
@@ -74,7 +74,7 @@ class RunLog:
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
         row: dict[str, Any] = {"step": step, "kind": kind, **values}
-        with refusals(self.path):
+        with storage_errors(self.path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
             self._board.write(step, {f"{kind}/{name}": value for name, value in values.items()})
@@ -85,6 +85,8 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError) if error else refusals(self.path):  # on a full disk it would fail once more
+        with (
+            contextlib.suppress(OSError) if error else storage_errors(self.path)
+        ):  # on a full disk it would fail once more
             self._file.close()
             self._board.close()

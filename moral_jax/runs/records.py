@@ -1,52 +1,98 @@
-"""One record per evaluated example: what people said, what the model said, in each order and on average. JSON."""
+"""One record for each example: what people said, what the respondent said, in each order and on average. JSON lines.
+
+Whoever answers gives `Choices`, one entry for each ask (an example in one order of its options). `make_records` brings
+them into the data's own order and averages the orders.
+"""
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.runtime import strict_json
-from moral_jax.runtime.files import whole
-from moral_jax.types import Example, Item
+from moral_jax.runtime.files import atomic_writer
+from moral_jax.runtime.strict_json import is_number, shown
+from moral_jax.types import Array, Example, Item, UserError
 
 Record = dict[str, Any]
 
 
-class ItemScores(NamedTuple):
-    """One row per item of `Questions`; options in the order in which they were shown."""
+class Asks(NamedTuple):
+    """What a respondent is asked: examples, each in some orders of its options."""
 
-    log_p_EC: np.ndarray
-    # log of the probability that the model puts on all options' tokens together; None where options are no tokens
-    log_mass_E: np.ndarray | None
-    log_concentration_E: np.ndarray
+    examples: Sequence[Example]
+    items: list[Item]  # (index into examples, order of the options)
+
+
+class Bounds(NamedTuple):
+    """What a respondent that does not say everything leaves open; options in the order in which they were shown."""
+
+    low_EC: np.ndarray  # of each option's share
+    high_EC: np.ndarray
+    missing_E: np.ndarray  # probability of all tokens that are not listed
+    unseen: list[list[int]]  # places of options of which no token is listed
+
+
+class Choices(NamedTuple):
+    """A respondent's answers, one row per ask; options in the order in which they were shown."""
+
+    log_p_EC: Array
+    log_mass_E: Array | None  # log probability of all options' tokens together; None where options are no tokens
+    log_concentration_E: Array
+    picked_E: np.ndarray | None = None  # place of the option that a rule picks, which need not be the likeliest
+    bounds: Bounds | None = None
 
 
 def entropy(p_C: np.ndarray) -> float:
-    """- sum p log p in nats."""
+    """Returns - sum p log p in nats."""
     return float(-np.sum(p_C * np.log(np.where(p_C > 0, p_C, 1.0))))
 
 
-def make_records(examples: list[Example], items: list[Item], scores: ItemScores) -> list[Record]:
-    """Averages an example's orders: probabilities as they are, concentration in the log.
+def make_records(asks: Asks, choices: Choices) -> list[Record]:
+    """Averages the orders of each example: probabilities arithmetically, concentrations in the log.
 
-    Every distribution in a record is in the data's own order of options, however they were shown.
+    Every distribution in a record is in the data's own order of options.
     """
-    shown: dict[int, list[Record]] = {i: [] for i in range(len(examples))}
-    for item, (index, order) in enumerate(items):
-        p_C = np.empty(len(order))
-        p_C[list(order)] = np.exp(scores.log_p_EC[item, : len(order)].astype(np.float64))
-        shown[index].append(
-            {
-                "order": list(order),
-                "probabilities": (p_C / p_C.sum()).tolist(),
-                "log_mass": None if scores.log_mass_E is None else float(scores.log_mass_E[item]),
-                "log_concentration": float(scores.log_concentration_E[item]),
-            }
-        )
-    return [_record(example, shown[i]) for i, example in enumerate(examples)]
+    shown_in: dict[int, list[Record]] = {i: [] for i in range(len(asks.examples))}
+    rows_of: dict[int, list[int]] = {i: [] for i in range(len(asks.examples))}
+    for row, (index, order) in enumerate(asks.items):
+        shown_in[index].append(_in_one_order(row, order, choices))
+        rows_of[index].append(row)
+    records = [_record(example, shown_in[i]) for i, example in enumerate(asks.examples)]
+    for i, record in enumerate(records):
+        orders = [asks.items[row][1] for row in rows_of[i]]
+        record |= _bounds(rows_of[i], orders, choices.bounds) if choices.bounds else {}
+        if choices.picked_E is not None:
+            record["choice"] = int(orders[0][choices.picked_E[rows_of[i][0]]])
+    return records
+
+
+def _in_one_order(row: int, order: tuple[int, ...], choices: Choices) -> Record:
+    p_C = np.empty(len(order))
+    p_C[list(order)] = np.exp(choices.log_p_EC[row, : len(order)].astype(np.float64))
+    out = {
+        "order": list(order),
+        "probabilities": (p_C / p_C.sum()).tolist(),
+        "log_mass": None if choices.log_mass_E is None else float(choices.log_mass_E[row]),
+        "log_concentration": float(choices.log_concentration_E[row]),
+    }
+    if choices.bounds:
+        out["unseen"] = sorted(order[place] for place in choices.bounds.unseen[row])
+    return out
+
+
+def _bounds(rows: list[int], orders: list[tuple[int, ...]], bounds: Bounds) -> Record:
+    """Returns the mean bounds over the orders of one example."""
+
+    def mean(values_EC: np.ndarray) -> list[float]:
+        by_order = [values_EC[row, : len(order)][np.argsort(order)] for row, order in zip(rows, orders, strict=True)]
+        return np.mean(by_order, axis=0).tolist()
+
+    missing = float(np.mean(bounds.missing_E[rows]))
+    return {"low": mean(bounds.low_EC), "high": mean(bounds.high_EC), "missing_mass": missing}
 
 
 def _record(example: Example, orders: list[Record]) -> Record:
@@ -69,17 +115,42 @@ def _record(example: Example, orders: list[Record]) -> Record:
 
 
 def _option_mass(orders: list[Record]) -> float | None:
-    """None where options are no tokens."""
+    """Returns the mean probability of the options' tokens; None where options are no tokens."""
     masses = [o["log_mass"] for o in orders]
     return None if None in masses else float(np.mean(np.exp(masses)))
 
 
 def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
-    """Whole or not at all."""
-    with whole(path) as f:
+    """Writes records, whole or not at all."""
+    with atomic_writer(path) as f:
         f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
+def _are_shares(values: Any, count: int) -> bool:
+    """Returns true for a list of `count` numbers of which none is negative and some are positive."""
+    if not isinstance(values, list) or len(values) != count or not all(map(is_number, values)):
+        return False
+    return min(values) >= 0 and max(values) > 0
+
+
 def read_jsonl(path: Path) -> list[Record]:
-    """Reads what `write_jsonl` wrote."""
-    return strict_json.read_records(path)
+    """Reads what `write_jsonl` wrote: an object a line, with as many votes and probabilities as options.
+
+    Raises:
+      UserError: a line is no such record; names it.
+    """
+    records = []
+    for where, row in strict_json.read_lines(path):
+        options = row.get("options")
+        if not isinstance(options, list) or len(options) < 2:
+            raise UserError(f"{where}: no record: field 'options': found {shown(options)}; score the rows again")
+        for field in ("counts", "probabilities"):
+            if not _are_shares(row.get(field), len(options)):
+                raise UserError(
+                    f"{where}: no record: field {field!r}: found {shown(row.get(field))}, expected {len(options)} "
+                    f"finite numbers, not all zero; score the rows again"
+                )
+        records.append(row)
+    if not records:
+        raise UserError(f"{path}: holds no records; delete it and score the rows again")
+    return records

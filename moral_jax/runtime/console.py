@@ -17,13 +17,13 @@ def mute() -> None:
     _speaks = False
 
 
-def say(message: str) -> None:
+def info(message: str) -> None:
     """One line for the person, above any progress bar."""
     if _speaks:
         tqdm.write(secrets.redacted(message))
 
 
-def refuse(said: str) -> None:
+def error(said: str) -> None:
     """An error: without keys and tokens, or what would steer a terminal; of a text without end, its two ends."""
     said = secrets.redacted(said)
     if len(said) > LONGEST:

@@ -58,16 +58,21 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
         )
     except (RuntimeError, ValueError) as e:
         raise UserError(f"could not join the other processes at {where}: {e}") from e
-    supervisor.joined(_me())
+    supervisor.report_joined(_me())
 
 
 def _me() -> str:
     return f"process {jax.process_index()} of {jax.process_count()}"
 
 
+def is_alone() -> bool:
+    """Returns true for the only process of a run. Does not start JAX's backend: an API is asked without devices."""
+    return not jax.distributed.is_initialized() or jax.process_count() == 1
+
+
 def is_primary() -> bool:
     """The one process that writes the run directory and speaks."""
-    return jax.process_index() == 0
+    return is_alone() or jax.process_index() == 0
 
 
 def _broadcast(text: bytes) -> bytes:
@@ -86,7 +91,7 @@ def from_primary(make: Callable[[], T]) -> T:
     Args:
       make: returns something that JSON can hold.
     """
-    if jax.process_count() == 1:
+    if is_alone():
         return make()
     answer: dict[str, Any] = {}
     if is_primary():
@@ -113,7 +118,7 @@ def same_everywhere(what: str, mine: Any) -> None:
         raise UserError(f"{what} is not the same here as on process 0: start the same command on all machines")
 
 
-class Agreement:
+class AnyProcess:
     """What any process wishes, known to all of them at the same call.
 
     They tell each other every few seconds, not at every call, for which the devices would have to wait. All processes
@@ -127,7 +132,7 @@ class Agreement:
 
     def __call__(self, *wishes: bool) -> tuple[bool, ...]:
         """Which wishes are to be fulfilled now. A process whose wish is not goes on wishing."""
-        if jax.process_count() == 1:
+        if is_alone():
             return wishes
         self._calls += 1
         if self._calls < self._gap:
@@ -146,7 +151,7 @@ def leave_if_preempted(where: str) -> None:
     Raises:
       Preempted: one of them was told to end.
     """
-    if Agreement()(preemption.noticed())[0]:
+    if AnyProcess()(preemption.noticed())[0]:
         raise Preempted(f"preempted {where}; the same command goes on")
 
 
@@ -177,7 +182,7 @@ def last_words(error: BaseException) -> tuple[int, str]:
     return 1, "".join(traceback.format_exception(error)) + f"error: {_me()}: {type(error).__name__}, see above"
 
 
-class together:  # noqa: N801  (used like a function: `with together():`)
+class exit_together:  # noqa: N801  (used like a function: `with together():`)
     """Around everything that processes do together: when one fails, it ends at once, and the others notice and end.
 
     Any other way out would wait for all processes to say goodbye, the dead ones too.
@@ -188,7 +193,7 @@ class together:  # noqa: N801  (used like a function: `with together():`)
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, Preempted) or jax.process_count() == 1:
+        if error is None or isinstance(error, Preempted) or is_alone():
             return  # all of them leave together
         code, line = last_words(error)
         sys.stdout.flush()

@@ -45,7 +45,7 @@ def is_of_storage(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def refusals(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Around writing to `path`: what the system says becomes a StorageError that names it."""
     try:
         yield
@@ -54,11 +54,11 @@ def refusals(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[TextIO]:
+def atomic_writer(path: Path) -> Iterator[TextIO]:
     """Opens a text for writing under another name, which becomes `path` once all of it is on the disk: a file that
     exists is whole, even if the machine stops."""
     partial = path.with_name(path.name + PARTIAL)
-    with refusals(path):
+    with storage_errors(path):
         try:
             with partial.open("w", encoding="utf-8") as f:
                 yield f
@@ -73,13 +73,13 @@ def whole(path: Path) -> Iterator[TextIO]:
 
 def write_json(path: Path, value: Any) -> None:
     """Whole or not at all."""
-    with whole(path) as f:
+    with atomic_writer(path) as f:
         f.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def remove_folder(path: Path) -> None:
     """Removes a directory with all that is in it."""
-    with refusals(path):
+    with storage_errors(path):
         shutil.rmtree(path)
 
 

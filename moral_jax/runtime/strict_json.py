@@ -9,17 +9,19 @@ from typing import Any
 
 from moral_jax.types import UserError
 
-LARGEST = 100_000_000  # bytes of one JSON object; the largest that are honest (tokenizers, indices) have a third of it
+MAX_JSON_BYTES = (
+    100_000_000  # bytes of one JSON object; the largest that are honest (tokenizers, indices) have a third of it
+)
 
 
 # No text at all: NUL, halves of surrogate pairs. Text that is shown as other than it is: embeddings, overrides and
 # isolates of direction (what right-to-left scripts need, U+200E and U+200F, is fine).
-UNFIT = re.compile("[\0\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+FORBIDDEN = re.compile("[\0\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
-def unfit(text: str) -> str | None:
+def forbidden_character(text: str) -> str | None:
     """Which character a text should not hold, in words; None if there is none."""
-    bad = UNFIT.search(text)
+    bad = FORBIDDEN.search(text)
     if bad is None:
         return None
     return f"the character U+{ord(bad[0]):04X} at place {bad.start() + 1}, which is no text or hides what the text says"
@@ -67,8 +69,8 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file():  # nor a pipe or a device, which may have no end
             raise UserError(f"{path}: no such file")
-        if (size := path.stat().st_size) > LARGEST:
-            raise UserError(f"{path}: has {size} bytes; expected a JSON object of at most {LARGEST}")
+        if (size := path.stat().st_size) > MAX_JSON_BYTES:
+            raise UserError(f"{path}: has {size} bytes; expected a JSON object of at most {MAX_JSON_BYTES}")
         return parse(path.read_bytes(), str(path))
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from e
@@ -87,33 +89,3 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def is_number(value: Any) -> bool:
     """Whether a value of JSON is a finite number that arrays can hold."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
-
-
-def _are_shares(values: Any, count: int) -> bool:
-    """Whether these are so many numbers of which none is negative and some are positive."""
-    if not isinstance(values, list) or len(values) != count or not all(map(is_number, values)):
-        return False
-    return min(values) >= 0 and max(values) > 0
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The records that `evals.records` wrote: an object a line, with as many votes and probabilities as options.
-
-    Raises:
-      UserError: a line is no such record; names it.
-    """
-    records = []
-    for where, row in read_lines(path):
-        options = row.get("options")
-        if not isinstance(options, list) or len(options) < 2:
-            raise UserError(f"{where}: no record: field 'options': found {shown(options)}; score the rows again")
-        for field in ("counts", "probabilities"):
-            if not _are_shares(row.get(field), len(options)):
-                raise UserError(
-                    f"{where}: no record: field {field!r}: found {shown(row.get(field))}, expected {len(options)} "
-                    f"finite numbers, not all zero; score the rows again"
-                )
-        records.append(row)
-    if not records:
-        raise UserError(f"{path}: holds no records; delete it and score the rows again")
-    return records

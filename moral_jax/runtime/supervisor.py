@@ -151,7 +151,7 @@ def _follow(guardian: socket.socket) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def joined(name: str) -> None:
+def report_joined(name: str) -> None:
     """Tells the guardian, where there is one, that the others were found, and this process's name among them."""
     if _guardian:
         _guardian.sendall(name.encode())
@@ -165,7 +165,7 @@ def _heard(child: socket.socket) -> str:
         return ""
 
 
-def stand(where: str) -> None:
+def fork_supervisor(where: str) -> None:
     """Forks. Returns in the child alone; the parent waits for it, speaks for it, and exits as it did."""
     global _guardian
     sys.stdout.flush()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moral_jax.config import Config, parsing, saved
+from moral_jax.runs import directory
 from moral_jax.runtime import files
 from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
@@ -27,13 +28,11 @@ class Kind(NamedTuple):
     words: tuple[str, ...]  # as a person types it
     entry: str  # module:function that takes the command line and returns an exit code
     command: tuple[str, ...]  # first arguments of that function
-    loads: bool  # whether config.model.path is what it loads; the others write there who answered
 
 
 KINDS: dict[str, Kind] = {
-    "train": Kind(("python", "train.py"), "moral_jax.cli.main:train_main", (), True),
-    "baseline": Kind(("moral-jax", "baseline"), "moral_jax.cli.main:main", ("baseline",), False),
-    "api": Kind(("moral-jax", "api"), "moral_jax.cli.main:main", ("api",), False),
+    "train": Kind(("python", "train.py"), "moral_jax.cli.main:train_main", ()),
+    "eval": Kind(("moral-jax", "eval"), "moral_jax.cli.main:main", ("eval",)),
 }
 
 
@@ -68,9 +67,8 @@ class Job:
 
     @property
     def stage(self) -> Path:
-        """Where the numbers are that the cell stands for."""
-        trains = self.config.train.steps != 0 and self.config.train.epochs != 0
-        return self.run / ("before" if self.cell.kind == "train" and not trains else "after")
+        """The folder with the numbers that the cell stands for: the last stage of its run."""
+        return list(directory.stages(self.run).values())[-1]
 
 
 def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
@@ -98,7 +96,6 @@ def _changes(job: Job) -> list[str]:
     if not (job.run / "config.json").exists():
         return []
     lines = saved.difference(saved.read(job.run / "config.json"), job.config)
-    lines = [line for line in lines if job.kind.loads or not line.startswith("model.path:")]
     mine = list(job.cell.arguments)
     theirs = read_notes(job).get("arguments", mine)  # a run that came from elsewhere has no notes
     return lines if theirs == mine else [*lines, f"arguments: {theirs} -> {mine}"]
@@ -128,7 +125,7 @@ def is_done(job: Job) -> bool:
     try:
         numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
         records = (job.stage / f"{numbers['split']}.jsonl").read_bytes()
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, json.JSONDecodeError, UserError):
         return False
     return records.count(b"\n") == numbers["rows"] and (job.run / "config.json").exists()
 

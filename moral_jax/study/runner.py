@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from moral_jax.runtime import console, files
-from moral_jax.runtime.console import say
+from moral_jax.runtime.console import info
 from moral_jax.study import jobs
 from moral_jax.study.jobs import DONE, FAILED, RUNNING, TO_DO, Job
 
@@ -105,7 +105,7 @@ def _settle(job: Job) -> Outcome:
             return Outcome(job, RUNNING, f"run by {jobs.owner(job)}")
         if jobs.is_done(job):  # finished by another worker since
             return Outcome(job, DONE, "was there")
-        say(f"{job.cell.name}: started, {job.log}")
+        info(f"{job.cell.name}: started, {job.log}")
         return _attempt(job, lock)
 
 
@@ -117,7 +117,7 @@ def run(todo: list[Job]) -> list[Outcome]:
             bar.set_postfix_str(job.cell.name)
             outcomes.append(_settle(job))
             if outcomes[-1].said != "was there":
-                say(f"{job.cell.name}: {outcomes[-1].state}, {outcomes[-1].said}")
+                info(f"{job.cell.name}: {outcomes[-1].state}, {outcomes[-1].said}")
             bar.update()
     return outcomes
 

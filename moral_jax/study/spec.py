@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from moral_jax.config.respondent import respondent_flags
 from moral_jax.types import UserError
 
 ZERO_SHOT, CE, DIRICHLET = "zero-shot", "CE-tuned", "Dirichlet-tuned"
@@ -29,9 +30,9 @@ class Cell:
     overrides: tuple[str, ...] = ()
     """--config.SECTION.FIELD=VALUE."""
     kind: str = "train"
-    """Which command: train, baseline or api."""
+    """Which command: train or eval."""
     arguments: tuple[str, ...] = ()
-    """More of the command line: a baseline's name, the flags of an API."""
+    """More of the command line: what an API may cost."""
     seed: int = 0
     share: float = 1.0
     """Of the training rows; below 1 the cell is a point of a learning curve and in no other table."""
@@ -76,7 +77,7 @@ def tuned(
     row: str, task: str, training: str, config: str, *overrides: str, seeds: Sequence[int], share: float = 1.0
 ) -> list[Cell]:
     """A run for each seed, of which only the trained model is scored."""
-    fixed = ("--config.eval.before=false", *(() if share == 1 else (f"--config.task.train_share={share:g}",)))
+    fixed = ("--config.eval.initial=false", *(() if share == 1 else (f"--config.task.train_share={share:g}",)))
     return [
         Cell(row, task, training, config, (*overrides, *fixed, f"--config.train.seed={s}"), seed=s, share=share)
         for s in seeds
@@ -104,10 +105,16 @@ def learning_curve(
 
 
 def baseline(name: str, task: str, config: str, *overrides: str, row: str = "") -> Cell:
-    """A predictor of `moral-jax baseline NAME`."""
-    return Cell(row or name.replace("_", " "), task, "", config, overrides, "baseline", (name,))
+    """Returns the cell of a baseline, such as prior."""
+    who = ("--config.respondent.kind=baseline", f"--config.respondent.name={name}")
+    return Cell(row or name.replace("_", " "), task, "", config, (*overrides, *who), "eval")
 
 
 def api(row: str, task: str, config: str, *overrides: str, flags: Sequence[str]) -> Cell:
-    """A model behind an address: `flags` of `moral-jax api`, such as --base-url=... and --api-model=..."""
-    return Cell(row, task, ZERO_SHOT, config, overrides, "api", tuple(flags))
+    """Returns the cell of a model behind an API.
+
+    Args:
+      flags: of `moral-jax eval`, such as --model=api:NAME, --base-url=... and --yes.
+    """
+    who, rest = respondent_flags(flags)
+    return Cell(row, task, ZERO_SHOT, config, (*overrides, *who), "eval", tuple(rest))

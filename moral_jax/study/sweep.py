@@ -48,7 +48,7 @@ def parse_axis(flag: str, text: str) -> Axis:
     axis = Axis(field, values.split(","))
     parsed = [parsing.parse(field, v) for v in axis.values]
     if flag == "--range":
-        kind, _ = field_type(saved.FIELDS[field])
+        kind = field_type(saved.FIELDS[field]).kind
         if kind not in (int, float) or len(parsed) != 2 or None in parsed or not 0 < parsed[0] < parsed[1]:
             raise UserError(f"{flag} {text}: expected a number's FIELD=LOW,HIGH with 0 < LOW < HIGH")
     return axis
@@ -75,7 +75,7 @@ def draw(axes: list[Axis], ranges: list[Axis], count: int, seed: int) -> list[Po
 def _between(axis: Axis, rng: random.Random) -> str:
     low, high = (parsing.parse(axis.field, v) for v in axis.values)
     drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
-    kind, _ = field_type(saved.FIELDS[axis.field])
+    kind = field_type(saved.FIELDS[axis.field]).kind
     return str(round(drawn)) if kind is int else f"{drawn:.{DIGITS}g}"
 
 
@@ -85,14 +85,18 @@ def study(title: str, config: str, points: list[Point]) -> Study:
     for point in points:
         overrides = [f"{parsing.FIELD_FLAG}{field}={value}" for field, value in point.items()]
         row = " ".join(f"{field}={value}" for field, value in point.items())
-        quiet = ("--config.eval.before=false", "--config.eval.test=false")
+        quiet = ("--config.eval.initial=false", "--config.eval.test=false")
         cells.append(Cell(row, "sweep", "", config, (*overrides, *quiet)))
     return Study(title, tuple(cells))
 
 
-def judge(of: list[Job], asked: str | None) -> str:
-    """The metric that ranks: the one asked for, or that of the objective, if all points have the same."""
-    own = {summary.JUDGED_BY[job.config.objective.name] for job in of}
+def judge(of: list[Job], asked: str | None, judged_by: dict[str, str]) -> str:
+    """Returns the metric that ranks: the one asked for, or that of the objective, if all points have the same.
+
+    Args:
+      judged_by: the metric of every objective.
+    """
+    own = {judged_by[job.config.objective.name] for job in of}
     if asked is None and len(own) > 1:
         raise UserError(f"the points train different objectives; say what ranks them: --by={' or --by='.join(own)}")
     return asked or own.pop()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from moral_jax.runtime.strict_json import parse, shown, unfit
+from moral_jax.runtime.strict_json import forbidden_character, parse, shown
 from moral_jax.types import UserError
 
 LONGEST_LINE = 2**22  # bytes: some 700,000 words
@@ -35,7 +35,7 @@ class Row:
 
     def clean(self, field: str, value: str) -> str:
         """The text, if it holds nothing that is no text or hides what it says."""
-        if bad := unfit(value):
+        if bad := forbidden_character(value):
             raise UserError(f"{self.where}: field {field!r}: holds {bad}; remove it")
         return value
 

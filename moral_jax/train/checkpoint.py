@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from moral_jax import sharding
 from moral_jax.runtime import distributed
 from moral_jax.train import checksum, manifest
-from moral_jax.train.manifest import Progress, Seal
+from moral_jax.train.manifest import Manifest, Progress
 from moral_jax.types import Array, Params, StorageError, TrainState, UserError
 
 Leaves = dict[str, Array]  # by path: "params/decoder/...", "opt_state/..."
@@ -81,7 +81,7 @@ class Checkpoints:
         )
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
         self._sealing: concurrent.futures.Future | None = None  # on the primary
-        self._there: Seal | None = None  # the step that was saved or restored last
+        self._there: Manifest | None = None  # the step that was saved or restored last
 
     def save(self, state: TrainState, progress: Progress) -> None:
         """Saves step `progress.step`. Where it is there already, what is known of it is renewed.
@@ -95,7 +95,7 @@ class Checkpoints:
             self._then(self._seal, self._there)
             return
         leaves = _flat(state.params, state.opt_state)
-        seal = Seal(progress, checksum.on_devices(leaves), self.about)
+        seal = Manifest(progress, checksum.on_devices(leaves), self.about)
         shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}
         with self._writing(progress.step):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ class Checkpoints:
         if distributed.is_primary():
             self._sealing = self._thread.submit(work, *arguments)
 
-    def _finish(self, seal: Seal, shapes: Leaves) -> None:
+    def _finish(self, seal: Manifest, shapes: Leaves) -> None:
         step = seal.progress.step
         with self._writing(step):
             self._checkpointer.wait_until_finished()
@@ -118,7 +118,7 @@ class Checkpoints:
                         raise OSError(f"{name} is not on disk what it is in memory")
         self._seal(seal)
 
-    def _seal(self, seal: Seal) -> None:
+    def _seal(self, seal: Manifest) -> None:
         manifest.write(self.folder, seal)
         kept = {s for s in manifest.steps(self.folder) if self.every and s % self.every == 0}
         manifest.remove(self.folder, keep=kept | {seal.progress.step, seal.progress.best_step})
@@ -170,10 +170,10 @@ class Checkpoints:
             )
         return there[-1] if there else None
 
-    def seal(self, step: int) -> Seal:
+    def read_manifest(self, step: int) -> Manifest:
         """What is known of a step that counts: the same on all processes, which call it together."""
         seal = distributed.from_primary(lambda: dataclasses.asdict(manifest.read(self.folder, step)))
-        return Seal(Progress(**seal["progress"]), seal["checksums"], seal["about"])
+        return Manifest(Progress(**seal["progress"]), seal["checksums"], seal["about"])
 
     def verify(self, step: int) -> None:
         """Reads a step back; on the primary.
@@ -198,7 +198,7 @@ class Checkpoints:
         Raises:
           StorageError: something of it is damaged: names it.
         """
-        seal, wanted = self.seal(step), _flat(like.params, like.opt_state)
+        seal, wanted = self.read_manifest(step), _flat(like.params, like.opt_state)
         leaves = self._restore(seal, wanted)
         tree = jax.tree.structure({"params": like.params, "opt_state": like.opt_state})
         restored = jax.tree.unflatten(tree, [leaves[name] for name in wanted])
@@ -209,15 +209,15 @@ class Checkpoints:
     def restore_params(self, step: int, like: Params) -> Params:
         """Restores parameters alone: scoring needs no moments. Raises as `restore` does."""
         wanted = _flat(like, ())
-        leaves = self._restore(self.seal(step), wanted)
+        leaves = self._restore(self.read_manifest(step), wanted)
         return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in wanted])
 
     def restore_param(self, step: int, path: str) -> np.ndarray:
         """Restores one parameter alone, on the host, in the type it was saved in. Raises as `restore` does."""
         name = f"params/{path}"
-        return self._checked_on_host(self.seal(step), name)
+        return self._checked_on_host(self.read_manifest(step), name)
 
-    def _restore(self, seal: Seal, wanted: Leaves) -> Leaves:
+    def _restore(self, seal: Manifest, wanted: Leaves) -> Leaves:
         how = ocp.checkpoint_utils.construct_restore_args(wanted)
         args = ocp.args.PyTreeRestore(item=wanted, restore_args=how, partial_restore=True)
         step = seal.progress.step
@@ -233,7 +233,7 @@ class Checkpoints:
             raise self._damaged(step, f"{', '.join(wrong)}: not the numbers that were saved")
         return leaves
 
-    def _checked_on_host(self, seal: Seal, name: str) -> np.ndarray:
+    def _checked_on_host(self, seal: Manifest, name: str) -> np.ndarray:
         step = seal.progress.step
         try:
             leaf = self._on_host(step, [name])[name]
@@ -264,7 +264,7 @@ class Checkpoints:
         latest = self.latest()
         if latest is None:
             raise UserError(f"{self.folder}: holds no checkpoint; was the run stopped before its first one?")
-        best = self.seal(latest).progress.best_step
+        best = self.read_manifest(latest).progress.best_step
         return latest if keep == "last" or best is None else best
 
     def __enter__(self) -> "Checkpoints":

@@ -1,61 +1,95 @@
-"""The one training loop: dispatch, log, validate, save, keep the best, stop."""
+"""The one training loop: dispatch, log, validate, save, keep the best, stop.
 
+How it works. The loop pulls a batch, puts it on the devices and dispatches the step; JAX returns at once. `MetricReader`
+reads the numbers of the step before, so that the devices never wait for the host. `Scheduler` decides after each step
+whether to save, to validate or to leave; only then does the host wait. The batch of a step is a function of its number,
+so a resumed run sees what an unbroken one would have seen. The loop knows no objective and no kind of batch by name.
+"""
+
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
+import optax
 from tqdm import tqdm
 
 from moral_jax import sharding
-from moral_jax.config import Config
-from moral_jax.data.pipeline import Batches
+from moral_jax.config.train import TrainConfig
+from moral_jax.models.api import Model
+from moral_jax.objectives.base import Objective
 from moral_jax.runtime import console, distributed, preemption
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
-from moral_jax.train.step import TrainStep, split_micro_batches
-from moral_jax.types import Metrics, Params, Preempted, TrainState, UserError
+from moral_jax.train.step import make_train_step, split_micro_batches
+from moral_jax.types import Batch, Metrics, Params, Preempted, Source, TrainState, UserError
 
-Validate = Callable[[Params], dict[str, float]]  # must hold "loss"
 Write = Callable[[int, str, dict[str, float]], None]  # step, kind of line, numbers
+PROFILED_FROM = 3  # steps; the first ones compile
+
+
+class Evaluator(NamedTuple):
+    """Numbers that are computed from the parameters every so many steps, and at the end."""
+
+    kind: str  # of its lines in metrics.jsonl
+    every: int
+    numbers: Callable[[Params], dict[str, float]]  # the first evaluator's hold "loss": it chooses the best step
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What is trained, on what, and how: all that the loop is told."""
+
+    model: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    schedule: optax.Schedule  # learning rate by step, for the log
+    source: Source
+    micro_rows: int  # packed rows in a micro-batch, of all processes together
+    evaluators: tuple[Evaluator, ...]
+    total: int  # steps
+    options: TrainConfig
+    profile: Path  # the directory of a profiler trace, where options.profile_steps asks for one
 
 
 @dataclasses.dataclass
 class Pending:
-    """A step that was dispatched and whose metrics were not read yet: reading them would wait for it."""
+    """A dispatched step whose metrics were not read yet: reading them would wait for it."""
 
     step: int
     metrics: Metrics
-    items: np.ndarray
+    batch: Batch
 
 
-class Reader:
+class MetricReader:
     """Reads each step's metrics one step late, and stops the run at the first number that is not finite.
 
-    Beside a step's metrics it writes its `seconds`, from reading to reading, and which share of them the devices were
-    `idle` at most, because the next batch was late.
+    Beside a step's metrics it writes its `seconds`, from reading to reading, and `idle`, the largest share of them that
+    the devices can have waited for the next batch.
     """
 
-    def __init__(self, batches: Batches, write: Write, rate: Callable[[int], float], every: int, bar: tqdm):
-        self.batches, self.write, self.rate, self.every, self.bar = batches, write, rate, every, bar
+    def __init__(self, stage: Stage, write: Write, bar: tqdm):
+        self.stage, self.write, self.bar = stage, write, bar
         self.pending: Pending | None = None
         self.since = time.perf_counter()
         self.idle = 0.0  # seconds of the running step
 
     def before_dispatch(self) -> None:
-        """Counts how long the devices may have waited: from the last reading on, if by now they have nothing to do."""
+        """Counts the seconds since the last reading as idle, if the devices have nothing to do by now."""
         if self.pending and all(x.is_ready() for x in jax.tree.leaves(self.pending.metrics)):
             self.idle += time.perf_counter() - self.since
 
     def push(self, pending: Pending) -> None:
+        """Reads the step before, and remembers this one."""
         self.flush()
         self.pending = pending
 
     def flush(self) -> None:
+        """Reads the remembered step, waiting for it."""
         if self.pending is None:
             return
         p, self.pending = self.pending, None
@@ -63,90 +97,83 @@ class Reader:
         values = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
         if not all(map(math.isfinite, values.values())):
             self._stop(p, values)
-        values["lr"] = float(self.rate(p.step - 1))
+        values["lr"] = float(self.stage.schedule(p.step - 1))
         now = time.perf_counter()
         values["seconds"], values["idle"] = now - self.since, self.idle / (now - self.since)
         self.since, self.idle = now, 0.0
-        if p.step % self.every == 0:
+        if p.step % self.stage.options.log_every == 0:
             self.write(p.step, "train", values)
         self.bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
 
-    def _stop(self, p: Pending, values: dict[str, float]) -> None:
-        examples = self.batches.questions.examples
-        ids = sorted({examples[self.batches.questions.items[i][0]].id for i in p.items[p.items >= 0]})
+    def _stop(self, p: Pending, values: dict[str, float]) -> NoReturn:
         bad = ", ".join(f"{k}={v}" for k, v in values.items() if not math.isfinite(v))
         raise UserError(
             f"step {p.step}: {bad}. Training stopped; the last checkpoint is untouched. Try a lower --config.optim.lr, "
-            f"or look at the rows of this batch: {', '.join(ids)}"
+            f"or look at the rows of this batch: {', '.join(self.stage.source.names(p.batch))}"
         )
 
 
-class Keeper:
+class Scheduler:
     """Validates and saves where that is due, and ends the run where it was told to end.
 
-    A validating step that is to be saved as well is saved first: if the validation is cut short, that alone is done
-    again.
+    A step that is both validated and saved is saved first, so an interrupted validation can be repeated without
+    retraining the step.
     """
 
-    def __init__(
-        self,
-        progress: Progress,
-        total: int,
-        config: Config,
-        checkpoints: Checkpoints,
-        validate: Validate | None,
-        write: Write,
-    ):
-        self.progress, self.total, self.config = progress, total, config.train
-        self.checkpoints, self.validate, self.write = checkpoints, validate, write
-        self.eval_every = config.train.eval_every or math.ceil(total / max(config.train.epochs, 1))
+    def __init__(self, stage: Stage, progress: Progress, checkpoints: Checkpoints, write: Write):
+        self.stage, self.progress, self.checkpoints, self.write = stage, progress, checkpoints, write
         self.saved_at = time.monotonic()  # the wall clock may be set, forward and back
 
     def clock_is_due(self) -> bool:
-        """Whether the primary's clock wishes for a checkpoint; only it is asked, as clocks differ."""
-        late = time.monotonic() - self.saved_at >= 60 * self.config.checkpoint_minutes
+        """Returns true on the primary process once `checkpoint_minutes` have passed; clocks differ between hosts."""
+        late = time.monotonic() - self.saved_at >= 60 * self.stage.options.checkpoint_minutes
         return late and distributed.is_primary() and not self.checkpoints.saving()
 
-    def validates(self, step: int) -> bool:
-        return self.validate is not None and (step % self.eval_every == 0 or step == self.total)
+    def _due(self, step: int) -> list[Evaluator]:
+        """Returns the evaluators that are due at a step."""
+        return [e for e in self.stage.evaluators if step % e.every == 0 or step == self.stage.total]
 
-    def _keeps(self, step: int) -> bool:
-        """Whether the step's checkpoint is to stay, whatever its validation says."""
-        return step == self.total or bool(self.config.checkpoint_every and step % self.config.checkpoint_every == 0)
+    def _stays(self, step: int) -> bool:
+        """Returns true if the step's checkpoint is to stay, whatever its validation says."""
+        every = self.stage.options.checkpoint_every
+        return step == self.stage.total or bool(every and step % every == 0)
 
     def due(self, step: int) -> bool:
-        return self._keeps(step) or self.validates(step)
+        """Returns true if the host has to wait for this step."""
+        return self._stays(step) or bool(self._due(step))
 
-    def at(self, step: int, state: TrainState, frozen: Params, saves: bool, leaves: bool) -> None:
-        """Does what is due after a step; `saves` and `leaves` if the clock or the scheduler say so.
+    def after_step(self, step: int, state: TrainState, frozen: Params, saves: bool, leaves: bool) -> None:
+        """Does what is due after a step; `saves` and `leaves` are what the clock or the system's scheduler ask for.
 
         Raises:
           Preempted: the run was told to end, and its state is saved.
         """
-        finished = step == self.total and not self.validates(step)
+        finished = step == self.stage.total and not self._due(step)
         self.progress = dataclasses.replace(self.progress, step=step, finished=finished)
-        if saves or leaves or self._keeps(step):
+        if saves or leaves or self._stays(step):
             self._save(state)
         if leaves:
             self._leave()
-        if self.validates(step):
-            self.catch_up(state, frozen)
+        self.validate_if_due(state, frozen)
 
-    def catch_up(self, state: TrainState, frozen: Params) -> None:
-        """Validates the step at hand, if that is due and not done."""
+    def validate_if_due(self, state: TrainState, frozen: Params) -> None:
+        """Evaluates the current step, if that is due and not done."""
         step = self.progress.step
-        if not step or not self.validates(step) or self.progress.validated == step:
+        due = self._due(step)
+        if not step or not due or self.progress.validated == step:
             return
         try:
-            values = self.validate(frozen | state.params)
+            numbers = [evaluator.numbers(frozen | state.params) for evaluator in due]
         except Preempted:
             self._save(state)
             self._leave()
-        self.write(step, "validation", values)
-        self.progress = _advance(self.progress, values["loss"])
-        patience = self.config.patience
+        for evaluator, values in zip(due, numbers, strict=True):
+            self.write(step, evaluator.kind, values)
+        if due[0] is self.stage.evaluators[0]:
+            self.progress = _with_validation(self.progress, numbers[0]["loss"])
+        patience = self.stage.options.patience
         stops = patience is not None and self.progress.without_best >= patience
-        self.progress = dataclasses.replace(self.progress, finished=stops or step == self.total)
+        self.progress = dataclasses.replace(self.progress, validated=step, finished=stops or step == self.stage.total)
         if self.progress.best_step == step or self.progress.finished or self.checkpoints.has(step):
             self._save(state)
 
@@ -156,46 +183,60 @@ class Keeper:
 
     def _leave(self) -> NoReturn:
         self.checkpoints.wait()
-        step = self.progress.step
-        raise Preempted(f"preempted: step {step} of {self.total} is saved; the same command goes on from there")
+        step, total = self.progress.step, self.stage.total
+        raise Preempted(f"preempted: step {step} of {total} is saved; the same command goes on from there")
 
 
-def _advance(progress: Progress, loss: float) -> Progress:
-    """After a validation of the step at hand."""
-    done = dataclasses.replace(progress, validated=progress.step)
+def _with_validation(progress: Progress, loss: float) -> Progress:
+    """Returns the progress after a validation of the current step."""
     if progress.best_loss is None or loss < progress.best_loss:
-        return dataclasses.replace(done, best_step=progress.step, best_loss=loss, without_best=0)
-    return dataclasses.replace(done, without_best=progress.without_best + 1)
+        return dataclasses.replace(progress, best_step=progress.step, best_loss=loss, without_best=0)
+    return dataclasses.replace(progress, without_best=progress.without_best + 1)
+
+
+class _Profiler:
+    """Traces `profile_steps` steps with JAX's profiler, from the third step of this process on."""
+
+    def __init__(self, stage: Stage):
+        self.steps, self.folder = stage.options.profile_steps, stage.profile
+        self.seen, self.running = 0, False
+
+    def before_step(self) -> None:
+        """Starts or stops the trace where it is time to."""
+        self.seen += 1
+        if self.steps and self.seen == PROFILED_FROM and distributed.is_primary():
+            jax.profiler.start_trace(self.folder)
+            self.running = True
+        elif self.running and self.seen == PROFILED_FROM + self.steps:
+            self.stop()
+
+    def stop(self) -> None:
+        """Writes the trace, if one is being taken."""
+        if self.running:
+            jax.profiler.stop_trace()
+            self.running = False
+            console.info(
+                f"profile of {self.seen - PROFILED_FROM} steps: {self.folder} (open it with XProf or Perfetto)"
+            )
+
+
+@contextlib.contextmanager
+def _profiling(stage: Stage) -> Iterator[_Profiler]:
+    profiler = _Profiler(stage)
+    try:
+        yield profiler
+    finally:
+        profiler.stop()
 
 
 def train(
-    state: TrainState,
-    frozen: Params,
-    progress: Progress,
-    batches: Batches,
-    total: int,
-    step_fn: TrainStep,
-    validate: Validate | None,
-    rate: Callable[[int], float],
-    config: Config,
-    mesh: Mesh,
-    checkpoints: Checkpoints,
-    write: Write,
+    stage: Stage, state: TrainState, frozen: Params, progress: Progress, checkpoints: Checkpoints, write: Write
 ) -> Progress:
-    """Trains from `progress.step` to `total` steps, or to an early stop; ends with a checkpoint.
-
-    The batch of a step is a function of its number, so a resumed run sees what an unbroken one would have seen.
+    """Trains from `progress.step` to `stage.total` steps, or to an early stop; ends with a checkpoint.
 
     Args:
       state, progress: fresh, or as restored.
       frozen: the parameters that are not trained.
-      batches: batch i belongs to step i + 1; of each, this process holds its part of every micro-batch.
-      total: steps in all.
-      step_fn: the compiled step.
-      validate: all parameters -> numbers with "loss"; None where there are no validation rows.
-      rate: learning rate by step, for the log.
-      config: `train` and `data` sections are read.
-      mesh: where batches go.
       write: takes the lines of metrics.jsonl.
 
     Raises:
@@ -203,27 +244,32 @@ def train(
       StorageError: a checkpoint or a line of the log cannot be written.
       Preempted: the run was told to end; the step it was at is saved.
     """
-    stream = batches.stream(progress.step, total, config.data.prefetch)
-    micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
-    micro_batches = batches.shape.rows // micro_rows
-    keeper, agreed = Keeper(progress, total, config, checkpoints, validate, write), distributed.Agreement()
-    with console.progress(total=total, initial=progress.step, desc="training", unit="step") as bar:
-        keeper.catch_up(state, frozen)
-        reader = Reader(batches, write, rate, config.train.log_every, bar)
+    source, mesh = stage.source, stage.model.compute.mesh
+    step_fn = make_train_step(stage.objective, stage.model, stage.optimizer)
+    micro_batches = source.global_rows // stage.micro_rows
+    scheduler, agreed = Scheduler(stage, progress, checkpoints, write), distributed.AnyProcess()
+    with (
+        console.progress(total=stage.total, initial=progress.step, desc="training", unit="step") as bar,
+        _profiling(stage) as profiler,
+    ):
+        scheduler.validate_if_due(state, frozen)
+        reader = MetricReader(stage, write, bar)
+        stream = source.stream(progress.step, stage.total, lambda: frozen | state.params)
         for step, batch in enumerate(stream, progress.step + 1):
-            if keeper.progress.finished:
+            if scheduler.progress.finished:
                 break
-            micro = split_micro_batches(batch, len(batches.held) // micro_batches)
-            placed = sharding.place(micro, micro_rows, mesh, micro_batches=True)
+            profiler.before_step()
+            micro = split_micro_batches(batch, len(batch.asks.items_BQ) // micro_batches)
+            placed = sharding.place(micro, stage.micro_rows, mesh, micro_batches=True)
             reader.before_dispatch()
             state, metrics = step_fn(state, frozen, placed)
-            reader.push(Pending(step, metrics, batch.items_BQ))
+            reader.push(Pending(step, metrics, batch))
             bar.update()
             checkpoints.check()
-            saves, leaves = agreed(keeper.clock_is_due(), preemption.noticed())
-            if saves or leaves or keeper.due(step):
+            saves, leaves = agreed(scheduler.clock_is_due(), preemption.noticed())
+            if saves or leaves or scheduler.due(step):
                 reader.flush()
-                keeper.at(step, state, frozen, saves, leaves)
+                scheduler.after_step(step, state, frozen, saves, leaves)
                 reader.since = time.perf_counter()  # validation and saving are no part of the next step's time
     checkpoints.wait()
-    return keeper.progress
+    return scheduler.progress

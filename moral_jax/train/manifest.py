@@ -26,7 +26,7 @@ class Progress:
 
 
 @dataclasses.dataclass(frozen=True)
-class Seal:
+class Manifest:
     """Of one step."""
 
     progress: Progress
@@ -42,7 +42,7 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def write(folder: Path, seal: Seal) -> None:
+def write(folder: Path, seal: Manifest) -> None:
     """Seals a step, or renews its seal."""
     content = dataclasses.asdict(seal)
     files.write_json(_file(folder, seal.progress.step), {"sha256": _digest(content), "seal": content})
@@ -53,7 +53,7 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal())
 
 
-def read(folder: Path, step: int) -> Seal:
+def read(folder: Path, step: int) -> Manifest:
     """The seal of a step that counts.
 
     Raises:
@@ -65,7 +65,7 @@ def read(folder: Path, step: int) -> Seal:
         content = stored["seal"]
         if stored["sha256"] != _digest(content):
             raise ValueError("its SHA-256 is another")
-        return Seal(Progress(**content["progress"]), content["checksums"], content["about"])
+        return Manifest(Progress(**content["progress"]), content["checksums"], content["about"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise StorageError(f"{path}: is damaged ({type(e).__name__}: {e}). {others(folder, step)}") from e
 

@@ -1,4 +1,4 @@
-"""One optimizer step: micro-batches as sums and weights, divided once."""
+"""One optimizer step: micro-batches are added as sums and weights, and divided once."""
 
 import functools
 from collections.abc import Callable
@@ -11,49 +11,54 @@ import optax
 
 from moral_jax import sharding
 from moral_jax.models import api
-from moral_jax.objectives import Objective
+from moral_jax.models.read_out import read_out
+from moral_jax.objectives.base import Objective
 from moral_jax.types import Batch, Metrics, Params, TrainState
 
 TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, Metrics]]  # state, frozen parameters, batch
 
 
 def _moments(params: Params, tx: optax.GradientTransformation) -> Any:
-    """The optimizer's state, float32 whatever the weights are: bf16 sums of squares stop growing at 1/256 per step."""
+    """Returns the optimizer's state, float32 whatever the weights are: in bfloat16, sums of squares stop growing at
+    1/256 per step."""
     return tx.init(jax.tree.map(lambda p: p.astype(jnp.float32), params))
 
 
-def abstract_state(policy: api.Policy, tx: optax.GradientTransformation) -> TrainState:
-    """Shapes, types and places of the whole state, without computing any."""
-    _, params = api.split(api.abstract_params(policy), policy)
+def abstract_state(model: api.Model, tx: optax.GradientTransformation) -> TrainState:
+    """Returns shapes, types and shardings of the whole state, without computing any."""
+    _, params = api.split(api.abstract_params(model), model)
     shapes = TrainState(jax.ShapeDtypeStruct((), jnp.int32), params, jax.eval_shape(lambda p: _moments(p, tx), params))
-    return sharding.abstract(shapes, policy.execution.mesh)
+    return sharding.abstract(shapes, model.compute.mesh)
 
 
-def init_state(params: Params, policy: api.Policy, tx: optax.GradientTransformation) -> TrainState:
-    """Step zero of training `params`: moments are made straight in their shards."""
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(policy, tx))
+def init_state(params: Params, model: api.Model, tx: optax.GradientTransformation) -> TrainState:
+    """Returns step zero of training `params`; moments are made straight in their shards."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, tx))
     opt_state = jax.jit(lambda p: _moments(p, tx), out_shardings=places.opt_state)(params)
     return TrainState(jax.device_put(np.int32(0), places.step), params, opt_state)
 
 
 def split_micro_batches(batch: Batch, rows: int) -> Batch:
-    """[B, ...] to [M, rows, ...] on every leaf."""
-    return Batch(*(leaf.reshape(-1, rows, *leaf.shape[1:]) for leaf in batch))
+    """Reshapes every leaf [B, ...] to [M, rows, ...]."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, rows, *leaf.shape[1:]), batch)
 
 
 def gradients(
-    objective: Objective, policy: api.Policy, params: Params, frozen: Params, batch: Batch
+    objective: Objective, model: api.Model, params: Params, frozen: Params, batch: Batch
 ) -> tuple[Params, Metrics]:
-    """Gradient of the summed loss over the summed weight, and the metrics' sums, over [M, B, ...] micro-batches.
+    """Returns the gradient of the summed loss over the summed weight, and the metrics' sums, of [M, B, ...] batches.
 
-    It is that of `params` alone: for `frozen` none is computed. Sums are added, in float32, and divided once, so that
-    how rows are split into micro-batches cannot change the result. Each micro-batch's gradient goes straight into the
-    shards of the parameters.
+    Only `params` are differentiated, not `frozen`. Sums are added in float32 and divided once, so that the split of
+    rows into micro-batches cannot change the result. Each micro-batch's gradient goes straight into the shards of the
+    parameters.
     """
-    mesh = policy.execution.mesh
+    mesh = model.compute.mesh
 
     def loss(params: Params, micro: Batch) -> tuple[jax.Array, Metrics]:
-        metrics = objective(api.score_options(frozen | params, policy, micro), micro)
+        with jax.named_scope("forward"):
+            read = read_out(frozen | params, model, micro)
+        with jax.named_scope("loss"):
+            metrics = objective.loss(read, micro)
         return metrics["loss"][0], metrics
 
     def add(carry: tuple[Params, Metrics], micro: Batch) -> tuple[tuple[Params, Metrics], None]:
@@ -68,29 +73,31 @@ def gradients(
     return jax.tree.map(lambda g: g / jnp.maximum(weight, 1e-20), grads), metrics
 
 
-def make_train_step(objective: Objective, policy: api.Policy, tx: optax.GradientTransformation) -> TrainStep:
-    """The compiled step. The state is donated: parameters and moments are updated in place.
+def make_train_step(objective: Objective, model: api.Model, tx: optax.GradientTransformation) -> TrainStep:
+    """Returns the compiled step. It donates the state: parameters and moments are updated in place.
 
     Returns:
       (state, frozen parameters, batch [M, B, ...]) -> (new state, metrics); metrics also hold "grad_norm", before
       clipping, and "questions".
     """
-    mesh = policy.execution.mesh
-    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(policy, tx))
-    frozen_places = sharding.shardings(api.split(api.abstract_params(policy), policy)[0], mesh)
+    mesh = model.compute.mesh
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state(model, tx))
+    frozen_places = sharding.shardings(api.split(api.abstract_params(model), model)[0], mesh)
 
     @functools.partial(
         jax.jit,
         in_shardings=(places, frozen_places, sharding.of_batch(mesh, micro_batches=True)),
-        out_shardings=(places, sharding.whole(mesh)),
+        out_shardings=(places, sharding.replicated(mesh)),
         donate_argnums=0,
     )
     def step(state: TrainState, frozen: Params, batch: Batch) -> tuple[TrainState, Metrics]:
-        grads, metrics = gradients(objective, policy, state.params, frozen, batch)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        with jax.named_scope("gradients"):
+            grads, metrics = gradients(objective, model, state.params, frozen, batch)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = tx.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
         metrics["grad_norm"] = (optax.global_norm(grads), jnp.ones(()))
-        metrics["questions"] = (jnp.sum(batch.items_BQ >= 0).astype(jnp.float32), jnp.ones(()))
+        metrics["questions"] = (jnp.sum(batch.asks.items_BQ >= 0).astype(jnp.float32), jnp.ones(()))
         return TrainState(state.step + 1, params, opt_state), metrics
 
     return step

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from moral_jax import sharding
-from moral_jax.models.parameters import POOLER, Entry, as_named, entries, is_left
+from moral_jax.models.parameters import POOLER, Entry, entries, match_names, may_ignore
 from moral_jax.models.spec import EncoderSpec, Spec, from_hf
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
@@ -68,7 +68,7 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf
     if is_gguf:
         extra -= {"rope_freqs.weight"}  # read with the config
     else:
-        extra = {n for n in extra if not is_left(n, spec)}
+        extra = {n for n in extra if not may_ignore(n, spec)}
     if extra:
         raise UserError(
             f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}; take another model"
@@ -109,7 +109,7 @@ def _writer(where: NamedSharding) -> Callable[[Array, Array, tuple[int, ...]], A
     def write(shard: Array, piece: Array, start: tuple[int, ...]) -> Array:
         return jax.lax.dynamic_update_slice(shard, piece.astype(shard.dtype), start)
 
-    specs = (where.spec, where.spec, sharding.whole(where.mesh).spec)
+    specs = (where.spec, where.spec, sharding.replicated(where.mesh).spec)
     return jax.jit(jax.shard_map(write, mesh=where.mesh, in_specs=specs, out_specs=where.spec), donate_argnums=0)
 
 
@@ -155,7 +155,9 @@ def _loaders(
     return out
 
 
-def parameters(path: Path, spec: Spec, like: Params, piece_bytes: int) -> dict[str, Callable[[], Array]]:
+def parameters(
+    path: Path, spec: Spec, like: Params, piece_bytes: int, frozen_layers: int = 0
+) -> dict[str, Callable[[], Array]]:
     """What loads each parameter, by its path. Names and shapes of all are checked first.
 
     Args:
@@ -163,13 +165,14 @@ def parameters(path: Path, spec: Spec, like: Params, piece_bytes: int) -> dict[s
       spec: what `read_spec` says of it.
       like: shapes, types and places of the backbone's parameters.
       piece_bytes: the most of a file that is held in host memory at once.
+      frozen_layers: how many of the lowest layers lie in a group of their own.
 
     Raises:
       UserError: a tensor is unknown, missing, of the wrong shape, or in an unreadable type.
     """
     is_gguf = not path.is_dir()
     reader: Reader = gguf.open_gguf(path) if is_gguf else hf.SafetensorsFolder(path)
-    named = as_named(entries(spec), spec, reader.names())
+    named = match_names(entries(spec, frozen_layers), spec, reader.names())
     wanted = {name for entry in named for name in shard_slices.sources(entry, is_gguf)}
     _check_names(path, reader.names(), wanted, spec, is_gguf)
     return _loaders(path, reader, named, spec, like, piece_bytes)
@@ -178,7 +181,7 @@ def parameters(path: Path, spec: Spec, like: Params, piece_bytes: int) -> dict[s
 def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Params:
     """{"pooler": ...} of an encoder's folder, or {} where it has none; arguments and errors as in `parameters`."""
     reader = hf.SafetensorsFolder(path)
-    named = as_named(POOLER, spec, reader.names())
+    named = match_names(POOLER, spec, reader.names())
     if not reader.names().issuperset(entry.hf for entry in named):
         return {}
     return nest({name: make() for name, make in _loaders(path, reader, named, spec, like, piece_bytes).items()})
@@ -194,10 +197,13 @@ def load(
     like: Params,
     piece_bytes: int,
     keep: Callable[[Array, str], Array | Params] = _as_it_is,
+    frozen_layers: int = 0,
 ) -> Params:
     """Loads a backbone's parameters straight into their shards; arguments and errors as in `parameters`.
 
     Each process reads what its own devices hold and nothing else. Of every parameter, once it is whole, stays what
     `keep` makes of it and its path.
     """
-    return nest({name: keep(make(), name) for name, make in parameters(path, spec, like, piece_bytes).items()})
+    return nest(
+        {name: keep(make(), name) for name, make in parameters(path, spec, like, piece_bytes, frozen_layers).items()}
+    )

@@ -7,7 +7,7 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
-from moral_jax.config.model import API, BASELINE
+from moral_jax.config.respondent import KINDS
 from moral_jax.types import UserError
 
 PACKAGE = "package:"
@@ -80,8 +80,8 @@ def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
     """
     if path.startswith(PACKAGE):
         return _in_package(path.removeprefix(PACKAGE))
-    if path.startswith((BASELINE, API)):
-        raise UserError(f"model.path={path!r}: answered this run, and left no weights that could be loaded")
+    if (kind := path.partition(":")[0]) in KINDS:
+        raise UserError(f"model.path={path!r}: names a respondent without weights; set config.respondent.kind={kind!r}")
     local = Path(path).expanduser()
     if local.is_file() and local.suffix != ".gguf":
         raise UserError(

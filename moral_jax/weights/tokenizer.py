@@ -132,9 +132,9 @@ def _whole(
 def _check_files(folder: Path) -> None:
     """Refuses links that leave the folder, files that are too large to be honest, and paths within the settings."""
     for file in sorted(f for pattern in FILES for f in folder.glob(pattern)):
-        if hf.inside(folder, file.name).stat().st_size > strict_json.LARGEST:
+        if hf.inside(folder, file.name).stat().st_size > strict_json.MAX_JSON_BYTES:
             raise UserError(
-                f"{file}: has {file.stat().st_size} bytes; a tokenizer's files have {strict_json.LARGEST} at most"
+                f"{file}: has {file.stat().st_size} bytes; a tokenizer's files have {strict_json.MAX_JSON_BYTES} at most"
             )
     settings = folder / "tokenizer_config.json"
     for key, value in (strict_json.read(settings) if settings.exists() else {}).items():

@@ -1,60 +1,55 @@
-"""From a config to the things it names: tokenizer, policy, weights, encoded questions."""
+"""From a config to the things it names: model files, parameters, encoded questions, the stage of training."""
 
 import dataclasses
 import functools
-import hashlib
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import jax
 from jax.sharding import Mesh
-from transformers import PreTrainedTokenizerBase
 
-from moral_jax import sharding
+from moral_jax import objectives, sharding
+from moral_jax.analysis import summary
 from moral_jax.config import Config
+from moral_jax.config.checks import check_unread
+from moral_jax.config.model import AdapterConfig
 from moral_jax.data import encode, layout, pipeline
 from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.models.product import arithmetic
-from moral_jax.models.spec import EncoderSpec, Execution, Spec
-from moral_jax.prompts import chat, render
-from moral_jax.runs.directory import versions
-from moral_jax.runtime.console import say
+from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
+from moral_jax.objectives.base import Objective
+from moral_jax.prompts import render
+from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
+from moral_jax.respondents.local import Scoring
+from moral_jax.runs.directory import RunDirectory
+from moral_jax.runs.records import Asks, make_records
+from moral_jax.runtime.console import info
 from moral_jax.tasks import registry
-from moral_jax.types import Example, Item, Params, UserError
-from moral_jax.weights import hf, load, peft, source, tokenizer
-
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A model that is found but not yet loaded."""
-
-    path: Path
-    tokenizer: PreTrainedTokenizerBase
-    policy: api.Policy
+from moral_jax.train import loop, optim
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.types import Example, Params, UserError
+from moral_jax.weights import load, peft, source, tokenizer
 
 
 def _score_rows(config: Config, spec: Spec) -> int:
-    """How many rows the score head has; refuses a prompt that does not go with the model or the task."""
-    family, task = config.prompt.family, registry.get(config.task.name)
-    said, is_encoder = f"config.prompt.family={family!r}", isinstance(spec, EncoderSpec)
-    if is_encoder and family not in render.SCORED:
-        advice = "'classes' (title and text, a score per option)" if task.classes else "'each' (a text and score each)"
+    """Returns how many rows the score head has; refuses a head that does not go with the model or the task."""
+    head, task = config.model.head, registry.get(config.task.name)
+    setting, is_encoder = f"config.model.head={head!r}", isinstance(spec, EncoderSpec)
+    if is_encoder and head == "vocabulary":
+        advice = "'classes' (title and text, a score per option)" if task.classes else "'score' (a text and score each)"
         raise UserError(
-            f"{said}: reads the answer as a next token, which {spec.family}, an encoder, has not; for task "
+            f"{setting}: predicts the next token, which encoders such as {spec.family} cannot do; for task "
             f"{config.task.name!r} use {advice}"
         )
-    if family != "classes":
-        return int(family == "each")
+    if head != "classes":
+        return int(head == "score")
     if not is_encoder:
-        raise UserError(f"{said}: is for encoders; {spec.family} can read all options in one prompt: use 'plain'")
+        raise UserError(
+            f"{setting}: is for encoders; {spec.family} can read all options in one prompt: use 'vocabulary'"
+        )
     if task.classes is None:
         some = ", ".join(name for name, other in registry.TASKS.items() if other.classes)
-        raise UserError(f"{said}: needs the same options in every row, as tasks {some} have; use 'each'")
+        raise UserError(f"{setting}: needs the same options in every row, as tasks {some} have; use 'score'")
     return len(task.classes)
 
 
@@ -66,8 +61,8 @@ def _check_encoder(config: Config, spec: EncoderSpec) -> None:
         )
 
 
-def make_policy(config: Config, spec: Spec, mesh: Mesh) -> api.Policy:
-    """The model as the config asks for it, with what it leaves open chosen for the mesh's devices."""
+def make_model(config: Config, spec: Spec, mesh: Mesh) -> api.Model:
+    """Returns the model that the config asks for, with open settings chosen for the mesh's devices."""
     if isinstance(spec, EncoderSpec):
         _check_encoder(config, spec)
     score_rows = _score_rows(config, spec)
@@ -77,9 +72,11 @@ def make_policy(config: Config, spec: Spec, mesh: Mesh) -> api.Policy:
             f"{spec.kv_heads} key/value heads"
         )
     if config.adapter.first_layer >= spec.layers:
-        first = config.adapter.first_layer
-        raise UserError(f"config.adapter.first_layer={first}: the model has {spec.layers} layers; expected less")
-    inputs = {"width": spec.width, "heads x head size": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
+        raise UserError(
+            f"config.adapter.first_layer={config.adapter.first_layer}: the model has {spec.layers} layers, so no layer "
+            f"would have an adapter; expected less"
+        )
+    inputs = {"width": spec.width, "attention width": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
     for name, size in inputs.items():
         if config.model.quantize == "nf4" and size % quantize.BLOCK:
             raise UserError(
@@ -89,8 +86,8 @@ def make_policy(config: Config, spec: Spec, mesh: Mesh) -> api.Policy:
     m, platform = config.model, mesh.devices.flat[0].platform
     dtype, product_dtype = arithmetic(m.dtype, m.product_dtype, platform)
     attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
-    say(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
-    execution = Execution(
+    info(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
+    compute = ComputeOptions(
         mesh=mesh,
         dtype=dtype,
         product_dtype=product_dtype,
@@ -99,141 +96,212 @@ def make_policy(config: Config, spec: Spec, mesh: Mesh) -> api.Policy:
         remat=m.remat,
         unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
     )
-    if config.adapter.first_layer:
-        spec = dataclasses.replace(spec, frozen_layers=config.adapter.first_layer)
     o = config.objective
-    return api.Policy(spec, execution, score_rows, m.quantize, config.adapter, o.concentration, o.concentration_value)
+    return api.Model(spec, compute, score_rows, m.quantize, config.adapter, o.concentration, o.initial_concentration)
 
 
-def find_model(config: Config) -> Model:
-    """Resolves the model's files and reads what it is, without its weights."""
-    path = source.resolve(config.model.path)
-    policy = make_policy(config, load.read_spec(path), sharding.make_mesh(config.mesh))
-    words = source.resolve(config.model.tokenizer) if config.model.tokenizer else path
-    return Model(path, tokenizer.load(words), policy)
+def find_model(config: Config, hub_files: list[str] = source.HUB_FILES) -> ModelFiles:
+    """Resolves the model's files and reads its description, without its weights.
+
+    Args:
+      hub_files: which of a hub model's files are fetched.
+    """
+    path = source.resolve(config.model.path, hub_files)
+    model = make_model(config, load.read_spec(path), sharding.make_mesh(config.mesh))
+    words = source.resolve(config.model.tokenizer, hub_files) if config.model.tokenizer else path
+    return ModelFiles(path, tokenizer.load(words), model)
 
 
-class Weights:
-    """What a run starts from, loaded where it is first asked for."""
+class InitialParams:
+    """The parameters that a run starts from, loaded when they are first asked for."""
 
-    def __init__(self, config: Config, model: Model):
-        self.config, self.model = config, model
+    def __init__(self, config: Config, files: ModelFiles):
+        self.config, self.files = config, files
 
     def _load(self, *, trained: bool) -> Params:
-        policy, piece_bytes = self.model.policy, self.config.model.load_piece_mb << 20
-        like, keep = api.abstract_loaded(policy, trained=trained), functools.partial(api.kept, policy=policy)
-        return load.load(self.model.path, policy.spec, like, piece_bytes, keep)
+        model, piece_bytes = self.files.model, self.config.model.load_piece_mb << 20
+        like, store = api.abstract_loaded(model, trained=trained), functools.partial(api.quantize_or_cast, model=model)
+        return load.load(self.files.path, model.spec, like, piece_bytes, store, model.frozen_layers)
 
     @functools.cached_property
     def _backbone(self) -> Params:
-        return self._load(trained=self.model.policy.trains_backbone)
+        return self._load(trained=self.files.model.trains_backbone)
 
     @functools.cached_property
-    def first(self) -> Params:
-        """All parameters before training: weights from disk, fresh heads, adapters fresh or given."""
-        return self._around(self._backbone)
+    def _all(self) -> Params:
+        return self._with_heads(self._backbone)
 
-    def as_read(self) -> Params:
-        """The same for scoring alone (`api.as_read`), of which the precise ones are never all in memory."""
-        return self._around(self._load(trained=False))
+    def training(self) -> Params:
+        """Returns all parameters before training: weights from disk, fresh heads, adapters fresh or given."""
+        return self._all
 
-    def _around(self, backbone: Params) -> Params:
-        policy, config, path = self.model.policy, self.config.adapter, self.model.path
-        params = api.with_fresh(backbone, policy, self.config.train.seed, self._yes_no())
-        like = api.abstract_params(policy)
-        if isinstance(policy.spec, EncoderSpec):
+    def for_scoring(self) -> Params:
+        """Returns parameters for scoring, cast while loading so that the float32 copy never exists as a whole."""
+        return self._with_heads(self._load(trained=False))
+
+    def _with_heads(self, backbone: Params) -> Params:
+        model, config, path = self.files.model, self.config.adapter, self.files.path
+        params = api.init_heads_and_adapters(backbone, model, self.config.train.seed, self._yes_no())
+        like = api.abstract_params(model)
+        if isinstance(model.spec, EncoderSpec):
             piece_bytes = self.config.model.load_piece_mb << 20
-            params["score"] |= load.pooler(path, policy.spec, like["score"], piece_bytes)
+            params["score"] |= load.pooler(path, model.spec, like["score"], piece_bytes)
         if config.path is None:
             return params
-        return params | {"adapters": peft.load(Path(config.path), policy.spec, config, like["adapters"])}
+        return params | {"adapters": peft.load(Path(config.path), model.spec, config, like["adapters"])}
 
     def _yes_no(self) -> tuple[int, int] | None:
-        """The tokens whose log-odds a decoder's score head begins as."""
-        if not self.model.policy.score_rows or isinstance(self.model.policy.spec, EncoderSpec):
+        """Returns the tokens whose log-odds a decoder's score head begins as; None for other heads."""
+        model = self.files.model
+        if not model.score_rows or isinstance(model.spec, EncoderSpec):
             return None
-        prompt = Prompter(self.config, self.model).render(Example("", "?", ("...",), (1.0,)), (0,)).texts[0][0]
-        yes, no = encode.next_tokens(self.model.tokenizer, prompt, (render.YES, render.NO))
+        prompt = QuestionEncoder(self.config, self.files).render(Example("", "?", ("...",), (1.0,)), (0,)).texts[0][0]
+        yes, no = encode.next_tokens(self.files.tokenizer, prompt, (render.YES, render.NO))
         return yes, no
 
     @property
     def frozen(self) -> Params:
-        """Those that training leaves as they are: with adapters the backbone, otherwise none."""
-        policy = self.model.policy
-        return {policy.backbone: self._backbone} if policy.frozen else {}
+        """The parameters that training leaves unchanged: with adapters the backbone, otherwise none."""
+        model = self.files.model
+        return {model.backbone: self._backbone} if model.frozen else {}
 
 
-class Prompter:
-    """Encodes examples the way a config asks for."""
+def objective_of(config: Config) -> Objective:
+    """Returns the config's objective.
 
-    def __init__(self, config: Config, model: Model):
-        task, spec = registry.get(config.task.name), model.policy.spec
-        is_encoder, self.vocab = isinstance(spec, EncoderSpec), spec.vocab
-        self.config, self.tokenizer = config, model.tokenizer
-        if model.policy.score_rows:
-            self.render = render.make_scored_renderer(config.prompt, task.about_one, is_encoder=is_encoder)
-        else:
-            self.render = render.make_renderer(config.prompt, task.study_prompt, chat.renderer(model.tokenizer))
-        self.orders = (config.prompt.orders, render.options_move(config.prompt, task.study_prompt))
-        self.limits = encode.Limits(config.data.length, spec.max_positions, shares=not is_encoder)
+    Raises:
+      UserError: there is none of that name, or a field is set that it does not read.
+    """
+    section = config.objective
+    objective = objectives.get(section.name)
+    unread = tuple(f.name for f in dataclasses.fields(section) if f.name not in ("name", *objective.reads))
+    check_unread(section, unread, f"{section.name} does not read it")
+    return objective
 
-    def _encode(self, examples: Sequence[Example], items: list[Item], what: str) -> layout.Questions:
-        questions = pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what)
-        last = max((int(t.tokens_T.max()) for one in questions.encoded for t in one.texts), default=0)
-        if last >= self.vocab:
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """All that a run is made of, before anything is loaded."""
+
+    config: Config
+    files: ModelFiles
+    data: registry.Dataset
+    scored: dict[str, Asks]  # validation and test
+    scoring: Scoring
+    objective: Objective
+    batches: pipeline.Batches | None  # None: nothing is trained
+    total: int  # optimizer steps
+    initial: InitialParams
+
+
+def training_setup(config: Config) -> TrainingSetup:
+    """Finds the model, reads and encodes the rows, and plans the batches.
+
+    Raises:
+      UserError: whatever in the config or the data stops the run.
+    """
+    objective = objective_of(config)
+    files = find_model(config)
+    data = registry.load(config.task)
+    scoring = Scoring(config, files)
+    encoder = scoring.encoder
+    splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
+    scored = {split: Asks(rows, encoder.all_items(rows)) for split, rows in splits.items()}
+    epochs = config.train.epochs if config.train.steps != 0 else 0
+    asked, shown = encoder.for_training(data.train, epochs)
+    trained = [asked] if shown else []
+    if not scored and not trained:
+        raise UserError("nothing to train on and nothing to score: config.task.validation and config.task.test are 0")
+    scoring.prepare(scored, also=trained)
+    batches = _training_batches(config, files.model, asked, shown, scoring.shape) if shown else None
+    sides = {"train": data.train, "validation": data.validation, "test": data.test}
+    rows = ", ".join(f"{len(side)} {name}" for name, side in sides.items())
+    cut = scoring.cut + sum(questions.cut for questions in trained)
+    info(f"{data.provenance['description']}\nrows: {rows}" + (f"; {cut} prompts cut to fit" if cut else ""))
+    total = _total_steps(config, batches)
+    return TrainingSetup(config, files, data, scored, scoring, objective, batches, total, InitialParams(config, files))
+
+
+def _training_batches(
+    config: Config, model: api.Model, asked: layout.Questions, shown: list, scoring_shape: layout.Shape
+) -> pipeline.Batches:
+    mesh, data_rows = model.compute.mesh, config.data.batch_size
+    micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
+    rows = sharding.batch_rows(data_rows, micro_rows)
+    if rows > data_rows:
+        empty = rows - data_rows
+        info(f"{empty} of {rows} rows in a step stay empty: raise --config.data.batch_size to use all devices")
+    shape = dataclasses.replace(scoring_shape, rows=rows, data_rows=data_rows)
+    local_rows = sharding.local_rows(rows, micro_rows, mesh)
+    return pipeline.training_batches(asked, shown, config.train.seed, shape, local_rows, config.data.prefetch)
+
+
+def _total_steps(config: Config, batches: pipeline.Batches | None) -> int:
+    """Returns the optimizer steps of the run: as many as its epochs have batches, or `train.steps` if fewer."""
+    available, asked = len(batches) if batches else 0, config.train.steps
+    if asked is not None and asked > available:
+        raise UserError(
+            f"config.train.steps={asked}, but {config.train.epochs} epochs have {available} steps; "
+            f"raise --config.train.epochs"
+        )
+    return available if asked is None else asked
+
+
+def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
+    """Returns what the loop is told: model, objective, optimizer, batches, evaluators."""
+    config, model = setup.config, setup.files.model
+    assert setup.batches is not None, "a run that trains nothing"
+    every = config.train.eval_every or -(-setup.total // max(config.train.epochs, 1))
+    validation = loop.Evaluator("validation", every, functools.partial(_validate, setup))
+    return loop.Stage(
+        model=model,
+        objective=setup.objective,
+        optimizer=optim.make(config.optim, setup.total),
+        schedule=optim.schedule(config.optim, setup.total),
+        source=setup.batches,
+        micro_rows=sharding.micro_batch_rows(config.data.micro_batch_size, model.compute.mesh),
+        evaluators=(validation,) if "validation" in setup.scored else (),
+        total=setup.total,
+        options=config.train,
+        profile=run.profile,
+    )
+
+
+def _validate(setup: TrainingSetup, params: Params) -> dict[str, float]:
+    """Returns the metrics of the validation rows; "loss" is the one that the objective is judged by."""
+    asks = setup.scored["validation"]
+    params = api.cast_for_scoring(params, setup.files.model)
+    records = make_records(asks, setup.scoring.score(params, asks, "validation"))
+    numbers = summary.point_estimates(records, summary.VALIDATED)
+    return numbers | {"loss": numbers[setup.objective.judged_by]}
+
+
+def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
+    """Refuses a checkpoint whose adapters mean something else than the config says."""
+    saved = dataclasses.asdict(AdapterConfig()) | checkpoints.read_manifest(step).about["config"]["adapter"]
+    for field, value in dataclasses.asdict(config.adapter).items():
+        if saved[field] != value:
             raise UserError(
-                f"token {last} is beyond the model's {self.vocab}: tokenizer and model do not belong together; "
-                f"take the model's own (config.model.tokenizer)"
+                f"{checkpoints.folder}: was saved with adapter.{field}={saved[field]!r}, the run's config.json says "
+                f"{value!r}; put back what it was"
             )
-        return questions
-
-    def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
-        """Every example in every order."""
-        return self._encode(examples, render.all_items(examples, *self.orders), what)
-
-    def for_training(
-        self, examples: Sequence[Example], epochs: int
-    ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
-        """What each epoch shows, and all of it encoded."""
-        at_once = self.config.train.orders
-        shown = [pipeline.epoch_items(examples, epoch, *self.orders, at_once) for epoch in range(epochs)]
-        return self._encode(examples, [item for units in shown for unit in units for item in unit], "train"), shown
 
 
-def weight_hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of every weight file."""
-    files = [path] if path.is_file() else sorted(hf.weight_files(path))
-    hashes = {}
-    for file in files:
-        with file.open("rb") as f:
-            hashes[file.name] = hashlib.file_digest(f, "sha256").hexdigest()
-    return hashes
+def selected_params(config: Config, initial: InitialParams, checkpoints: Checkpoints) -> Params:
+    """Returns the parameters that a run stands for: trained ones from the checkpoint, beside those that are frozen."""
+    step, model = checkpoints.chosen(config.train.select), initial.files.model
+    check_adapter(config, checkpoints, step)
+    _, like = api.split(api.abstract_params(model), model)
+    return initial.frozen | checkpoints.restore_params(step, like)
 
 
-def _adapter_hashes(config: Config) -> dict[str, str]:
-    return weight_hashes(Path(config.adapter.path) / peft.TENSORS) if config.adapter.path else {}
+def params_for_scoring(config: Config, initial: InitialParams, run: RunDirectory) -> Callable[[], Params]:
+    """Returns a function that loads the parameters that a run stands for, cast for scoring."""
 
+    def load_params() -> Params:
+        if not run.checkpoints.exists():
+            return initial.for_scoring()
+        with Checkpoints(run.checkpoints) as checkpoints:
+            return api.cast_for_scoring(selected_params(config, initial, checkpoints), initial.files.model)
 
-def provenance(config: Config, model: Model, data: dict[str, Any]) -> dict[str, Any]:
-    """Where the numbers of a run come from: data, weights, versions, device."""
-    return {
-        "data": data,
-        "model": {
-            "path": config.model.path,
-            "revision": source.revision(model.path),
-            "family": model.policy.spec.family,
-            "sha256": weight_hashes(model.path) | _adapter_hashes(config),
-        },
-        "versions": versions(LIBRARIES),
-        "arithmetic": {
-            "dtype": model.policy.execution.dtype,
-            "product_dtype": model.policy.execution.product_dtype,
-            "attention": model.policy.execution.attention,
-        },
-        "device": {
-            "backend": jax.default_backend(),
-            "kind": jax.devices()[0].device_kind,
-            "count": jax.device_count(),
-            "machine": platform.machine(),
-        },
-    }
+    return load_params

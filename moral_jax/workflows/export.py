@@ -11,13 +11,14 @@ import numpy as np
 from moral_jax.config import Config
 from moral_jax.config.model import MeshConfig
 from moral_jax.models import adapters, api, parameters, quantize
+from moral_jax.respondents.encode import ModelFiles
+from moral_jax.runs.directory import read_config
 from moral_jax.runtime import distributed
 from moral_jax.tasks import registry
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Params, UserError
 from moral_jax.weights import export, load, peft
-from moral_jax.workflows import train
-from moral_jax.workflows.build import Model, find_model
+from moral_jax.workflows.build import check_adapter, find_model
 
 
 def _anywhere(config: Config) -> Config:
@@ -29,8 +30,8 @@ def _anywhere(config: Config) -> Config:
 def _trained(folder: Path, config: Config) -> Iterator[export.Read]:
     """Reads parameters from the checkpoint that the run stands for: those that were trained."""
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        step = checkpoints.chosen(config.train.keep)
-        train.check_adapter(config, checkpoints, step)
+        step = checkpoints.chosen(config.train.select)
+        check_adapter(config, checkpoints, step)
         yield lambda path: checkpoints.restore_param(step, path)
 
 
@@ -44,57 +45,57 @@ def _until_preempted(read: export.Read) -> export.Read:
     return polled
 
 
-def _untrained(config: Config, model: Model) -> export.Read:
+def _untrained(config: Config, files: ModelFiles) -> export.Read:
     """Reads parameters from the model on disk, quantised where the run quantises them. Those that it rounds for its
     products alone stay precise."""
-    policy = model.policy
-    like = api.abstract_loaded(policy, trained=True)
-    loaders = load.parameters(model.path, policy.spec, like, config.model.load_piece_mb << 20)
+    model = files.model
+    like = api.abstract_loaded(model, trained=True)
+    loaders = load.parameters(files.path, model.spec, like, config.model.load_piece_mb << 20, model.frozen_layers)
 
     def read(path: str) -> np.ndarray:
-        leaf = api.kept(loaders[path](), path, policy)
+        leaf = api.quantize_or_cast(loaders[path](), path, model)
         return np.asarray(quantize.restored(leaf, "float32") if isinstance(leaf, dict) else leaf)
 
     return read
 
 
-def _merged(base: export.Read, trained: export.Read, policy: api.Policy) -> export.Read:
+def _merged(base: export.Read, trained: export.Read, model: api.Model) -> export.Read:
     """Reads what a frozen backbone and its adapters are together."""
-    adapted = {entry.path for entry in adapters.entries(policy.spec, policy.adapter)}
+    adapted = {entry.path for entry in adapters.entries(model.spec, model.adapter)}
 
     def read(path: str) -> np.ndarray:
         if path not in adapted:
             return base(path)
         where = f"adapters/{path.removesuffix('kernel')}"
-        adapter = {leaf: trained(where + leaf) for leaf in adapters.leaves(policy.adapter)}
-        return np.asarray(adapters.merged(base(path), adapters.scaled(adapter, policy.adapter)))
+        adapter = {leaf: trained(where + leaf) for leaf in adapters.leaves(model.adapter)}
+        return np.asarray(adapters.merged(base(path), adapters.scaled(adapter, model.adapter)))
 
     return read
 
 
-def _exported(trained: export.Read, backbone: export.Read, policy: api.Policy) -> export.Read:
+def _exported(trained: export.Read, backbone: export.Read, model: api.Model) -> export.Read:
     """Reads a trained run's backbone and score head; arguments read what was trained, and the whole backbone."""
 
     def read(path: str) -> np.ndarray:
-        if path == "score/bias" and policy.score_rows == 1:
+        if path == "score/bias" and model.score_rows == 1:
             return np.zeros(1, np.float32)  # transformers has one, which is the same for all options
         return trained(path) if path.startswith("score/") else backbone(path)
 
     return read
 
 
-def _shapes(policy: api.Policy) -> Params:
+def _shapes(model: api.Model) -> Params:
     """Of all that is exported."""
-    score = api.abstract_params(policy).get("score", {})
-    bias = {"bias": jax.ShapeDtypeStruct((policy.score_rows,), "float32")} if score else {}
-    return api.abstract_loaded(policy, trained=True) | {"score": score | bias}
+    score = api.abstract_params(model).get("score", {})
+    bias = {"bias": jax.ShapeDtypeStruct((model.score_rows,), "float32")} if score else {}
+    return api.abstract_loaded(model, trained=True) | {"score": score | bias}
 
 
-def _labels(config: Config, policy: api.Policy) -> tuple[str, ...]:
+def _labels(config: Config, model: api.Model) -> tuple[str, ...]:
     """Names of the score head's rows."""
-    if config.prompt.family == "classes":
-        return registry.get(config.task.name).classes
-    return ("score",) if policy.score_rows else ()
+    if config.model.head == "classes":
+        return registry.get(config.task.name).classes or ()
+    return ("score",) if model.score_rows else ()
 
 
 def _check_new(out: Path) -> None:
@@ -121,35 +122,33 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
     if shard_mb < 1:
         raise UserError(f"--shard-mb={shard_mb}: expected at least 1")
     _check_new(out)
-    config = _anywhere(train.read_config(folder))
-    model, dtype = find_model(config), dtype or config.model.param_dtype
-    policy = model.policy
+    config = _anywhere(read_config(folder))
+    files, dtype = find_model(config), dtype or config.model.param_dtype
+    model = files.model
     is_trained = (folder / "checkpoints").exists()
     if config.adapter.path and not is_trained:
         raise UserError(f"{folder}: trained nothing; its adapters are still those in {config.adapter.path}")
-    if policy.score_rows and not is_trained:
+    if model.score_rows and not is_trained:
         raise UserError(f"{folder}: trained nothing; its score head is as new, and its model is {config.model.path}")
     with contextlib.ExitStack() as opened:
-        read = base = _untrained(config, model)
+        read = base = _untrained(config, files)
         if is_trained:
             trained = opened.enter_context(_trained(folder, config))
-            whole = (
-                _merged(base, trained, policy) if policy.frozen else lambda path: trained(f"{policy.backbone}/{path}")
-            )
-            read = _exported(trained, whole, policy)
+            whole = _merged(base, trained, model) if model.frozen else lambda path: trained(f"{model.backbone}/{path}")
+            read = _exported(trained, whole, model)
         new = opened.enter_context(export.new_folder(out))
-        export.write_config(load.read_config(model.path), policy.spec, _labels(config, policy), new, dtype)
-        export.write_tokenizer(model.tokenizer, new)
-        entries = parameters.exported(policy.spec, policy.score_rows)
-        files = export.write_weights(_until_preempted(read), entries, _shapes(policy), new, dtype, shard_mb << 20)
+        export.write_config(load.read_config(files.path), model.spec, _labels(config, model), new, dtype)
+        export.write_tokenizer(files.tokenizer, new)
+        entries = parameters.exported(model.spec, model.score_rows, model.frozen_layers)
+        files = export.write_weights(_until_preempted(read), entries, _shapes(model), new, dtype, shard_mb << 20)
         said = f"{out}: {files} files of {dtype} weights, config and tokenizer"
-        if policy.quantize != "none":
-            said += f". They are those that the run computed with: its model's, rounded to {policy.quantize}"
-        return said + (_write_head(trained, policy, new) if is_trained else "")
+        if model.quantize != "none":
+            said += f". They are those that the run computed with: its model's, rounded to {model.quantize}"
+        return said + (_write_head(trained, model, new) if is_trained else "")
 
 
-def _write_head(trained: export.Read, policy: api.Policy, folder: Path) -> str:
-    names = api.abstract_params(policy)["head"]
+def _write_head(trained: export.Read, model: api.Model, folder: Path) -> str:
+    names = api.abstract_params(model)["head"]
     if not names:
         return ""
     export.write_head({name: trained(f"head/{name}") for name in names}, folder)
@@ -162,15 +161,15 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
     Args and errors as of `write`; the numbers are float32, if `dtype` does not say otherwise.
     """
     _check_new(out)
-    config = _anywhere(train.read_config(folder))
+    config = _anywhere(read_config(folder))
     if config.adapter.kind == "none":
         raise UserError(f"{folder}: trained all weights and has no adapter; leave out --format=peft")
-    policy, dtype = find_model(config).policy, dtype or "float32"
-    if policy.score_rows:
+    model, dtype = find_model(config).model, dtype or "float32"
+    if model.score_rows:
         raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
     with _trained(folder, config) as read, export.new_folder(out) as new:
         base = config.model.path
         adapters_of = _until_preempted(lambda path: read(f"adapters/{path}"))
-        peft.save(adapters_of, policy.spec, config.adapter, base, new, dtype)
+        peft.save(adapters_of, model.spec, config.adapter, base, new, dtype)
         said = f"{out}: {dtype} adapters of {base}"
-        return said + _write_head(read, policy, new)
+        return said + _write_head(read, model, new)

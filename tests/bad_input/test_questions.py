@@ -50,9 +50,9 @@ PROMPTS = (
     Case("orders that do not exist", ["--config.prompt.orders=random"], "config.prompt.orders='random'", "'rotations'"),
     Case(
         "a cue where none can be",
-        ["--config.prompt.cue=Verdict:"],
-        "config.prompt.cue='Verdict:'",
-        "--config.prompt.cue=none",
+        ["--config.prompt.answer_prefix=Verdict:"],
+        "config.prompt.answer_prefix='Verdict:'",
+        "--config.prompt.answer_prefix=none",
     ),
     Case("half a surrogate pair", ["--config.prompt.template=\udcff{text}"], "config.prompt.template", "remove it"),
     Case("NUL in a template", ["--config.prompt.system=\0"], "config.prompt.system", "remove it"),

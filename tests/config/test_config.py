@@ -69,8 +69,8 @@ def test_truth_is_written_out(file):
 
 
 def test_a_run_scores_something(file):
-    with pytest.raises(UserError, match="config.eval.before=False: expected true where nothing is trained"):
-        flags(file, "--config.train.steps=0", "--config.eval.before=false")
+    with pytest.raises(UserError, match="config.eval.initial=False: expected true where nothing is trained"):
+        flags(file, "--config.train.steps=0", "--config.eval.initial=false")
 
 
 def test_missing_and_broken_files(tmp_path):

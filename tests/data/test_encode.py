@@ -102,7 +102,7 @@ STORY = Example(
 
 
 def fit(words, limit, example=STORY):
-    render = make_renderer(PromptConfig(family="plain"), None, None)
+    render = make_renderer(PromptConfig(format="plain"), None, None)
     return encode.fit(words, lambda e: render(e, (0, 1)), example, encode.Limits(limit, 4096, shares=True))
 
 

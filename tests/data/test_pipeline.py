@@ -12,7 +12,7 @@ from moral_jax.config.train import DataConfig
 from moral_jax.data import layout, pipeline
 from moral_jax.tasks import synthetic
 from moral_jax.types import UserError
-from moral_jax.workflows.build import Prompter, find_model
+from moral_jax.workflows.build import QuestionEncoder, find_model
 
 DATA = DataConfig(length=224, batch_size=3, micro_batch_size=1)
 
@@ -20,7 +20,7 @@ DATA = DataConfig(length=224, batch_size=3, micro_batch_size=1)
 @pytest.fixture(scope="module")
 def prompter(tiny_folder):
     config = Config(model=ModelConfig(path=str(tiny_folder)), task=TaskConfig(name="synthetic"), data=DATA)
-    return Prompter(config, find_model(config))
+    return QuestionEncoder(config, find_model(config))
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +41,12 @@ def shape_of(questions, rows):
 def unpack(batches, number):
     """(item, tokens, positions, batch, row, slot) of every question in a batch, read back from the arrays alone."""
     b = batches[number]
-    for row, slot in zip(*np.nonzero(b.items_BQ >= 0), strict=True):
-        answer = b.answers_BA[row, b.states_BQC[row, slot, 0]]
-        segment = b.segments_BT[row, answer]
-        before = np.arange(b.tokens_BT.shape[1]) <= answer
-        seen = before & (b.segments_BT[row] <= segment) & (segment < b.ends_BT[row])
-        yield b.items_BQ[row, slot], b.tokens_BT[row, seen], b.positions_BT[row, seen], b, row, slot
+    for row, slot in zip(*np.nonzero(b.asks.items_BQ >= 0), strict=True):
+        answer = b.asks.read_BA[row, b.asks.read_of_option_BQC[row, slot, 0]]
+        segment = b.tokens.segments_BT[row, answer]
+        before = np.arange(b.tokens.tokens_BT.shape[1]) <= answer
+        seen = before & (b.tokens.segments_BT[row] <= segment) & (segment < b.tokens.ends_BT[row])
+        yield b.asks.items_BQ[row, slot], b.tokens.tokens_BT[row, seen], b.tokens.positions_BT[row, seen], b, row, slot
 
 
 def test_a_batch_holds_what_was_encoded(training):
@@ -58,14 +58,14 @@ def test_a_batch_holds_what_was_encoded(training):
             np.testing.assert_array_equal(tokens, encoded.texts[0].tokens_T)
             np.testing.assert_array_equal(positions, np.arange(len(tokens)))
             assert (
-                b.answers_BA[row, slot]
-                == np.flatnonzero(b.segments_BT[row] == b.segments_BT[row, b.answers_BA[row, slot]])[-1]
+                b.asks.read_BA[row, slot]
+                == np.flatnonzero(b.tokens.segments_BT[row] == b.tokens.segments_BT[row, b.asks.read_BA[row, slot]])[-1]
             )
             counts = training.questions.examples[index].counts
-            assert b.counts_BQC[row, slot].tolist() == [counts[o] for o in order]
-            ids = tuple(tuple(i for i in option if i >= 0) for option in b.option_ids_BQCW[row, slot].tolist())
+            assert b.asks.counts_BQC[row, slot].tolist() == [counts[o] for o in order]
+            ids = tuple(tuple(i for i in option if i >= 0) for option in b.asks.option_ids_BQCW[row, slot].tolist())
             assert ids == encoded.option_ids
-            assert b.weights_BQ[row, slot] == 1
+            assert b.asks.weights_BQ[row, slot] == 1
             seen += 1
     assert seen == 3 * 40 * 2
 
@@ -113,7 +113,7 @@ def test_every_epoch_shows_every_example_in_both_orders_side_by_side(training):
         assert sorted(shown) == [(i, o) for i in range(40) for o in ((0, 1), (1, 0))]
     for n in range(len(training)):
         b = training[n]
-        for row in b.items_BQ:
+        for row in b.asks.items_BQ:
             held = [training.questions.items[i][0] for i in row if i >= 0]
             assert all(held.count(index) == 2 for index in held)
 
@@ -150,12 +150,12 @@ def test_any_batch_from_any_start_on_any_thread(training):
 
 def test_padding_sees_nothing_and_weighs_nothing(training):
     b = training[len(training) - 1]
-    padding = b.segments_BT == 0
-    assert (b.ends_BT[padding] == 1).all()  # visible to segment 0 alone
-    empty = b.items_BQ < 0
+    padding = b.tokens.segments_BT == 0
+    assert (b.tokens.ends_BT[padding] == 1).all()  # visible to segment 0 alone
+    empty = b.asks.items_BQ < 0
     assert empty.any()
-    assert (b.weights_BQ[empty] == 0).all()
-    assert (b.option_ids_BQCW[empty] == -1).all()
+    assert (b.asks.weights_BQ[empty] == 0).all()
+    assert (b.asks.option_ids_BQCW[empty] == -1).all()
 
 
 def test_scoring_asks_every_order_once(prompter, examples):

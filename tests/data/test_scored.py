@@ -13,7 +13,7 @@ from moral_jax.data import encode, layout, pipeline
 from moral_jax.prompts import render
 from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
-from moral_jax.workflows.build import Prompter, find_model
+from moral_jax.workflows.build import QuestionEncoder, find_model
 from tests.helpers import tiny
 
 DATA = DataConfig(length=96, batch_size=3, micro_batch_size=1)
@@ -54,7 +54,7 @@ def test_classes_read_title_and_text():
     ("is_encoder", "changes", "message"),
     [
         (False, {"system": "x"}, "config.prompt.system: family 'each' has none"),
-        (True, {"cue": "x"}, "config.prompt.cue: encoders read the row's own words"),
+        (True, {"cue": "x"}, "config.prompt.answer_prefix: encoders read the row's own words"),
         (True, {"family": "classes", "template": "x"}, "config.prompt.template: encoders read"),
     ],
 )
@@ -80,22 +80,22 @@ def prompter(folder, family="each", task="synthetic", **data):
         prompt=PromptConfig(family=family),
         data=dataclasses.replace(DATA, **data),
     )
-    return Prompter(config, find_model(config))
+    return QuestionEncoder(config, find_model(config))
 
 
 def unpack(batches):
     """(item, option, tokens, positions, types, is_first) of every option, read back from the arrays alone."""
     for number in range(len(batches)):
         b = batches[number]
-        for row, slot in zip(*np.nonzero(b.items_BQ >= 0), strict=True):
-            for c in np.flatnonzero(b.option_ids_BQCW[row, slot, :, 0] >= 0):
-                answer = b.answers_BA[row, b.states_BQC[row, slot, c]]
-                segment = b.segments_BT[row, answer]
-                seen = (b.segments_BT[row] <= segment) & (segment < b.ends_BT[row])
+        for row, slot in zip(*np.nonzero(b.asks.items_BQ >= 0), strict=True):
+            for c in np.flatnonzero(b.asks.option_ids_BQCW[row, slot, :, 0] >= 0):
+                answer = b.asks.read_BA[row, b.asks.read_of_option_BQC[row, slot, c]]
+                segment = b.tokens.segments_BT[row, answer]
+                seen = (b.tokens.segments_BT[row] <= segment) & (segment < b.tokens.ends_BT[row])
                 places = np.flatnonzero(seen)
                 is_end = {"first": places[0] == answer, "last": places[-1] == answer}
-                leaves = (leaf[row, seen] for leaf in (b.tokens_BT, b.positions_BT, b.types_BT))
-                yield b.items_BQ[row, slot], c, *leaves, is_end
+                leaves = (leaf[row, seen] for leaf in (b.tokens.tokens_BT, b.tokens.positions_BT, b.tokens.types_BT))
+                yield b.asks.items_BQ[row, slot], c, *leaves, is_end
 
 
 @pytest.mark.parametrize("backbone", ["decoder", "encoder"])

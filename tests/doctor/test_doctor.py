@@ -250,9 +250,9 @@ def test_memory_and_disk(doctor, monkeypatch):
 def test_the_state_of_a_model_in_bytes(config_file):
     """On every device: a part of the weights, the same of the gradients, and twice as much of float32 moments."""
     config = examine.config_io.from_flags([f"--config={config_file}", "--config.mesh.fsdp=1", "--config.mesh.data=-1"])
-    model = examine.find_model(config)
-    weights = sum(x.size * 4 for x in jax.tree.leaves(api.abstract_params(model.policy)))
-    on_one, on_disk = examine.state_bytes(model, config)
+    files = examine.find_model(config)
+    weights = sum(x.size * 4 for x in jax.tree.leaves(api.abstract_params(files.model)))
+    on_one, on_disk = examine.state_bytes(files, config)
     assert weights * 3 <= on_disk < weights * 3 + 100  # counters come on top
     assert on_one == on_disk + weights
     cut = examine.config_io.from_flags([f"--config={config_file}"])

@@ -26,7 +26,7 @@ from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.workflows import train
 
-POINTS = {"start": (train, "set_up"), "step": (loop.Reader, "push"), "save": (Checkpoints, "save")}
+POINTS = {"start": (train, "set_up"), "step": (loop.MetricReader, "push"), "save": (Checkpoints, "save")}
 POINTS["score"] = (evals, "score_questions")
 
 

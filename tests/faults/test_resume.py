@@ -29,7 +29,7 @@ def config(tiny_folder):
         tiny_folder,
         data=DataConfig(length=160, questions_per_row=3, batch_size=4, micro_batch_size=2),
         train=TrainConfig(epochs=3, eval_every=3, checkpoint_every=4),
-        eval=EvalConfig(before=False, bootstrap=100, best_draws=10),
+        eval=EvalConfig(initial=False, bootstrap=100, best_draws=10),
     )
 
 
@@ -75,10 +75,10 @@ def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
     moments = [  # what is reached the n-th time since the last start, and the step that is then the latest
         ((loop, "train", 1), None),
         ((loop, "split_micro_batches", 1), 2),  # dispatched once noted: its micro-batches are finished
-        ((loop.Reader, "push", per_epoch - 2), per_epoch),
+        ((loop.MetricReader, "push", per_epoch - 2), per_epoch),
         ((Checkpoints, "save", 1), None),
-        ((loop.Keeper, "catch_up", 2), None),
-        ((distributed.Agreement, "__call__", 5), None),
+        ((loop.Scheduler, "catch_up", 2), None),
+        ((distributed.AnyProcess, "__call__", 5), None),
     ]
     for number, (moment, step) in enumerate(moments):
         with pytest.MonkeyPatch.context() as patch:
@@ -140,15 +140,15 @@ def test_other_devices(config, tmp_path, devices):
         devices(count)
         with pytest.MonkeyPatch.context() as patch:
             if stop:
-                Stop(patch).at(loop.Reader, "push", stop)
+                Stop(patch).at(loop.MetricReader, "push", stop)
             try:
                 train.train(config, tmp_path / "r")
             except Preempted:
                 assert stop
     for got, want in zip(numbers(tmp_path / "r"), numbers(tmp_path / "whole"), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
-    policy = train.find_model(config).policy
-    like = api.abstract_params(policy)
+    model = train.find_model(config).model
+    like = api.abstract_params(model)
     got, want = ({}, {})
     for folder, out in ((tmp_path / "r", got), (tmp_path / "whole", want)):
         with Checkpoints(folder / "checkpoints") as c:

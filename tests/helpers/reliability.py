@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- the matrix: written by tests/helpers/reliability.py -->\n", "<!-- end of the matrix -->\n"
 HEADER = "| fault | promise | test | result |\n|---|---|---|---|\n"
 

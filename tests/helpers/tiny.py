@@ -18,7 +18,7 @@ from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
 from moral_jax.models import api, parameters
-from moral_jax.models.spec import DecoderSpec, EncoderSpec, Execution, Spec
+from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, Spec
 from moral_jax.tasks import synthetic
 from moral_jax.types import Batch, Params
 from moral_jax.weights import load as weights
@@ -72,21 +72,19 @@ def encoder_spec(**changes: object) -> EncoderSpec:
 ROBERTA = {"family": "roberta", "token_types": 1, "first_position": 2, "norm_eps": 1e-5}
 
 
-def policy(of: Spec, **changes: object) -> api.Policy:
-    """`changes` of the execution and of the policy; one device, if no mesh is given."""
-    how = {f.name: changes.pop(f.name) for f in dataclasses.fields(Execution) if f.name in changes}
-    execution = Execution(**{"mesh": mesh(1, 1, 1)} | how)
+def model(of: Spec, **changes: object) -> api.Model:
+    """`changes` of the compute and of the policy; one device, if no mesh is given."""
+    how = {f.name: changes.pop(f.name) for f in dataclasses.fields(ComputeOptions) if f.name in changes}
+    compute = ComputeOptions(**{"mesh": mesh(1, 1, 1)} | how)
     adapter = changes.pop("adapter", AdapterConfig())
-    if adapter.first_layer:
-        of = dataclasses.replace(of, frozen_layers=adapter.first_layer)
     quantize = changes.pop("quantize", "none")
-    changes = {"concentration": "fixed", "concentration_value": 2.0, "score_rows": 0} | changes
-    return api.Policy(of, execution, quantize=quantize, adapter=adapter, **changes)
+    changes = {"concentration": "fixed", "initial_concentration": 2.0, "score_rows": 0} | changes
+    return api.Model(of, compute, quantize=quantize, adapter=adapter, **changes)
 
 
 def load(path: Path, of: Spec) -> Params:
     """The backbone's float32 parameters from a file, on one device."""
-    return weights.load(path, of, api.abstract_params(policy(of))[of.backbone], piece_bytes=4096)
+    return weights.load(path, of, api.abstract_params(model(of))[of.backbone], piece_bytes=4096)
 
 
 def mesh(data: int, fsdp: int, tensor: int) -> Mesh:
@@ -94,7 +92,7 @@ def mesh(data: int, fsdp: int, tensor: int) -> Mesh:
     return sharding.make_mesh(MeshConfig(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
 
 
-def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
+def params(of: api.Model, seed: int = 0, scale: float = 0.12) -> Params:
     """Random parameters, larger than at initialisation, so that attention and logits are far from flat."""
     rng = np.random.default_rng(seed)
 
@@ -104,7 +102,7 @@ def params(of: api.Policy, seed: int = 0, scale: float = 0.12) -> Params:
         return jax.device_put(drawn.astype(leaf.dtype), leaf.sharding)
 
     drawn = jax.tree_util.tree_map_with_path(draw, api.abstract_params(dataclasses.replace(of, quantize="none")))
-    kept = {path: api.kept(leaf, path, of) for path, leaf in weights.flat(drawn[of.backbone]).items()}
+    kept = {path: api.quantize_or_cast(leaf, path, of) for path, leaf in weights.flat(drawn[of.backbone]).items()}
     return drawn | {of.backbone: weights.nest(kept)}
 
 
@@ -182,23 +180,23 @@ def lay_out(
     )
     for b, row in enumerate(rows):
         n = len(shared)
-        batch.tokens_BT[b, :n], batch.segments_BT[b, :n] = shared, 1
-        batch.ends_BT[b, :n] = 2 + len(row) * texts
-        batch.positions_BT[b, :n] = np.arange(n)
+        batch.tokens.tokens_BT[b, :n], batch.tokens.segments_BT[b, :n] = shared, 1
+        batch.tokens.ends_BT[b, :n] = 2 + len(row) * texts
+        batch.tokens.positions_BT[b, :n] = np.arange(n)
         at = n
         for q, question in enumerate(row):
             for i, tokens in enumerate(question.get("texts", [question["tokens"]])):
                 size, a = len(tokens), q * texts + i
                 here = slice(at, at + size)
-                batch.tokens_BT[b, here], batch.segments_BT[b, here] = tokens, 2 + a
-                batch.ends_BT[b, here], batch.positions_BT[b, here] = 3 + a, n + np.arange(size)
+                batch.tokens.tokens_BT[b, here], batch.tokens.segments_BT[b, here] = tokens, 2 + a
+                batch.tokens.ends_BT[b, here], batch.tokens.positions_BT[b, here] = 3 + a, n + np.arange(size)
                 at += size
-                batch.answers_BA[b, a] = here.start if is_encoder else here.stop - 1
-            batch.states_BQC[b, q] = q * texts + np.arange(C) % texts
-            batch.option_ids_BQCW[b, q] = question["option_ids"]
-            batch.counts_BQC[b, q] = question["counts"]
-            batch.weights_BQ[b, q] = question["weight"]
-            batch.items_BQ[b, q] = 0
+                batch.asks.read_BA[b, a] = here.start if is_encoder else here.stop - 1
+            batch.asks.read_of_option_BQC[b, q] = q * texts + np.arange(C) % texts
+            batch.asks.option_ids_BQCW[b, q] = question["option_ids"]
+            batch.asks.counts_BQC[b, q] = question["counts"]
+            batch.asks.weights_BQ[b, q] = question["weight"]
+            batch.asks.items_BQ[b, q] = 0
     return batch
 
 
@@ -287,7 +285,7 @@ def write_tokenizer(folder: Path) -> int:
 def write_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
     """A whole model folder."""
     of = spec(vocab=write_tokenizer(folder), **changes)
-    decoder = params(policy(of), seed)["decoder"]
+    decoder = params(model(of), seed)["decoder"]
     (folder / "config.json").write_text(json.dumps(hf_config(of)))
     save_file(hf_tensors(of, decoder), folder / "model.safetensors", metadata={"format": "pt"})
     return folder
@@ -308,7 +306,7 @@ def write_encoder_folder(folder: Path, seed: int = 0, **changes: object) -> Path
     fast = PreTrainedTokenizerFast(tokenizer_object=words, **names)
     fast.save_pretrained(folder)
     of = encoder_spec(vocab=len(fast), **changes)
-    encoder = params(policy(of), seed)["encoder"]
+    encoder = params(model(of), seed)["encoder"]
     (folder / "config.json").write_text(json.dumps(hf_encoder_config(of)))
     save_file(hf_tensors(of, encoder), folder / "model.safetensors", metadata={"format": "pt"})
     return folder

@@ -17,7 +17,7 @@ from moral_jax.objectives import OBJECTIVES
 from moral_jax.plan import hlo
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
-from moral_jax.workflows.build import make_policy
+from moral_jax.workflows.build import make_model
 from tests.helpers import tiny
 from tests.models.test_decoder import assert_same, loss_and_grad, scores
 
@@ -37,18 +37,18 @@ def batch():
 
 
 def test_fresh_adapters_change_no_bit(batch):
-    policy = tiny.policy(tiny.spec(), adapter=LORA)
-    params = api.with_fresh(tiny.params(policy)["decoder"], policy, seed=0)
+    model = tiny.model(tiny.spec(), adapter=LORA)
+    params = api.init_heads_and_adapters(tiny.params(model)["decoder"], model, seed=0)
     bare = {name: tree for name, tree in params.items() if name != "adapters"}
-    want, got = (scores(p, policy, batch) for p in (bare, params))
+    want, got = (scores(p, model, batch) for p in (bare, params))
     jax.tree.map(np.testing.assert_array_equal, got, want)
     bumped = params | {"adapters": jax.tree.map(lambda x: x + 0.05, params["adapters"])}
-    assert np.abs(scores(bumped, policy, batch)[0].logits_BQC - want[0].logits_BQC).max() > 1e-3
+    assert np.abs(scores(bumped, model, batch)[0].logits_BQC - want[0].logits_BQC).max() > 1e-3
 
 
 def test_fresh_a_is_drawn_as_peft_draws_it():
-    policy = tiny.policy(tiny.spec(width=64), adapter=AdapterConfig(kind="lora", rank=64))
-    made = flat(api.random_params(policy, 0)["adapters"])
+    model = tiny.model(tiny.spec(width=64), adapter=AdapterConfig(kind="lora", rank=64))
+    made = flat(api.random_params(model, 0)["adapters"])
     a = made["layers/mlp/gate/a"]
     assert a.shape == (2, 64, 64)
     assert 0.97 / 8 < np.abs(a).max() <= 1 / 8
@@ -71,10 +71,10 @@ def test_by_hand(scaling):
 
 
 def test_fresh_dora_changes_nothing_but_rounding(batch):
-    policy = tiny.policy(tiny.spec(), adapter=DORA)
-    params = api.with_fresh(tiny.params(policy)["decoder"], policy, seed=0)
+    model = tiny.model(tiny.spec(), adapter=DORA)
+    params = api.init_heads_and_adapters(tiny.params(model)["decoder"], model, seed=0)
     bare = {name: tree for name, tree in params.items() if name != "adapters"}
-    assert_same(scores(params, policy, batch), scores(bare, policy, batch), rtol=1e-6)
+    assert_same(scores(params, model, batch), scores(bare, model, batch), rtol=1e-6)
 
 
 def test_dora_by_hand():
@@ -103,17 +103,17 @@ def test_dora_of_an_output_without_weights_is_zero():
 @pytest.mark.parametrize("adapter", [LORA, DORA], ids=["lora", "dora"])
 def test_only_adapters_and_head_are_trained(batch, adapter):
     """The gradient, the moments, and what a step changes."""
-    policy = tiny.policy(tiny.spec(), adapter=adapter, concentration="predicted", param_dtype="bfloat16")
-    frozen, trained = api.split(tiny.params(policy), policy)
+    model = tiny.model(tiny.spec(), adapter=adapter, concentration="predicted", param_dtype="bfloat16")
+    frozen, trained = api.split(tiny.params(model), model)
     assert set(frozen) == {"decoder"}
     assert {str(x.dtype) for x in jax.tree.leaves(frozen)} == {"bfloat16"}
     before = jax.device_get((frozen, trained))
-    state = step.init_state(trained, policy, TX)
+    state = step.init_state(trained, model, TX)
     sizes = {leaf.shape for leaf in jax.tree.leaves(state.opt_state)}
     assert sizes <= {leaf.shape for leaf in jax.tree.leaves(trained)} | {()}
     floats = [x for x in jax.tree.leaves((state.params, state.opt_state)) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert {str(x.dtype) for x in floats} == {"float32"}
-    take = step.make_train_step(OBJECTIVES["dirichlet_multinomial"], policy, TX)
+    take = step.make_train_step(OBJECTIVES["dirichlet_multinomial"], model, TX)
     after, _ = take(state, frozen, step.split_micro_batches(batch, 1))
     jax.tree.map(np.testing.assert_array_equal, frozen, before[0])  # neither donated nor changed
     for path, leaf in flat(after.params).items():
@@ -122,17 +122,17 @@ def test_only_adapters_and_head_are_trained(batch, adapter):
 
 def test_as_many_ranks_as_layers(batch):
     """An axis of layers taken for the rank's, or the other way round, would pass where their sizes differ."""
-    policy = tiny.policy(tiny.spec(layers=3), adapter=dataclasses.replace(LORA, rank=2))
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec(layers=3), adapter=dataclasses.replace(LORA, rank=2))
+    params = tiny.params(model)
     assert flat(params["adapters"])["layers/attention/query/a"].shape == (2, 32, 2)
     merged = dict(flat(params["decoder"]))
-    for entry in adapters.entries(policy.spec, policy.adapter):
+    for entry in adapters.entries(model.spec, model.adapter):
         where = entry.path.removesuffix("/kernel")
         for layer in range(2) if entry.stacked else [...]:
             a, b = (np.asarray(flat(params["adapters"])[f"{where}/{x}"])[layer] for x in "ab")
             merged[entry.path] = merged[entry.path].at[layer].add(4.0 * a @ b)
-    want = scores({"decoder": traverse_util.unflatten_dict(merged, sep="/"), "head": {}}, policy, batch)
-    assert_same(scores(params, policy, batch), want)
+    want = scores({"decoder": traverse_util.unflatten_dict(merged, sep="/"), "head": {}}, model, batch)
+    assert_same(scores(params, model, batch), want)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_as_many_ranks_as_layers(batch):
     ],
 )
 def test_targets(targets, where):
-    policy = tiny.policy(tiny.spec(), adapter=AdapterConfig(kind="lora", targets=targets))
-    paths = flat(api.abstract_params(policy)["adapters"])
+    model = tiny.model(tiny.spec(), adapter=AdapterConfig(kind="lora", targets=targets))
+    paths = flat(api.abstract_params(model)["adapters"])
     assert set(paths) == {f"{group}/{w}/{x}" for group in ("layers", "last_layer") for w in where for x in "ab"}
 
 
@@ -156,9 +156,9 @@ def test_projections_are_the_key_maps():
 
 @pytest.mark.parametrize("first", [1, 2])
 def test_layers_below_the_first_have_none_and_count_all_the_same(batch, first):
-    whole = tiny.policy(tiny.spec(), adapter=LORA)
+    whole = tiny.model(tiny.spec(), adapter=LORA)
     params = tiny.params(whole)
-    cut = tiny.policy(tiny.spec(), adapter=dataclasses.replace(LORA, first_layer=first))
+    cut = tiny.model(tiny.spec(), adapter=dataclasses.replace(LORA, first_layer=first))
     decoder, beside = params["decoder"], params["adapters"]
     below = jax.tree.map(lambda x: x[:first], decoder["layers"])
     parts = {"decoder": decoder | {"frozen_layers": below}, "adapters": dict(beside), "head": {}}
@@ -175,28 +175,28 @@ def test_layers_below_the_first_have_none_and_count_all_the_same(batch, first):
 
 @pytest.mark.parametrize(("adapter", "change"), [(LORA, {"unroll": 3}), (DORA, {"unroll": 3, "remat": "full"})])
 def test_scan_unrolled_and_remat_agree(batch, adapter, change):
-    policy = tiny.policy(tiny.spec(), adapter=adapter)
-    params = tiny.params(policy)
-    changed = tiny.policy(policy.spec, adapter=adapter, **change)
-    assert_same(loss_and_grad(params, changed, batch), loss_and_grad(params, policy, batch))
+    model = tiny.model(tiny.spec(), adapter=adapter)
+    params = tiny.params(model)
+    changed = tiny.model(model.spec, adapter=adapter, **change)
+    assert_same(loss_and_grad(params, changed, batch), loss_and_grad(params, model, batch))
 
 
 def test_packed_equals_separate():
-    policy = tiny.policy(tiny.spec(), adapter=LORA)
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec(), adapter=LORA)
+    params = tiny.params(model)
     asked = tiny.questions(np.random.default_rng(2), 5, 97)
     packed = tiny.lay_out([asked[:3], asked[3:]], length=48, slots=3)
     separate = tiny.lay_out([[q] for q in asked], length=24, slots=1)
-    assert_same(loss_and_grad(params, policy, packed), loss_and_grad(params, policy, separate), rtol=1e-5)
+    assert_same(loss_and_grad(params, model, packed), loss_and_grad(params, model, separate), rtol=1e-5)
 
 
 def products(layers: int, adapter: AdapterConfig) -> float:
     """FLOPs of the products in a compiled gradient, all layers unrolled."""
-    policy = tiny.policy(tiny.spec(layers=layers, width=64, mlp_width=256), adapter=adapter, unroll=layers)
+    model = tiny.model(tiny.spec(layers=layers, width=64, mlp_width=256), adapter=adapter, unroll=layers)
     asked = tiny.questions(np.random.default_rng(0), 3, 97)
     batch = step.split_micro_batches(tiny.lay_out([asked], length=48, slots=3), 1)
-    frozen, trained = api.split(api.abstract_params(policy), policy)
-    grads = jax.jit(lambda *of: step.gradients(OBJECTIVES["soft_cross_entropy"], policy, *of)[0])
+    frozen, trained = api.split(api.abstract_params(model), model)
+    grads = jax.jit(lambda *of: step.gradients(OBJECTIVES["soft_cross_entropy"], model, *of)[0])
     return hlo.count(grads.lower(trained, frozen, batch).compile().as_text()).flops
 
 
@@ -233,4 +233,4 @@ def test_settings_that_cannot_be(values, message):
 def test_some_layer_must_have_adapters():
     config = Config(adapter=dataclasses.replace(LORA, first_layer=3))
     with pytest.raises(UserError, match="config.adapter.first_layer=3: the model has 3 layers; expected less"):
-        make_policy(config, tiny.spec(), tiny.mesh(1, 1, 1))
+        make_model(config, tiny.spec(), tiny.mesh(1, 1, 1))

@@ -6,24 +6,24 @@ import jax
 import numpy as np
 import pytest
 
-from moral_jax.models.attention import Places, answer_attention, choose, plain_attention, splash_attention
-from moral_jax.models.spec import Execution, Sight
-from moral_jax.types import UserError
+from moral_jax.models.attention import choose, plain_attention, read_attention, splash_attention
+from moral_jax.models.spec import AttentionPattern, ComputeOptions
+from moral_jax.types import Tokens, UserError
 from tests.helpers import tiny
 
-HOW = Execution(mesh=tiny.mesh(1, 1, 1))
+HOW = ComputeOptions(mesh=tiny.mesh(1, 1, 1))
 
 
-def by_hand(q, k, v, segments, ends, positions, sight):
+def by_hand(q, k, v, segments, ends, positions, pattern):
     B, T, N, H = q.shape
     out = np.zeros_like(q)
     for b in range(B):
         for t in range(T):
             seen = [
                 s
-                for s in range(t + 1 if sight.causal else T)
+                for s in range(t + 1 if pattern.causal else T)
                 if segments[b, s] <= segments[b, t] < ends[b, s]
-                and (sight.window is None or positions[b, t] - positions[b, s] < sight.window)
+                and (pattern.window is None or positions[b, t] - positions[b, s] < pattern.window)
             ]
             for n in range(N):
                 kv = n // (N // k.shape[2])
@@ -33,9 +33,11 @@ def by_hand(q, k, v, segments, ends, positions, sight):
     return out
 
 
-@pytest.mark.parametrize("sight", [Sight(True, None), Sight(True, 4), Sight(False, None)])
+@pytest.mark.parametrize(
+    "pattern", [AttentionPattern(True, None), AttentionPattern(True, 4), AttentionPattern(False, None)]
+)
 @pytest.mark.parametrize("block", [128, 8])
-def test_equals_a_plain_loop(sight, block):
+def test_equals_a_plain_loop(pattern, block):
     rng = np.random.default_rng(0)
     B, T, N, K, H = 2, 40, 4, 2, 6
     q, k, v = (rng.normal(size=(B, T, n, H)).astype(np.float32) for n in (N, K, K))
@@ -43,13 +45,13 @@ def test_equals_a_plain_loop(sight, block):
     segments = np.array([[1] * 5 + [2] * 12 + [3] * 13 + [4] * 10, [1] * 20 + [2] * 20], np.int32)
     ends = np.array([[5] * 5 + [3] * 12 + [4] * 13 + [5] * 10, [2] * 20 + [3] * 20], np.int32)
     positions = np.array([[*range(5), *range(5, 17), *range(5, 18), *range(5, 15)], [*range(20), *range(20)]], np.int32)
-    places = Places(segments, ends, positions)
-    want = by_hand(q, k, v, segments, ends, positions, sight)
-    got = plain_attention(q, k, v, places, sight=sight, how=HOW, block=block)
+    places = Tokens(None, segments, ends, positions)
+    want = by_hand(q, k, v, segments, ends, positions, pattern)
+    got = plain_attention(q, k, v, places, pattern=pattern, how=HOW, block=block)
     np.testing.assert_allclose(got, want, atol=2e-6)
     answers = np.array([[39, 16, 4], [0, 19, 25]])
     some = [np.take_along_axis(x, answers[..., None, None], axis=1) for x in (q, want)]
-    got = answer_attention(some[0], k, v, places, answers, sight, HOW)
+    got = read_attention(some[0], k, v, places, answers, pattern, HOW)
     np.testing.assert_allclose(got, some[1], atol=2e-6)
 
 
@@ -60,15 +62,17 @@ def test_no_gradient_flows_from_later_or_foreign_positions():
     positions = np.array([[*range(6), *range(6)]], np.int32)
 
     def at(t, v):
-        places = Places(segments, segments + 1, positions)
-        return plain_attention(q, k, v, places, sight=Sight(True, None), how=HOW, block=4)[0, t].sum()
+        places = Tokens(None, segments, segments + 1, positions)
+        return plain_attention(q, k, v, places, pattern=AttentionPattern(True, None), how=HOW, block=4)[0, t].sum()
 
     reach = np.abs(jax.jit(jax.grad(at, argnums=1), static_argnums=0)(8, v))[0].sum((-1, -2)) > 0
     assert reach.tolist() == [False] * 6 + [True] * 3 + [False] * 3
 
 
-@pytest.mark.parametrize("sight", [Sight(True, None), Sight(True, 100), Sight(False, None)])
-def test_the_splash_kernel_sees_what_the_plain_computation_sees(sight):
+@pytest.mark.parametrize(
+    "pattern", [AttentionPattern(True, None), AttentionPattern(True, 100), AttentionPattern(False, None)]
+)
+def test_the_splash_kernel_sees_what_the_plain_computation_sees(pattern):
     """Forward and backward, grouped heads, a shared beginning, a window; cut by rows and heads. Interpreted: no TPU."""
     rng = np.random.default_rng(0)
     B, T, N, K, H = 2, 256, 4, 2, 128
@@ -80,7 +84,7 @@ def test_the_splash_kernel_sees_what_the_plain_computation_sees(sight):
     weights = rng.normal(size=(B, T, N, H)).astype(np.float32)
 
     def loss(attend, mesh, q, k, v):
-        out = attend(q, k, v, Places(segments, ends, positions), sight, Execution(mesh=mesh))
+        out = attend(q, k, v, Tokens(None, segments, ends, positions), pattern, ComputeOptions(mesh=mesh))
         return (out * weights)[segments > 0].sum(), out
 
     def run(attend, mesh):

@@ -17,16 +17,16 @@ LOSS = OBJECTIVES["soft_cross_entropy"]
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def loss_and_grad(params, policy, batch: Batch):
+def loss_and_grad(params, model, batch: Batch):
     def loss(p):
-        total, weight = LOSS(api.score_options(p, policy, batch), batch)["loss"]
+        total, weight = LOSS(api.score_options(p, model, batch), batch)["loss"]
         return total / weight
 
     return jax.value_and_grad(loss)(params)
 
 
-def scores(params, policy, batch):
-    return jax.jit(api.score_options_and_mass, static_argnums=1)(params, policy, batch)
+def scores(params, model, batch):
+    return jax.jit(api.score_options_and_mass, static_argnums=1)(params, model, batch)
 
 
 def assert_same(a, b, rtol=2e-5):
@@ -45,29 +45,29 @@ def batch() -> Batch:
 @pytest.mark.parametrize("change", [{"unroll": 3}, {"unroll": 2}, {"remat": "full"}, {"remat": "dots"}])
 def test_scan_unrolled_and_remat_agree(batch, change):
     """A fault inside the layer loop or its recomputation cannot hide."""
-    policy = tiny.policy(tiny.spec())
-    params = tiny.params(policy)
-    assert_same(loss_and_grad(params, tiny.policy(policy.spec, **change), batch), loss_and_grad(params, policy, batch))
+    model = tiny.model(tiny.spec())
+    params = tiny.params(model)
+    assert_same(loss_and_grad(params, tiny.model(model.spec, **change), batch), loss_and_grad(params, model, batch))
 
 
 @pytest.mark.parametrize(("remat", "expected"), [("none", False), ("full", True), ("dots", True)])
 def test_remat_is_really_on(batch, remat, expected):
-    policy = tiny.policy(tiny.spec(), remat=remat)
-    program = str(jax.make_jaxpr(lambda p: api.score_options(p, policy, batch).logits_BQC)(tiny.params(policy)))
+    model = tiny.model(tiny.spec(), remat=remat)
+    program = str(jax.make_jaxpr(lambda p: api.score_options(p, model, batch).logits_BQC)(tiny.params(model)))
     assert ("remat" in program or "checkpoint" in program) == expected
 
 
 @pytest.mark.parametrize("layer", range(3))
 def test_every_layer_matters(batch, layer):
     """A scan that ran one layer three times, or dropped one, would fail here."""
-    policy = tiny.policy(tiny.spec())
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec())
+    params = tiny.params(model)
     group, at = ("layers", layer) if layer < 2 else ("last_layer", ...)
     down = params["decoder"][group]["mlp"]["down"]
     down["kernel"] = down["kernel"].at[at].set(0.0)
-    changed = scores(params, policy, batch)[0].logits_BQC
-    original = scores(tiny.params(policy), policy, batch)[0].logits_BQC
-    exists = np.asarray(batch.option_ids_BQCW[..., 0] >= 0)
+    changed = scores(params, model, batch)[0].logits_BQC
+    original = scores(tiny.params(model), model, batch)[0].logits_BQC
+    exists = np.asarray(batch.asks.option_ids_BQCW[..., 0] >= 0)
     assert np.abs(np.asarray(changed - original))[exists].max() > 1e-2
 
 
@@ -75,56 +75,56 @@ def test_every_layer_matters(batch, layer):
 @pytest.mark.parametrize("shared", [0, 6])
 def test_packed_equals_separate(changes, shared):
     """Loss, gradients and scores of packed rows, with a beginning that is held once, equal one question a row."""
-    policy = tiny.policy(tiny.spec(**changes))
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec(**changes))
+    params = tiny.params(model)
     rng = np.random.default_rng(2)
     asked = tiny.questions(rng, 5, 97)
     prefix = rng.integers(0, 97, shared)
     packed = tiny.lay_out([asked[:3], asked[3:]], length=64, slots=3, shared=prefix)
     whole = [q | {"tokens": np.concatenate([prefix, q["tokens"]])} for q in asked]
     separate = tiny.lay_out([[q] for q in whole], length=40, slots=1)
-    assert_same(loss_and_grad(params, policy, packed), loss_and_grad(params, policy, separate), rtol=1e-5)
-    filled = packed.weights_BQ > 0
+    assert_same(loss_and_grad(params, model, packed), loss_and_grad(params, model, separate), rtol=1e-5)
+    filled = packed.asks.weights_BQ > 0
     for a, b in zip(
-        jax.tree.leaves(scores(params, policy, packed)),
-        jax.tree.leaves(scores(params, policy, separate)),
+        jax.tree.leaves(scores(params, model, packed)),
+        jax.tree.leaves(scores(params, model, separate)),
         strict=True,
     ):
         np.testing.assert_allclose(np.asarray(a)[filled], np.asarray(b)[:, 0], atol=1e-5)
 
 
 def test_padding_changes_nothing(batch):
-    policy = tiny.policy(tiny.spec())
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec())
+    params = tiny.params(model)
     asked = tiny.questions(np.random.default_rng(0), 6, 97)
     longer = tiny.lay_out([asked[:3], asked[3:], []], length=80, slots=7)
-    assert_same(loss_and_grad(params, policy, longer), loss_and_grad(params, policy, batch), rtol=1e-5)
+    assert_same(loss_and_grad(params, model, longer), loss_and_grad(params, model, batch), rtol=1e-5)
 
 
 def test_the_future_cannot_reach_the_past():
-    policy = tiny.policy(tiny.spec())
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec())
+    params = tiny.params(model)
     tokens = np.random.default_rng(3).integers(0, 97, (1, 20))
     other = tokens.copy()
     other[0, 12:] = (other[0, 12:] + 1) % 97
     logits = jax.jit(api.vocabulary_logits, static_argnums=1)
-    a, b = (np.asarray(logits(params, policy, jnp.asarray(t))) for t in (tokens, other))
+    a, b = (np.asarray(logits(params, model, jnp.asarray(t))) for t in (tokens, other))
     np.testing.assert_array_equal(a[0, :12], b[0, :12])
     assert np.abs(a[0, 12:] - b[0, 12:]).max() > 1e-3
 
 
 def test_no_array_over_positions_and_vocabulary(batch):
     """Neither training nor scoring makes [.., T, V]; training does not even make [.., Q, V]."""
-    policy = tiny.policy(tiny.spec(vocab=1013))
-    params = tiny.params(policy)
+    model = tiny.model(tiny.spec(vocab=1013))
+    params = tiny.params(model)
 
     def shapes(f) -> set[tuple[int, ...]]:
         text = jax.jit(f).lower(params).compile().as_text()
         return {tuple(map(int, dims.split(","))) for dims in re.findall(r"\w+\[([\d,]+)\]", text)}
 
-    B, T, Q = *batch.tokens_BT.shape, batch.answers_BA.shape[1]
-    train = shapes(lambda p: loss_and_grad(p, policy, batch))
-    score = shapes(lambda p: api.score_options_and_mass(p, policy, batch))
+    B, T, Q = *batch.tokens.tokens_BT.shape, batch.asks.read_BA.shape[1]
+    train = shapes(lambda p: loss_and_grad(p, model, batch))
+    score = shapes(lambda p: api.score_options_and_mass(p, model, batch))
     with_vocabulary = {s for s in train if 1013 in s}
     assert with_vocabulary <= {(1013, 32), (32, 1013)}, with_vocabulary
     assert not {s for s in score if 1013 in s and (T in s or B * T in s)}
@@ -132,11 +132,11 @@ def test_no_array_over_positions_and_vocabulary(batch):
 
 
 def test_bfloat16_stays_close_and_scores_in_float32(batch):
-    policy = tiny.policy(tiny.spec())
-    params = tiny.params(policy, scale=0.05)
-    exact, _ = scores(params, policy, batch)
-    rough, _ = scores(params, tiny.policy(policy.spec, dtype="bfloat16"), batch)
+    model = tiny.model(tiny.spec())
+    params = tiny.params(model, scale=0.05)
+    exact, _ = scores(params, model, batch)
+    rough, _ = scores(params, tiny.model(model.spec, dtype="bfloat16"), batch)
     assert rough.logits_BQC.dtype == jnp.float32
-    exists = np.asarray(batch.option_ids_BQCW[..., 0] >= 0)
+    exists = np.asarray(batch.asks.option_ids_BQCW[..., 0] >= 0)
     difference = np.abs(np.asarray(exact.logits_BQC - rough.logits_BQC))[exists]
     assert 0 < difference.max() < 0.05

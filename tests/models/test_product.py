@@ -7,9 +7,10 @@ import pytest
 
 from moral_jax.models import api
 from moral_jax.models import product as products
-from moral_jax.models.attention import Places, plain_attention
+from moral_jax.models.attention import plain_attention
 from moral_jax.models.product import arithmetic, product
-from moral_jax.models.spec import Execution, Sight
+from moral_jax.models.spec import AttentionPattern, ComputeOptions
+from moral_jax.types import Tokens
 from tests.helpers import tiny
 
 
@@ -35,25 +36,25 @@ def test_operands_are_rounded_and_sums_are_not(shape):
 @pytest.mark.parametrize(("kinds", "rounded"), [(("float32", "bfloat16"), True), (("float32", "float32"), False)])
 def test_kernels_that_are_rounded_once_give_the_same_scores(kinds, rounded):
     of = tiny.spec()
-    policy = tiny.policy(of, dtype=kinds[0], product_dtype=kinds[1])
-    params, rng = tiny.params(policy), np.random.default_rng(0)
+    model = tiny.model(of, dtype=kinds[0], product_dtype=kinds[1])
+    params, rng = tiny.params(model), np.random.default_rng(0)
     batch = tiny.lay_out([tiny.questions(rng, 3, of.vocab)], 64, 4)
-    ready = api.as_read(params, policy)
+    ready = api.cast_for_scoring(params, model)
     assert (tiny.layer(ready["decoder"], 0)["mlp"]["gate"]["kernel"].dtype == jnp.bfloat16) == rounded
     assert ready["decoder"]["embedding"].dtype == jnp.float32
     score = jax.jit(api.score_options_and_mass, static_argnums=1)
-    jax.tree.map(np.testing.assert_array_equal, score(params, policy, batch), score(ready, policy, batch))
+    jax.tree.map(np.testing.assert_array_equal, score(params, model, batch), score(ready, model, batch))
 
 
 def test_no_product_of_transposed_operands_is_left_to_the_compiler():
     """The key's gradient is a sum of products, over blocks of queries, that is transposed next."""
     rng = np.random.default_rng(0)
     q, k, v = (rng.normal(size=(2, 16, 2, 8)).astype(np.float32) for _ in range(3))
-    places = Places(*jnp.zeros((3, 2, 16), jnp.int32))
-    how = Execution(mesh=tiny.mesh(1, 1, 1), dtype="float32", product_dtype="bfloat16")
+    places = Tokens(None, *jnp.zeros((3, 2, 16), jnp.int32))
+    how = ComputeOptions(mesh=tiny.mesh(1, 1, 1), dtype="float32", product_dtype="bfloat16")
 
     def loss(qkv):
-        return jnp.sum(plain_attention(*qkv, places, Sight(causal=False, window=None), how, block=8) ** 2)
+        return jnp.sum(plain_attention(*qkv, places, AttentionPattern(causal=False, window=None), how, block=8) ** 2)
 
     text = jax.jit(jax.grad(loss)).lower((q, k, v)).compile().as_text()
     rounded = [line for line in text.splitlines() if " dot(" in line]

@@ -15,7 +15,7 @@ from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import step
 from moral_jax.types import UserError
 from moral_jax.weights.load import flat
-from moral_jax.workflows.build import Weights, find_model, make_policy
+from moral_jax.workflows.build import InitialParams, find_model, make_model
 from tests.helpers import tiny
 from tests.models.test_adapters import TX
 from tests.models.test_decoder import assert_same, scores
@@ -103,34 +103,34 @@ def batch():
     return tiny.lay_out([asked[:3], asked[3:]], length=48, slots=4)
 
 
-def policy_of(kind, **changes):
-    return tiny.policy(tiny.spec(**SPEC), quantize=kind, adapter=LORA, **changes)
+def model_of(kind, **changes):
+    return tiny.model(tiny.spec(**SPEC), quantize=kind, adapter=LORA, **changes)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_decoder_computes_with_what_the_codes_stand_for(batch, kind):
-    params = tiny.params(policy_of(kind))
+    params = tiny.params(model_of(kind))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), params) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), api.abstract_params(policy_of(kind))
+        lambda x: (x.shape, x.dtype), api.abstract_params(model_of(kind))
     )
     is_packed = lambda x: isinstance(x, dict) and (kind in x)  # noqa: E731
     plain = jax.tree.map(
         lambda x: quantize.restored(x, "float32") if is_packed(x) else x, params["decoder"], is_leaf=is_packed
     )
-    want = scores(params | {"decoder": plain}, policy_of("none"), batch)
-    assert_same(scores(params, policy_of(kind), batch), want, rtol=1e-6)
-    exact = scores(tiny.params(policy_of("none")), policy_of("none"), batch)[0].logits_BQC
+    want = scores(params | {"decoder": plain}, model_of("none"), batch)
+    assert_same(scores(params, model_of(kind), batch), want, rtol=1e-6)
+    exact = scores(tiny.params(model_of("none")), model_of("none"), batch)[0].logits_BQC
     assert np.abs(exact - want[0].logits_BQC).max() > 1e-3
 
 
 @pytest.mark.parametrize("remat", ["none", "dots", "full"])
 def test_no_kernel_is_kept_restored(batch, remat):
     """The backward pass restores each layer's kernels again; those of all layers together are nowhere."""
-    policy = policy_of("nf4", remat=remat)
-    frozen, _ = api.split(api.abstract_params(policy), policy)
-    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], policy, TX)
+    model = model_of("nf4", remat=remat)
+    frozen, _ = api.split(api.abstract_params(model), model)
+    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], model, TX)
     micro = step.split_micro_batches(batch, 2)
-    text = take.lower(step.abstract_state(policy, TX), frozen, micro).compile().as_text()
+    text = take.lower(step.abstract_state(model, TX), frozen, micro).compile().as_text()
     shapes = set(re.findall(r"f32\[([\d,]+)\]", text))
     assert "64,128" in shapes
     assert "2,64,128" not in shapes
@@ -145,7 +145,7 @@ def loaded(tmp_path_factory):
     def frozen(kind):
         adapter = AdapterConfig(kind="lora", first_layer=1)
         config = Config(model=ModelConfig(path=str(folder), product_dtype="float32", quantize=kind), adapter=adapter)
-        return flat(Weights(config, find_model(config)).frozen["decoder"])
+        return flat(InitialParams(config, find_model(config)).frozen["decoder"])
 
     return frozen
 
@@ -168,4 +168,4 @@ def test_quantised_weights_cannot_be_trained():
 def test_nf4_wants_whole_blocks():
     config = Config(model=ModelConfig(quantize="nf4"), adapter=LORA)
     with pytest.raises(UserError, match="config.model.quantize='nf4': needs a multiple of 64 inputs.* width is 32"):
-        make_policy(config, tiny.spec(), tiny.mesh(1, 1, 1))
+        make_model(config, tiny.spec(), tiny.mesh(1, 1, 1))

@@ -178,9 +178,9 @@ def lines(folder):
 
 
 def weights(config_file, folder):
-    policy = run.find_model(parsing.from_flags([f"--config={config_file}"])).policy
+    model = run.find_model(parsing.from_flags([f"--config={config_file}"])).model
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        return checkpoints.restore_params(checkpoints.latest(), api.abstract_params(policy))
+        return checkpoints.restore_params(checkpoints.latest(), api.abstract_params(model))
 
 
 def assert_same_run(config_file, got, want):
@@ -375,14 +375,16 @@ def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
     ],
 )
 def test_flags_that_make_no_sense(arguments, message, config_file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(supervisor, "stand", lambda _: pytest.fail("was let through"))  # and not this process forked
+    monkeypatch.setattr(
+        supervisor, "fork_supervisor", lambda _: pytest.fail("was let through")
+    )  # and not this process forked
     assert main.train_main([*flags(config_file, tmp_path / "r"), *arguments]) == supervisor.FAILED
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
 def test_time_limits_are_whole_seconds(config_file, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(supervisor, "stand", lambda _: pytest.fail("was let through"))
+    monkeypatch.setattr(supervisor, "fork_supervisor", lambda _: pytest.fail("was let through"))
     monkeypatch.setenv("MORAL_JAX_HEARTBEAT_SECONDS", "soon")
     assert main.train_main(flags(config_file, tmp_path / "r", 0, 2, 1234)) == supervisor.FAILED
     assert "MORAL_JAX_HEARTBEAT_SECONDS=soon: expected" in capsys.readouterr().err

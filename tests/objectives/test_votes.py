@@ -138,7 +138,7 @@ def test_gradients_against_finite_differences(name):
     counts = rng.integers(0, 6, (3, 4)) + np.eye(4)[:3]
     with jax.enable_x64(True):
         batch = batch_of(counts)
-        batch = batch._replace(counts_BQC=jnp.asarray(batch.counts_BQC, jnp.float64))
+        batch = batch._replace(counts_BQC=jnp.asarray(batch.asks.counts_BQC, jnp.float64))
 
         @jax.jit
         def loss(z, log_s):

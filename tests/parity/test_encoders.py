@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from moral_jax.models import api
-from moral_jax.models.attention import Places
 from moral_jax.tasks.scruples import read_dilemmas
+from moral_jax.types import Tokens
 from moral_jax.weights import load, tokenizer
 from tests.helpers import tiny
 
@@ -32,18 +32,18 @@ def reference(of, name: str, **settings):
     """A random model of transformers, whose attention is not flat."""
     config = transformers.AutoConfig.for_model(**tiny.hf_encoder_config(of), **settings)
     torch.manual_seed(0)
-    model = getattr(transformers, name)._from_config(config, attn_implementation="eager").eval()
+    hf_model = getattr(transformers, name)._from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
-        for path, p in model.named_parameters():
+        for path, p in hf_model.named_parameters():
             p.normal_(1.0 if path.endswith("LayerNorm.weight") else 0.0, 0.1)
-    return model
+    return hf_model
 
 
-def save(model, folder: Path, leave: str = "classifier.") -> None:
+def save(hf_model, folder: Path, leave: str = "classifier.") -> None:
     """The files of a model without its newest head, which is nobody's to load."""
-    tensors = {k: np.ascontiguousarray(v.numpy()) for k, v in model.state_dict().items() if not k.startswith(leave)}
+    tensors = {k: np.ascontiguousarray(v.numpy()) for k, v in hf_model.state_dict().items() if not k.startswith(leave)}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(model.config.to_dict()))
+    (folder / "config.json").write_text(json.dumps(hf_model.config.to_dict()))
 
 
 def states(encoder, spec, ids: np.ndarray, types: np.ndarray | None = None) -> np.ndarray:
@@ -51,7 +51,7 @@ def states(encoder, spec, ids: np.ndarray, types: np.ndarray | None = None) -> n
     one_BT = jnp.ones(ids.shape, jnp.int32)
     positions_BT = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
     types_BT = jnp.zeros_like(one_BT) if types is None else jnp.asarray(types)
-    places, module = Places(one_BT, one_BT + 1, positions_BT, types_BT), api.module(tiny.policy(spec))
+    places, module = Tokens(None, one_BT, one_BT + 1, positions_BT, types_BT), api.module(tiny.model(spec))
     return np.asarray(jax.jit(lambda p: module.apply({"params": p}, jnp.asarray(ids), places, positions_BT))(encoder))
 
 
@@ -59,15 +59,15 @@ def states(encoder, spec, ids: np.ndarray, types: np.ndarray | None = None) -> n
 def test_states_and_layers(family, tmp_path):
     """Two texts as long as the model allows, with types; and after each layer."""
     of = FAMILIES[family]
-    model = reference(of, "BertModel" if family == "bert" else "RobertaModel")
-    save(model, tmp_path)
+    hf_model = reference(of, "BertModel" if family == "bert" else "RobertaModel")
+    save(hf_model, tmp_path)
     assert load.read_spec(tmp_path) == of
     rng = np.random.default_rng(0)
     ids = rng.integers(5, of.vocab, (2, of.max_positions))
     types = (np.arange(of.max_positions) > 40).astype(np.int32)[None].repeat(2, 0) * (of.token_types - 1)
     given = {"input_ids": torch.from_numpy(ids), "token_type_ids": torch.from_numpy(types).long()}
     with torch.no_grad():
-        want = model(**given, output_hidden_states=True).hidden_states
+        want = hf_model(**given, output_hidden_states=True).hidden_states
     encoder = tiny.load(tmp_path, of)
     for depth in range(1, of.layers + 1):
         got = states(tiny.cut(encoder, depth), tiny.encoder_spec(**{**vars(of), "layers": depth}), ids, types)
@@ -76,7 +76,7 @@ def test_states_and_layers(family, tmp_path):
 
 def test_types_are_read(tmp_path):
     of = FAMILIES["bert"]
-    encoder = tiny.params(tiny.policy(of))["encoder"]
+    encoder = tiny.params(tiny.model(of))["encoder"]
     ids = np.random.default_rng(0).integers(5, of.vocab, (1, 9))
     assert np.abs(states(encoder, of, ids) - states(encoder, of, ids, np.ones((1, 9), np.int32))).max() > 1e-2
 
@@ -85,12 +85,12 @@ def test_types_are_read(tmp_path):
 def test_heads(family, rows, tmp_path):
     """The same logits with the reference's head, two options a question or one text a question, packed."""
     of, name = FAMILIES[family], HEADS[family, rows]
-    model = reference(of, name, num_labels=rows) if rows > 1 else reference(of, name)
-    save(model, tmp_path)
-    policy = tiny.policy(of, score_rows=rows)
-    params = {"encoder": tiny.load(tmp_path, of), "head": {}, "score": dict(tiny.params(policy)["score"])}
-    params["score"] |= load.pooler(tmp_path, of, api.abstract_params(policy)["score"], 4096)
-    weights = {k: jnp.asarray(v.numpy()) for k, v in model.state_dict().items()}
+    hf_model = reference(of, name, num_labels=rows) if rows > 1 else reference(of, name)
+    save(hf_model, tmp_path)
+    model = tiny.model(of, score_rows=rows)
+    params = {"encoder": tiny.load(tmp_path, of), "head": {}, "score": dict(tiny.params(model)["score"])}
+    params["score"] |= load.pooler(tmp_path, of, api.abstract_params(model)["score"], 4096)
+    weights = {k: jnp.asarray(v.numpy()) for k, v in hf_model.state_dict().items()}
     if name == "RobertaForSequenceClassification":
         dense = {"kernel": weights["classifier.dense.weight"].T, "bias": weights["classifier.dense.bias"]}
         rows_CD, bias_C = weights["classifier.out_proj.weight"], weights["classifier.out_proj.bias"]
@@ -105,12 +105,12 @@ def test_heads(family, rows, tmp_path):
         if rows > 1:
             question["texts"], question["option_ids"] = question["texts"][:1], np.array([[0, -1], [3, -1]])
     batch = tiny.lay_out([asked[:2], asked[2:]], length=40, slots=2, is_encoder=True)
-    got = np.asarray(jax.jit(api.score_options, static_argnums=1)(params, policy, batch).logits_BQC)
+    got = np.asarray(jax.jit(api.score_options, static_argnums=1)(params, model, batch).logits_BQC)
     got = np.stack([got[0, 0], got[0, 1], got[1, 0]])
     ids = torch.from_numpy(np.array([q["texts"] for q in asked]))
     with torch.no_grad():
         # of one row, a bias would be the same for all options, so we have none
-        want = model(ids).logits.numpy() - bias_C if rows == 1 else model(ids[:, 0]).logits.numpy()[:, [0, 3]]
+        want = hf_model(ids).logits.numpy() - bias_C if rows == 1 else hf_model(ids[:, 0]).logits.numpy()[:, [0, 3]]
     assert want.std() > 0.05
     np.testing.assert_allclose(got, want, atol=1e-5, rtol=0)
 
@@ -126,19 +126,19 @@ def test_real_weights(dilemmas):
     """MiniLM's states on real actions, one row each, and its tokens."""
     folder = minilm()
     words, theirs = tokenizer.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
-    model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+    hf_model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     spec = load.read_spec(folder)
     encoder = tiny.load(folder, spec)
-    module, actions = api.module(tiny.policy(spec)), [o for e in read_dilemmas(dilemmas)[:8] for o in e.options]
+    module, actions = api.module(tiny.model(spec)), [o for e in read_dilemmas(dilemmas)[:8] for o in e.options]
     ids = [words(action)["input_ids"] for action in actions]
     assert ids == [theirs(action)["input_ids"] for action in actions]
     length = max(map(len, ids))
     tokens = np.array([i + [0] * (length - len(i)) for i in ids], np.int32)
     real = np.array([[n < len(i) for n in range(length)] for i in ids])
     segments, positions = real.astype(np.int32), np.broadcast_to(np.arange(length), real.shape)
-    places = Places(segments, segments + 1, positions, np.zeros_like(segments))
+    places = Tokens(None, segments, segments + 1, positions, np.zeros_like(segments))
     got = np.asarray(jax.jit(lambda p: module.apply({"params": p}, tokens, places, positions))(encoder))
     with torch.no_grad():
-        want = model(torch.from_numpy(tokens).long(), torch.from_numpy(segments).long()).last_hidden_state.numpy()
+        want = hf_model(torch.from_numpy(tokens).long(), torch.from_numpy(segments).long()).last_hidden_state.numpy()
     assert want[real].std() > 0.1
     np.testing.assert_allclose(got[real], want[real], atol=1e-4, rtol=0)

@@ -31,11 +31,11 @@ def base(tmp_path_factory):
     of, folder = tiny.spec(layers=3), tmp_path_factory.mktemp("base")
     config = {k: v for k, v in tiny.hf_config(of).items() if k != "model_type"}
     torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(of.family, **config))
+    hf_model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(of.family, **config))
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in hf_model.named_parameters():
             p.normal_(1.0 if "norm" in name else 0.0, 0.1)
-    model.save_pretrained(folder)
+    hf_model.save_pretrained(folder)
     return folder
 
 
@@ -49,32 +49,32 @@ def reference(folder):
 
 
 def params_of(base, adapter):
-    policy = tiny.policy(load.read_spec(base), adapter=adapter, unroll=1)
-    like = api.abstract_params(policy)["decoder"]
-    return policy, api.with_fresh(load.load(base, policy.spec, like, 4096), policy, 0)
+    model = tiny.model(load.read_spec(base), adapter=adapter, unroll=1)
+    like = api.abstract_params(model)["decoder"]
+    return model, api.init_heads_and_adapters(load.load(base, model.spec, like, 4096), model, 0)
 
 
 TOKENS = np.random.default_rng(0).integers(0, 97, (1, 60))
 
 
-def ours(params, policy):
-    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, policy, jnp.asarray(TOKENS))
+def ours(params, model):
+    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(TOKENS))
 
 
-def logits_of(model):
+def logits_of(hf_model):
     with torch.no_grad():
-        return model(torch.from_numpy(TOKENS)).logits.numpy()
+        return hf_model(torch.from_numpy(TOKENS)).logits.numpy()
 
 
-def randomised(model):
+def randomised(hf_model):
     torch.manual_seed(1)
     with torch.no_grad():
-        for name, p in model.named_parameters():
+        for name, p in hf_model.named_parameters():
             if "lora_magnitude" in name:
                 p.mul_(1 + 0.1 * torch.randn_like(p))
             elif "lora_" in name:
                 p.normal_(0.0, 0.1)
-    return model.eval()
+    return hf_model.eval()
 
 
 def test_its_files_give_us_its_logits(base, adapter, tmp_path):
@@ -88,36 +88,36 @@ def test_its_files_give_us_its_logits(base, adapter, tmp_path):
         lora_dropout=0.1,
         task_type="CAUSAL_LM",
     )
-    model = randomised(theirs.get_peft_model(reference(base), settings))
-    model.save_pretrained(tmp_path)
-    want = logits_of(model)
+    hf_model = randomised(theirs.get_peft_model(reference(base), settings))
+    hf_model.save_pretrained(tmp_path)
+    want = logits_of(hf_model)
     assert np.abs(want - logits_of(reference(base))).max() > 0.1
-    policy, params = params_of(base, adapter)
-    loaded = peft.load(tmp_path, policy.spec, policy.adapter, api.abstract_params(policy)["adapters"])
-    np.testing.assert_allclose(ours(params | {"adapters": loaded}, policy), want, atol=1e-4, rtol=0)
+    model, params = params_of(base, adapter)
+    loaded = peft.load(tmp_path, model.spec, model.adapter, api.abstract_params(model)["adapters"])
+    np.testing.assert_allclose(ours(params | {"adapters": loaded}, model), want, atol=1e-4, rtol=0)
 
 
 def written(base, adapter, folder):
     """An adapter with random values, as we write it; our logits with it, and with all of it merged."""
-    policy, params = params_of(base, adapter)
-    random = tiny.params(policy)["adapters"]
+    model, params = params_of(base, adapter)
+    random = tiny.params(model)["adapters"]
     params |= {"adapters": random}
     leaves = load.flat(random)
-    peft.save(lambda path: np.asarray(leaves[path]), policy.spec, policy.adapter, str(base), folder, "float32")
+    peft.save(lambda path: np.asarray(leaves[path]), model.spec, model.adapter, str(base), folder, "float32")
     merged = dict(load.flat(params["decoder"]))
     scaled = load.flat(adapters.scaled(random, adapter))
-    for entry in adapters.entries(policy.spec, adapter):
+    for entry in adapters.entries(model.spec, adapter):
         where = entry.path.removesuffix("kernel")
         beside = {leaf: scaled[where + leaf] for leaf in adapters.leaves(adapter)}
         merged[entry.path] = adapters.merged(merged[entry.path], beside)
-    bare = dataclasses.replace(policy, adapter=AdapterConfig())
-    return ours(params, policy), ours({"decoder": load.nest(merged), "head": {}}, bare)
+    bare = dataclasses.replace(model, adapter=AdapterConfig())
+    return ours(params, model), ours({"decoder": load.nest(merged), "head": {}}, bare)
 
 
 def test_our_files_give_it_our_logits(base, adapter, tmp_path):
     got, _ = written(base, adapter, tmp_path)
-    model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).eval()
-    want = logits_of(model)
+    hf_model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).eval()
+    want = logits_of(hf_model)
     assert np.abs(want - logits_of(reference(base))).max() > 0.1
     np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
 
@@ -125,5 +125,5 @@ def test_our_files_give_it_our_logits(base, adapter, tmp_path):
 def test_merged_as_it_merges(base, adapter, tmp_path):
     got, merged = written(base, adapter, tmp_path)
     np.testing.assert_allclose(merged, got, atol=1e-4, rtol=0)
-    model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).merge_and_unload().eval()
-    np.testing.assert_allclose(merged, logits_of(model), atol=1e-4, rtol=0)
+    hf_model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).merge_and_unload().eval()
+    np.testing.assert_allclose(merged, logits_of(hf_model), atol=1e-4, rtol=0)

@@ -74,20 +74,20 @@ def reference(smollm2, prompts) -> tuple[np.ndarray, np.ndarray]:
     read = transformers.AutoModelForCausalLM.from_pretrained(
         smollm2.parent, gguf_file=smollm2.name, dtype=torch.float32
     )
-    model = transformers.LlamaForCausalLM(read.config).eval()  # a copy that may change its type
-    model.load_state_dict(read.state_dict())
+    hf_model = transformers.LlamaForCausalLM(read.config).eval()  # a copy that may change its type
+    hf_model.load_state_dict(read.state_dict())
     with torch.no_grad():
-        rounded = model(torch.from_numpy(ids)).logits.numpy()[real]
-        return rounded, model.double()(torch.from_numpy(ids)).logits.numpy()[real]
+        rounded = hf_model(torch.from_numpy(ids)).logits.numpy()[real]
+        return rounded, hf_model.double()(torch.from_numpy(ids)).logits.numpy()[real]
 
 
 def our_logits(smollm2, prompts, dtype: str) -> np.ndarray:
     ids, real = prompts
     spec = load.read_spec(smollm2)
-    policy = tiny.policy(spec, dtype=dtype)
-    decoder = load.load(smollm2, spec, api.abstract_loaded(policy, trained=True), piece_bytes=64 << 20)
-    params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), dtype), api.with_fresh(decoder, policy, 0))
-    return np.asarray(jax.jit(api.vocabulary_logits, static_argnums=1)(params, policy, jnp.asarray(ids)))[real]
+    model = tiny.model(spec, dtype=dtype)
+    decoder = load.load(smollm2, spec, api.abstract_loaded(model, trained=True), piece_bytes=64 << 20)
+    params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), dtype), api.init_heads_and_adapters(decoder, model, 0))
+    return np.asarray(jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids)))[real]
 
 
 def test_logits_in_float64(smollm2, prompts, reference):

@@ -9,9 +9,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from moral_jax.models import api
-from moral_jax.models.attention import Places
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import Llama3Scaling
+from moral_jax.types import Tokens
 from moral_jax.weights import load
 from tests.helpers import tiny
 
@@ -53,8 +53,8 @@ def pair(request, tmp_path_factory):
             p.normal_(1.0 if "norm" in name else 0.0, 0.1)
     reference.save_pretrained(folder)
     spec = load.read_spec(folder)
-    policy = tiny.policy(spec, unroll=1)
-    return reference, policy, api.with_fresh(tiny.load(folder, spec), policy, 0), of, folder
+    model = tiny.model(spec, unroll=1)
+    return reference, model, api.init_heads_and_adapters(tiny.load(folder, spec), model, 0), of, folder
 
 
 def tokens(vocab: int) -> np.ndarray:
@@ -62,33 +62,33 @@ def tokens(vocab: int) -> np.ndarray:
 
 
 def test_the_config_says_the_same(pair):
-    _, policy, _, of, folder = pair
-    assert policy.spec == of
+    _, model, _, of, folder = pair
+    assert model.spec == of
     assert json.loads((folder / "config.json").read_text())["model_type"] == of.family
 
 
 def test_logits(pair):
-    reference, policy, params, of, _ = pair
+    reference, model, params, of, _ = pair
     ids = tokens(of.vocab)
     with torch.no_grad():
         want = reference(torch.from_numpy(ids)).logits.numpy()
-    got = jax.jit(api.vocabulary_logits, static_argnums=1)(params, policy, jnp.asarray(ids))
+    got = jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids))
     assert want.std() > 0.1
     np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
 
 
 def test_layer_by_layer(pair):
     """Where logits differ, this says from which layer on: the decoder cut after each layer."""
-    reference, policy, params, of, _ = pair
+    reference, model, params, of, _ = pair
     ids = tokens(of.vocab)[:, :200]
     with torch.no_grad():
         states = reference.model(torch.from_numpy(ids), output_hidden_states=True).hidden_states
     one = jnp.ones(ids.shape, jnp.int32)
     here = jnp.arange(ids.shape[1])[None]
-    places = Places(one, one + 1, here)
+    places = Tokens(None, one, one + 1, here)
     for depth in range(1, of.layers):
         cut = tiny.cut(params["decoder"], depth)
-        decoder = Decoder(tiny.spec(**{**vars(of), "layers": depth}), policy.execution)
+        decoder = Decoder(tiny.spec(**{**vars(of), "layers": depth}), model.compute)
         got = jax.jit(lambda p, d=decoder: d.apply({"params": p}, jnp.asarray(ids), places, here))(cut)
         x = states[depth].numpy()
         normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + of.norm_eps)

@@ -110,7 +110,7 @@ def test_two_options_have_two_orders():
     [
         ({"family": "clear"}, "no such family; there are clean, plain, paper, each, classes"),
         ({"family": "plain", "system": "x"}, "'plain' has no system message"),
-        ({"family": "paper", "study": "dilemmas", "cue": "x"}, "config.prompt.cue: family 'paper' is fixed"),
+        ({"family": "paper", "study": "dilemmas", "cue": "x"}, "config.prompt.answer_prefix: family 'paper' is fixed"),
         ({"chat_template": None}, "this model has no chat template; use 'plain'"),
     ],
 )

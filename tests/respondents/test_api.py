@@ -241,8 +241,8 @@ def test_the_studys_prompt_is_one_message():
     from moral_jax.tasks import synthetic
 
     example = synthetic.examples()[0]
-    question = prompts.make(PromptConfig(family="paper"), "dilemmas", "chat")(example, (1, 0))
-    text = render.paper(PromptConfig(family="paper"), "dilemmas")(example, (1, 0)).text
+    question = prompts.make(PromptConfig(format="paper"), "dilemmas", "chat")(example, (1, 0))
+    text = render.paper(PromptConfig(format="paper"), "dilemmas")(example, (1, 0)).text
     assert question.body == {"messages": [{"role": "user", "content": text}]}
     assert question.answers == (("Yes", "yes"), ("No", "no"))
 
@@ -252,7 +252,7 @@ def test_the_studys_prompt_is_one_message():
     [
         (["--config.prompt.family=plain"], "not for --endpoint=chat; pass --config.prompt.family=clean"),
         (["--endpoint=completions"], "pass --config.prompt.family=plain"),
-        (["--config.prompt.cue=Verdict:"], "a chat endpoint cannot begin the model's answer"),
+        (["--config.prompt.answer_prefix=Verdict:"], "a chat endpoint cannot begin the model's answer"),
         (["--config.task.validation=0", "--config.task.test=0"], "nothing to score"),
         (["--concurrency=0"], "--concurrency=0: expected at least 1"),
         (["--timeout=0"], "--timeout=0: expected a positive"),

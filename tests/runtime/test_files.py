@@ -23,7 +23,7 @@ with files.lock(Path(sys.argv[1])) as taken:
 def test_a_file_is_whole_or_as_it_was(tmp_path, error):
     path = tmp_path / "x.json"
     files.write_json(path, {"n": 1})
-    with pytest.raises((KeyboardInterrupt, StorageError)), files.whole(path) as f:  # noqa: PT012
+    with pytest.raises((KeyboardInterrupt, StorageError)), files.atomic_writer(path) as f:  # noqa: PT012
         f.write("half of ")
         f.flush()
         raise error

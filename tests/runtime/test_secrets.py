@@ -158,7 +158,7 @@ def test_an_api_that_says_the_key_back(run, monkeypatch, tmp_path):
     monkeypatch.setattr(stub, "chat", chat)
     monkeypatch.setattr(client, "FIRST_WAIT", 0.001)
     with stub.serve() as (_, url):
-        flags = [config(tmp_path), f"--base-url={url}", "--api-model=m", "--yes", "--config.prompt.cue=none"]
+        flags = [config(tmp_path), f"--base-url={url}", "--api-model=m", "--yes", "--config.prompt.answer_prefix=none"]
         code, said = run("api", *flags, f"--workdir={tmp_path / 'run'}")
     assert code == 0, said
     about = json.loads((tmp_path / "run" / "provenance.json").read_text())["model"]
@@ -204,7 +204,7 @@ def test_names_of_files(run, tmp_path):
 
 
 def test_lines_of_the_log(capsys):
-    console.say(f"fetching https://me:{CLOUD}@host/{HUB}")
+    console.info(f"fetching https://me:{CLOUD}@host/{HUB}")
     assert capsys.readouterr().out == "fetching https://[...]@host/[$HF_TOKEN]\n"
 
 
@@ -242,7 +242,7 @@ def test_what_is_found_and_what_is_left(monkeypatch):
     assert secrets.redacted("q8R%2Ft%2BWz4Kk%3D9sYv") == "[$AWS_SECRET_ACCESS_KEY]"  # as a URL has it
     assert secrets.found_in("http://host/a@b") is None
     with pytest.raises(UserError):
-        parsing.from_flags([f"--config.prompt.cue={API}"], file_needed=False)
+        parsing.from_flags([f"--config.prompt.answer_prefix={API}"], file_needed=False)
 
 
 def test_a_hub_name_is_what_the_tests_take_it_for():

@@ -25,7 +25,7 @@ def test_every_cell_of_a_ready_study_builds(file, cells, tmp_path, monkeypatch):
     study = parsing.from_file(f"configs/studies/{file}", "get_study")
     prepared = jobs.prepare(study, tmp_path, [])
     assert len(prepared) == cells
-    before = [j for j in prepared if j.cell.kind == "train" and j.config.eval.before]
+    before = [j for j in prepared if j.cell.kind == "train" and j.config.eval.initial]
     assert all(j.cell.training == ZERO_SHOT for j in before)
     assert set(Counter((j.cell.row, j.cell.task) for j in before).values()) == {1}
     pairs = {(j.cell.training, j.config.objective.name) for j in prepared if "tuned" in j.cell.training}

@@ -23,7 +23,7 @@ def test_both_objectives_are_the_same_recipe_with_another_loss():
     assert set(dirichlet) - set(ce) == {
         "--config.objective.name=dirichlet_multinomial", "--config.objective.concentration=predicted"
     }  # fmt: skip
-    assert all("--config.eval.before=false" in c.overrides for c in cells)  # the zero-shot cell has scored it
+    assert all("--config.eval.initial=false" in c.overrides for c in cells)  # the zero-shot cell has scored it
 
 
 def test_curves_have_a_cell_for_each_share_and_seed():

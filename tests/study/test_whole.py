@@ -29,7 +29,7 @@ def get_config():
     c.data.micro_batch_size = 1
     c.optim.lr = 3e-3
     c.train.epochs = 1
-    c.train.keep = "last"
+    c.train.select = "last"
     c.eval.bootstrap = 100
     c.eval.best_draws = 10
     return c

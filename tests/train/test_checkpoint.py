@@ -19,7 +19,7 @@ from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import StorageError, UserError
 from tests.helpers import tiny
 
-POLICY = tiny.policy(tiny.spec(), concentration="predicted")
+POLICY = tiny.model(tiny.spec(), concentration="predicted")
 TX = optim.make(OptimConfig(), 10)
 ABOUT = {"config": {"adapter": dataclasses.asdict(AdapterConfig())}, "versions": {"jax": "1"}, "weights": {"w": "ab"}}
 
@@ -69,7 +69,7 @@ def test_everything_comes_back_exactly(tmp_path):
         restored, restored_progress = c.restore(7, like())
         params = c.restore_params(7, api.abstract_params(POLICY))
         norm = c.restore_param(7, "decoder/final_norm/scale")
-        assert c.seal(7).about == ABOUT
+        assert c.read_manifest(7).about == ABOUT
     assert restored_progress == progress
     assert jax.tree.structure(restored) == jax.tree.structure(saved)
     for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(saved), strict=True):
@@ -85,7 +85,7 @@ def test_what_is_known_of_a_step_is_renewed_without_saving_it_again(tmp_path, mo
         monkeypatch.setattr(c._checkpointer, "save", None)
         c.save(state(3), Progress(step=3, validated=3, best_step=3))
         c.wait()
-        assert c.seal(3).progress == Progress(step=3, validated=3, best_step=3)
+        assert c.read_manifest(3).progress == Progress(step=3, validated=3, best_step=3)
 
 
 def test_a_step_that_was_not_sealed_does_not_count_and_goes(tmp_path):
@@ -177,4 +177,4 @@ def test_a_seal_that_was_changed_is_refused(tmp_path):
     assert json.loads(text)["seal"]["progress"]["best_step"] == 2
     path.write_text(text.replace('"best_step": 2', '"best_step": 3'))
     with Checkpoints(tmp_path / "c") as c, pytest.raises(StorageError, match="4.json: is damaged .*its SHA-256"):
-        c.seal(4)
+        c.read_manifest(4)

@@ -41,7 +41,7 @@ class Plan:
 
 def step_fn(losses):
     def step(state, frozen, batch):
-        n = int(batch.items_BQ.ravel()[0])
+        n = int(batch.asks.items_BQ.ravel()[0])
         value = jnp.float32(losses[n])
         return TrainState(state.step + 1, {"w": state.params["w"] + 1}, state.opt_state), {
             "loss": (value, jnp.ones(()))
@@ -202,7 +202,7 @@ def test_metrics_are_read_one_step_late(tmp_path):
     events = []
 
     def step(state, frozen, batch):
-        n = int(batch.items_BQ.ravel()[0])
+        n = int(batch.asks.items_BQ.ravel()[0])
         events.append(f"dispatch {n + 1}")
         return state, {"loss": (jnp.float32(1.0), jnp.float32(1.0))}
 

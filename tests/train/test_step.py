@@ -12,8 +12,8 @@ from moral_jax.train import optim, step
 from tests.helpers import tiny
 from tests.models.test_decoder import assert_same
 
-POLICY = tiny.policy(tiny.spec(), concentration="learned")
-SHALLOW = tiny.policy(tiny.spec(layers=1), concentration="learned")  # how rows are split is nothing to the layers
+POLICY = tiny.model(tiny.spec(), concentration="learned")
+SHALLOW = tiny.model(tiny.spec(layers=1), concentration="learned")  # how rows are split is nothing to the layers
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +43,9 @@ def test_one_by_eight_two_by_four_eight_by_one(batch, objective):
 
 def test_weights_count(batch):
     """A mean over micro-batches would not see that weights differ."""
-    doubled = batch._replace(weights_BQ=batch.weights_BQ * 2)
+    doubled = batch._replace(weights_BQ=batch.asks.weights_BQ * 2)
     assert_same(run(doubled, 2)[0].params, run(batch, 2)[0].params, rtol=1e-5)
-    first = batch.weights_BQ.copy()
+    first = batch.asks.weights_BQ.copy()
     first[1:] = 0
     alone = tiny.lay_out([tiny.questions(np.random.default_rng(0), 11, 97)[:2]], length=48, slots=3)
     assert_same(run(batch._replace(weights_BQ=first), 2)[0].params, run(alone, 1)[0].params, rtol=1e-5)
@@ -62,7 +62,7 @@ def test_the_gradient_is_of_the_weighted_mean(batch):
         lambda p: step.gradients(OBJECTIVES["soft_cross_entropy"], POLICY, p, {}, step.split_micro_batches(batch, 2))
     )(params)
     assert_same(got, jax.jit(jax.grad(mean))(params), rtol=1e-5)
-    assert float(metrics["loss"][1]) == pytest.approx(batch.weights_BQ.sum(), rel=1e-6)
+    assert float(metrics["loss"][1]) == pytest.approx(batch.asks.weights_BQ.sum(), rel=1e-6)
 
 
 def test_steps_count_and_state_is_donated(batch):
@@ -84,15 +84,15 @@ def test_steps_count_and_state_is_donated(batch):
 @pytest.mark.parametrize("moments", ["float32", "bfloat16"])
 def test_bfloat16_weights_and_moments_keep_their_types_and_learn(batch, moments):
     """Types that drifted would compile again each step, or fail to be donated."""
-    policy = tiny.policy(tiny.spec(), concentration="learned", param_dtype="bfloat16", dtype="bfloat16")
+    model = tiny.model(tiny.spec(), concentration="learned", param_dtype="bfloat16", dtype="bfloat16")
     tx = optim.make(OptimConfig(lr=1e-2, warmup=0.0, b2=0.95, moment_dtype=moments), 10)
-    state = step.init_state(tiny.params(policy), policy, tx)
+    state = step.init_state(tiny.params(model), model, tx)
     types = jax.tree.map(lambda x: x.dtype, state)
     assert {str(x.dtype) for x in jax.tree.leaves(state.params["decoder"])} == {"bfloat16"}
     assert str(state.params["head"]["bias"].dtype) == "float32"
     floats = {str(x.dtype) for x in jax.tree.leaves(state.opt_state) if jnp.issubdtype(x.dtype, jnp.floating)}
     assert floats == {moments}
-    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], policy, tx)
+    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], model, tx)
     losses = []
     for _ in range(6):
         state, metrics = take(state, {}, step.split_micro_batches(batch, 4))

@@ -21,14 +21,14 @@ def of(request):
 
 
 def write(folder, of, rename=lambda name: name, **more):
-    tensors = tiny.hf_tensors(of, tiny.params(tiny.policy(of))["encoder"])
+    tensors = tiny.hf_tensors(of, tiny.params(tiny.model(of))["encoder"])
     save_file({rename(k): v for k, v in tensors.items()} | more, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(tiny.hf_encoder_config(of)))
     return folder
 
 
 def same(loaded, of):
-    want = load.flat(tiny.params(tiny.policy(of))["encoder"])
+    want = load.flat(tiny.params(tiny.model(of))["encoder"])
     got = load.flat(loaded)
     assert set(got) == set(want)
     for path, leaf in got.items():
@@ -80,7 +80,7 @@ def test_what_is_missing_is_named(tmp_path):
 @pytest.mark.parametrize("prefixed", [False, True])
 def test_a_pooler_is_read_where_there_is_one(tmp_path, of, prefixed):
     prefix = f"{of.family}." if prefixed else ""
-    like = api.abstract_params(tiny.policy(of, score_rows=1))["score"]
+    like = api.abstract_params(tiny.model(of, score_rows=1))["score"]
     write(tmp_path, of, lambda name: prefix + name)
     assert load.pooler(tmp_path, of, like, 4096) == {}
     dense = np.arange(32 * 32, dtype=np.float32).reshape(32, 32)

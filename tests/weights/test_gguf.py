@@ -59,7 +59,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
 
 @pytest.fixture(scope="module")
 def decoder():
-    return tiny.params(tiny.policy(SPEC))["decoder"]
+    return tiny.params(tiny.model(SPEC))["decoder"]
 
 
 def test_reads_back_what_was_written(tmp_path, decoder):

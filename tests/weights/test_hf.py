@@ -18,7 +18,7 @@ SPEC = tiny.spec(tied_embeddings=False)
 
 @pytest.fixture
 def parameters():
-    return tiny.params(tiny.policy(SPEC))["decoder"]
+    return tiny.params(tiny.model(SPEC))["decoder"]
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path, parameters):
 
 
 def rewrite(folder, change):
-    tensors = tiny.hf_tensors(SPEC, tiny.params(tiny.policy(SPEC))["decoder"])
+    tensors = tiny.hf_tensors(SPEC, tiny.params(tiny.model(SPEC))["decoder"])
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
 
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_named(folder, change, message):
 
 def test_a_tied_copy_may_be_there_and_is_not_used(tmp_path):
     of = tiny.spec()
-    parameters = tiny.params(tiny.policy(of))["decoder"]
+    parameters = tiny.params(tiny.model(of))["decoder"]
     tensors = tiny.hf_tensors(of, parameters)
     save_file(tensors | {"lm_head.weight": np.zeros((97, 32), np.float32)}, tmp_path / "model.safetensors")
     loaded = tiny.load(tmp_path, of)

@@ -25,7 +25,7 @@ def folder(tmp_path):
     out = tmp_path / "model"
     out.mkdir()
     (out / "config.json").write_text(json.dumps(tiny.hf_config(SPEC)))
-    save_file(tiny.hf_tensors(SPEC, tiny.params(tiny.policy(SPEC))["decoder"]), out / "model.safetensors")
+    save_file(tiny.hf_tensors(SPEC, tiny.params(tiny.model(SPEC))["decoder"]), out / "model.safetensors")
     return out
 
 
@@ -195,7 +195,7 @@ def test_the_commit_of_a_snapshot_is_recorded(snapshot, folder):
     for path, want in ((snapshot, snapshot.name), (folder, None)):
         if path == folder:
             shutil.copy(snapshot / "model.safetensors", folder)
-        model = build.Model(path, None, tiny.policy(SPEC))
+        model = build.ModelFiles(path, None, tiny.model(SPEC))
         found = build.provenance(Config(), model, {})["model"]
         assert found["revision"] == want
         assert list(found["sha256"]) == ["model.safetensors"]

@@ -22,7 +22,7 @@ SPEC = tiny.spec(vocab=96, tied_embeddings=False)
 
 @pytest.fixture(scope="module")
 def parameters():
-    return tiny.params(tiny.policy(SPEC))["decoder"]
+    return tiny.params(tiny.model(SPEC))["decoder"]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def reads(monkeypatch):
 
 
 def abstract(mesh, spec=SPEC, **changes):
-    return api.abstract_params(tiny.policy(spec, mesh=mesh, **changes))["decoder"]
+    return api.abstract_params(tiny.model(spec, mesh=mesh, **changes))["decoder"]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_mesh_loads_what_one_device_loads(folder, parameters, shape, piece_byt
 @pytest.mark.parametrize("kind", ["F32", "Q8_0"])
 def test_a_mesh_loads_gguf_too(tmp_path, kind):
     of = test_gguf.SPEC
-    path = test_gguf.write(tmp_path / "m.gguf", of, tiny.params(tiny.policy(of))["decoder"], kind)
+    path = test_gguf.write(tmp_path / "m.gguf", of, tiny.params(tiny.model(of))["decoder"], kind)
     like = abstract(tiny.mesh(1, 4, 2), of)
     jax.tree.map(np.testing.assert_array_equal, load.load(path, of, like, 100_000), tiny.load(path, of))
 

@@ -42,7 +42,7 @@ def watch():
 
 seen, folder = [], Path(sys.argv[1])
 spec = load.read_spec(folder)
-like = api.abstract_params(tiny.policy(spec, param_dtype="bfloat16"))["decoder"]
+like = api.abstract_params(tiny.model(spec, param_dtype="bfloat16"))["decoder"]
 before = anonymous()
 threading.Thread(target=watch, daemon=True).start()
 params = load.load(folder, spec, like, ModelConfig().load_piece_mb << 20)
@@ -54,7 +54,7 @@ print(sum(x.nbytes for x in jax.tree.leaves(params)), before, max(seen), last)
 def write_zeros(folder: Path, files: int) -> int:
     """A checkpoint of zeros but for one number at its very end, which takes no room on disk; returns its bytes."""
     (folder / "config.json").write_text(json.dumps(tiny.hf_config(SPEC)))
-    leaves = load.flat(api.abstract_params(tiny.policy(SPEC))["decoder"])
+    leaves = load.flat(api.abstract_params(tiny.model(SPEC))["decoder"])
     tensors = {
         name: ("BF16", shard_slices.file_shape(entry, leaves[entry.path].shape))
         for entry in parameters.entries(SPEC)

@@ -39,10 +39,10 @@ def counted(self, name, index):
 
 hf.SafetensorsFolder.read = counted
 spec = load.read_spec(folder)
-policy = tiny.policy(spec, mesh=sharding.make_mesh(MeshConfig(data=1, fsdp=2, tensor=2)))
-loaded = load.flat(load.load(folder, spec, api.abstract_params(policy)["decoder"], 4096))
+model = tiny.model(spec, mesh=sharding.make_mesh(MeshConfig(data=1, fsdp=2, tensor=2)))
+loaded = load.flat(load.load(folder, spec, api.abstract_params(model)["decoder"], 4096))
 alone = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
-want = load.flat(tiny.params(tiny.policy(spec, mesh=alone))["decoder"])
+want = load.flat(tiny.params(tiny.model(spec, mesh=alone))["decoder"])
 for path, leaf in loaded.items():
     for shard in leaf.addressable_shards:
         np.testing.assert_array_equal(shard.data, np.asarray(want[path])[shard.index], err_msg=path)
@@ -52,7 +52,7 @@ print(sum(sizes))
 
 def test_each_process_reads_its_half(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(tiny.hf_config(SPEC)))
-    tensors = tiny.hf_tensors(SPEC, tiny.params(tiny.policy(SPEC))["decoder"])
+    tensors = tiny.hf_tensors(SPEC, tiny.params(tiny.model(SPEC))["decoder"])
     save_file(tensors, tmp_path / "model.safetensors")
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -53,8 +53,8 @@ def probabilities(path):
 
 def saved(folder, config):
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        policy = train.find_model(config).policy
-        _, like = api.split(api.abstract_params(policy), policy)
+        model = train.find_model(config).model
+        _, like = api.split(api.abstract_params(model), model)
         latest = checkpoints.latest()
         return latest, checkpoints.restore_params(latest, like)
 
@@ -70,7 +70,7 @@ def test_a_checkpoint_holds_adapters_and_head_alone(finished, config):
     shapes = {leaf.shape for leaf in jax.tree.leaves(params)} | {()}
     assert {np.shape(x) for name, x in on_disk.items() if name.startswith("opt_state/")} == shapes
     with Checkpoints(finished / "checkpoints") as checkpoints:
-        assert checkpoints.seal(step).about["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
+        assert checkpoints.read_manifest(step).about["config"] == json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def test_training_moves_the_probabilities(finished):
@@ -79,17 +79,17 @@ def test_training_moves_the_probabilities(finished):
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(config, finished, tmp_path, monkeypatch):
-    real = loop.Reader.push
+    real = loop.MetricReader.push
 
     def push(self, pending):
         if pending.step > 3:
             raise KeyboardInterrupt
         real(self, pending)
 
-    monkeypatch.setattr(loop.Reader, "push", push)
+    monkeypatch.setattr(loop.MetricReader, "push", push)
     with pytest.raises(KeyboardInterrupt):
         train.train(config, tmp_path / "r")
-    monkeypatch.setattr(loop.Reader, "push", real)
+    monkeypatch.setattr(loop.MetricReader, "push", real)
     train.train(config, tmp_path / "r")
     jax.tree.map(np.testing.assert_array_equal, saved(tmp_path / "r", config), saved(finished, config))
     assert (tmp_path / "r" / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
@@ -183,7 +183,7 @@ def test_a_run_without_adapters_has_none_to_export(tiny_folder, tmp_path):
         publish.write_adapter(tmp_path / "r", tmp_path / "out", None)
 
 
-POLICY = tiny.policy(tiny.spec(), adapter=AdapterConfig(kind="lora", rank=4, alpha=8.0, targets="q_proj|up_proj"))
+POLICY = tiny.model(tiny.spec(), adapter=AdapterConfig(kind="lora", rank=4, alpha=8.0, targets="q_proj|up_proj"))
 
 
 @pytest.fixture
@@ -195,8 +195,8 @@ def files(tmp_path):
 
 
 def read(folder, **changes):
-    policy = tiny.policy(POLICY.spec, adapter=dataclasses.replace(POLICY.adapter, **changes))
-    return peft.load(folder, policy.spec, policy.adapter, api.abstract_params(policy)["adapters"])
+    model = tiny.model(POLICY.spec, adapter=dataclasses.replace(POLICY.adapter, **changes))
+    return peft.load(folder, model.spec, model.adapter, api.abstract_params(model)["adapters"])
 
 
 def test_what_was_written_is_read(files):

@@ -14,7 +14,7 @@ from moral_jax.runs.records import read_jsonl
 from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import train
-from moral_jax.workflows.build import Prompter, find_model
+from moral_jax.workflows.build import QuestionEncoder, find_model
 from tests.config.test_presets import write_rows
 from tests.helpers import tiny
 
@@ -118,7 +118,7 @@ def test_scores_do_not_depend_on_packing(encoder_folder, tmp_path):
         ("encoder", {"prompt": PromptConfig()}, "'clean': reads the answer as a next token, which bert.*use 'each'"),
         (
             "encoder",
-            {"prompt": PromptConfig(family="plain"), "task": TaskConfig(name="anecdotes")},
+            {"prompt": PromptConfig(format="plain"), "task": TaskConfig(name="anecdotes")},
             "encoder, has not; for task 'anecdotes' use 'classes'",
         ),
         ("encoder", {"prompt": PromptConfig(family="classes")}, "the same options in every row, as tasks anecdotes, "),
@@ -164,7 +164,7 @@ def test_transformers_has_the_same_probabilities(runs, name, tmp_path, anecdotes
     assert not told["unexpected_keys"]
     trained = train.load_run(runs(name))
     examples = registry.load(trained.config.task).test[:4]
-    asked = Prompter(trained.config, trained.model).for_scoring(examples, "x")
+    asked = QuestionEncoder(trained.config, trained.model).for_scoring(examples, "x")
     for record, encoded in zip(train.answerer(trained)(examples), asked.encoded, strict=True):
         logits = []
         for text in encoded.texts:

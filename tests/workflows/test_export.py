@@ -54,13 +54,13 @@ def make_run(folder, config, seed=5):
     """A run directory as training leaves it, and the weights in it: random ones, unlike the model's own."""
     folder.mkdir()
     saved.save(config, folder / "config.json")
-    policy = train.find_model(config).policy
-    place = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(policy))
-    params = jax.device_put(tiny.params(policy, seed), place)
+    model = train.find_model(config).model
+    place = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(model))
+    params = jax.device_put(tiny.params(model, seed), place)
     host = jax.device_get(params)
     about = {"config": dataclasses.asdict(config)}
     with Checkpoints(folder / "checkpoints", about) as checkpoints:
-        state = init_state(params, policy, optim.make(OptimConfig(), 10))
+        state = init_state(params, model, optim.make(OptimConfig(), 10))
         checkpoints.save(state, Progress(step=3, best_step=3, best_loss=0.5, finished=True))
         checkpoints.wait()
     return folder, host
@@ -70,9 +70,9 @@ def make_run(folder, config, seed=5):
 def exported(request, tmp_path_factory):
     """(run, its weights, the export) of a tied and an untied model."""
     base = tmp_path_factory.mktemp(request.param)
-    model = base / "model"
-    model.mkdir()
-    folder, params = make_run(base / "run", config_of(tiny.write_folder(model, **MODELS[request.param])))
+    base_model = base / "model"
+    base_model.mkdir()
+    folder, params = make_run(base / "run", config_of(tiny.write_folder(base_model, **MODELS[request.param])))
     assert main.main(["export", str(folder), str(base / "out"), "--shard-mb=1"]) == 0
     return folder, params, base / "out"
 
@@ -81,16 +81,18 @@ def our_logits(folder, params, ids):
     """On one device, with the weights of the run."""
     config = train.read_config(folder)
     spec = load.read_spec(Path(config.model.path))
-    policy = tiny.policy(spec, param_dtype=config.model.param_dtype, unroll=1)
-    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, policy, jnp.asarray(ids))
+    model = tiny.model(spec, param_dtype=config.model.param_dtype, unroll=1)
+    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids))
 
 
 def their_logits(out, ids):
     torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
     transformers = pytest.importorskip("transformers")
-    model = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32, attn_implementation="eager")
+    base_model = transformers.AutoModelForCausalLM.from_pretrained(
+        out, dtype=torch.float32, attn_implementation="eager"
+    )
     with torch.no_grad():
-        return model.eval()(torch.from_numpy(ids)).logits.numpy()
+        return base_model.eval()(torch.from_numpy(ids)).logits.numpy()
 
 
 def tokens(out):
@@ -189,7 +191,7 @@ def test_a_run_that_never_trained_gives_its_model(tiny_folder, tmp_path):
 
 def test_a_model_from_gguf_gets_a_config(tiny_folder, tmp_path):
     of = dataclasses.replace(test_gguf.SPEC, vocab=load.read_spec(tiny_folder).vocab)
-    path = test_gguf.write(tmp_path / "m.gguf", of, tiny.params(tiny.policy(of))["decoder"])
+    path = test_gguf.write(tmp_path / "m.gguf", of, tiny.params(tiny.model(of))["decoder"])
     folder, params = make_run(tmp_path / "run", config_of(path, tokenizer=str(tiny_folder)))
     publish.write(folder, tmp_path / "out", 1, None)
     assert load.read_spec(tmp_path / "out") == of
@@ -201,9 +203,9 @@ def test_a_model_from_gguf_gets_a_config(tiny_folder, tmp_path):
 def test_mistral(tiny_folder, tmp_path):
     """Its window too; the tokenizer is another's, because transformers would look for Mistral's own package."""
     of = {"family": "mistral", "sliding_window": 7, "tied_embeddings": False}
-    model = tmp_path / "model"
-    model.mkdir()
-    config = config_of(tiny.write_folder(model, **of), "fixed", tokenizer=str(tiny_folder))
+    base_model = tmp_path / "model"
+    base_model.mkdir()
+    config = config_of(tiny.write_folder(base_model, **of), "fixed", tokenizer=str(tiny_folder))
     folder, params = make_run(tmp_path / "run", config)
     publish.write(folder, tmp_path / "out", 1, None)
     ids = tokens(tmp_path / "out")
@@ -212,14 +214,14 @@ def test_mistral(tiny_folder, tmp_path):
 
 
 def test_links_to_code_are_left_behind(tiny_folder, tmp_path):
-    model = tmp_path / "model"
-    model.mkdir()
-    tiny.write_folder(model)
+    base_model = tmp_path / "model"
+    base_model.mkdir()
+    tiny.write_folder(base_model)
     for file in ("config.json", "tokenizer_config.json"):
-        value = json.loads((model / file).read_text())
-        (model / file).write_text(json.dumps(value | {"auto_map": {"AutoTokenizer": ["evil--x.Y", None]}}))
+        value = json.loads((base_model / file).read_text())
+        (base_model / file).write_text(json.dumps(value | {"auto_map": {"AutoTokenizer": ["evil--x.Y", None]}}))
     (tmp_path / "run").mkdir()
-    saved.save(config_of(model), tmp_path / "run" / "config.json")
+    saved.save(config_of(base_model), tmp_path / "run" / "config.json")
     publish.write(tmp_path / "run", tmp_path / "out", 1, None)
     assert not [p.name for p in (tmp_path / "out").glob("*.json") if "evil" in p.read_text()]
 

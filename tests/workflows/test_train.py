@@ -24,7 +24,7 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import load
 from moral_jax.workflows import train
-from moral_jax.workflows.build import Weights, find_model
+from moral_jax.workflows.build import InitialParams, find_model
 from tests.helpers import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,8 +62,8 @@ def again(config, finished, tmp_path_factory):
 def weights(config, folder):
     with Checkpoints(folder / "checkpoints") as checkpoints:
         latest = checkpoints.latest()
-        policy = train.find_model(config).policy
-        return latest, checkpoints.restore_params(latest, api.abstract_params(policy))
+        model = train.find_model(config).model
+        return latest, checkpoints.restore_params(latest, api.abstract_params(model))
 
 
 def trace(folder):
@@ -129,12 +129,12 @@ def test_a_run_compiles_its_step_once_and_scoring_once(again):
 def test_what_only_answers_is_loaded_as_scoring_reads_it(config, finished):
     """Kernels are rounded, one by one as they come; nothing else is."""
     rounding = dataclasses.replace(config, model=dataclasses.replace(config.model, product_dtype="bfloat16"))
-    model = find_model(rounding)
-    first = Weights(rounding, model).first
+    files = find_model(rounding)
+    first = InitialParams(rounding, files).first
     got = train.load_untrained(rounding).params
     types = {(path.endswith("/kernel"), leaf.dtype.name) for path, leaf in load.flat(got["decoder"]).items()}
     assert types == {(True, "bfloat16"), (False, "float32")}
-    jax.tree.map(np.testing.assert_array_equal, got, api.as_read(first, model.policy))
+    jax.tree.map(np.testing.assert_array_equal, got, api.cast_for_scoring(first, files.model))
     assert {leaf.dtype.name for leaf in jax.tree.leaves(train.load_run(finished).params)} == {"float32"}
 
 
@@ -150,7 +150,7 @@ def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
 
 def test_a_run_stopped_again_and_again_goes_on_bit_for_bit(config, finished, tmp_path, monkeypatch):
     """Stopped before the first checkpoint, between two, and right after a validation."""
-    real = loop.Reader.push
+    real = loop.MetricReader.push
     for stopped_at in (2, 4, 7):
 
         def push(self, pending, last=stopped_at):
@@ -158,11 +158,11 @@ def test_a_run_stopped_again_and_again_goes_on_bit_for_bit(config, finished, tmp
                 raise KeyboardInterrupt
             real(self, pending)
 
-        monkeypatch.setattr(loop.Reader, "push", push)
+        monkeypatch.setattr(loop.MetricReader, "push", push)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, tmp_path / "r")
         assert not (tmp_path / "r" / "after").exists()
-    monkeypatch.setattr(loop.Reader, "push", real)
+    monkeypatch.setattr(loop.MetricReader, "push", real)
     train.train(config, tmp_path / "r")
     jax.tree.map(np.testing.assert_array_equal, weights(config, tmp_path / "r")[1], weights(config, finished)[1])
     assert trace(tmp_path / "r") == trace(finished)

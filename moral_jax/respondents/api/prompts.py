@@ -1,4 +1,4 @@
-"""What is sent: the prompts of `data.render` as chat messages or as text to be completed."""
+"""The prompts of `prompts.render` as chat messages, or as text to be completed."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,17 +21,20 @@ Ask = Callable[[Example, tuple[int, ...]], Question]
 
 
 def instruction(answers: tuple[tuple[str, ...], ...]) -> str:
-    """ "Reply with A or B alone.": where a model of ours gets the beginning of its answer (the cue), a chat API lets
-    nobody speak for the model, so the message itself says what the answer begins with."""
+    """Returns "Reply with A or B alone."
+
+    A local model is given the beginning of its answer. A chat API lets nobody speak for the model, so the message itself
+    says what the answer begins with.
+    """
     *most, last = [variants[0] for variants in answers]
     return f"Reply with {', '.join(most)} or {last} alone."
 
 
-def _chat_clean(config: PromptConfig) -> Ask:
-    if config.cue is not None:
+def _chat_turns(config: PromptConfig) -> Ask:
+    if config.answer_prefix is not None:
         raise UserError(
-            f"config.prompt.cue={config.cue!r}: a chat endpoint cannot begin the model's answer; pass "
-            f"--config.prompt.cue=none, or --endpoint=completions with --config.prompt.family=plain"
+            f"config.prompt.answer_prefix={config.answer_prefix!r}: a chat endpoint cannot begin the model's answer; "
+            f"pass --config.prompt.answer_prefix=none, or --endpoint=completions with --config.prompt.format=plain"
         )
 
     def ask(example: Example, order: tuple[int, ...]) -> Question:
@@ -61,19 +64,20 @@ def _completions(renderer: render.Renderer) -> Ask:
 
 
 def make(config: PromptConfig, study_prompt: str | None, endpoint: str) -> Ask:
-    """Picks how a question is asked.
+    """Returns how a question is asked.
 
     Raises:
-      UserError: the family does not fit the endpoint (chat: clean, paper; completions: plain, paper).
+      UserError: the format does not fit the endpoint (chat: chat, paper; completions: plain, paper).
     """
-    if endpoint == "chat" and config.family == "clean":
-        return _chat_clean(config)
-    if endpoint == "chat" and config.family == "paper":
+    format_ = config.format_for("vocabulary")
+    if endpoint == "chat" and format_ == "chat":
+        return _chat_turns(config)
+    if endpoint == "chat" and format_ == "paper":
         return _chat_paper(config, study_prompt)
-    if endpoint == "completions" and config.family != "clean":
+    if endpoint == "completions" and format_ != "chat":
         return _completions(render.make_renderer(config, study_prompt, None))
-    other = "clean" if endpoint == "chat" else "plain"
+    other = "chat" if endpoint == "chat" else "plain"
     raise UserError(
-        f"config.prompt.family={config.family!r}: not for --endpoint={endpoint}; pass --config.prompt.family={other}, "
+        f"config.prompt.format={format_!r}: not for --endpoint={endpoint}; pass --config.prompt.format={other}, "
         f"or the other endpoint"
     )

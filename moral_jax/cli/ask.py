@@ -1,18 +1,31 @@
-"""Questions from a person: lines of text or JSON in, a distribution for each out."""
+"""`moral-jax ask`: lines of text or JSON in, a distribution for each out."""
 
+import argparse
 import json
+import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from moral_jax.cli import shared
+from moral_jax.cli.evaluate import check_extras
 from moral_jax.config.task import FieldsConfig
 from moral_jax.runs.records import Record
+from moral_jax.runtime import console
 from moral_jax.runtime.strict_json import parse as parse_json
 from moral_jax.tasks.rows import Row, lines
 from moral_jax.tasks.votes import example
 from moral_jax.types import Example, UserError
 
+DESCRIPTION = """\
+Asks a model, or anybody else, questions with options, and prints a distribution for each.
+
+  echo "Was it wrong to leave? | yes | no" | moral-jax ask --model=run:runs/demo
+  moral-jax ask --model=OWNER/MODEL questions.txt --json
+
+One question a line: 'question | option | option', or JSON with question, options and maybe text.
+"""
 BAR = 30
 SEPARATOR = "|"
 
@@ -71,3 +84,36 @@ def open_input(path: str) -> BinaryIO:
         return Path(path).open("rb")
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from e
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of asking."""
+    shared.add_model(parser)
+    parser.add_argument("file", nargs="?", default="-", help="a file; default: standard input")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace, rest: list[str]) -> None:
+    """Asks."""
+    text_of = as_json if args.json else as_text
+    live = args.file == "-" and sys.stdin.isatty()
+    examples = []
+    if not live:  # reads everything before it loads anything, so that a bad line costs nothing
+        stream = sys.stdin.buffer if args.file == "-" else open_input(args.file)
+        examples = list(read(stream, args.file))
+    config, run = shared.who_answers(args, rest)
+    check_extras(config)
+    from moral_jax.runs.directory import RunDirectory
+    from moral_jax.workflows.evaluate import interview
+
+    asking = interview(config, shared.budget(args), RunDirectory(run) if run else None)
+    if not live:
+        print("\n".join(map(text_of, asking.records(examples))))
+        return
+    print("question | option | option ... (Ctrl-D ends)", file=sys.stderr)
+    for number, line in enumerate(sys.stdin, 1):
+        if line.strip():
+            try:
+                print(text_of(asking.records([parse(line, f"line {number}")])[0]), flush=True)
+            except UserError as e:
+                console.error(str(e))

@@ -1,0 +1,20 @@
+"""Commands of version 0.1 under their old names, for one version."""
+
+import sys
+
+OLD = {"score": "ask", "baseline": "eval --model=baseline:NAME", "api": "eval --model=api:NAME"}
+
+
+def translate(arguments: list[str]) -> list[str]:
+    """Returns the arguments with an old command replaced by what it is now; others unchanged."""
+    if not arguments or arguments[0] not in OLD:
+        return arguments
+    old, *rest = arguments
+    print(f"note: moral-jax {old} is moral-jax {OLD[old]} now", file=sys.stderr)
+    if old == "score":
+        return ["ask", *rest]
+    if old == "api":
+        return ["eval", *rest]
+    if not rest or rest[0].startswith("-"):
+        return ["eval", "--model=baseline:", *rest] if "--help" not in rest and "-h" not in rest else ["eval", *rest]
+    return ["eval", f"--model=baseline:{rest[0]}", *rest[1:]]

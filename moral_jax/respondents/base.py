@@ -1,0 +1,75 @@
+"""The contract of a respondent, and the way from its answers to records. No jax."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from moral_jax.prompts.render import all_items
+from moral_jax.runs.records import Asks, Choices, Record, make_records
+from moral_jax.types import Example
+
+
+class Respondent(Protocol):
+    """Whoever answers questions."""
+
+    can: frozenset[str]  # what it can be asked for: "choose"
+    shows_order: bool  # options are shown to it in places, so their order may matter
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What a run records about it under "model". JSON."""
+        ...
+
+    def prepare(self, splits: Mapping[str, Asks]) -> None:
+        """Checks and encodes all that will be asked, before anything is loaded, sent or written.
+
+        Raises:
+          UserError: it cannot answer; names the row.
+        """
+        ...
+
+    def choose(self, asks: Asks, what: str) -> Choices:
+        """Returns the share of every option of every ask.
+
+        Args:
+          what: the name of the split, for progress bars.
+        """
+        ...
+
+
+def asks_of(respondent: Respondent, examples: Sequence[Example], orders: str) -> Asks:
+    """Returns the asks about some examples: each in all orders of its options that the respondent can tell apart.
+
+    Args:
+      orders: as `config.prompt.orders`.
+    """
+    return Asks(examples, all_items(examples, orders, respondent.shows_order))
+
+
+@dataclasses.dataclass(frozen=True)
+class Interview:
+    """A respondent and how it is asked: the way to put questions from Python. `moral_jax.load` returns one."""
+
+    respondent: Respondent
+    orders: str  # as `config.prompt.orders`
+
+    def records(self, examples: Sequence[Example]) -> list[Record]:
+        """Returns one record per example, with the shares averaged over the orders of its options."""
+        asks = asks_of(self.respondent, examples, self.orders)
+        return make_records(asks, self.respondent.choose(asks, "questions"))
+
+    def ask(self, question: str, options: Sequence[str], text: str = "", title: str = "") -> dict[str, float]:
+        """Asks one question.
+
+        Args:
+          question: the question.
+          options: at least two answers.
+          text: what is judged, if the question is about a text.
+          title: of the text.
+
+        Returns:
+          The share of every option; they sum to one.
+        """
+        example = Example("question", question, tuple(options), (1.0,) * len(options), title, text)
+        [record] = self.records([example])
+        return dict(zip(record["options"], record["probabilities"], strict=True))

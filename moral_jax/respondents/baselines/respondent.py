@@ -1,0 +1,62 @@
+"""A baseline, fitted to training rows, as a respondent."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from moral_jax.analysis import calibrate
+from moral_jax.analysis.table import from_examples
+from moral_jax.respondents.baselines import registry
+from moral_jax.runs.records import Asks, Choices
+from moral_jax.types import Example
+
+
+class BaselineRespondent:
+    """Answers with a baseline of `registry`."""
+
+    can = frozenset({"choose"})
+    shows_order = False
+
+    def __init__(
+        self, name: str, train: list[Example], validation: list[Example], seed: int, initial_concentration: float
+    ):
+        """Fits the baseline.
+
+        The penalty of a regression and the concentration are chosen on the validation rows; without any, the
+        concentration is `initial_concentration`.
+
+        Raises:
+          UserError: no such baseline, or rows that it cannot answer.
+        """
+        self.name, self.baseline = name, registry.get(name, train)
+        self.fitted = self.baseline.fit(train, validation, seed)
+        self.concentration = initial_concentration
+        if validation:
+            claimed = from_examples(validation).replace(p_EC=self.fitted.answer(validation).p_EC)
+            self.concentration = calibrate.fixed_concentration(claimed)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The baseline and what was fitted."""
+        fitted = self.fitted.settings
+        return {"path": f"baseline:{self.name}", "description": self.baseline.description, "fitted": fitted}
+
+    def prepare(self, splits: Mapping[str, Asks]) -> None:
+        """Does nothing: rows that it cannot answer were refused when it was fitted."""
+
+    def choose(self, asks: Asks, what: str) -> Choices:
+        """Returns the baseline's shares, and what a rule picks."""
+        answers = self.fitted.answer(list(asks.examples))
+        index_E = np.array([index for index, _ in asks.items])
+        width = max(len(order) for _, order in asks.items)
+        p_EC = np.zeros((len(asks.items), width))
+        for row, (index, order) in enumerate(asks.items):
+            p_EC[row, : len(order)] = answers.p_EC[index, list(order)]
+        picked_E = None
+        if answers.choice_E is not None:
+            picks = zip(answers.choice_E[index_E], asks.items, strict=True)
+            picked_E = np.array([order.index(choice) for choice, (_, order) in picks])
+        count = len(asks.items)
+        with np.errstate(divide="ignore"):
+            return Choices(np.log(p_EC), np.zeros(count), np.full(count, np.log(self.concentration)), picked_E)

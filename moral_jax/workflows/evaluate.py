@@ -1,0 +1,164 @@
+"""An evaluation: whoever answers, the records of a stage are made here, and a run without training is done here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moral_jax.analysis.calibrate import Calibration
+from moral_jax.config import Config, parsing
+from moral_jax.config.respondent import model_flags
+from moral_jax.report import page
+from moral_jax.respondents.api.cost import Budget
+from moral_jax.respondents.base import Interview, Respondent, asks_of
+from moral_jax.respondents.scripted import ScriptedRespondent
+from moral_jax.runs import directory
+from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
+from moral_jax.runs.records import Asks, make_records, read_jsonl, write_jsonl
+from moral_jax.runtime import distributed, jax_setup
+from moral_jax.runtime.console import info
+from moral_jax.runtime.files import storage_errors
+from moral_jax.tasks import registry
+from moral_jax.types import UserError
+from moral_jax.workflows import provenance
+from moral_jax.workflows.summarise import calibration_of, summarise
+
+
+def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path) -> None:
+    """Writes the records of each split to `folder`, unless they are there: the one way to fill a stage.
+
+    All processes ask, the primary writes.
+    """
+
+    def is_complete(split: str) -> bool:
+        """Returns false for a file that was cut, by whomever: it is written again."""
+        try:
+            records = read_jsonl(folder / f"{split}.jsonl")
+        except (FileNotFoundError, UserError):
+            return False
+        return [r["id"] for r in records] == [e.id for e in splits[split].examples]
+
+    for split in distributed.from_primary(lambda: [s for s in splits if not is_complete(s)]):
+        distributed.leave_if_preempted(f"before scoring {split} {folder.name}")
+        records = make_records(splits[split], respondent.choose(splits[split], split))
+        if distributed.is_primary():
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_jsonl(folder / f"{split}.jsonl", records)
+
+
+Origin = Callable[[dict[str, Any]], dict[str, Any]]  # what a task says of its rows -> provenance
+
+
+def _local(config: Config, run: RunDirectory | None) -> tuple[Respondent, Origin]:
+    """Returns the model of a config; with `run`, the weights that the run stands for."""
+    from moral_jax.respondents.local import LocalRespondent, Scoring
+    from moral_jax.workflows import build
+
+    jax_setup.configure()
+    files = build.find_model(config)
+    initial = build.InitialParams(config, files)
+    load = build.params_for_scoring(config, initial, run) if run else initial.for_scoring
+    about = provenance.about_model(config, files)
+    respondent = LocalRespondent(Scoring(config, files), load, about)
+    return respondent, lambda data: provenance.of_local(files, about, data)
+
+
+def _dataset(config: Config) -> registry.Dataset:
+    data = registry.load(config.task)
+    info(str(data.provenance["description"]))
+    return data
+
+
+def _other(config: Config, data: registry.Dataset | None, budget: Budget) -> Respondent:
+    """Returns the respondent of a config that is no local model."""
+    who, concentration = config.respondent, config.objective.initial_concentration
+    assert who.name is not None, "checked by the config"
+    if who.kind == "scripted":
+        return ScriptedRespondent(who.name, concentration)
+    if who.kind == "api":
+        from moral_jax.respondents.api.respondent import ApiRespondent
+
+        study_prompt = registry.get(config.task.name).study_prompt
+        return ApiRespondent(who, config.prompt, study_prompt, concentration, budget)
+    from moral_jax.respondents.baselines.respondent import BaselineRespondent
+
+    data = data or _dataset(config)
+    return BaselineRespondent(who.name, data.train, data.validation, config.train.seed, concentration)
+
+
+def respondent_of(
+    config: Config, budget: Budget, run: RunDirectory | None = None, data: registry.Dataset | None = None
+) -> tuple[Respondent, Origin]:
+    """Returns whoever a config names, and what a run records of where its numbers come from.
+
+    Args:
+      budget: what an API may cost.
+      run: answer with the weights that this run stands for.
+      data: the task's rows, if they are read already; baselines are fitted to its training rows.
+    """
+    if config.respondent.kind == "local":
+        return _local(config, run)
+    respondent = _other(config, data, budget)
+    return respondent, lambda about: provenance.of_other(respondent, about)
+
+
+def interview(config: Config, budget: Budget, run: RunDirectory | None = None) -> Interview:
+    """Returns whoever a config names, to be asked one question after the other."""
+    respondent, _ = respondent_of(config, budget, run)
+    return Interview(respondent, config.prompt.orders)
+
+
+def evaluate(
+    config: Config, out: Path, budget: Budget, path: str | None = None, run: RunDirectory | None = None
+) -> page.Written:
+    """Asks a respondent about rows and writes a run directory: config, provenance, records, numbers, page.
+
+    Args:
+      config: names task and respondent.
+      out: a new directory, or one that the same evaluation has begun.
+      budget: what an API may cost.
+      path: a file of rows in the task's format; default: the task's validation and test rows.
+      run: answer with the weights that this run stands for, and its calibration.
+
+    Raises:
+      UserError: `out` holds something else already, a row is bad, or the respondent cannot answer.
+    """
+    data = _dataset(config) if path is None else None
+    if data is not None and not data.scored:
+        raise UserError("nothing to score: config.task.validation and config.task.test are 0")
+    rows = data.scored if data is not None else {"rows": registry.read(str(path), config.task)}
+    respondent, origin = respondent_of(config, budget, run, data)
+    splits = {split: asks_of(respondent, examples, config.prompt.orders) for split, examples in rows.items()}
+    respondent.prepare(splits)
+    sizes = {split: len(examples) for split, examples in rows.items()}
+    about = data.provenance if data is not None else registry.provenance(config.task, {"rows": str(path)}, sizes)
+    with directory.claim(config, out, [ANSWERS]) as evaluation:
+        evaluation.record(origin(about))
+        answer(respondent, splits, evaluation.stage(ANSWERS))
+        evaluation.record(origin(about))  # an API has said more of itself by now
+        train = data.train if data is not None else []
+        written = summarise(evaluation, list(splits), train, config, _calibration(run))
+    assert written is not None, "a run without splits"
+    return written
+
+
+def _calibration(run: RunDirectory | None) -> Calibration | None:
+    """Returns the calibration that a run's validation records give."""
+    stage = directory.stages(run.path).get(TRAINED) if run else None
+    validation = stage / "validation.jsonl" if stage else None
+    return calibration_of(read_jsonl(validation) if validation and validation.exists() else None)
+
+
+NO_BUDGET = Budget(None, None, None, False)
+
+
+def load(who: str, settings: Sequence[str] = ()) -> Interview:
+    """Returns a respondent by name; arguments and errors as of `moral_jax.load`."""
+    folder = Path(who.removeprefix("run:"))
+    if who.startswith("run:") or (folder / directory.CONFIG).exists() and (folder / directory.PROVENANCE).exists():
+        if settings:
+            raise UserError(f"{settings[0]}: a run brings its own config; only a model takes settings")
+        return interview(directory.read_config(folder), NO_BUDGET, RunDirectory(folder))
+    flags = [f"--config.{setting}" for setting in settings]
+    config = parsing.from_flags([*flags, *model_flags(who)], file_needed=False)
+    return interview(config, NO_BUDGET)
