@@ -1,1 +1,1 @@
-"""Numbers from records. numpy only."""
+"""Metrics of records. numpy and scipy only."""

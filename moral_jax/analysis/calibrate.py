@@ -1,4 +1,4 @@
-"""Scalars fitted on validation rows: a temperature for the shares; a factor for the concentration, and one for all."""
+"""Scalars fitted on validation rows: a temperature for shares, a factor for concentrations, one fixed concentration."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,8 +13,11 @@ LOG_BOUND = 6.0  # factors from 1/400 to 400
 
 
 class Calibration(NamedTuple):
-    """`temperature` divides log-probabilities; `concentration_factor` multiplies s, `fixed_concentration` is one for
-    all questions."""
+    """Fitted scalars.
+
+    `temperature` divides log-probabilities; `concentration_factor` multiplies each question's concentration;
+    `fixed_concentration` replaces it by one value for all questions.
+    """
 
     temperature: float
     concentration_factor: float
@@ -22,7 +25,7 @@ class Calibration(NamedTuple):
 
 
 def cool(t: Table, temperature: float) -> Table:
-    """softmax(log p / T): Scruples' calibration (`calibration_factor`)."""
+    """Returns the table with shares softmax(log p / T): Scruples' calibration (`calibration_factor`)."""
     with np.errstate(divide="ignore"):
         z_EC = np.where(t.exists_EC, np.log(np.maximum(t.p_EC, metrics.TINY)) / temperature, -np.inf)
     p_EC = np.exp(z_EC - z_EC.max(-1, keepdims=True))
@@ -30,26 +33,28 @@ def cool(t: Table, temperature: float) -> Table:
 
 
 def concentrate(t: Table, factor: float) -> Table:
+    """Returns the table with every concentration multiplied by a factor."""
     return t.replace(concentration_E=t.concentration_E * factor)
 
 
 def fixed(t: Table, concentration: float) -> Table:
-    """The same shares, all with one concentration."""
+    """Returns the table with one concentration for all questions."""
     return t.replace(concentration_E=np.full(len(t.p_EC), concentration))
 
 
 def _minimum(loss: Callable[[float], float]) -> float:
-    found = optimize.minimize_scalar(lambda x: loss(np.exp(x)), bounds=(-LOG_BOUND, LOG_BOUND), method="bounded")
-    return float(np.exp(found.x))
+    """Returns the positive scalar with the lowest loss, searched on a log scale."""
+    result = optimize.minimize_scalar(lambda x: loss(np.exp(x)), bounds=(-LOG_BOUND, LOG_BOUND), method="bounded")
+    return float(np.exp(result.x))
 
 
 def fixed_concentration(t: Table) -> float:
-    """The one concentration with the lowest Dirichlet-multinomial NLL for these shares and votes."""
+    """Returns the one concentration with the lowest Dirichlet-multinomial NLL for these shares and votes."""
     return _minimum(lambda x: metrics.dirichlet_nll(fixed(t, x)).mean())
 
 
 def fit(t: Table) -> Calibration:
-    """Temperature by soft cross-entropy; concentrations by Dirichlet-multinomial NLL of the uncooled shares."""
+    """Fits temperature by soft cross-entropy, concentrations by Dirichlet-multinomial NLL of the uncooled shares."""
     return Calibration(
         temperature=_minimum(lambda x: metrics.cross_entropy(cool(t, x)).mean()),
         concentration_factor=_minimum(lambda x: metrics.dirichlet_nll(concentrate(t, x)).mean()),

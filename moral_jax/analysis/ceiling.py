@@ -1,4 +1,4 @@
-"""Yardsticks: what no model, the label prior, and people themselves would score on the same rows."""
+"""Yardsticks: predictors that read no text (uniform, label priors), and people themselves."""
 
 from collections.abc import Iterator
 
@@ -10,57 +10,58 @@ from moral_jax.analysis.table import Table
 
 
 def fit_dirichlet(counts_EC: np.ndarray) -> np.ndarray:
-    """Maximum-likelihood alpha [C] of Dirichlet-multinomial rows, as Scruples fits it (L-BFGS-B from ones)."""
+    """Fits the maximum-likelihood alpha [C] of Dirichlet-multinomial rows, as in Scruples (L-BFGS-B from ones)."""
     rows, times = np.unique(counts_EC, axis=0, return_counts=True)
     totals = rows.sum(-1)
 
-    def negative(alpha: np.ndarray) -> tuple[float, np.ndarray]:
+    def negative_log_likelihood(alpha: np.ndarray) -> tuple[float, np.ndarray]:
         A = alpha.sum()
         log_likelihood = gammaln(A) - gammaln(A + totals) + (gammaln(alpha + rows) - gammaln(alpha)).sum(-1)
         gradient = (digamma(A) - digamma(A + totals))[:, None] + digamma(alpha + rows) - digamma(alpha)
         return -(times @ log_likelihood) / times.sum(), -(times @ gradient) / times.sum()
 
     C = counts_EC.shape[1]
-    return optimize.minimize(negative, np.ones(C), jac=True, method="L-BFGS-B", bounds=[(1e-10, None)] * C).x
+    bounds = [(1e-10, None)] * C
+    return optimize.minimize(negative_log_likelihood, np.ones(C), jac=True, method="L-BFGS-B", bounds=bounds).x
 
 
 def by_option_count(t: Table) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of options, rows that have it): a prior over two options says nothing of rows with five."""
+    """Yields (number of options, rows with that number), as a prior over two options says nothing about five."""
     for count in np.unique(t.options_E):
         yield int(count), np.flatnonzero(t.options_E == count)
 
 
 def uniform(t: Table) -> Table:
-    """Every option alike; alpha = 1 each, the flat prior."""
+    """Predicts equal shares; alpha = 1 for each option, the flat prior."""
     return t.replace(p_EC=t.exists_EC / t.options_E[:, None], concentration_E=t.options_E.astype(float))
 
 
 def mean_share(t: Table, source: Table) -> Table:
-    """The mean share of votes in `source`: the constant with the lowest cross-entropy there."""
+    """Predicts the mean shares of votes in `source`: the constant with its lowest cross-entropy."""
     p_EC = uniform(t).p_EC.copy()
     for count, rows in by_option_count(t):
-        known = source.options_E == count
-        if known.any():
-            p_EC[rows, :count] = source.q_EC[known, :count].mean(0)
+        matches = source.options_E == count
+        if matches.any():
+            p_EC[rows, :count] = source.q_EC[matches, :count].mean(0)
     return t.replace(p_EC=p_EC)
 
 
 def dirichlet_prior(t: Table, source: Table) -> Table:
-    """The maximum-likelihood alpha of `source`: the constant with the lowest Dirichlet-multinomial NLL there."""
+    """Predicts the maximum-likelihood alpha of `source`: the constant with its lowest Dirichlet-multinomial NLL."""
     flat = uniform(t)
     p_EC, s_E = flat.p_EC.copy(), flat.concentration_E.copy()
     for count, rows in by_option_count(t):
-        known = source.options_E == count
-        if known.any():
-            alpha = fit_dirichlet(source.counts_EC[known, :count])
+        matches = source.options_E == count
+        if matches.any():
+            alpha = fit_dirichlet(source.counts_EC[matches, :count])
             p_EC[rows, :count], s_E[rows] = alpha / alpha.sum(), alpha.sum()
     return t.replace(p_EC=p_EC, concentration_E=s_E)
 
 
 def second_panel(t: Table, second_EC: np.ndarray) -> Table:
-    """Other people asked the same: the posterior of the shares after their votes, under the prior of their votes.
+    """Predicts from a second panel's votes: the posterior of the shares, under a prior fitted to that panel.
 
-    Honest, unlike BEST: it knows nothing of the votes that it is scored on.
+    Unlike BEST, it knows nothing of the votes that it is scored on.
     """
     p_EC, s_E = np.zeros_like(t.p_EC), np.zeros(len(t.p_EC))
     for count, rows in by_option_count(t):
@@ -71,10 +72,11 @@ def second_panel(t: Table, second_EC: np.ndarray) -> Table:
 
 
 def best_draws(t: Table, draws: int, seed: int) -> Iterator[Table]:
-    """Scruples' BEST (`utils.oracle_performance`): predictions drawn from the posterior of each row's true shares.
+    """Yields Scruples' BEST (`utils.oracle_performance`): predictions drawn from the posterior of each row's shares.
 
-    Fits one Dirichlet prior to all rows, then draws p ~ Dirichlet(prior + votes) and scores the draw against the same
-    votes. It is a sampling oracle: a posterior mean scores lower, so its CE is no floor.
+    Fits one Dirichlet prior to all rows, then draws p ~ Dirichlet(prior + votes). Draws are scored against the votes
+    that they were drawn from. BEST is a sampling oracle: a posterior mean has a lower cross-entropy, so BEST's is no
+    floor.
     """
     rng = np.random.default_rng(seed)
     alpha_EC = np.zeros_like(t.counts_EC)

@@ -1,8 +1,8 @@
 """Metrics of predicted against human vote distributions, in float64 NumPy.
 
-Each metric is a function of a table and row weights [R, E] and gives [R]: with weights of one it is the estimate,
-with a bootstrap's weights its resamples. CE and the Dirichlet-multinomial likelihood follow Scruples (metrics.py and
-loss.py of arXiv 2008.09094); the `legacy` pair follows the released code of arXiv 2410.07826.
+A metric takes a table and row weights [R, E], and returns [R]. Weights of one give the estimate; a bootstrap's weights
+give its resamples. CE and the Dirichlet-multinomial likelihood follow Scruples (metrics.py and loss.py of arXiv
+2008.09094). The two `legacy` metrics follow the released code of arXiv 2410.07826, "the study".
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from scipy.special import gammaln
 
 from moral_jax.analysis.table import Table
 
-TINY = 1e-300  # float64 log never sees 0
+TINY = 1e-300  # lower limit of probabilities, so that no log is infinite
 BINS = 10
 
 RowMetric = Callable[[Table], np.ndarray]
@@ -20,37 +20,38 @@ Metric = Callable[[Table, np.ndarray], np.ndarray]
 
 
 def cross_entropy(t: Table) -> np.ndarray:
-    """- sum_k q_k log p_k against the shares of the votes, [E], nats."""
+    """Returns - sum_k q_k log p_k, where q are the shares of the votes, [E], nats."""
     return -np.sum(t.q_EC * np.log(np.maximum(t.p_EC, TINY)), axis=-1)
 
 
 def entropy_floor(t: Table) -> np.ndarray:
-    """Entropy of the shares: what cross-entropy is when p = q."""
+    """Returns the entropy of the shares of the votes, [E], nats: the cross-entropy if p = q."""
     return cross_entropy(t.replace(p_EC=t.q_EC))
 
 
 def kl(t: Table) -> np.ndarray:
-    """KL(q || p), [E], nats."""
+    """Returns KL(q || p), [E], nats."""
     return cross_entropy(t) - entropy_floor(t)
 
 
 def jensen_shannon(t: Table) -> np.ndarray:
-    """Jensen-Shannon divergence, [E], nats."""
+    """Returns the Jensen-Shannon divergence of p and q, [E], nats."""
     middle = t.replace(p_EC=(t.p_EC + t.q_EC) / 2)
     return (kl(middle) + kl(middle.replace(counts_EC=t.p_EC))) / 2
 
 
 def total_variation(t: Table) -> np.ndarray:
+    """Returns sum_k |p_k - q_k| / 2, [E]."""
     return np.abs(t.p_EC - t.q_EC).sum(-1) / 2
 
 
 def brier(t: Table) -> np.ndarray:
-    """sum_k (p_k - q_k)^2, [E]."""
+    """Returns sum_k (p_k - q_k)^2, [E]."""
     return np.square(t.p_EC - t.q_EC).sum(-1)
 
 
 def dirichlet_nll(t: Table) -> np.ndarray:
-    """-log likelihood of the vote sequence under alpha = s * p, [E]; no multinomial coefficient."""
+    """Returns -log likelihood of the vote sequence under alpha = s * p, [E]; no multinomial coefficient."""
     return _dirichlet_nll(t.concentration_E[:, None] * t.p_EC, t.counts_EC)
 
 
@@ -63,12 +64,12 @@ def _dirichlet_nll(alpha_EC: np.ndarray, counts_EC: np.ndarray) -> np.ndarray:
 
 
 def per_vote(t: Table) -> np.ndarray:
-    """The same per vote, so that rows with thousands of votes do not decide the mean."""
+    """Returns the Dirichlet NLL per vote, [E], so that rows with thousands of votes do not decide the mean."""
     return dirichlet_nll(t) / t.counts_EC.sum(-1)
 
 
 def correct(t: Table) -> np.ndarray:
-    """Whether the likeliest option is the plurality's, [E]; of tied options the first counts."""
+    """Returns 1 where the likeliest option is the plurality's, else 0, [E]; of tied options the first counts."""
     return (t.p_EC.argmax(-1) == t.counts_EC.argmax(-1)).astype(float)
 
 
@@ -77,23 +78,23 @@ def _mean(row_metric: RowMetric) -> Metric:
 
 
 def macro_f1(t: Table, w_RE: np.ndarray) -> np.ndarray:
-    """F1 against the plurality, averaged over the options that are predicted or true in the sample."""
-    f1_RK, seen_RK = [], []
+    """Returns F1 against the plurality, averaged over the options that are predicted or true in the sample."""
+    f1_RK, counted_RK = [], []
     for k in range(t.p_EC.shape[1]):
         predicted, true = (t.p_EC.argmax(-1) == k).astype(float), (t.counts_EC.argmax(-1) == k).astype(float)
         denominator_R = w_RE @ (predicted + true)
         f1_RK.append(2 * (w_RE @ (predicted * true)) / np.maximum(denominator_R, 1e-12))
-        seen_RK.append(denominator_R > 0)
-    return np.sum(f1_RK, axis=0) / np.maximum(np.sum(seen_RK, axis=0), 1)
+        counted_RK.append(denominator_R > 0)
+    return np.sum(f1_RK, axis=0) / np.maximum(np.sum(counted_RK, axis=0), 1)
 
 
 def bin_of(confidence: np.ndarray) -> np.ndarray:
-    """Which of BINS equal bins of [0, 1] a probability falls into."""
+    """Returns the index of the bin that a probability falls into, of BINS equal bins of [0, 1]."""
     return np.minimum((confidence * BINS).astype(int), BINS - 1)
 
 
 def expected_calibration_error(t: Table, w_RE: np.ndarray) -> np.ndarray:
-    """Gap between confidence in the likeliest option and how often it is the plurality's, over BINS equal bins."""
+    """Returns the gap between confidence in the likeliest option and its accuracy, averaged over BINS equal bins."""
     confidence_E = t.p_EC.max(-1)
     gap_E = correct(t) - confidence_E
     bins_EB = np.eye(BINS)[bin_of(confidence_E)]
@@ -101,7 +102,7 @@ def expected_calibration_error(t: Table, w_RE: np.ndarray) -> np.ndarray:
 
 
 def share_correlation(t: Table, w_RE: np.ndarray) -> np.ndarray:
-    """Pearson correlation of predicted with human share, over all options of all rows."""
+    """Returns the Pearson correlation of predicted and human shares, over all options of all rows."""
     rows, columns = np.nonzero(t.exists_EC)
     x, y = t.p_EC[rows, columns], t.q_EC[rows, columns]
     w = w_RE[:, rows]
@@ -112,7 +113,7 @@ def share_correlation(t: Table, w_RE: np.ndarray) -> np.ndarray:
     return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-12)
 
 
-ROW_METRICS: dict[str, RowMetric] = {  # a number for each row, of which the mean is reported
+ROW_METRICS: dict[str, RowMetric] = {  # one number per row; the mean is reported
     "cross_entropy": cross_entropy,
     "entropy_floor": entropy_floor,
     "dirichlet_nll": dirichlet_nll,
@@ -131,7 +132,7 @@ METRICS: dict[str, Metric] = {name: _mean(f) for name, f in ROW_METRICS.items()}
 
 
 def legacy_cross_entropy(p_EC: np.ndarray, q_EC: np.ndarray, exists_EC: np.ndarray) -> np.ndarray:
-    """The study's "cross-entropy": vocabulary probabilities taken for logits, CE(q, softmax(p)), [E].
+    """Returns the study's "cross-entropy": vocabulary probabilities taken for logits, CE(q, softmax(p)), [E].
 
     It cannot leave [0.313, 1.313] for two options and never reaches the entropy of q.
     """
@@ -141,24 +142,24 @@ def legacy_cross_entropy(p_EC: np.ndarray, q_EC: np.ndarray, exists_EC: np.ndarr
 
 
 def legacy_dirichlet(p_EC: np.ndarray, counts_EC: np.ndarray) -> np.ndarray:
-    """The study's "Dirichlet" score: alpha = p, not renormalised, so the option mass decides most of it, [E]."""
+    """Returns the study's "Dirichlet" score, [E]: alpha = p is not renormalised, so option mass decides most of it."""
     return _dirichlet_nll(p_EC, counts_EC)
 
 
 def resamples(rows: int, count: int, seed: int) -> np.ndarray:
-    """Bootstrap weights [R, E]: how often each row is drawn when as many rows are drawn with replacement."""
+    """Returns bootstrap weights [R, E]: how often each row is drawn if as many rows are drawn with replacement."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(rows, np.full(rows, 1 / rows), size=count).astype(float)
 
 
 def estimate(metric: Metric, t: Table, w_RE: np.ndarray) -> dict[str, float]:
-    """Value on all rows and the percentile bootstrap's 95 % interval."""
+    """Returns the value on all rows and the percentile bootstrap's 95 % interval."""
     value = metric(t, np.ones((1, w_RE.shape[1])))[0]
     low, high = np.percentile(metric(t, w_RE), [2.5, 97.5])
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def mean_estimate(values_E: np.ndarray, w_RE: np.ndarray) -> dict[str, float]:
-    """The same for the mean of a number per row."""
+    """Returns the mean of a number per row and the percentile bootstrap's 95 % interval."""
     low, high = np.percentile(w_RE @ values_E / w_RE.sum(-1), [2.5, 97.5])
     return {"value": float(values_E.mean()), "low": float(low), "high": float(high)}

@@ -1,4 +1,4 @@
-"""Whether a model knows how divided people will be: its Dirichlet as a forecast of each question's votes.
+"""Second-order calibration: the model's Dirichlet as a forecast of how divided each question's votes are.
 
 alpha = s p makes the votes for option k beta-binomial: c_k ~ BetaBinomial(N, s p_k, s (1 - p_k)), the marginal of the
 Dirichlet-multinomial. A model whose shares are right on average can still be too sure or too unsure of each question.
@@ -13,13 +13,13 @@ from moral_jax.analysis.calibrate import Calibration, fixed
 from moral_jax.analysis.table import Table
 
 LEVELS = (0.5, 0.8, 0.95)
-SAME = 1e-6  # log concentrations closer than this are one concentration: they went through float32
+SAME = 1e-6  # log concentrations closer than this count as equal, because they passed through float32
 
 
 def vote_probabilities(alpha_C: np.ndarray, total: int) -> np.ndarray:
-    """P(c_k = n) for n = 0 .. N under the beta-binomial of each option, [C, N + 1].
+    """Returns P(c_k = n) for n = 0 .. N under the beta-binomial of each option, [C, N + 1].
 
-    By the ratio of neighbours, f(n + 1) / f(n) = (N - n)(a + n) / ((n + 1)(b + N - 1 - n)): nothing large is
+    Uses the ratio of neighbours, f(n + 1) / f(n) = (N - n)(a + n) / ((n + 1)(b + N - 1 - n)): no large numbers are
     subtracted, however large or small the concentration.
     """
     n = np.arange(total)
@@ -32,12 +32,12 @@ def vote_probabilities(alpha_C: np.ndarray, total: int) -> np.ndarray:
 
 
 def covered(alpha_C: np.ndarray, counts_C: np.ndarray) -> np.ndarray:
-    """How much of each option's votes lies in the central interval of each level, [C, levels], 0 to 1.
+    """Returns how much of each option's count lies in the central interval of each level, [C, levels], 0 to 1.
 
-    Votes are whole numbers, so an interval that holds exactly 80 % of the forecast rarely exists. As in a randomised
-    test, the observed count stands for the interval of the forecast's distribution function from F(c - 1) to F(c): what
-    is returned is the part of it that lies in the middle 80 %. Under a right model the expectation is the level,
-    exactly and for any N (the non-randomised PIT of Czado, Gneiting and Held, Biometrics 65, 2009).
+    Votes are whole numbers, so an interval with exactly 80 % of the forecast rarely exists. As in a randomised test,
+    the observed count c stands for the interval from F(c - 1) to F(c) of the forecast's distribution function. The
+    result is the part of that interval that lies in the middle 80 %. Under a correct model its expectation is the
+    level, exactly and for any N (the non-randomised PIT of Czado, Gneiting and Held, Biometrics 65, 2009).
     """
     counts = counts_C.astype(int)
     f = vote_probabilities(alpha_C, int(counts.sum()))
@@ -47,13 +47,13 @@ def covered(alpha_C: np.ndarray, counts_C: np.ndarray) -> np.ndarray:
     levels = np.array(LEVELS)
     low, high = (1 - levels) / 2, (1 + levels) / 2
     inside = np.minimum(top_C[:, None], high) - np.maximum((top_C - width_C)[:, None], low)
-    point = (top_C[:, None] >= low) & (top_C[:, None] <= high)  # where the forecast gives the count no room at all
+    point = (top_C[:, None] >= low) & (top_C[:, None] <= high)  # used where the forecast gives the count no probability
     width_C1 = width_C[:, None]
     return np.where(width_C1 > 0, np.clip(inside, 0, None) / np.maximum(width_C1, metrics.TINY), point)
 
 
 def coverage(t: Table) -> np.ndarray:
-    """The same per question, averaged over its options, [E, levels]; votes are whole numbers."""
+    """Returns the coverage of each question, averaged over its options, [E, levels]; votes must be whole numbers."""
     out = np.empty((len(t.p_EC), len(LEVELS)))
     for e, exists_C in enumerate(t.exists_EC):
         out[e] = covered(t.concentration_E[e] * t.p_EC[e, exists_C], t.counts_EC[e, exists_C]).mean(0)
@@ -61,12 +61,12 @@ def coverage(t: Table) -> np.ndarray:
 
 
 def observed_split(t: Table) -> np.ndarray:
-    """How divided the votes are, [E]: sum_k q_k (1 - q_k), from 0 (all agree) to 1 (even), as a share of the most."""
+    """Returns how divided the votes are, [E]: sum_k q_k (1 - q_k) over its maximum, from 0 (all agree) to 1 (even)."""
     return (1 - np.square(t.q_EC).sum(-1)) / (1 - 1 / t.options_E)
 
 
 def expected_split(t: Table) -> np.ndarray:
-    """What the model expects of it for as many votes, [E].
+    """Returns the split that the model expects for as many votes, [E].
 
     With q_k = c_k / N beta-binomial, E[q_k^2] = p_k^2 + p_k (1 - p_k) (s + N) / (N (s + 1)).
     """
@@ -76,7 +76,7 @@ def expected_split(t: Table) -> np.ndarray:
 
 
 def _ranks(x_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
-    """Mid-ranks [R, E] of rows that stand w times each; of tied rows the mean rank."""
+    """Returns mid-ranks [R, E] of rows that occur w times each; tied rows get their mean rank."""
     _, tied = np.unique(x_E, return_inverse=True)
     weight_RG = np.zeros((len(w_RE), tied.max() + 1))
     np.add.at(weight_RG.T, tied, w_RE.T)
@@ -84,7 +84,7 @@ def _ranks(x_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
 
 
 def spearman(x_E: np.ndarray, y_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
-    """Rank correlation [R] of rows that stand w times each; 0 where either is constant."""
+    """Returns the rank correlation [R] of rows that occur w times each; 0 where either side is constant."""
     total_R1 = w_RE.sum(-1, keepdims=True)
     x, y = (r - (w_RE * r).sum(-1, keepdims=True) / total_R1 for r in (_ranks(x_E, w_RE), _ranks(y_E, w_RE)))
     covariance = (w_RE * x * y).sum(-1)
@@ -93,35 +93,37 @@ def spearman(x_E: np.ndarray, y_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
 
 
 def _with_interval(values_R: np.ndarray) -> dict[str, float]:
-    """The first value, which is that of all rows once, with the percentiles of the others."""
+    """Returns the first value, that of every row once, with the percentiles of the others."""
     low, high = np.percentile(values_R[1:], [2.5, 97.5])
     return {"value": float(values_R[0]), "low": float(low), "high": float(high)}
 
 
 def second_order(t: Table, calibration: Calibration | None, resamples: int, seed: int) -> dict[str, Any] | None:
-    """All of it, on the rows whose votes are whole numbers; None where there are none (shares are no votes).
+    """Returns second-order metrics of the rows whose votes are whole numbers; None if there are none.
 
-    split_correlation: Spearman's, of the split that the model expects with the observed one.
-    concentration_correlation: the same of its concentration; left out where it has one for all questions.
-    dirichlet_gain: Dirichlet NLL with one concentration for all, fitted on validation rows, minus that with the
-      model's own; the shares are the same. Above 0 the model knows which questions divide people. Left out without
-      validation rows.
+    coverage: by level, see `covered`.
+    split_correlation: Spearman correlation of the expected with the observed split.
+    concentration_correlation: Spearman correlation of the concentration with the observed split; left out where all
+      questions have one concentration.
+    dirichlet_gain: Dirichlet NLL with one concentration for all questions, fitted on validation rows, minus that with
+      the model's own concentrations; shares are unchanged. Above 0 the model knows which questions divide people. Left
+      out without validation rows.
     """
     rows = np.flatnonzero((t.counts_EC == np.round(t.counts_EC)).all(-1))
     if len(rows) == 0:
         return None
     t, w_RE = t.take(rows), metrics.resamples(len(rows), resamples, seed)
-    held_EL, once_RE = coverage(t), np.concatenate([np.ones((1, len(rows))), w_RE])
+    coverage_EL, stacked_RE = coverage(t), np.concatenate([np.ones((1, len(rows))), w_RE])
     split_E, log_s_E = observed_split(t), np.log(t.concentration_E)
     out: dict[str, Any] = {
         "rows": len(rows),
-        "coverage": {f"{level:g}": metrics.mean_estimate(held_EL[:, i], w_RE) for i, level in enumerate(LEVELS)},
-        "split_correlation": _with_interval(spearman(expected_split(t), split_E, once_RE)),
+        "coverage": {f"{level:g}": metrics.mean_estimate(coverage_EL[:, i], w_RE) for i, level in enumerate(LEVELS)},
+        "split_correlation": _with_interval(spearman(expected_split(t), split_E, stacked_RE)),
     }
     if np.ptp(log_s_E) > SAME:
-        out["concentration_correlation"] = _with_interval(spearman(log_s_E, split_E, once_RE))
+        out["concentration_correlation"] = _with_interval(spearman(log_s_E, split_E, stacked_RE))
     if calibration is not None:
-        one = metrics.dirichlet_nll(fixed(t, calibration.fixed_concentration))
+        fixed_nll_E = metrics.dirichlet_nll(fixed(t, calibration.fixed_concentration))
         out["fixed_concentration"] = calibration.fixed_concentration
-        out["dirichlet_gain"] = metrics.mean_estimate(one - metrics.dirichlet_nll(t), w_RE)
+        out["dirichlet_gain"] = metrics.mean_estimate(fixed_nll_E - metrics.dirichlet_nll(t), w_RE)
     return out

@@ -1,4 +1,4 @@
-"""All numbers of one set of records: estimates with intervals, subsets, order effects, second panel, yardsticks."""
+"""Summarises one set of records: estimates with intervals, subsets, order effects, second panel, yardsticks."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from moral_jax.runs.records import Record
 Estimate = dict[str, float]
 YARDSTICK_METRICS = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")
 VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
-SMALLEST_GROUP = 5  # rows; below, an interval means nothing
+SMALLEST_GROUP = 5  # rows; with fewer, an interval is meaningless
 
 
 def _point(name: str, t: Table) -> float:
@@ -26,7 +26,7 @@ def _means(values: dict[str, np.ndarray], w_RE: np.ndarray) -> dict[str, Estimat
 
 
 def calibrated(t: Table, calibration: Calibration) -> dict[str, np.ndarray]:
-    """The two main metrics after calibration, [E] each."""
+    """Returns the two main metrics after calibration, [E] each."""
     return {
         "calibrated_cross_entropy": metrics.cross_entropy(cool(t, calibration.temperature)),
         "calibrated_dirichlet_nll": metrics.dirichlet_nll(concentrate(t, calibration.concentration_factor)),
@@ -53,8 +53,10 @@ def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimat
 
 
 def with_row_numbers(records: list[Record]) -> list[Record]:
-    """Returns the records with what the page shows of each row: `kl`, the KL divergence of the votes from the
-    prediction, and `order_sensitivity`."""
+    """Adds to each record the numbers that the report shows for a row.
+
+    These are `kl`, the KL divergence of the votes from the prediction, and `order_sensitivity`.
+    """
     kl_E = metrics.kl(from_records(records))
     return [
         record | {"kl": float(kl), "order_sensitivity": order_sensitivity(record)}
@@ -63,7 +65,7 @@ def with_row_numbers(records: list[Record]) -> list[Record]:
 
 
 def _choices(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Estimate]:
-    """Accuracy and macro F1 of what a rule picks, as Scruples reports rules; empty for what picks nothing."""
+    """Returns accuracy and macro F1 of the options that a rule picks, as in Scruples; empty where nothing is picked."""
     if not all("choice" in r for r in records):
         return {}
     picked = t.replace(p_EC=np.eye(t.p_EC.shape[1])[[r["choice"] for r in records]])
@@ -73,7 +75,7 @@ def _choices(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Est
 
 
 def _second_panel(records: list[Record], t: Table, resamples: int, seed: int) -> dict[str, Estimate]:
-    """How often model, and first panel, agree with the plurality of an independent second panel."""
+    """Returns how often the model, and the first panel, agree with the plurality of an independent second panel."""
     rows = np.flatnonzero([r["second_counts"] is not None for r in records])
     if len(rows) < SMALLEST_GROUP:
         return {}
@@ -86,8 +88,10 @@ def _second_panel(records: list[Record], t: Table, resamples: int, seed: int) ->
 
 
 def legacy(records: list[Record], t: Table) -> dict[str, np.ndarray]:
-    """The study's two formulas, [E] each: first order only, vocabulary probabilities as they are; empty where there are
-    none."""
+    """Returns the study's two metrics, [E] each; empty where some record has no vocabulary probabilities.
+
+    Only the first order counts, and vocabulary probabilities are not renormalised.
+    """
     if any(r["option_mass"] is None for r in records):
         return {}
     first = from_records(records, given_order_only=True)
@@ -100,10 +104,10 @@ def legacy(records: list[Record], t: Table) -> dict[str, np.ndarray]:
 
 
 def yardsticks(t: Table, train: Table | None, draws: int, seed: int) -> dict[str, dict[str, float]]:
-    """Scores of predictors that never read the text, on the same rows.
+    """Returns scores of predictors that never read the text, on the rows of `t`.
 
-    "best constant" knows these rows' own votes; each of its columns is the best that any constant can do. In BEST the
-    Dirichlet column is taken at infinite concentration, as the draw is a claim about the true shares.
+    "best constant" knows the votes of these rows; each of its metrics is the best that any constant can reach. BEST's
+    Dirichlet NLL is taken at infinite concentration, because a draw is a claim about the true shares.
     """
 
     def constant(p: Table, alpha: Table) -> dict[str, float]:
@@ -124,7 +128,7 @@ def yardsticks(t: Table, train: Table | None, draws: int, seed: int) -> dict[str
 
 
 def reliability(t: Table) -> list[dict[str, float]]:
-    """Per bin of predicted share: mean predicted share, mean human share, number of (row, option) pairs."""
+    """Returns for each bin of predicted shares the mean predicted share, mean human share, and (row, option) pairs."""
     rows, columns = np.nonzero(t.exists_EC)
     p, q = t.p_EC[rows, columns], t.q_EC[rows, columns]
     bins = metrics.bin_of(p)
@@ -135,7 +139,7 @@ def reliability(t: Table) -> list[dict[str, float]]:
 
 
 def groups(records: list[Record], t: Table, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    """The main metrics on every named subset of at least SMALLEST_GROUP rows."""
+    """Returns the main metrics on every named subset of at least SMALLEST_GROUP rows."""
     out: dict[str, dict[str, Any]] = {}
     for kind in dict.fromkeys(k for r in records for k in r["groups"]):
         names = [r["groups"].get(kind) for r in records]
@@ -154,15 +158,15 @@ def groups(records: list[Record], t: Table, resamples: int, seed: int) -> dict[s
 def summarise(
     records: list[Record], calibration: Calibration | None, train: Table | None, resamples: int, draws: int, seed: int
 ) -> dict[str, Any]:
-    """Everything in `metrics.json`.
+    """Returns everything in `metrics.json`.
 
     Args:
-      records: as `records.make_records` gives them.
+      records: as `records.make_records` returns them.
       calibration: fitted on other rows; None leaves the calibrated metrics out.
       train: training votes for the "train prior" yardstick; None leaves it out.
-      resamples: of the bootstrap.
-      draws: of BEST.
-      seed: of both.
+      resamples: number of bootstrap resamples.
+      draws: number of draws of BEST.
+      seed: seed of both.
     """
     t = from_records(records)
     w_RE = metrics.resamples(len(records), resamples, seed)
@@ -190,13 +194,13 @@ def summarise(
 
 
 def point_estimates(records: list[Record], names: tuple[str, ...]) -> dict[str, float]:
-    """A few metrics without intervals: what a validation during training logs."""
+    """Returns a few metrics without intervals, as a validation during training logs them."""
     t = from_records(records)
     return {name: _point(name, t) for name in names}
 
 
 def compare(before: list[Record], after: list[Record], resamples: int, seed: int) -> dict[str, Estimate]:
-    """Paired differences, after minus before, on the same rows with the same resamples."""
+    """Returns paired differences, after minus before; rows and resamples are shared."""
     a, b = from_records(before), from_records(after)
     w_RE = metrics.resamples(len(before), resamples, seed)
     chosen = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")

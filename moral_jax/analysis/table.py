@@ -1,4 +1,4 @@
-"""Records as arrays: what metrics are computed from."""
+"""Records as arrays, from which metrics are computed."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from moral_jax.types import Example
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One row per example; options beyond a row's own have no votes and no probability."""
+    """One row per example; columns beyond a row's number of options have no votes and no probability."""
 
     exists_EC: np.ndarray  # bool
     counts_EC: np.ndarray
@@ -19,11 +19,12 @@ class Table:
 
     @property
     def q_EC(self) -> np.ndarray:
-        """Shares of the votes."""
+        """Shares of the votes, [E, C]."""
         return self.counts_EC / self.counts_EC.sum(-1, keepdims=True)
 
     @property
     def options_E(self) -> np.ndarray:
+        """Number of options of each row."""
         return self.exists_EC.sum(-1)
 
     def replace(self, **fields: np.ndarray) -> "Table":
@@ -34,12 +35,12 @@ class Table:
 
 
 def concatenate(tables: list[Table]) -> Table:
-    """The rows of one table after those of another; all are as wide."""
+    """Joins the rows of tables that have equally many columns."""
     return Table(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in dataclasses.fields(Table)))
 
 
 def pad(rows: list[list[float]], width: int) -> np.ndarray:
-    """Ragged rows as [E, width], zeros at the end."""
+    """Returns ragged rows as [E, width], padded with zeros."""
     out = np.zeros((len(rows), width))
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
@@ -47,7 +48,7 @@ def pad(rows: list[list[float]], width: int) -> np.ndarray:
 
 
 def from_examples(examples: list[Example]) -> Table:
-    """Votes alone, with every option alike: what priors are fitted to."""
+    """Builds a table of votes with equal predicted shares; priors are fitted to it."""
     width = max(len(e.options) for e in examples)
     exists_EC = np.arange(width) < np.array([len(e.options) for e in examples])[:, None]
     uniform_EC = exists_EC / exists_EC.sum(-1, keepdims=True)

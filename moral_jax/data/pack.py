@@ -1,12 +1,12 @@
-"""Which questions share a row: first fit in the given order. Pure functions of lengths and seeds."""
+"""Decides which questions share a row, by first fit in the given order. Pure functions of lengths and seeds."""
 
 import numpy as np
 
-OPEN_ROWS = 64  # rows that may still take a question; bounds how far a question moves from its place in the order
+OPEN_ROWS = 64  # most rows that may still take a question; bounds how far a question moves in the order
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of items in an epoch, [count]: a function of (seed, epoch) alone."""
+    """Returns the order of items in an epoch, [count]: a function of (seed, epoch) alone."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
@@ -20,27 +20,27 @@ def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> li
       most: questions that a row holds.
 
     Returns:
-      Rows of places (indices into lengths_E), in the order in which rows were begun.
+      Rows of indices into lengths_E, in the order in which rows were begun.
     """
     rows: list[list[int]] = []
-    left = np.empty((0, 2), np.int64)  # tokens and questions that the open rows still hold
+    free = np.empty((0, 2), np.int64)  # tokens and questions that the open rows still have room for
     open_rows = np.empty(0, np.int64)
-    for place, need in enumerate(zip(lengths_E, sizes_E, strict=True)):
-        fits = np.flatnonzero((left >= need).all(-1))
+    for index, need in enumerate(zip(lengths_E, sizes_E, strict=True)):
+        fits = np.flatnonzero((free >= need).all(-1))
         if len(fits):
             slot = fits[0]
         else:
-            if len(open_rows) == OPEN_ROWS:  # the fullest has least to offer
-                fullest = np.argmin(left[:, 0])
-                left, open_rows = np.delete(left, fullest, axis=0), np.delete(open_rows, fullest)
+            if len(open_rows) == OPEN_ROWS:  # closes the fullest row, the least likely to take another question
+                fullest = np.argmin(free[:, 0])
+                free, open_rows = np.delete(free, fullest, axis=0), np.delete(open_rows, fullest)
             rows.append([])
-            left, open_rows = np.append(left, [[room, most]], axis=0), np.append(open_rows, len(rows) - 1)
-            slot = len(left) - 1
-        rows[open_rows[slot]].append(place)
-        left[slot] -= need
+            free, open_rows = np.append(free, [[room, most]], axis=0), np.append(open_rows, len(rows) - 1)
+            slot = len(free) - 1
+        rows[open_rows[slot]].append(index)
+        free[slot] -= need
     return rows
 
 
 def in_batches(rows: list[list[int]], size: int) -> list[list[list[int]]]:
-    """Rows in batches of `size`; the last may be smaller."""
+    """Returns rows in batches of `size`; the last may be smaller."""
     return [rows[i : i + size] for i in range(0, len(rows), size)]

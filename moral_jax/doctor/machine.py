@@ -1,4 +1,4 @@
-"""Checks of the machine. Each is a function that returns one `Check`."""
+"""Checks of the machine. Each function returns one `Check`."""
 
 import contextlib
 import fcntl
@@ -30,7 +30,7 @@ CUDNN = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 
 
 class Check(NamedTuple):
-    """One finding; what to do is empty where all is well."""
+    """One finding; `to_do` is empty where all is well."""
 
     name: str
     state: str
@@ -39,73 +39,77 @@ class Check(NamedTuple):
 
 
 def python_version() -> Check:
-    asked, found = metadata.metadata("moral-jax")["Requires-Python"], platform.python_version()
-    fits = SpecifierSet(asked).contains(found, prereleases=True)
-    return Check("python", OK if fits else FAIL, found, "" if fits else f"install Python {asked}")
+    """Checks Python's version against the range that the package requires."""
+    required, installed = metadata.metadata("moral-jax")["Requires-Python"], platform.python_version()
+    fits = SpecifierSet(required).contains(installed, prereleases=True)
+    return Check("python", OK if fits else FAIL, installed, "" if fits else f"install Python {required}")
 
 
 def libraries() -> Check:
-    """Every library that the package needs, against the range that it names."""
-    wanted = [Requirement(line) for line in metadata.requires("moral-jax") or ()]
-    wanted = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
+    """Checks the version of every required library against its range."""
+    required = [Requirement(line) for line in metadata.requires("moral-jax") or ()]
+    required = [r for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]
     bad = []
-    for r in wanted:
+    for r in required:
         try:
-            found = metadata.version(r.name)
+            installed = metadata.version(r.name)
         except metadata.PackageNotFoundError:
-            found = "missing"
-        if found == "missing" or not r.specifier.contains(found, prereleases=True):
-            bad.append((r, found))
+            installed = "missing"
+        if installed == "missing" or not r.specifier.contains(installed, prereleases=True):
+            bad.append((r, installed))
     if not bad:
-        return Check("libraries", OK, f"all {len(wanted)} in their ranges; jax {metadata.version('jax')}", "")
-    found = ", ".join(f"{r.name} {version} (needs {r.specifier})" for r, version in bad)
-    return Check("libraries", FAIL, found, "pip install -U " + " ".join(f"'{r.name}{r.specifier}'" for r, _ in bad))
+        return Check("libraries", OK, f"all {len(required)} in their ranges; jax {metadata.version('jax')}", "")
+    message = ", ".join(f"{r.name} {version} (needs {r.specifier})" for r, version in bad)
+    return Check("libraries", FAIL, message, "pip install -U " + " ".join(f"'{r.name}{r.specifier}'" for r, _ in bad))
 
 
 def chips() -> str:
-    """What accelerator the machine has, whether or not JAX sees it."""
+    """Returns the kind of accelerator in the machine, or cpu, whether or not JAX sees it."""
     if glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*"):
         return "tpu"
     return "gpu" if glob.glob("/dev/nvidia[0-9]*") else "cpu"
 
 
 def devices() -> Check:
+    """Checks that JAX finds the machine's accelerator."""
     try:
-        found = jax.local_devices()
+        local = jax.local_devices()
     except RuntimeError as e:
         return Check("devices", FAIL, str(e).splitlines()[0], "unset JAX_PLATFORMS, or install the jax extra it names")
-    limit = (found[0].memory_stats() or {}).get("bytes_limit")
+    limit = (local[0].memory_stats() or {}).get("bytes_limit")
     memory = f", {limit / GIB:.1f} GiB each" if limit else ""
-    said = f"{len(found)} x {found[0].device_kind} ({found[0].platform}){memory}"
-    if (here := chips()) != "cpu" and found[0].platform == "cpu":
-        extra = {"tpu": "jax[tpu]", "gpu": "jax[cuda13]"}[here]
-        return Check("devices", WARN, f"{said}; but a {here} is here", f"pip install -U '{extra}', unset JAX_PLATFORMS")
-    return Check("devices", OK, said, "")
+    message = f"{len(local)} x {local[0].device_kind} ({local[0].platform}){memory}"
+    if (accelerator := chips()) != "cpu" and local[0].platform == "cpu":
+        extra = {"tpu": "jax[tpu]", "gpu": "jax[cuda13]"}[accelerator]
+        message += f"; JAX does not use this machine's {accelerator}"
+        return Check("devices", WARN, message, f"pip install -U '{extra}', unset JAX_PLATFORMS")
+    return Check("devices", OK, message, "")
 
 
 def computes() -> Check:
-    """A small matrix product on each device: drivers that load may still not compute."""
+    """Checks a small matrix product on each device, because drivers that load may still not compute."""
     x = np.arange(64.0, dtype=np.float32).reshape(8, 8) / 64
     for device in jax.local_devices():
         try:
             got = np.asarray(jnp.matmul(*[jax.device_put(x, device)] * 2, precision="highest"))
         except (jax.errors.JaxRuntimeError, RuntimeError) as e:
-            remedy = "end what else uses the device, or check its driver"
+            remedy = "stop other programs that use the device, or check its driver"
             return Check("computing", FAIL, f"{device}: {str(e).splitlines()[0]}", remedy)
         if not np.allclose(got, x @ x, atol=1e-4):
             return Check("computing", FAIL, f"{device}: wrong product", "take this machine out of use")
-    return Check("computing", OK, "every device multiplies matrices right", "")
+    return Check("computing", OK, "every device multiplies matrices correctly", "")
 
 
 def cudnn() -> Check:
+    """Checks that a cuDNN package is installed."""
     for name in CUDNN:
         with contextlib.suppress(metadata.PackageNotFoundError):
             return Check("cuDNN", OK, f"{name} {metadata.version(name)}", "")
-    return Check("cuDNN", WARN, "no package; the system's own, if any, is used", "pip install -U 'jax[cuda13]'")
+    return Check("cuDNN", WARN, "no package; the system's cuDNN, if any, is used", "pip install -U 'jax[cuda13]'")
 
 
 def tpu(lock: Path) -> Check:
-    """libtpu, and the file by which one process keeps the chips for itself."""
+    """Checks libtpu, and the file by which one process locks the chips."""
     if importlib.util.find_spec("libtpu") is None:
         return Check("TPU", FAIL, "libtpu is not installed", "pip install -U 'jax[tpu]'")
     if lock.exists():
@@ -113,14 +117,15 @@ def tpu(lock: Path) -> Check:
             with lock.open("r+") as f:
                 fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except PermissionError:
-            return Check("TPU", FAIL, f"{lock} belongs to another user", f"sudo rm {lock}, once nobody uses the TPU")
+            remedy = f"sudo rm {lock}, once no process uses the TPU"
+            return Check("TPU", FAIL, f"{lock} belongs to another user", remedy)
         except BlockingIOError:
-            return Check("TPU", FAIL, f"another process holds {lock}", f"end it; fuser -v {lock} names it")
-    return Check("TPU", OK, "libtpu is there, and nobody holds the chips", "")
+            return Check("TPU", FAIL, f"another process holds {lock}", f"stop it; fuser -v {lock} shows its id")
+    return Check("TPU", OK, "libtpu is installed, and no process holds the chips", "")
 
 
 def coordinator(flag: str) -> Check:
-    """On the machine with that address, the port must be free; on others, it must answer once process 0 runs."""
+    """Checks the coordinator's port: free on the machine with that address; answering on others once process 0 runs."""
     host, port = supervisor.split_address(flag)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -129,24 +134,24 @@ def coordinator(flag: str) -> Check:
     with socket.socket(family) as probe:
         try:
             probe.bind((address[0], 0))
-            here = True
+            is_local = True
         except OSError:
-            here = False
+            is_local = False
     obstacle = supervisor.reach(host, port, 5.0)
-    if here and obstacle:
+    if is_local and obstacle:
         return Check("coordinator", OK, f"this machine, and port {port} is free", "")
-    if here:
-        remedy = "fine where process 0 of this run is up; else end what listens there, or take another port"
+    if is_local:
+        remedy = "fine if process 0 of this run is up; otherwise stop what listens there, or take another port"
         return Check("coordinator", FAIL, f"this machine, but port {port} is in use", remedy)
     if not obstacle:
         return Check("coordinator", OK, f"{flag} answers", "")
     if "refused" in obstacle:
-        return Check("coordinator", WARN, f"{flag}: nothing listens there", "start process 0, then ask again")
+        return Check("coordinator", WARN, f"{flag}: nothing listens there", "start process 0, then check again")
     return Check("coordinator", FAIL, f"{flag}: {obstacle}", "open the port between the machines, in every firewall")
 
 
 def cache(folder: Path) -> Check:
-    """Where compiled programs and fetched rows are kept."""
+    """Checks the folder for compiled programs and downloaded rows: writable, with free space."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -159,17 +164,18 @@ def cache(folder: Path) -> Check:
 
 
 def disk(workdir: Path, needed: int) -> Check:
-    """Room for three checkpoints: the latest, the best, and the one that is being written."""
-    there = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free
-    found = f"{there}: {free / GIB:.1f} GiB free, checkpoints need {needed / GIB:.1f}"
-    if not os.access(there, os.W_OK):
-        return Check("disk", FAIL, f"{there}: may not be written to", "pass --workdir=ANOTHER")
-    return Check("disk", OK if free > needed else FAIL, found, "" if free > needed else "free it, or --workdir=ANOTHER")
+    """Checks for space for three checkpoints: the latest, the best, and the one that is being written."""
+    existing = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    message = f"{existing}: {free / GIB:.1f} GiB free, checkpoints need {needed / GIB:.1f}"
+    if not os.access(existing, os.W_OK):
+        return Check("disk", FAIL, f"{existing}: may not be written to", "pass --workdir=ANOTHER")
+    state, remedy = (OK, "") if free > needed else (FAIL, "free some space, or pass --workdir=ANOTHER")
+    return Check("disk", state, message, remedy)
 
 
 def checks(address: str | None) -> list[Check]:
-    """All of them, as far as they apply here."""
+    """Returns the results of all checks that apply to this machine."""
     out = [python_version(), libraries(), devices()]
     if out[-1].state != FAIL:
         out.append(computes())

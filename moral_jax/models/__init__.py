@@ -1,1 +1,1 @@
-"""Flax Linen ports. The only room that imports flax.linen; others call `models.api`."""
+"""Flax Linen ports of the models. Only this package imports flax.linen; others call `models.api` and `read_out`."""

@@ -1,8 +1,8 @@
 """Low-rank adapters beside frozen matrices: LoRA (arXiv 2106.09685), rsLoRA (2312.03732), DoRA (2402.09353).
 
-The adapter of a kernel [in, out] is `a` [in, R] and `b` [R, out], and in DoRA a `magnitude` [out]; stacked over layers
-as the kernel is. All are float32, because an update of a thousandth of a weight is lost in bfloat16. What computes with
-them takes `b` from `scaled`.
+The adapter of a kernel [in, out] has two factors, `a` [in, R] and `b` [R, out]; DoRA adds a `magnitude` [out]. They are
+stacked over layers like their kernel. All are float32, because an update of a thousandth of a weight is lost in
+bfloat16. Code that computes with adapters takes them from `scaled`, which multiplies the scaling into `b`.
 """
 
 import functools
@@ -23,17 +23,17 @@ from moral_jax.types import Array, Params
 
 
 def leaves(config: AdapterConfig) -> tuple[str, ...]:
-    """What an adapter is made of."""
+    """Returns the names of an adapter's arrays."""
     return ("a", "b", "magnitude") if config.kind == "dora" else ("a", "b")
 
 
 def scaling(config: AdapterConfig) -> float:
-    """What an adapter's product is multiplied by."""
+    """Returns the factor of an adapter's product: alpha / rank, or alpha / sqrt(rank) in rsLoRA."""
     return config.alpha / (config.rank if config.scaling == "rank" else math.sqrt(config.rank))
 
 
 def entries(spec: DecoderSpec, config: AdapterConfig) -> list[parameters.Entry]:
-    """The kernels that have an adapter."""
+    """Returns the kernels that have an adapter."""
     return [
         entry
         for entry in parameters.entries(spec, config.first_layer)
@@ -48,45 +48,48 @@ def _at(tree: Params, path: str) -> Any:
 
 
 def fresh(decoder: Params, spec: DecoderSpec, config: AdapterConfig, rng: Array) -> Params:
-    """Adapters that change nothing yet: `a` uniform in +-1 / sqrt(in), as PEFT draws it, `b` zero, and the magnitude
-    what it is without them.
+    """Returns new adapters, which change nothing yet.
+
+    `a` is uniform in +-1 / sqrt(in), as in PEFT, and `b` is zero. A magnitude is the length of its kernel's weights.
 
     Args:
-      decoder: the parameters that they stand beside.
+      decoder: parameters of the decoder, with the kernels that the adapters belong to.
     """
-    chosen = entries(spec, config)
-    made = {}
-    for entry, key in zip(chosen, jax.random.split(rng, len(chosen)), strict=True):
+    adapted = entries(spec, config)
+    arrays = {}
+    for entry, key in zip(adapted, jax.random.split(rng, len(adapted)), strict=True):
         kernel = quantize.restored(_at(decoder, entry.path), "float32")
         *stack, rows, columns = kernel.shape
-        where = entry.path.removesuffix("kernel")
-        made[f"{where}a"] = jax.random.uniform(key, (*stack, rows, config.rank), jnp.float32, -1, 1) / math.sqrt(rows)
-        made[f"{where}b"] = jnp.zeros((*stack, config.rank, columns), jnp.float32)
+        prefix = entry.path.removesuffix("kernel")
+        uniform = jax.random.uniform(key, (*stack, rows, config.rank), jnp.float32, -1, 1)
+        arrays[f"{prefix}a"] = uniform / math.sqrt(rows)
+        arrays[f"{prefix}b"] = jnp.zeros((*stack, config.rank, columns), jnp.float32)
         if config.kind == "dora":
-            made[f"{where}magnitude"] = _lengths(kernel)
-    return traverse_util.unflatten_dict(made, sep="/")
+            arrays[f"{prefix}magnitude"] = _lengths(kernel)
+    return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def scaled(adapters: Params, config: AdapterConfig) -> Params:
-    """The same with the scaling multiplied into every `b`."""
+    """Returns adapters with the scaling multiplied into every `b`."""
     factor = scaling(config)
     return jax.tree_util.tree_map_with_path(lambda path, x: x * factor if path[-1].key == "b" else x, adapters)
 
 
 def _sum(kernel: Array | Params, adapter: Params) -> Array:
+    """Returns kernel + a @ b, float32; a magnitude is not applied."""
     return quantize.restored(kernel, "float32") + adapter["a"] @ adapter["b"]
 
 
 def _lengths(kernel: Array) -> Array:
-    """Of each output's weights, [out]; no output divides by zero, though all its weights be."""
+    """Returns the length of each output's weights, [out]; never zero, so that they can be divided by it."""
     return jnp.maximum(jnp.linalg.norm(kernel, axis=-2), jnp.finfo(jnp.float32).tiny)
 
 
 def add(y: Array, x: Array, kernel: Array | Params, adapter: Params, product_dtype: str) -> Array:
-    """What a map with an adapter gives, [rows, out], where its kernel alone gives y for x [rows, in].
+    """Adds an adapter's part to y [rows, out], which its kernel alone gives for x [rows, in].
 
-    In DoRA each output's weights have the length that its magnitude says. The length that they have without it counts
-    as a constant in the gradient (section 4.3 of the paper).
+    In DoRA each output's weights are rescaled to the length in its magnitude. Their length before that counts as a
+    constant in the gradient (section 4.3 of the paper).
     """
     y = y + product(product(x, adapter["a"], product_dtype), adapter["b"], product_dtype)
     if "magnitude" not in adapter:
@@ -96,7 +99,7 @@ def add(y: Array, x: Array, kernel: Array | Params, adapter: Params, product_dty
 
 
 def merged(kernel: Array | Params, adapter: Params) -> Array:
-    """One kernel, float32, that does what kernel and adapter do together."""
+    """Returns one float32 kernel that replaces a kernel and its adapter."""
     kernel = _sum(kernel, adapter)
     if "magnitude" not in adapter:
         return kernel

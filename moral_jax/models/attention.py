@@ -1,13 +1,15 @@
-"""Attention over packed rows, with grouped heads: one rule of who sees whom, computed by plain matrix products, by the
-Pallas splash kernel (TPU), or by cuDNN (GPU).
+"""Attention over packed rows with grouped heads: one mask, three implementations.
 
-All take the same arguments and give the same numbers up to rounding:
+`visible` defines the mask: a query sees the tokens of its own question, and the prefixes that the question shares with
+others. Plain matrix products apply it on every platform, the Pallas splash kernel on TPU, cuDNN on GPU. `choose` picks
+the implementation; before cuDNN is used, `_probe` compares it with the plain one. The last layer has queries at the
+read positions only and uses `read_attention`, plain products everywhere.
+
+The three implementations take these arguments, return [B, T, N, H] in the dtype of v, and agree up to rounding:
 
   q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
-  tokens, pattern: who sees whom, as `visible` says.
-  how: where the rows and heads lie, and in which type products read them.
-
-They return [B, T, N, H] in the dtype of v.
+  tokens, pattern: the mask, as `visible` defines it.
+  how: compute options: the mesh that cuts rows and heads, and the type that operands of products are rounded to.
 """
 
 import functools
@@ -23,24 +25,26 @@ from moral_jax.models.product import product
 from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec
 from moral_jax.types import NEG, Array, Tokens, UserError
 
-SPLASH_BLOCK = 128  # rows must be a multiple of it
-SAVED = "attention"  # name under which remat policies find what the splash kernel's backward pass reads
+SPLASH_BLOCK = 128  # the length of rows must be a multiple of it
+SAVED = "attention"  # name of what the splash kernel's backward pass reads, for remat policies
 
 
 def take_positions(x: Array, queries: slice | Array) -> Array:
-    """The queries' entries of an array [B, T, ...]: a slice of them, or indices [B, A]."""
+    """Returns the entries of an array [B, T, ...] at some queries: a slice of T, or indices [B, A]."""
     if isinstance(queries, slice):
         return x[:, queries]
     return jnp.take_along_axis(x, queries.reshape(*queries.shape, *[1] * (x.ndim - 2)), axis=1)
 
 
 def visible(tokens: Tokens, pattern: AttentionPattern, queries: slice | Array) -> Array:
-    """Which keys each of the `queries` sees, [B, T, S] of bool: tokens of its own question, as far as `pattern` goes, and
-    of the beginnings that it shares with others. In causal pattern, keys after the last query of a slice are left out.
+    """Returns the mask [B, T, S] of bool: True where one of the `queries` sees a key.
+
+    A query sees tokens of its own question and of the prefixes that the question shares with others, as far as
+    `pattern` allows. For a slice of queries in a causal pattern, keys after the last query are left out.
 
     Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
-    s .. e - 1. A question has e = s + 1; a shared beginning ends after the last question that shares it. A window
-    counts places in the question.
+    s .. e - 1. A question has e = s + 1; a shared prefix ends after the last question that shares it. A window
+    counts positions in the question.
     """
     T = tokens.segments_BT.shape[1]
     keys = _keys(pattern, queries, T)
@@ -62,13 +66,16 @@ def visible(tokens: Tokens, pattern: AttentionPattern, queries: slice | Array) -
 
 
 def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> slice:
-    """The keys that some of the queries may see."""
+    """Returns the slice of keys that some of the queries may see."""
     return slice(0, queries.stop if pattern.causal and isinstance(queries, slice) else length)
 
 
 def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, product_dtype: str) -> Array:
-    """One block of queries against the keys that it may see. The G heads that share a key are folded into rows,
-    so that K and V are never repeated and each product is one plain matrix product per (batch, key head)."""
+    """Attends from one block of queries to the keys that it may see.
+
+    The G heads that share a key head are folded into rows. So K and V are never repeated, and each product is one plain
+    matrix product per (batch, key head).
+    """
     B, K, G, T, H = q_BKGTH.shape
     scores = product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
     # float32: the sum over up to thousands of exponentials must not round
@@ -78,7 +85,7 @@ def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, produc
 
 
 def _folded(q_BTNH: Array, k_BTKH: Array, v_BTKH: Array) -> tuple[Array, Array, Array]:
-    """q, k and v as `_block` takes them."""
+    """Returns q, k and v in the layout of `_block`."""
     B, T, N, H = q_BTNH.shape
     K = k_BTKH.shape[2]
     q_BKGTH = q_BTNH.reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
@@ -86,6 +93,7 @@ def _folded(q_BTNH: Array, k_BTKH: Array, v_BTKH: Array) -> tuple[Array, Array, 
 
 
 def _unfolded(out_BKGTH: Array) -> Array:
+    """Returns the output of `_block` as [B, T, N, H]."""
     B, K, G, T, H = out_BKGTH.shape
     return out_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, K * G, H)
 
@@ -100,8 +108,11 @@ def plain_attention(
     *,
     block: int = 128,
 ) -> Array:
-    """Queries go in blocks of at least `block`, and keys that none of a block may see are not computed at all. At most
-    16 blocks are made, so that the compiled program stays small for long rows."""
+    """Attends by plain matrix products, in blocks of at least `block` queries.
+
+    Keys that no query of a block may see are not computed. There are at most 16 blocks, so that the compiled program
+    stays small for long rows.
+    """
     T = q_BTNH.shape[1]
     block = max(block, -(-T // 16))
     q_BKGTH, k_BKSH, v_BKSH = _folded(q_BTNH, k_BTKH, v_BTKH)
@@ -110,8 +121,8 @@ def plain_attention(
         queries = slice(start, min(start + block, T))
         mask_BTS = visible(tokens, pattern, queries)
         keys = _keys(pattern, queries, T)
-        seen = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
-        outputs.append(_block(q_BKGTH[:, :, :, queries], *seen, mask_BTS, how.product_dtype))
+        k, v = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
+        outputs.append(_block(q_BKGTH[:, :, :, queries], k, v, mask_BTS, how.product_dtype))
     return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
@@ -124,7 +135,7 @@ def read_attention(
     pattern: AttentionPattern,
     how: ComputeOptions,
 ) -> Array:
-    """Attention of the few queries at the answer positions, [B, A, N, H]: plain products on every machine."""
+    """Attends from the few queries at the read positions, [B, A, N, H], by plain products on every platform."""
     mask_BAS = visible(tokens, pattern, read_BA)
     return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, how.product_dtype))
 
@@ -144,8 +155,11 @@ def splash_attention(
     *,
     interpret: bool = False,
 ) -> Array:
-    """Pallas splash attention. The mask goes in as data, from which the kernel skips blocks that nobody sees; the
-    query heads of a group share one key head, so K and V are not repeated. `interpret` runs it without a TPU."""
+    """Attends by the Pallas splash kernel.
+
+    The mask goes in as data, and the kernel skips blocks in which it is False throughout. The query heads of a group
+    share one key head, so K and V are not repeated. `interpret` runs the kernel without a TPU.
+    """
 
     def row(args: tuple[Array, ...]) -> Array:
         q_TNH, k_TKH, v_TKH, mask_TS = args
@@ -158,7 +172,7 @@ def splash_attention(
             residual_checkpoint_name=SAVED,
             interpret=interpret,
         )
-        # under jit the factory turns this flag, on which the kernel branches, into a traced array
+        # the kernel branches on this flag, but under jit the factory has turned it into a traced array
         kernel.fwd_mask_info = kernel.fwd_mask_info._replace(is_dynamic_mask=True)
         out_KGTH = jax.vmap(kernel)(q_KGTH, k_TKH.swapaxes(0, 1), v_TKH.swapaxes(0, 1))
         return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
@@ -167,7 +181,7 @@ def splash_attention(
         return jax.lax.map(row, (q, k, v, visible(tokens, pattern, slice(0, q.shape[1]))))
 
     heads, rows = sharding.activation("BTNH", how.mesh).spec, sharding.of_batch(how.mesh, micro_batches=False).spec
-    # a kernel is opaque to the compiler's partitioner: each device runs it on its own rows and heads
+    # XLA cannot partition a Pallas kernel, so each device runs it on its own rows and heads
     run = jax.shard_map(local, mesh=how.mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
     return run(q_BTNH, k_BTKH, v_BTKH, tokens)
 
@@ -180,8 +194,8 @@ def cudnn_attention(
     pattern: AttentionPattern,
     how: ComputeOptions,
 ) -> Array:
-    """cuDNN's fused attention, through JAX. Takes bfloat16 and float16 only."""
-    del how  # partitions itself, and takes operands as they are
+    """Attends by cuDNN's fused kernel, through JAX; bfloat16 and float16 only."""
+    del how  # JAX partitions this call itself, and operands are not rounded
     mask_BTS = visible(tokens, pattern, slice(0, q_BTNH.shape[1]))
     return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
 
@@ -195,7 +209,7 @@ PREFERRED = {"tpu": "splash", "gpu": "cudnn", "cpu": "plain"}
 
 
 def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> str:
-    """Why this attention cannot be had, or nothing."""
+    """Returns why an implementation cannot be used; empty if it can."""
     if name == "splash":
         if platform != "tpu":
             return f"splash runs on TPU, not on {platform}"
@@ -211,7 +225,7 @@ def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> 
 
 
 def _probe(spec: Spec, dtype: str) -> str:
-    """Runs cuDNN once on a tiny call beside the plain computation: says what is wrong, or nothing."""
+    """Compares cuDNN with plain attention on a tiny input; returns what is wrong, empty if nothing is."""
     mesh = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
     how = ComputeOptions(mesh=mesh, dtype=dtype, product_dtype=dtype)
     rngs = jax.random.split(jax.random.key(0), 3)
@@ -226,15 +240,18 @@ def _probe(spec: Spec, dtype: str) -> str:
             outputs.append(run(q, k, v, Tokens(None, segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
         except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:
             return f"cuDNN refuses it ({str(e).splitlines()[0]})"
-    worst = float(jnp.max(jnp.abs(outputs[0] - outputs[1])))
-    return "" if worst < 0.05 else f"cuDNN differs from the plain computation by {worst:.3f}"
+    error = float(jnp.max(jnp.abs(outputs[0] - outputs[1])))
+    return "" if error < 0.05 else f"cuDNN differs from the plain computation by {error:.3f}"
 
 
 def choose(asked: str | None, platform: str, spec: Spec, dtype: str, length: int) -> tuple[str, str]:
-    """The attention to use, and why it is not the one that this platform prefers (empty where it is).
+    """Returns the implementation to use, and why it is not the one that the platform prefers (empty if it is).
+
+    Args:
+      asked: the implementation that the config asks for; None: the preferred one, or plain where that cannot be used.
 
     Raises:
-      UserError: the config asks for one that cannot be had.
+      UserError: the config asks for an implementation that cannot be used.
     """
     name = asked or PREFERRED[platform]
     obstacle = _obstacle(name, platform, spec, dtype, length)

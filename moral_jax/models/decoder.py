@@ -12,7 +12,7 @@ from moral_jax.types import Array, Tokens
 
 
 class Block(nn.Module):
-    """A layer. With `read_BA` it returns these positions alone, and of the others computes keys and values only."""
+    """One layer. With `read_BA` it returns these positions only; all others contribute just keys and values."""
 
     spec: DecoderSpec
     compute: ComputeOptions
@@ -29,8 +29,10 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids to the final hidden states at the answer positions, [B, A, D]. The head is not in here: `heads`
-    applies it to the few rows needed."""
+    """Maps token ids to the final hidden states at the read positions, [B, A, D].
+
+    The output head is not part of it: `heads` applies the few rows of the head that are needed.
+    """
 
     spec: DecoderSpec
     compute: ComputeOptions

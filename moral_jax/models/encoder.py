@@ -1,7 +1,7 @@
 """One BERT-shaped encoder for BERT, MiniLM and RoBERTa (arXiv 1810.04805, 1907.11692).
 
-Without dropout: a run is a function of its config alone, and early stopping on validation rows keeps it from
-learning its rows by heart.
+There is no dropout, so that a run is a function of its config alone. Early stopping on validation rows guards against
+overfitting.
 """
 
 import flax.linen as nn
@@ -16,8 +16,9 @@ from moral_jax.types import Array, Tokens
 
 
 class Block(nn.Module):
-    """A layer, normalised after each sum. With `read_BA` it returns these positions alone, and of the others
-    computes keys and values only."""
+    """One layer, normalised after each sum. With `read_BA` it returns these positions only; all others contribute just
+    keys and values.
+    """
 
     spec: EncoderSpec
     compute: ComputeOptions
@@ -33,8 +34,10 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Token ids to the final hidden states at the answer positions, [B, A, D]. Positions are counted in each text; the
-    pooler and the head are not in here: `heads` has them."""
+    """Maps token ids to the final hidden states at the read positions, [B, A, D].
+
+    Positions are counted within each text. The pooler and the output head are not part of it: `heads` has them.
+    """
 
     spec: EncoderSpec
     compute: ComputeOptions
@@ -44,15 +47,13 @@ class Encoder(nn.Module):
     def __call__(self, tokens: Tokens, read_BA: Array) -> Array:
         s, how = self.spec, self.compute
 
-        def looked_up(name: str, rows: int, ids_BT: Array) -> Array:
+        def embed(name: str, rows: int, ids_BT: Array) -> Array:
             table = self.param(name, nn.initializers.normal(0.02), (rows, s.width))
             return jnp.take(table, ids_BT, axis=0)
 
-        x_BTD = looked_up("embedding", s.vocab, tokens.tokens_BT)
-        # RoBERTa has one type, whatever its tokenizer says of pairs
-        x_BTD += looked_up("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
-        x_BTD += looked_up(
-            "position_embedding", s.first_position + s.max_positions, s.first_position + tokens.positions_BT
-        )
+        x_BTD = embed("embedding", s.vocab, tokens.tokens_BT)
+        # RoBERTa has one token type, also where its tokenizer gives the second text of a pair another
+        x_BTD += embed("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
+        x_BTD += embed("position_embedding", s.first_position + s.max_positions, s.first_position + tokens.positions_BT)
         x_BTD = LayerNorm(s.norm_eps, name="embedding_norm")(x_BTD.astype(how.dtype))
         return run_layers(Block, s, how, self.groups, constrain(x_BTD, "BTD", how.mesh), (tokens,), read_BA)

@@ -1,5 +1,4 @@
-"""Heads on the states at the answer positions: a few rows of a table, the whole vocabulary's normaliser, a
-concentration."""
+"""Heads on the hidden states at the read positions: option logits, the vocabulary's normaliser, concentration."""
 
 from typing import NamedTuple
 
@@ -11,24 +10,25 @@ from moral_jax.types import NEG, Array, Params
 
 
 class Table(NamedTuple):
-    """What options are rows of: a vocabulary, or a score head."""
+    """A table whose rows score options: a vocabulary's unembedding, or a score head."""
 
     rows_VD: Array
     bias_V: Array | None
 
 
 def unembedding(params: Params) -> Array:
-    """The output table [V, D]: its own, or the input table where both are tied."""
+    """Returns the output table [V, D], which is the input table where both are tied."""
     return params.get("unembedding", params["embedding"])
 
 
 def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
-    """Log of the summed weight of each option's surface variants, [B, Q, C] float32; NEG where it has none.
+    """Returns the log-sum-exp over the logits of each option's surface variants, [B, Q, C] float32; NEG if it has none.
 
-    Only the rows that are named are read: no [.., V] array exists.
+    Only the rows of the table that are named are read: no array [..., V] exists.
 
     Args:
-      read_of_option_BQC: which answer's state each option is read from.
+      read_of_option_BQC: index into A of the state that each option is read from.
+      option_ids_BQCW: rows of the table; -1 where there is no variant.
     """
     exists_BQCW, ids_BQCW = option_ids_BQCW >= 0, jnp.maximum(option_ids_BQCW, 0)
     rows_BQCWD = jnp.take(table.rows_VD, ids_BQCW, axis=0)
@@ -42,27 +42,30 @@ def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, op
 
 
 def _at_options(values: Array, read_of_option_BQC: Array) -> Array:
-    """[B, A, ...] to [B, Q, C, ...]."""
+    """Gathers values [B, A, ...] at the read position of each option, [B, Q, C, ...]."""
     return jax.vmap(lambda row, read_of_option_QC: row[read_of_option_QC])(values, read_of_option_BQC)
 
 
 def of_questions(values_BA: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
-    """A number of each answer's state to one of each question, [B, Q]: the mean over its options."""
+    """Averages values at the read positions [B, A] over each question's options, [B, Q]."""
     exists_BQC = (option_ids_BQCW >= 0).any(-1)
     summed_BQ = jnp.sum(jnp.where(exists_BQC, _at_options(values_BA, read_of_option_BQC), 0.0), axis=-1)
     return summed_BQ / jnp.maximum(exists_BQC.sum(-1), 1)
 
 
 def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
-    """Log of the sum over the whole vocabulary, [B, A] float32: the price of knowing the option mass."""
+    """Returns the log-sum-exp over the whole vocabulary, [B, A] float32. Costly; only the option mass needs it."""
     hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
     logits_V = jnp.matmul(hidden_D, table.rows_VD.astype(hidden_D.dtype).T, preferred_element_type=jnp.float32)
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 
 def init_score(rows: int, width: int, rng: Array, *, pooled: bool) -> Params:
-    """A fresh head of `rows` rows, float32. One row scores every option, and a bias would add the same to all; several
-    are the scores of classes. If `pooled`, BERT's pooler comes before."""
+    """Returns a new score head with `rows` rows, float32.
+
+    One row scores every option, and has no bias, which would add a constant to all options. Several rows are the scores
+    of classes. If `pooled`, BERT's pooler comes first.
+    """
     keys = jax.random.split(rng)
     score = {"rows": 0.02 * jax.random.normal(keys[0], (rows, width))}
     if rows > 1:
@@ -73,16 +76,16 @@ def init_score(rows: int, width: int, rng: Array, *, pooled: bool) -> Params:
 
 
 def pooled(pooler: Params, hidden_BAD: Array, product_dtype: str) -> Array:
-    """tanh(dense(x)) of every state: BERT's pooler, and what RoBERTa's classification head begins with."""
+    """Returns tanh(dense(x)) of every state: BERT's pooler, and the first part of RoBERTa's classification head."""
     y = product(hidden_BAD.reshape(-1, hidden_BAD.shape[-1]), pooler["kernel"], product_dtype)
     return jnp.tanh(y + pooler["bias"].astype(y.dtype)).reshape(hidden_BAD.shape)
 
 
 def init_concentration(kind: str, value: float, width: int) -> Params:
-    """Parameters of the Dirichlet concentration s (alpha = s * p), all float32.
+    """Returns the parameters of the Dirichlet concentration s (alpha = s * p), all float32.
 
-    `fixed` has none; `learned` is one scalar; `predicted` is a linear map of the direction of the answer's hidden state
-    that starts at zero, so that every question starts at s = value.
+    `fixed` has none; `learned` is one scalar; `predicted` is a linear map of the direction of the hidden state at the
+    read position. The map starts at zero, so that every question starts at s = value.
     """
     bias = jnp.log(jnp.float32(value))
     if kind == "fixed":
@@ -93,12 +96,12 @@ def init_concentration(kind: str, value: float, width: int) -> Params:
 
 
 def log_concentration(head: Params, hidden_BAD: Array, value: float) -> Array:
-    """Log s at every answer, [B, A] float32."""
+    """Returns log s at every read position, [B, A] float32."""
     bias = head.get("bias", jnp.log(jnp.float32(value)))
     if "kernel" not in head:
         return jnp.broadcast_to(bias, hidden_BAD.shape[:-1])
-    # Unit length: AdamW moves every weight by the rate, and over all D of them a hidden state as it comes would move
-    # log s by several units in one step
+    # Unit length, because AdamW moves every weight by the learning rate: summed over all D weights, a hidden state of
+    # any length would move log s by several units in one step
     hidden_BAD = hidden_BAD.astype(jnp.float32)
     unit_BAD = hidden_BAD * jax.lax.rsqrt(jnp.sum(jnp.square(hidden_BAD), axis=-1, keepdims=True) + 1e-12)
     return (unit_BAD @ head["kernel"])[..., 0] + bias

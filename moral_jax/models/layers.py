@@ -28,7 +28,7 @@ class RMSNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation (arXiv 1607.06450), in float32 as above."""
+    """Layer normalisation (arXiv 1607.06450), in float32 because bf16 means lose digits."""
 
     eps: float
 
@@ -43,11 +43,10 @@ class LayerNorm(nn.Module):
 
 
 class Linear(nn.Module):
-    """x @ kernel with a 2-D kernel [in, out], and a bias if `biased`; where there is an adapter beside the kernel, with
-    that.
+    """x @ kernel with a 2-D kernel [in, out], plus the adapter of the kernel if it has one, plus a bias if `biased`.
 
-    The leading axes are folded into one first: the weight gradient then contracts a single axis, which XLA's CPU
-    backend runs about twice as fast; GPU and TPU do not mind.
+    The leading axes are folded into one first. The weight gradient then contracts a single axis, which XLA's CPU
+    backend runs about twice as fast; on GPU and TPU it makes no difference.
     """
 
     features: int
@@ -58,9 +57,9 @@ class Linear(nn.Module):
     def __call__(self, x: Array) -> Array:
         rows, kernel = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel")
         if isinstance(kernel, dict):  # quantised
-            # restored again in the backward pass, or the kernels of all layers would be kept until then
-            restored = jax.checkpoint(lambda x, w: product(x, quantize.restored(w, x.dtype), self.product_dtype))
-            y = restored(rows, kernel)
+            # dequantised again in the backward pass: otherwise the dequantised kernels of all layers would be kept
+            dequantised = jax.checkpoint(lambda x, w: product(x, quantize.restored(w, x.dtype), self.product_dtype))
+            y = dequantised(rows, kernel)
         else:
             kernel = self.param("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
             y = product(rows, kernel, self.product_dtype)
@@ -101,10 +100,10 @@ class GeluMlp(nn.Module):
 
 
 def rope_frequencies(spec: DecoderSpec) -> Array:
-    """Inverse wavelengths [H // 2] of the rotary embedding (arXiv 2104.09864), float32.
+    """Returns the inverse wavelengths [H // 2] of the rotary embedding (arXiv 2104.09864), float32.
 
-    With `rope_scaling`, long wavelengths are stretched by `factor`, short ones kept, and those between are
-    interpolated: the rule of Llama 3.1, as in transformers' `llama3` rope type.
+    With `rope_scaling`, long wavelengths are stretched by `factor`, short ones are kept, and those between are
+    interpolated. This is the rule of Llama 3.1, as in transformers' `llama3` rope type.
     """
     exponents = jnp.arange(0, spec.head_size, 2, dtype=jnp.float32) / spec.head_size
     frequencies = 1.0 / spec.rope_theta**exponents
@@ -121,7 +120,7 @@ Rope = tuple[Array, Array]  # cosine and sine, [B, T, H // 2]
 
 
 def rope_tables(spec: DecoderSpec, positions_BT: Array) -> Rope:
-    """Cosine and sine [B, T, H // 2] at the given positions; float32, as bf16 cannot count past 256."""
+    """Returns cosine and sine [B, T, H // 2] at the given positions, float32 because bf16 cannot count past 256."""
     angles = positions_BT[..., None].astype(jnp.float32) * rope_frequencies(spec)
     return jnp.cos(angles), jnp.sin(angles)
 
@@ -134,8 +133,9 @@ def apply_rope(x_BTNH: Array, rope: Rope) -> Array:
 
 
 class Attention(nn.Module):
-    """Projections around attention; with `rope`, queries and keys are rotated. With `read_BA`, queries stand at
-    these positions alone."""
+    """Attention with its projections. With `rope`, queries and keys are rotated. With `read_BA`, only these positions
+    have queries.
+    """
 
     spec: Spec
     compute: ComputeOptions
@@ -149,14 +149,14 @@ class Attention(nn.Module):
             y = Linear(heads * s.head_size, how.product_dtype, self.biased, name=name)(x_BTD)
             return constrain(y.reshape(*x_BTD.shape[:2], heads, s.head_size), "BTNH", how.mesh)
 
-        def rotated(x_BTNH: Array, rope: Rope | None) -> Array:
+        def rotate(x_BTNH: Array, rope: Rope | None) -> Array:
             return x_BTNH if rope is None else apply_rope(x_BTNH, rope)
 
-        k_BTKH = rotated(project(x_BTD, s.kv_heads, "key"), rope)
+        k_BTKH = rotate(project(x_BTD, s.kv_heads, "key"), rope)
         v_BTKH = project(x_BTD, s.kv_heads, "value")
         if read_BA is not None:
             x_BTD, rope = jax.tree.map(lambda x: take_positions(x, read_BA), (x_BTD, rope))
-        q_BTNH = rotated(project(x_BTD, s.heads, "query"), rope)
+        q_BTNH = rotate(project(x_BTD, s.heads, "query"), rope)
         if read_BA is None:
             out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, tokens, s.pattern, how)
         else:

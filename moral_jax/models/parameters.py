@@ -1,4 +1,4 @@
-"""Where every tensor of a model lives in each file format."""
+"""The name of every parameter in each file format."""
 
 import re
 from collections.abc import Iterable
@@ -8,20 +8,22 @@ from moral_jax.models.spec import DecoderSpec, EncoderSpec, LayerGroup, Spec, la
 
 
 class Entry(NamedTuple):
-    """One parameter of ours and its name in Hugging Face and GGUF files; `{}` stands for the layer. There are no GGUF
-    files of encoders."""
+    """One parameter of ours and its name in Hugging Face and GGUF files; `{}` stands for the layer.
 
-    path: str  # "/"-separated path in the parameter dict; of a layer's parameters, within its group
+    There are no GGUF files of encoders.
+    """
+
+    path: str  # "/"-separated path in the parameter dict; in the tables below, a layer's path within its group
     hf: str
     gguf: str
-    transpose: bool  # files keep linear maps as [out, in], we as [in, out]
+    transpose: bool  # files store linear maps as [out, in], we as [in, out]
     rope_heads: str = ""  # "heads" or "kv_heads": GGUF interleaves the rotary pairs of these rows
-    layers: range | None = None  # which layers' tensors it is made of
-    stacked: bool = False  # on a leading axis
+    layers: range | None = None  # the layers whose tensors it is made of
+    stacked: bool = False  # these lie on a leading axis
 
     @property
     def projection(self) -> str:
-        """What Hugging Face calls the map or norm of a layer: q_proj, ..."""
+        """Hugging Face's name of a layer's map or norm: q_proj, ..."""
         return self.hf.split(".")[-2]
 
 
@@ -42,12 +44,12 @@ UNEMBEDDING = Entry("unembedding", "lm_head.weight", "output.weight", False)
 
 
 def _map(path: str, hf: str) -> tuple[Entry, Entry]:
-    """A linear map of an encoder."""
+    """Returns the kernel and bias of an encoder's linear map."""
     return Entry(f"{path}/kernel", f"{hf}.weight", "", True), Entry(f"{path}/bias", f"{hf}.bias", "", False)
 
 
 def _norm(path: str, hf: str) -> tuple[Entry, Entry]:
-    """A layer normalisation of an encoder."""
+    """Returns the scale and bias of an encoder's layer normalisation."""
     return Entry(f"{path}/scale", f"{hf}.weight", "", False), Entry(f"{path}/bias", f"{hf}.bias", "", False)
 
 
@@ -67,10 +69,11 @@ ENCODER_EMBEDDINGS = (
     Entry("type_embedding", "embeddings.token_type_embeddings.weight", "", False),
     *_norm("embedding_norm", "embeddings.LayerNorm"),
 )
-POOLER = _map("pooler", "pooler.dense")  # of a score head: files may have it or not
+POOLER = _map("pooler", "pooler.dense")  # part of a score head; files may lack it
 
 
 def _of_layers(layer: tuple[Entry, ...], groups: tuple[LayerGroup, ...]) -> tuple[Entry, ...]:
+    """Returns the entries of a layer once for each group."""
     return tuple(
         entry._replace(path=f"{group.name}/{entry.path}", layers=group.layers, stacked=group.stacked)
         for group in groups
@@ -79,7 +82,7 @@ def _of_layers(layer: tuple[Entry, ...], groups: tuple[LayerGroup, ...]) -> tupl
 
 
 def entries(spec: Spec, frozen_layers: int = 0) -> tuple[Entry, ...]:
-    """Returns all parameters of a backbone; the lowest `frozen_layers` layers lie in a group of their own."""
+    """Returns all parameters of a backbone; the lowest `frozen_layers` layers form a separate group."""
     groups = layer_groups(spec.layers, frozen_layers)
     if isinstance(spec, EncoderSpec):
         return ENCODER_EMBEDDINGS + _of_layers(ENCODER_LAYER, groups)
@@ -91,9 +94,11 @@ SCORE = Entry("score/rows", "classifier.weight", "", False), Entry("score/bias",
 
 
 def exported(spec: Spec, score_rows: int, frozen_layers: int = 0) -> tuple[Entry, ...]:
-    """All parameters of a backbone, with those of its score head below "score/", under the names of the transformers
-    class that holds them: of decoders the one for causal language models, or for sequences with a score head; of
-    encoders that for multiple choice (one row), or for sequences."""
+    """Returns all parameters of a backbone and its score head (below "score/"), named as in a transformers class.
+
+    For a decoder this is the class for causal language models, or with a score head that for sequence classification.
+    For an encoder it is the class for multiple choice (one row), or for sequence classification.
+    """
     backbone = entries(spec, frozen_layers)
     if isinstance(spec, DecoderSpec):
         head = (Entry("score/rows", "score.weight", "", False),)
@@ -108,23 +113,26 @@ def exported(spec: Spec, score_rows: int, frozen_layers: int = 0) -> tuple[Entry
 
 
 def match_names(entries: Iterable[Entry], spec: Spec, names: set[str]) -> tuple[Entry, ...]:
-    """The entries under the names that a folder has for them: an encoder's may stand below the name of its family, and
-    files that were converted from the first TensorFlow checkpoints call a norm's scale gamma and its bias beta."""
+    """Returns the entries under the names that a folder uses for them.
+
+    An encoder's names may be prefixed with its family. Files that were converted from the first TensorFlow checkpoints
+    call a norm's scale gamma and its bias beta.
+    """
     if isinstance(spec, DecoderSpec):
         return tuple(entries)
     prefix = f"{spec.family}." if any(name.startswith(f"{spec.family}.") for name in names) else ""
     is_old = f"{prefix}embeddings.LayerNorm.gamma" in names
 
-    def named(name: str) -> str:
+    def rename(name: str) -> str:
         if is_old:
             name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
         return prefix + name
 
-    return tuple(entry._replace(hf=named(entry.hf)) for entry in entries)
+    return tuple(entry._replace(hf=rename(entry.hf)) for entry in entries)
 
 
-# Tensors that files may carry beside the parameters, and that a loader may leave: derived tables, the tied copy, and
-# the heads that encoders were pretrained with. A head that was trained for something else is none of them.
+# Tensors beside the parameters that a loader may ignore: derived tables, the tied copy of the embedding, and the heads
+# that encoders were pretrained with. A head that was trained for another task is not among them.
 HF_DERIVED = (r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq",)
 HF_TIED = ("lm_head.weight",)
 HF_PRETRAINING = (
@@ -138,7 +146,7 @@ HF_PRETRAINING = (
 
 
 def may_ignore(name: str, spec: Spec) -> bool:
-    """Whether a tensor of a folder may be left."""
+    """Returns True if a tensor of a folder may be ignored."""
     if isinstance(spec, EncoderSpec):
         return any(re.fullmatch(pattern, name) for pattern in HF_PRETRAINING)
     return any(re.fullmatch(pattern, name) for pattern in HF_DERIVED) or (spec.tied_embeddings and name in HF_TIED)

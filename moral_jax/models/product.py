@@ -1,4 +1,4 @@
-"""Matrix products, and in which type they read their operands."""
+"""Matrix products, and the types that they round their operands to."""
 
 from pathlib import Path
 
@@ -8,29 +8,30 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from moral_jax.types import Array
 
-# Types of activations and of products' operands, by platform. On CPU element-wise work is slower in bfloat16.
+# By platform, the types of activations and of products' operands. On CPU, element-wise work is slower in bfloat16.
 ARITHMETIC = {
     "tpu": ("bfloat16", "bfloat16"),
     "gpu": ("bfloat16", "bfloat16"),
     "cpu": ("float32", "float32"),
     "cpu, fast in bfloat16": ("float32", "bfloat16"),
 }
-AMX_JAX = (0, 12)  # from this version on, JAX's products make use of AMX
+AMX_JAX = (0, 12)  # the first version of JAX whose products use AMX
 
 
 def is_fast_in_bf16(cpu: str, jax_version: str) -> bool:
-    """Whether JAX's products of bfloat16 are about twice as fast as those of float32 or more (docs/performance.md).
+    """Returns True if JAX's bfloat16 products are at least about twice as fast as float32 ones (docs/performance.md).
 
     Args:
-      cpu: what /proc/cpuinfo says of it.
+      cpu: the content of /proc/cpuinfo.
+      jax_version: as in `jax.__version__`.
     """
-    if "amx_bf16" in cpu:  # AVX512-BF16, which these have too, gains nothing there
+    if "amx_bf16" in cpu:  # these CPUs have AVX512-BF16 too, but gain nothing from it
         return tuple(int(part) for part in jax_version.split(".")[:2]) >= AMX_JAX
     return "avx512_bf16" in cpu
 
 
 def arithmetic(dtype: str | None, product_dtype: str | None, platform: str) -> tuple[str, str]:
-    """Types of activations and of products' operands: what is asked for, else what is fast on the platform."""
+    """Returns the types of activations and of products' operands: those given, otherwise the platform's fastest."""
     info = Path("/proc/cpuinfo")
     if platform == "cpu" and info.exists() and is_fast_in_bf16(info.read_text(), jax.__version__):
         platform = "cpu, fast in bfloat16"
@@ -41,14 +42,14 @@ def arithmetic(dtype: str | None, product_dtype: str | None, platform: str) -> t
 
 
 def _row_major(x: Array) -> Array:
-    # else a transposed operand stays a view, which XLA's CPU backend multiplies at an eighth of the rate
+    # otherwise a transposed operand stays a view, which XLA's CPU backend multiplies at an eighth of the speed
     return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
 
 
 def _rounded(x: Array, w: Array) -> Array:
     operands = _row_major(x.astype(jnp.bfloat16)), _row_major(w.astype(jnp.bfloat16))
-    # the result too: else XLA turns a product that is transposed next into one of transposed operands, and those of
-    # bfloat16 in batches have no kernel at all
+    # The result too: XLA turns a product that is transposed next into a product of transposed operands, and has no
+    # kernel for batched ones in bfloat16
     return _row_major(jnp.matmul(*operands, preferred_element_type=jnp.float32))
 
 
@@ -70,8 +71,10 @@ _bf16_product.defvjp(_forward, _backward)
 
 
 def product(x: Array, w: Array, dtype: str) -> Array:
-    """x [..., m, k] @ w [..., k, n] in the type of x; of float32, the operands are rounded to `dtype` before every
-    product, forward and backward, and sums stay float32."""
+    """Returns x [..., m, k] @ w [..., k, n] in the type of x.
+
+    If x is float32, the operands are rounded to `dtype` before every product, forward and backward; sums stay float32.
+    """
     if x.dtype == jnp.float32 and dtype == "bfloat16":
         return _bf16_product(x, w)
     return jnp.matmul(x, w.astype(x.dtype))

@@ -1,9 +1,10 @@
 """Frozen kernels in 8 or 4 bits. A kernel [in, out], stacked or not, becomes a dict of codes and scales:
 
-int8: `int8` [in, out] and `scale` [out], float32: the largest of an output's weights is 127 (arXiv 2208.07339).
-nf4: `nf4` [in / 2, out], uint8, two codes in each: rows 2i in the lower, 2i + 1 in the upper four bits; and `absmax`
-  [in / 64, out], float32, of blocks of 64 inputs. A code is the nearest of 16 quantiles of a normal distribution
-  (arXiv 2305.14314, appendix E).
+int8: `int8` [in, out], and `scale` [out], float32, such that an output's largest absolute weight becomes 127
+  (arXiv 2208.07339).
+nf4: `nf4` [in / 2, out], uint8, with two codes each: row 2i in the lower, row 2i + 1 in the upper four bits; and
+  `absmax` [in / 64, out], float32, the largest absolute weight in each block of 64 inputs. A code is the nearest of 16
+  quantiles of a normal distribution (arXiv 2305.14314, appendix E).
 """
 
 from collections.abc import Callable
@@ -21,16 +22,18 @@ NF4 = (
 
 
 def _divided(x: Array, largest: Array) -> Array:
-    """x / largest; where the largest is zero, all are."""
+    """Returns x / largest, and zeros where the largest absolute value is zero."""
     return x / jnp.where(largest == 0, 1, largest)
 
 
 def int8(kernel: Array) -> Params:
+    """Returns the 8-bit codes and scales of a kernel."""
     scale = jnp.max(jnp.abs(kernel), axis=-2).astype(jnp.float32) / 127
     return {"int8": jnp.round(_divided(kernel, scale[..., None, :])).astype(jnp.int8), "scale": scale}
 
 
 def nf4(kernel: Array) -> Params:
+    """Returns the 4-bit codes of a kernel and the largest weight of each block."""
     *stack, rows, columns = kernel.shape
     blocks = kernel.astype(jnp.float32).reshape(*stack, rows // BLOCK, BLOCK, columns)
     absmax = jnp.max(jnp.abs(blocks), axis=-2)
@@ -45,7 +48,7 @@ PACK: dict[str, Callable[[Array], Params]] = {"int8": int8, "nf4": nf4}
 
 
 def _quantiles(codes: Array) -> Array:
-    """A tree of selections: on TPU, looking codes up in a table would take far longer."""
+    """Returns the quantile of each code by a tree of selections; on TPU a table look-up would take far longer."""
     values: list[Array | float] = list(NF4)
     for bit in range(4):
         is_set = (codes >> bit) & 1 == 1
@@ -54,7 +57,7 @@ def _quantiles(codes: Array) -> Array:
 
 
 def restored(kernel: Array | Params, dtype: str) -> Array:
-    """The kernel that its codes stand for; a kernel that has none as it is."""
+    """Returns the kernel that codes stand for; a kernel that is not quantised is only cast."""
     if not isinstance(kernel, dict):
         return kernel.astype(dtype)
     if "int8" in kernel:

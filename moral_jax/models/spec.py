@@ -1,4 +1,4 @@
-"""What a model is: one frozen description by family, read from a Hugging Face `config.json`."""
+"""Model specs: the shapes and constants of a model by family, read from a Hugging Face `config.json`."""
 
 import dataclasses
 import math
@@ -10,20 +10,23 @@ from jax.sharding import Mesh
 from moral_jax.runtime.strict_json import shown
 from moral_jax.types import UserError
 
-MOST = 2**24  # of whatever a config.json counts: a hundred times the largest model's
+MOST = 2**24  # limit of every count in a config.json: a hundred times that of the largest model
 MOST_LAYERS = 1024
 
 
 class AttentionPattern(NamedTuple):
-    """What a position sees of its own question: nothing after itself, if `causal`; and no further back than `window`
-    positions, itself counted (None: all)."""
+    """The positions of its own question that a position sees.
+
+    If `causal`, it sees none after itself. Of those before, it sees no more than the last `window` positions, itself
+    included (None: all).
+    """
 
     causal: bool
     window: int | None
 
 
 class LayerGroup(NamedTuple):
-    """Layers that lie together in the parameter dict: stacked on a leading axis, but for the last one."""
+    """Layers that lie together in the parameter dict: stacked on a leading axis, except for the last layer."""
 
     name: str
     layers: range
@@ -36,8 +39,8 @@ class LayerGroup(NamedTuple):
 def layer_groups(layers: int, frozen: int) -> tuple[LayerGroup, ...]:
     """Divides the layers of a model into groups, each a loop of its own.
 
-    The last layer lies alone, because only the read positions of it are computed. The lowest `frozen` layers lie apart,
-    because a loop without trained parameters is not differentiated.
+    The last layer is its own group, because only its read positions are computed. The lowest `frozen` layers are a
+    group, because a loop without trained parameters is not differentiated.
     """
     groups = (
         LayerGroup("frozen_layers", range(frozen)),
@@ -59,7 +62,7 @@ class Llama3Scaling:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderSpec:
-    """Shapes and constants of a Llama-shaped decoder. Everything that decides a logit is here."""
+    """Shapes and constants of a Llama-shaped decoder: everything that decides a logit."""
 
     backbone: ClassVar[str] = "decoder"
 
@@ -85,7 +88,7 @@ class DecoderSpec:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderSpec:
-    """Shapes and constants of a BERT-shaped encoder. Everything that decides a state is here."""
+    """Shapes and constants of a BERT-shaped encoder: everything that decides a hidden state."""
 
     backbone: ClassVar[str] = "encoder"
 
@@ -97,7 +100,7 @@ class EncoderSpec:
     mlp_width: int
     norm_eps: float
     token_types: int
-    first_position: int  # row of the table for a text's first token: RoBERTa keeps the rows up to its padding's id free
+    first_position: int  # position of a text's first token; RoBERTa leaves the positions up to its padding id unused
     max_positions: int
 
     @property
@@ -118,11 +121,11 @@ Spec = DecoderSpec | EncoderSpec
 
 @dataclasses.dataclass(frozen=True)
 class ComputeOptions:
-    """How a model is computed: nothing here changes a number beyond rounding."""
+    """Options of computing a model; none changes a result beyond rounding."""
 
     mesh: Mesh
     dtype: str = "float32"  # of activations
-    product_dtype: str = "float32"  # to which operands of matrix products are rounded, where that is less
+    product_dtype: str = "float32"  # operands of matrix products are rounded to it if it is narrower
     param_dtype: str = "float32"
     attention: str = "plain"  # a key of models.attention.ATTENTION
     remat: str = "none"
@@ -130,13 +133,13 @@ class ComputeOptions:
 
 
 class Fields:
-    """An object of a `config.json`, read with a check of each field."""
+    """An object in a `config.json`; checks each field as it is read."""
 
     def __init__(self, values: dict[str, Any], where: str):
         self.values, self.where = values, where
 
     def get(self, field: str, default: Any = None) -> Any:
-        """A field; null counts as absent. Without a default it must be there."""
+        """Returns a field, or its default where it is absent or null; raises UserError without either."""
         value = self.values.get(field)
         value = default if value is None else value
         if value is None:
@@ -147,21 +150,21 @@ class Fields:
         return UserError(f"{self.where}: {field}={shown(value)}: expected {expected}; take the model's own config.json")
 
     def whole(self, field: str, default: int | None = None, least: int = 1, most: int = MOST) -> int:
-        """A count."""
+        """Returns an integer from `least` to `most`."""
         value = self.get(field, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
             raise self._error(field, value, f"a whole number from {least} to {most}")
         return value
 
     def positive(self, field: str, default: float | None = None) -> float:
-        """A finite number above zero."""
+        """Returns a finite number above zero."""
         value = self.get(field, default)
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
             raise self._error(field, value, "a positive number")
         return float(value)
 
     def inner(self, field: str) -> "Fields | None":
-        """An object within; None where it is absent or empty."""
+        """Returns a nested object; None where it is absent or empty."""
         value = self.values.get(field)
         if value is not None and not isinstance(value, dict):
             raise self._error(field, value, "a JSON object")
@@ -169,7 +172,7 @@ class Fields:
 
 
 def _rope(hf: Fields) -> tuple[float, Llama3Scaling | None]:
-    """Reads RoPE from transformers 5 (`rope_parameters`) or older (`rope_theta`, `rope_scaling`) files."""
+    """Reads RoPE settings: `rope_parameters` of transformers 5, or the older `rope_theta` and `rope_scaling`."""
     rope = hf.inner("rope_parameters")
     scaling = rope or hf.inner("rope_scaling") or Fields({}, hf.where)
     theta = (rope if rope and "rope_theta" in rope.values else hf).positive("rope_theta", 10_000.0)
@@ -187,10 +190,10 @@ def _rope(hf: Fields) -> tuple[float, Llama3Scaling | None]:
 
 
 def _check_neutral(hf: Fields, neutral: dict[str, Any]) -> None:
-    """Refuses settings that would change the numbers and are not ported."""
-    for field, value in neutral.items():
-        if (said := hf.values.get(field, value)) != value:
-            raise UserError(f"{hf.where}: {field}={shown(said)} is not supported (only {value!r} is)")
+    """Refuses settings that would change results and are not ported."""
+    for field, supported in neutral.items():
+        if (value := hf.values.get(field, supported)) != supported:
+            raise UserError(f"{hf.where}: {field}={shown(value)} is not supported (only {supported!r} is)")
 
 
 def _check_multiple(where: str, field: str, size: int, of_field: str, of: int) -> None:
@@ -221,7 +224,7 @@ def _decoder(hf: Fields) -> DecoderSpec:
     )
     _check_multiple(hf.where, "num_attention_heads", heads, "num_key_value_heads", spec.kv_heads)
     if spec.head_size % 2:
-        raise UserError(f"{hf.where}: head_dim={spec.head_size}: expected an even number, as positions turn pairs")
+        raise UserError(f"{hf.where}: head_dim={spec.head_size}: expected an even number, as RoPE rotates pairs")
     return spec
 
 
@@ -255,14 +258,14 @@ FAMILIES: dict[str, Callable[[Fields], Spec]] = {
 
 
 def from_hf(hf: dict[str, Any], where: str = "config.json") -> Spec:
-    """Reads a `config.json` dict; what this port cannot compute exactly is refused by name.
+    """Returns the spec in a `config.json`; refuses by name what this port cannot compute exactly.
 
     Args:
       hf: the parsed JSON.
       where: the file's name, for errors.
 
     Raises:
-      UserError: unknown family, missing field, or a setting that would change numbers and is not ported.
+      UserError: unknown family, missing field, or a setting that would change results and is not ported.
     """
     family = hf.get("model_type")
     if not isinstance(family, str) or family not in FAMILIES:

@@ -1,4 +1,4 @@
-"""All layers of a model: loops over stacked parameters, and the last layer at the answer positions alone."""
+"""Runs all layers of a model: loops over stacked parameters, then the last layer at the read positions only."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from moral_jax.models.attention import SAVED
 from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
 from moral_jax.types import Array
 
-REMAT = {  # what the forward pass keeps for the backward pass: name -> checkpoint policy
+REMAT = {  # checkpoint policies: which results the forward pass saves for the backward pass
     "dots": jax.checkpoint_policies.save_from_both_policies(
         jax.checkpoint_policies.dots_with_no_batch_dims_saveable, jax.checkpoint_policies.save_only_these_names(SAVED)
     ),
@@ -18,9 +18,10 @@ REMAT = {  # what the forward pass keeps for the backward pass: name -> checkpoi
 
 
 def _remat(block: type[nn.Module], policy: str) -> type[nn.Module]:
+    """Returns a layer that recomputes in the backward pass what the policy does not save."""
     if policy == "none":
         return block
-    # prevent_cse guards against XLA undoing the recomputation; inside a scan the loop body already does
+    # prevent_cse keeps XLA from undoing the recomputation; inside a scan the loop body already does that
     return nn.remat(block, policy=REMAT[policy], prevent_cse=False)
 
 
@@ -33,11 +34,12 @@ def run_layers(
     inputs: tuple[Any, ...],
     read_BA: Array,
 ) -> Array:
-    """The states at the answer positions after all layers, [B, A, D]. To be called where parameters may be made.
+    """Returns the states at the read positions after all layers, [B, A, D]. Call it inside a compact Flax method.
 
     Args:
-      block: a layer, `block(spec, how)(x_BTD, *inputs, read_BA) -> (x, None)`; without the answers it computes all.
-      inputs: what every layer reads beside the states.
+      block: a layer, `block(spec, how)(x_BTD, *inputs, read_BA) -> (x, None)`; without `read_BA` it returns all
+        positions.
+      inputs: the inputs of every layer beside the states.
     """
     layer = _remat(block, how.remat)
     for group in groups:

@@ -1,4 +1,4 @@
-"""TPU generations. Data only: Google's published figures per chip (cloud.google.com/tpu/docs)."""
+"""TPU generations as data: Google's published figures per chip (cloud.google.com/tpu/docs)."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ class Chip(NamedTuple):
     bf16_flops: float  # per second
     hbm_gib: float
     hbm_bytes: float  # per second
-    link_bytes: float  # per second through one link, one way
+    link_bytes: float  # per second through one link, in one direction
     links: int
 
 

@@ -1,4 +1,4 @@
-"""What a step must cost: the model's FLOPs, and the least time that the chip's peaks allow."""
+"""Costs of a training step: the model's FLOPs, and the least time that the chip's peaks allow."""
 
 from typing import NamedTuple, Protocol
 
@@ -20,7 +20,7 @@ class Bound(NamedTuple):
     memory: float
     network: float
     model_flops: float  # per chip
-    products: float  # FLOPs of the compiled products over those of the model's; attention is in neither on TPU
+    products: float  # FLOPs of the compiled products over those of the model's; on TPU, neither counts attention
     mfu: float  # share of the chip's peak that model FLOPs reach at the bound
 
     @property
@@ -42,7 +42,7 @@ class Measured(Protocol):
 
 
 def layer_weights(spec: DecoderSpec) -> int:
-    """Weights of all layers' matrices."""
+    """Returns the number of weights in all layers' matrices."""
     attention = spec.width * spec.head_size * 2 * (spec.heads + spec.kv_heads)
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
@@ -52,14 +52,14 @@ def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers:
 
     Args:
       frozen: adapters are trained beside frozen weights.
-      frozen_layers: how many layers lie below the first adapter.
+      frozen_layers: number of layers below the first adapter.
     """
     below, above = frozen_layers, spec.layers - frozen_layers
     return tokens * layer_weights(spec) / spec.layers * (2.0 * below + (4.0 if frozen else 6.0) * above)
 
 
 def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool, frozen_layers: int = 0) -> float:
-    """Returns the FLOPs of one training step, by COUNTING_RULE; arguments as of `matrix_flops`."""
+    """Returns the FLOPs of one training step, by COUNTING_RULE; see `matrix_flops` for the arguments."""
     below, above = frozen_layers, spec.layers - frozen_layers
     attention = tokens * spec.heads * spec.head_size * length * (2.0 * below + 6.0 * above)
     return matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers) + attention
@@ -76,9 +76,12 @@ def bound(
     frozen: bool,
     frozen_layers: int = 0,
 ) -> Bound:
-    """The roofline: products at the matrix unit's peak; all that the program holds moved through memory once, and what
-    it computes on the way once out and once in; what it sends within a slice over all links of a chip at once. Between
-    slices lies a network of which no figure is published."""
+    """Returns the roofline of a step.
+
+    Compute: all products at the matrix unit's peak. Memory: arguments and outputs pass through memory once, temporaries
+    once out and once in. Network: what is sent within a slice goes over all links of a chip at once. Traffic between
+    slices is left out, because no figure of that network is published.
+    """
     compute = program.counted.flops / chip.bf16_flops
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
     within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)

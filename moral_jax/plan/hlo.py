@@ -1,6 +1,9 @@
-"""Reads a compiled program's text: matrix products and collectives, each counted as often as its loops run it.
+"""Counts matrix products and collectives in a compiled program's text, each as often as its loops run it.
 
-The compiler's own cost analysis counts the body of a loop once.
+XLA's own cost analysis counts the body of a loop once. `parse` divides the text into computations of instructions.
+`count` walks them from the entry computation: it follows fusions and calls, and multiplies by the rounds of each loop,
+which are annotated or read off its condition (`_rounds`). The FLOPs of a product and the bytes of a collective follow
+from their shapes.
 """
 
 import dataclasses
@@ -10,13 +13,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "send")
-BETWEEN_SLICES = "send"  # the TPU compiler turns what crosses slices into sends
+BETWEEN_SLICES = "send"  # the TPU compiler turns exchanges between slices into sends
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}
 _ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+)\[([\d,]*)\]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
+    """One line of a computation."""
+
     name: str
     shape: str
     opcode: str
@@ -24,28 +29,31 @@ class Instruction:
     text: str  # the whole line
 
     def attribute(self, name: str) -> str | None:
-        found = re.search(rf"\b{name}=%?([\w.\-]+)", self.text)
-        return found[1] if found else None
+        """Returns the value of an attribute; None if the instruction lacks it."""
+        match = re.search(rf"\b{name}=%?([\w.\-]+)", self.text)
+        return match[1] if match else None
 
 
 @dataclasses.dataclass(frozen=True)
 class Computation:
+    """A named block of instructions; its root is the one whose result it returns."""
+
     by_name: dict[str, Instruction]
     root: Instruction
 
 
 @dataclasses.dataclass
 class Counted:
-    """What one device does in one run of the program."""
+    """The work of one device in one run of the program."""
 
     flops: float = 0.0  # of matrix products
     sent: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))  # bytes, by collective
     kernels: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))  # runs, by kernel
-    unknown_loops: int = 0  # whose number of rounds could not be read; counted once
+    unknown_loops: int = 0  # loops whose number of rounds could not be read; their bodies count once
 
 
 def arrays(shape: str) -> list[tuple[int, int]]:
-    """(elements, bytes of one) for each array in a shape."""
+    """Returns (elements, bytes per element) of each array in a shape."""
     out = []
     for kind, dims in _ARRAY.findall(shape):
         out.append((math.prod(int(d) for d in dims.split(",") if d), BYTES.get(kind, 4)))
@@ -53,6 +61,7 @@ def arrays(shape: str) -> list[tuple[int, int]]:
 
 
 def _closing(text: str, start: int) -> int:
+    """Returns the index of the parenthesis that closes the one at `start`."""
     depth = 0
     for i in range(start, len(text)):
         depth += (text[i] == "(") - (text[i] == ")")
@@ -62,45 +71,50 @@ def _closing(text: str, start: int) -> int:
 
 
 def _instruction(line: str) -> Instruction | None:
-    found = re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = ", line)
-    if not found:
+    """Parses a line; returns None if it is no instruction."""
+    match = re.match(r"\s*(?:ROOT )?%?([\w.\-]+) = ", line)
+    if not match:
         return None
-    rest = line[found.end() :]
+    rest = line[match.end() :]
     end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.index(" ")
     shape, call = rest[:end], rest[end:].lstrip()
     opened = call.index("(")
     inside = call[opened + 1 : _closing(call, opened)]
-    return Instruction(found[1], shape, call[:opened], tuple(re.findall(r"%([\w.\-]+)", inside)), line)
+    return Instruction(match[1], shape, call[:opened], tuple(re.findall(r"%([\w.\-]+)", inside)), line)
 
 
 def parse(text: str) -> tuple[dict[str, Computation], str]:
-    """All computations, and the name of the one that the program starts with."""
+    """Returns all computations by name, and the name of the entry computation."""
     computations, entry, name, lines = {}, "", "", []
     for line in text.splitlines():
-        opened = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{\s*$", line)
-        if opened and " = " not in line.split("(", 1)[0]:
-            name, lines = opened[2], []
-            entry = name if opened[1] else entry
-        elif name and re.match(r"\}(, |$)", line):  # kernels carry text of their own, with lines that begin like it
-            known = [i for i in map(_instruction, lines) if i]
-            root = next((i for i in known if i.text.lstrip().startswith("ROOT")), known[-1])
-            computations[name], name = Computation({i.name: i for i in known}, root), ""
+        header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{\s*$", line)
+        if header and " = " not in line.split("(", 1)[0]:
+            name, lines = header[2], []
+            entry = name if header[1] else entry
+        elif name and re.match(r"\}(, |$)", line):  # kernels embed text, whose lines may begin with "}" too
+            parsed = [i for i in map(_instruction, lines) if i]
+            root = next((i for i in parsed if i.text.lstrip().startswith("ROOT")), parsed[-1])
+            computations[name], name = Computation({i.name: i for i in parsed}, root), ""
         elif name:
             lines.append(line)
     return computations, entry
 
 
 def _constant(computation: Computation, name: str) -> int | None:
-    found = computation.by_name.get(name)
-    value = re.search(r"constant\((-?\d+)\)", found.text) if found else None
+    """Returns the value of an integer constant; None if the instruction is none."""
+    instruction = computation.by_name.get(name)
+    value = re.search(r"constant\((-?\d+)\)", instruction.text) if instruction else None
     return int(value[1]) if value else None
 
 
 def _rounds(loop: Instruction, computations: dict[str, Computation]) -> int | None:
-    """How often a loop runs, for `for i in range(0, limit, stride)`: the only kind that layers, micro-batches and
-    exchanges that are hidden behind products are made of."""
-    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.text):
-        return int(known[1])
+    """Returns how often a loop runs; None if that cannot be read.
+
+    Only `for i in range(0, limit, stride)` is understood. Layers, micro-batches, and exchanges that overlap with
+    products all become such loops.
+    """
+    if match := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.text):
+        return int(match[1])
     condition, body = (computations.get(loop.attribute(name)) for name in ("condition", "body"))
     if not condition or not body or condition.root.opcode != "compare" or "direction=LT" not in condition.root.text:
         return None
@@ -119,31 +133,31 @@ def _rounds(loop: Instruction, computations: dict[str, Computation]) -> int | No
 
 
 def _group_size(instruction: Instruction) -> int:
-    """Devices that exchange with each other."""
+    """Returns the number of devices that exchange with each other."""
     text = instruction.text
-    if found := re.search(r"replica_groups=\[\d+,(\d+)\]", text):
-        return int(found[1])
-    if found := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", text):
-        sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
-        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", found[2]))
-    if found := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
-        return len(found[1].split(","))
+    if match := re.search(r"replica_groups=\[\d+,(\d+)\]", text):
+        return int(match[1])
+    if match := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", text):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", match[2]))
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
+        return len(match[1].split(","))
     return 1
 
 
 def _sent(kind: str, instruction: Instruction) -> float:
-    """Bytes that each device sends: ring algorithms, which are optimal."""
+    """Returns the bytes that each device sends with ring algorithms, which are optimal."""
     sizes = [count * width for count, width in arrays(instruction.shape)]
-    whole, n = max(sizes, default=0), _group_size(instruction)
+    largest, n = max(sizes, default=0), _group_size(instruction)
     if kind in ("collective-permute", BETWEEN_SLICES):
-        return whole
+        return largest
     if kind == "reduce-scatter":
-        return whole * (n - 1)  # the shape is that of the part that stays
-    return whole * (n - 1) / max(n, 1) * (2 if kind == "all-reduce" else 1)
+        return largest * (n - 1)  # the shape is that of the device's own shard of the result
+    return largest * (n - 1) / max(n, 1) * (2 if kind == "all-reduce" else 1)
 
 
 def _flops(instruction: Instruction, computation: Computation) -> float:
-    """Of a matrix product [m, k] x [k, n]: 2 mkn, which is 2 sqrt(mk * kn * mn) whatever the order of dimensions."""
+    """Returns a product's FLOPs: of [m, k] x [k, n], 2 mkn = 2 sqrt(mk * kn * mn) in any order of dimensions."""
     sides = [computation.by_name[o].shape for o in instruction.operands[:2] if o in computation.by_name]
     if len(sides) < 2:
         return 0.0
@@ -156,13 +170,14 @@ def _flops(instruction: Instruction, computation: Computation) -> float:
 
 
 def _called(instruction: Instruction) -> Iterator[str]:
+    """Yields the names of the computations that a fusion or call runs once."""
     for name in ("calls", "to_apply"):
         if (target := instruction.attribute(name)) and instruction.opcode in ("fusion", "call", "async-start"):
             yield target
 
 
 def count(text: str) -> Counted:
-    """Counts a compiled program."""
+    """Counts the work of a compiled program, for one device."""
     computations, entry = parse(text)
     out, seen = Counted(), set()
 
@@ -175,7 +190,7 @@ def count(text: str) -> Counted:
                 out.unknown_loops += rounds is None
                 visit(instruction.attribute("body"), times * (rounds or 1))
             elif kind in COLLECTIVES:
-                # an exchange that is spread over several products stands in each of them, under one channel
+                # an exchange that is spread over several products appears in each of them, under one channel
                 channel = instruction.attribute("channel_id") or instruction.name
                 if (kind, channel) not in seen:
                     seen.add((kind, channel))

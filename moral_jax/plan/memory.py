@@ -1,4 +1,4 @@
-"""What training holds on a chip from step to step, by method. From shapes and places alone: nothing is compiled."""
+"""Memory that training holds on a chip between steps, by method. Uses shapes and shardings only; compiles nothing."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ class Held(NamedTuple):
     weights: int
     gradients: int  # float32 sums over micro-batches
     moments: int
-    trained: int  # weights that are trained, of the whole model: a number, not bytes
+    trained: int  # number of trained weights in the whole model; not bytes
 
     @property
     def total(self) -> int:
@@ -32,27 +32,27 @@ class Held(NamedTuple):
 
 
 def methods(config: Config) -> dict[str, Config]:
-    """The config by every method; its own adapter is kept, where it has one."""
+    """Returns the config for every training method. An adapter in the config is used; otherwise LoRA."""
     adapter = config.adapter
     adapter = dataclasses.replace(adapter, kind="lora") if adapter.kind == "none" else adapter
 
-    def by(adapter: AdapterConfig, param_dtype: str, quantize: str) -> Config:
-        # which attention computes it changes nothing here, and looking for the best takes long
+    def variant(adapter: AdapterConfig, param_dtype: str, quantize: str) -> Config:
+        # attention does not change these numbers, and choosing the best implementation takes long
         how = {"param_dtype": param_dtype, "quantize": quantize, "attention": "plain"}
         return dataclasses.replace(config, model=dataclasses.replace(config.model, **how), adapter=adapter)
 
     name = f"{adapter.kind}, rank {adapter.rank}"
     return {
-        "full, float32": by(AdapterConfig(), "float32", "none"),
-        "full, bfloat16": by(AdapterConfig(), "bfloat16", "none"),
-        f"{name}, bfloat16": by(adapter, "bfloat16", "none"),
-        f"{name}, int8": by(adapter, "bfloat16", "int8"),
-        f"{name}, nf4": by(adapter, "bfloat16", "nf4"),
+        "full, float32": variant(AdapterConfig(), "float32", "none"),
+        "full, bfloat16": variant(AdapterConfig(), "bfloat16", "none"),
+        f"{name}, bfloat16": variant(adapter, "bfloat16", "none"),
+        f"{name}, int8": variant(adapter, "bfloat16", "int8"),
+        f"{name}, nf4": variant(adapter, "bfloat16", "nf4"),
     }
 
 
 def held(config: Config, spec: DecoderSpec, mesh: Mesh) -> Held:
-    """Of one method."""
+    """Returns what one method holds on a chip."""
     model = make_model(config, spec, mesh)
     state = step.abstract_state(model, optim.make(config.optim, 1000))
     frozen, trained = api.split(api.abstract_params(model), model)
@@ -72,7 +72,7 @@ HEADER = (
 
 
 def table(config: Config, spec: DecoderSpec, mesh: Mesh) -> str:
-    """A row for each method. What a step computes on the way comes on top: `moral-jax plan` knows it."""
+    """Returns a Markdown table of all methods. A step's temporaries come on top: `moral-jax plan` reports them."""
     rows = [HEADER]
     for name, changed in methods(config).items():
         h = held(changed, spec, mesh)

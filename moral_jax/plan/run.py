@@ -1,4 +1,10 @@
-"""`moral-jax plan`: one config on one slice, or a search for the settings that make the most of it."""
+"""Plans one config on one slice, or searches for the settings that make the most of it (`moral-jax plan`).
+
+`plan.compile` compiles a config; this module searches over configs and reports. `search` goes through meshes and remat
+policies. For each pair `largest` looks for the largest micro-batch that fits. A compilation takes minutes, so it fits a
+line through the memory of the first two sizes and starts where the line meets the limit. `front` then keeps the plans
+that no other beats in both memory and time.
+"""
 
 import dataclasses
 import json
@@ -23,14 +29,14 @@ REMAT, TENSORS = ("full", "dots", "none"), (1, 2, 4)
 
 
 def read_spec(path: str) -> DecoderSpec:
-    """What the model is, from its own `config.json`; without a network, from what its makers published.
+    """Returns the spec in a model's `config.json`; without a network, that of the published copy in this package.
 
     Raises:
-      UserError: it is an encoder.
+      UserError: the model is an encoder; plans are made for decoders, the larger models.
     """
     spec = _read_spec(path)
     if not isinstance(spec, DecoderSpec):
-        raise UserError(f"{path}: {spec.family} is an encoder; plans are made for decoders, which are larger, only")
+        raise UserError(f"{path}: {spec.family} is an encoder; plans are made for decoders only")
     return spec
 
 
@@ -40,12 +46,12 @@ def _read_spec(path: str) -> Spec:
     try:
         return load.read_spec(source.resolve(path, hub_files=["config.json"]))
     except UserError as e:
-        console.info(f"{path}: not reached ({e}); planning with the config.json that its makers published")
+        console.info(f"{path}: could not be fetched ({e}); planning with the config.json that its makers published")
         return from_hf(CONFIGS[path], path)
 
 
 def summary(plan: Plan) -> dict[str, Any]:
-    """All numbers of a plan, as JSON."""
+    """Returns all numbers of a plan, as JSON."""
     c = plan.config
     out: dict[str, Any] = {
         "model": c.model.path,
@@ -81,7 +87,7 @@ def summary(plan: Plan) -> dict[str, Any]:
 
 
 def describe(plan: Plan) -> str:
-    """A plan in words and numbers, per chip."""
+    """Returns a plan in words and numbers, per chip."""
     s, c, how = summary(plan), plan.config, plan.model.compute
     mesh = " x ".join(f"{axis} {size}" for axis, size in s["mesh"].items())
     lines = [
@@ -119,6 +125,7 @@ def describe(plan: Plan) -> str:
 
 
 def _meshes(where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Iterator[MeshConfig]:
+    """Yields a mesh for each tensor size that divides the chips and the key/value heads."""
     chips = len(where.devices)
     for tensor in tensors:
         if chips % tensor == 0 and spec.kv_heads % tensor == 0:
@@ -128,13 +135,15 @@ def _meshes(where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Itera
 def largest(
     config: Config, compile_for: Callable[[Config], Plan], parts: int, row_bytes: int, limit: float
 ) -> Iterator[Plan]:
-    """Plans that fit with the config's micro-batch and with that times powers of two, up to the largest; where the
-    config's own does not fit, the first of its halves that does. Compiling takes minutes, so little is compiled.
+    """Yields plans that fit: with the config's micro-batch, and with its multiples by powers of two up to the largest.
+
+    If the config's micro-batch does not fit, it is halved until it does. Compiling takes minutes, so as few plans as
+    possible are compiled.
 
     Args:
       compile_for: makes the plan of a config.
-      parts: into how many parts the mesh cuts rows; the least micro-batch.
-      row_bytes: what the backward pass needs of a row at least.
+      parts: number of parts that the mesh cuts rows into; the smallest micro-batch.
+      row_bytes: the least bytes that the backward pass needs for a row.
       limit: bytes of a chip.
     """
 
@@ -158,34 +167,34 @@ def largest(
     if too_large(2 * rows, first) or not (second := plan(2 * rows)).fits:
         return
     yield second
-    # memory grows in a line with the rows: start where it meets the limit
+    # memory grows linearly with the rows: start where it meets the limit
     per_row = max(1.0, (second.training.peak - first.training.peak) / rows)
-    reach, least, most = rows + (limit - first.training.peak) / per_row, 2 * rows, math.inf
-    rows = least * 2 ** max(1, int(math.log2(reach / least)))
-    while least < rows < most and not too_large(rows, first):
-        found = plan(rows)
-        if found.fits:
-            yield found
-            least, rows = rows, 2 * rows
+    reach, fitting, too_many = rows + (limit - first.training.peak) / per_row, 2 * rows, math.inf
+    rows = fitting * 2 ** max(1, int(math.log2(reach / fitting)))
+    while fitting < rows < too_many and not too_large(rows, first):
+        candidate = plan(rows)
+        if candidate.fits:
+            yield candidate
+            fitting, rows = rows, 2 * rows
         else:
-            most, rows = rows, rows // 2
+            too_many, rows = rows, rows // 2
 
 
 def search(
     config: Config, spec: DecoderSpec, where: Topology, remats: Sequence[str] = REMAT, tensors: Sequence[int] = TENSORS
 ) -> list[Plan]:
-    """Every plan that fits, over meshes, remat policies and micro-batches."""
-    found = []
+    """Returns every plan that fits, over meshes, remat policies and micro-batches."""
+    plans = []
     for mesh in _meshes(where, spec, tensors):
         for remat in remats:
             model = dataclasses.replace(config.model, remat=remat)
             cell = dataclasses.replace(config, model=model, mesh=mesh)
             parts, limit = mesh.data * mesh.fsdp, where.chip.hbm_gib * GIB
-            inputs = spec.layers * spec.width * config.data.length * 2  # of all layers, bfloat16
-            for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), parts, inputs, limit):
+            row_bytes = spec.layers * spec.width * config.data.length * 2  # inputs of all layers, bfloat16
+            for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), parts, row_bytes, limit):
                 console.info(_row(plan))
-                found.append(plan)
-    return found
+                plans.append(plan)
+    return plans
 
 
 def _row(plan: Plan) -> str:
@@ -205,11 +214,12 @@ HEADER = (
 
 
 def table(plans: list[Plan]) -> str:
+    """Returns a Markdown table with a row for each plan."""
     return "\n".join([HEADER, *map(_row, plans)])
 
 
 def front(plans: list[Plan]) -> list[Plan]:
-    """The plans that no other beats in both memory and time per row, fastest first."""
+    """Returns the plans that no other beats in both memory and time per row, fastest first."""
 
     def key(plan: Plan) -> tuple[float, float]:
         return plan.bound().seconds / (plan.micro_rows * plan.micro_batches), plan.training.peak
@@ -223,7 +233,7 @@ def front(plans: list[Plan]) -> list[Plan]:
 
 
 def paste(plan: Plan) -> str:
-    """The flags that make a config this plan."""
+    """Returns the flags that turn a config into this plan."""
     mesh, c = plan.model.compute.mesh.shape, plan.config
     fields = {f"mesh.{axis}": size for axis, size in mesh.items()} | {
         "model.remat": c.model.remat,
@@ -234,6 +244,6 @@ def paste(plan: Plan) -> str:
 
 
 def save(plans: list[Plan], path: Path) -> None:
-    """JSON lines, one per plan, each with its whole config."""
+    """Writes JSON lines, one per plan, each with its whole config."""
     rows = [summary(plan) | {"config": saved.flatten(plan.config)} for plan in plans]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -32,7 +32,7 @@ class Respondent(Protocol):
         """Returns the share of every option of every ask.
 
         Args:
-          what: the name of the split, for progress bars.
+          what: names the asks in progress bars.
         """
         ...
 

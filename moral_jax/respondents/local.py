@@ -27,7 +27,7 @@ class Scoring:
         self.config, self.model = config, files.model
         self.encoder = QuestionEncoder(config, files)
         self.scorer = make_scorer(files.model)
-        self._encoded: dict[str, tuple[Asks, layout.Questions]] = {}
+        self._prepared: list[tuple[Asks, layout.Questions]] = []
         self.shape: layout.Shape | None = None
 
     def prepare(self, splits: Mapping[str, Asks], also: Sequence[layout.Questions] = ()) -> None:
@@ -36,20 +36,20 @@ class Scoring:
         Args:
           also: other questions that fit the same shape.
         """
-        self._encoded = {split: (asks, self.encoder.encode(asks, split)) for split, asks in splits.items()}
-        everything = [*(questions for _, questions in self._encoded.values()), *also]
+        self._prepared = [(asks, self.encoder.encode(asks, split)) for split, asks in splits.items()]
+        everything = [*(questions for _, questions in self._prepared), *also]
         self.shape = scoring_shape(everything, self.config, self.model)
 
     @property
     def cut(self) -> int:
         """The number of prepared questions whose text was shortened."""
-        return sum(questions.cut for _, questions in self._encoded.values())
+        return sum(questions.cut for _, questions in self._prepared)
 
     def score(self, params: Params, asks: Asks, what: str) -> Choices:
         """Scores asks: prepared ones in batches of the common shape, others in as small a batch as will do."""
-        prepared, questions = self._encoded.get(what, (None, None))
+        questions = next((questions for prepared, questions in self._prepared if prepared is asks), None)
         shape = self.shape
-        if questions is None or shape is None or prepared is not asks:
+        if questions is None or shape is None:
             questions = self.encoder.encode(asks, what)
             shape = self._small_shape(questions)
         return score_questions(self.scorer, params, questions, shape, self.config.data.prefetch, what)

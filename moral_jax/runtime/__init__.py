@@ -1,1 +1,1 @@
-"""The process we run in: files, terminal, memory, signals, peers."""
+"""Interfaces to the operating system and to other processes: files, terminal, memory, signals, multi-process runs."""

@@ -1,4 +1,4 @@
-"""What a run says while it runs: lines on the terminal, `metrics.jsonl`, and TensorBoard events."""
+"""Writes messages, errors and progress bars to the terminal, without secrets."""
 
 import sys
 from typing import Any
@@ -7,30 +7,30 @@ from tqdm import tqdm
 
 from moral_jax.runtime import secrets
 
-LONGEST = 1500  # characters of an error
-_speaks = True  # of several processes that run together, one does
+LONGEST = 1500  # characters of an error message
+_speaks = True  # False in all but one process of a multi-process run
 
 
 def mute() -> None:
-    """Silences lines and bars of this process for good."""
+    """Turns off messages and progress bars in this process for good."""
     global _speaks
     _speaks = False
 
 
 def info(message: str) -> None:
-    """One line for the person, above any progress bar."""
+    """Prints a line above any progress bar."""
     if _speaks:
         tqdm.write(secrets.redacted(message))
 
 
 def error(said: str) -> None:
-    """An error: without keys and tokens, or what would steer a terminal; of a text without end, its two ends."""
-    said = secrets.redacted(said)
-    if len(said) > LONGEST:
-        said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
-    print("error: " + "".join(c if c.isprintable() or c == "\n" else "?" for c in said), file=sys.stderr)
+    """Prints an error to stderr, without secrets and terminal control characters. Cuts the middle of a long message."""
+    message = secrets.redacted(said)
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+    print("error: " + "".join(c if c.isprintable() or c == "\n" else "?" for c in message), file=sys.stderr)
 
 
 def progress(*args: Any, **kwargs: Any) -> tqdm:
-    """A progress bar: tqdm's own arguments."""
+    """Returns a tqdm progress bar; takes the arguments of tqdm."""
     return tqdm(*args, **kwargs, **({} if _speaks else {"disable": True}))

@@ -1,4 +1,10 @@
-"""Which process of a run this is: the only file that asks. One process alone needs and notices none of it."""
+"""Multi-process helpers; no-ops in a single process. The only module that reads the process index.
+
+`start` joins the processes of a run through JAX's coordination service. Afterwards, the primary process (index 0) reads
+and writes the run directory, and `from_primary` broadcasts its results, so that all processes take the same decisions.
+`AnyProcess` lets them agree to stop or save at the same call. `exit_together` ends a failed process immediately: a
+normal exit would block in JAX's shutdown barrier, waiting for processes that have died.
+"""
 
 import json
 import os
@@ -18,33 +24,36 @@ from moral_jax.runtime import preemption, supervisor
 from moral_jax.types import Preempted, StorageError, UserError
 
 T = TypeVar("T")
-# How collectives and the coordination service speak of a peer that is gone; the CPU's collectives raise ValueError.
+# Matches the errors of collectives and of the coordination service about a lost peer. CPU collectives raise ValueError.
 GONE = re.compile(
     r"gloo|nccl|coordination|heartbeat|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED|connection (reset|closed)", re.I
 )
 
 
 def start(coordinator: str | None, processes: int | None, process: int | None) -> None:
-    """Joins the other processes of the run. Must come before the first array.
+    """Joins the other processes of the run. Must be called before the first JAX array is created.
 
     Args:
-      coordinator: HOST:PORT of process 0; with `processes` (how many) and `process` (which one this is). All three,
-        checked by `guard.expects_others`, or none: then Cloud TPU and Slurm say it.
+      coordinator: HOST:PORT of process 0.
+      processes: number of processes.
+      process: index of this process.
+      All three are given, as checked by `supervisor.expects_others`, or all are None if Cloud TPU or Slurm sets them.
 
     Raises:
-      UserError: the others cannot be reached.
+      UserError: the other processes cannot be reached.
     """
-    where, limit = coordinator or "the place that the cluster names", supervisor.start_seconds()
+    where, limit = coordinator or "the address given by the cluster", supervisor.start_seconds()
     if process and (obstacle := supervisor.await_port(*supervisor.split_address(coordinator), limit)):
         raise UserError(
-            f"--coordinator={coordinator}: process {process} of {processes} found nobody there for {limit} s "
-            f"({obstacle}). Is process 0 started, is this its address, and is the port open between the machines?"
+            f"--coordinator={coordinator}: process {process} of {processes} could not connect within {limit} s "
+            f"({obstacle}). Check that process 0 is running, that this is its address, and that the port is open "
+            f"between the machines"
         )
-    if process == 0 and supervisor.in_use(
-        supervisor.split_address(coordinator)[1]
-    ):  # JAX may crash instead of saying so
-        raise UserError(f"--coordinator={coordinator}: this port is in use on this machine; take another")
-    # JAX's own service would take SIGTERM, and agree upon optimizer steps only: we also stop while scoring (Agreement)
+    # checked here because JAX may crash instead of reporting it
+    if process == 0 and supervisor.in_use(supervisor.split_address(coordinator)[1]):
+        raise UserError(f"--coordinator={coordinator}: this port is in use on this machine; choose another")
+    # JAX's preemption service would take over SIGTERM, but it agrees only on optimizer steps. Scoring must stop too, so
+    # AnyProcess is used instead.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -53,7 +62,7 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
             process,
             initialization_timeout=limit,
             heartbeat_timeout_seconds=supervisor.heartbeat_seconds(),
-            # JAX listens at every address; processes that meet on this machine alone need none but its own
+            # By default JAX listens at every address. If all processes are on this machine, loopback is enough.
             coordinator_bind_address=coordinator if process == 0 and supervisor.is_loopback(coordinator) else None,
         )
     except (RuntimeError, ValueError) as e:
@@ -62,20 +71,25 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
 
 
 def _me() -> str:
+    """Returns this process's name, such as "process 1 of 2"."""
     return f"process {jax.process_index()} of {jax.process_count()}"
 
 
 def is_alone() -> bool:
-    """Returns true for the only process of a run. Does not start JAX's backend: an API is asked without devices."""
+    """Returns True in the only process of a run.
+
+    Does not start JAX's backend, because commands that query an API run without devices.
+    """
     return not jax.distributed.is_initialized() or jax.process_count() == 1
 
 
 def is_primary() -> bool:
-    """The one process that writes the run directory and speaks."""
+    """Returns True in the process that writes the run directory and prints messages."""
     return is_alone() or jax.process_index() == 0
 
 
 def _broadcast(text: bytes) -> bytes:
+    """Returns the primary process's bytes on all processes."""
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     buffer = np.zeros(size, np.uint8)
     if is_primary():
@@ -84,12 +98,15 @@ def _broadcast(text: bytes) -> bytes:
 
 
 def from_primary(make: Callable[[], T]) -> T:
-    """What `make` returns on the primary process, on all of them; a UserError too.
+    """Calls `make` on the primary process and returns its result on all processes.
 
-    The run directory is read and written through this alone, so that all processes do the same whatever disk they see.
+    The run directory is read and written only in `make`, so that all processes proceed alike, whatever disk they see.
 
     Args:
-      make: returns something that JSON can hold.
+      make: returns a JSON value.
+
+    Raises:
+      UserError: `make` raised it on the primary; raised on all processes.
     """
     if is_alone():
         return make()
@@ -106,23 +123,26 @@ def from_primary(make: Callable[[], T]) -> T:
 
 
 def same_everywhere(what: str, mine: Any) -> None:
-    """Processes that were started in different ways would compute nonsense, or wait for each other forever.
+    """Checks that a value is equal on all processes.
+
+    Processes that were started with different settings would compute wrong results, or wait for each other forever.
 
     Args:
-      mine: something that JSON can hold.
+      what: description of the value, for the error.
+      mine: this process's value, a JSON value.
 
     Raises:
-      UserError: the primary has another; on the processes that differ.
+      UserError: the primary's value differs; raised on the processes that differ.
     """
     if json.loads(json.dumps(mine)) != from_primary(lambda: mine):
         raise UserError(f"{what} is not the same here as on process 0: start the same command on all machines")
 
 
 class AnyProcess:
-    """What any process wishes, known to all of them at the same call.
+    """Combines requests by `or` over all processes: a request of any process is granted on all at the same call.
 
-    They tell each other every few seconds, not at every call, for which the devices would have to wait. All processes
-    must make the same calls.
+    The processes exchange their requests every few seconds and not at every call, because the devices wait during an
+    exchange. All processes must make the same calls.
     """
 
     SECONDS = 5.0  # between exchanges; a scheduler leaves about 30 between SIGTERM and SIGKILL
@@ -130,39 +150,40 @@ class AnyProcess:
     def __init__(self) -> None:
         self._calls, self._gap, self._since = 0, 1, time.monotonic()
 
-    def __call__(self, *wishes: bool) -> tuple[bool, ...]:
-        """Which wishes are to be fulfilled now. A process whose wish is not goes on wishing."""
+    def __call__(self, *requests: bool) -> tuple[bool, ...]:
+        """Returns which requests are granted now. Until its request is granted, a process must repeat it."""
         if is_alone():
-            return wishes
+            return requests
         self._calls += 1
         if self._calls < self._gap:
-            return (False,) * len(wishes)
+            return (False,) * len(requests)
         pace = max(time.monotonic() - self._since, 1e-9) / self._calls
         gap = max(1, min(2 * self._gap, int(self.SECONDS / pace)))
-        everyone = multihost_utils.process_allgather(np.array([gap, *wishes], np.int32))
-        self._gap = int(everyone[0, 0])  # by the primary's clock
+        gathered = multihost_utils.process_allgather(np.array([gap, *requests], np.int32))
+        self._gap = int(gathered[0, 0])  # the primary's value, as clocks differ
         self._calls, self._since = 0, time.monotonic()
-        return tuple(bool(wish) for wish in everyone[:, 1:].any(axis=0))
+        return tuple(bool(request) for request in gathered[:, 1:].any(axis=0))
 
 
 def leave_if_preempted(where: str) -> None:
-    """Between two pieces of work. All processes call it together.
+    """Stops the run between two pieces of work if any process was preempted. All processes call it together.
 
     Raises:
-      Preempted: one of them was told to end.
+      Preempted: a process has received SIGTERM.
     """
     if AnyProcess()(preemption.noticed())[0]:
         raise Preempted(f"preempted {where}; the same command goes on")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an exception and those that led to it."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def last_words(error: BaseException) -> tuple[int, str]:
-    """Exit code and line for what ended a process of several."""
+    """Returns the exit code and the last message for the exception that ended a process of a multi-process run."""
     if isinstance(error, UserError):
         return supervisor.FAILED, f"error: {_me()}: {error}"
     if isinstance(error, KeyboardInterrupt):
@@ -170,7 +191,7 @@ def last_words(error: BaseException) -> tuple[int, str]:
             supervisor.STOPPED,
             f"{_me()}: stopped; the same command on all machines resumes from the last checkpoint",
         )
-    for e in _chain(error):  # before anything else: a lost process breaks a save, too
+    for e in _chain(error):  # checked before StorageError, because a lost process also breaks a save
         if isinstance(e, (jax.errors.JaxRuntimeError, ValueError)) and GONE.search(str(e)):
             first = str(e).strip().splitlines()[0]
             return (
@@ -182,10 +203,10 @@ def last_words(error: BaseException) -> tuple[int, str]:
     return 1, "".join(traceback.format_exception(error)) + f"error: {_me()}: {type(error).__name__}, see above"
 
 
-class exit_together:  # noqa: N801  (used like a function: `with together():`)
-    """Around everything that processes do together: when one fails, it ends at once, and the others notice and end.
+class exit_together:  # noqa: N801  (used like a function: `with exit_together():`)
+    """Ends this process at once if the block fails; the other processes notice and end too. Wraps all joint work.
 
-    Any other way out would wait for all processes to say goodbye, the dead ones too.
+    A normal exit blocks in JAX's shutdown barrier, waiting for processes that have died.
     """
 
     def __enter__(self) -> None: ...
@@ -194,7 +215,7 @@ class exit_together:  # noqa: N801  (used like a function: `with together():`)
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None or isinstance(error, Preempted) or is_alone():
-            return  # all of them leave together
+            return  # all processes reach this point together
         code, line = last_words(error)
         sys.stdout.flush()
         print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,9 @@
-"""Files that are whole or not there, and locks that nobody dead holds."""
+"""Writes files atomically, explains storage errors, and locks run directories.
+
+`atomic_writer` writes to a temporary name, syncs it to disk, and renames it: a file that exists is complete.
+`storage_errors` turns an OSError while writing into a StorageError, which names the path and a remedy from `REMEDIES`.
+`lock` uses the kernel's `flock`, so a lock is free as soon as the processes that hold it are gone.
+"""
 
 import contextlib
 import errno
@@ -14,39 +19,40 @@ from typing import Any, TextIO
 
 from moral_jax.types import StorageError
 
-PARTIAL = ".partial"  # what a name ends with while its file is written
+PARTIAL = ".partial"  # suffix of a file's name while it is written
 REMEDIES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room, or have the quota raised",
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
-    errno.EROFS: "make it writable",
-    errno.EACCES: "make it writable for you",
-    errno.EPERM: "make it writable for you",
-    errno.EIO: "see what the system's log says of the disk",
-    errno.ESTALE: "see whether the shared disk is still there",
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space, or have your quota raised",
+    errno.EFBIG: "Raise the file size limit (ulimit -f)",
+    errno.EROFS: "Make it writable",
+    errno.EACCES: "Make it writable for your user",
+    errno.EPERM: "Make it writable for your user",
+    errno.EIO: "Check the system log for disk errors",
+    errno.ESTALE: "Check that the shared disk is still mounted",
 }
-MAY_NOT = (errno.EACCES, errno.EPERM)
-AGAIN = "the same command goes on from there"
+NO_PERMISSION = (errno.EACCES, errno.EPERM)
+RESUME = "run the same command to resume"
 
 
 def storage_error(error: OSError, path: object = None) -> StorageError:
-    """What a disk refused, where, and what to do about it."""
-    remedy = REMEDIES.get(error.errno, "see what is wrong with the disk")
+    """Returns the StorageError for an OSError, with the path, the reason and a remedy."""
+    remedy = REMEDIES.get(error.errno, "Check the disk")
     where = path or error.filename or "a file of the run"
-    return StorageError(
-        f"{where}: {error.strerror or error}. What was there before is untouched: {remedy}, then {AGAIN}"
-    )
+    return StorageError(f"{where}: {error.strerror or error}. No existing file was changed. {remedy}, then {RESUME}")
 
 
 def is_of_storage(error: OSError) -> bool:
-    """Whether a disk is at fault, wherever it showed. What may not be read is rather a name that the user gave; what
-    may not be written, `refusals` tells."""
-    return error.errno in REMEDIES and error.errno not in MAY_NOT
+    """Returns True if the disk caused the error.
+
+    Missing permissions are excluded. For reading, they usually mean that the user gave a wrong path; for writing,
+    `storage_errors` reports them.
+    """
+    return error.errno in REMEDIES and error.errno not in NO_PERMISSION
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Around writing to `path`: what the system says becomes a StorageError that names it."""
+    """Turns an OSError raised inside the block into a StorageError that names `path`."""
     try:
         yield
     except OSError as e:
@@ -55,8 +61,13 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_writer(path: Path) -> Iterator[TextIO]:
-    """Opens a text for writing under another name, which becomes `path` once all of it is on the disk: a file that
-    exists is whole, even if the machine stops."""
+    """Yields a text file with a temporary name, which is renamed to `path` once it is complete on disk.
+
+    A file that exists is therefore complete, even after a power failure.
+
+    Raises:
+      StorageError: the file cannot be written.
+    """
     partial = path.with_name(path.name + PARTIAL)
     with storage_errors(path):
         try:
@@ -67,39 +78,39 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
             partial.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
-                partial.unlink()  # on a full disk it is in the way
+                partial.unlink()  # it would take space on a full disk
             raise
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all."""
+    """Writes a JSON file atomically."""
     with atomic_writer(path) as f:
         f.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a directory with all that is in it."""
+    """Removes a directory and its contents."""
     with storage_errors(path):
         shutil.rmtree(path)
 
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[int | None]:
-    """Takes a lock: an open file, or None where another process has it.
+    """Tries to take a lock; yields the open file descriptor, or None if another process has the lock.
 
-    The lock is the kernel's. It belongs to every process that has the file open, as a child does that was given it: it
-    is free when all of them are gone, however they went, and nobody has to guess from a clock whether they live.
+    The kernel keeps the lock (`flock`). It belongs to every process that has inherited the open file, and is released
+    when all of them have ended, in whatever way. No timeout has to guess whether they are alive.
 
     Raises:
-      OSError: this disk keeps no locks.
+      OSError: the file system does not support locks.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        taken = _try_lock(file)
-        if taken:
+        acquired = _try_lock(file)
+        if acquired:
             os.ftruncate(file, 0)
             os.pwrite(file, f"{socket.gethostname()}, process {os.getpid()}".encode(), 0)
-        yield file if taken else None
+        yield file if acquired else None
     finally:
         os.close(file)
 
@@ -113,16 +124,17 @@ def _try_lock(file: int) -> bool:
 
 
 def owner(path: Path) -> str:
-    """Who holds a lock, in words."""
+    """Returns a description of the process that holds a lock."""
     return path.read_text(encoding="utf-8") or "another process"
 
 
 def cache_folder() -> Path:
-    """$MORAL_JAX_CACHE, or moral_jax under the user's cache folder."""
+    """Returns $MORAL_JAX_CACHE, or else the folder moral_jax in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("MORAL_JAX_CACHE") or Path(base) / "moral_jax")
 
 
 def sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()

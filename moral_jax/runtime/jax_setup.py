@@ -1,4 +1,4 @@
-"""JAX's settings for this process: compiled programs on disk, and memory that is reused."""
+"""Configures JAX in this process: a cache of compiled programs on disk, and reuse of memory on CPUs."""
 
 import functools
 import os
@@ -8,19 +8,20 @@ import jax
 from moral_jax.runtime import malloc
 from moral_jax.runtime.files import cache_folder
 
-LONG_COMPILATION = 1.0  # seconds; shorter ones leave little memory behind
+LONG_COMPILATION = 1.0  # seconds; shorter compilations leave little memory behind
 
 
 def configure() -> None:
-    """Sets JAX up; must come before the first computation. JAX's own environment variables have the last word.
+    """Configures JAX. Must be called before the first computation. JAX's environment variables take precedence.
 
-    Compiled programs are kept on disk, so that a second start does not compile again. On a CPU, a step computes in the
-    thread that asks for it, and takes the memory that the last one left.
+    Compiled programs are cached on disk, so that a second start does not compile again. On a CPU, a step runs in the
+    calling thread and reuses the memory of the previous step.
     """
     settings = {
         "jax_compilation_cache_dir": str(cache_folder() / "xla"),
         "jax_persistent_cache_min_compile_time_secs": 0.5,
-        # else steps that wait hold their temporaries already: each as much as the one that runs, none in the same place
+        # with asynchronous dispatch, queued steps already hold their temporaries, as much each as the running step, and
+        # none in the same memory
         "jax_cpu_enable_async_dispatch": False,
     }
     for name, value in settings.items():
@@ -30,12 +31,14 @@ def configure() -> None:
         _reuse_memory()
 
 
-@functools.cache  # once is enough
+@functools.cache  # registers the listener only once
 def _reuse_memory() -> None:
-    def compiled(event: str, seconds: float, **_: object) -> None:
+    """Makes malloc keep freed pages, except those of long compilations."""
+
+    def on_event(event: str, seconds: float, **_: object) -> None:
         # return the compiler's freed pages before the program allocates its temporaries
         if event == "/jax/core/compile/backend_compile_duration" and seconds > LONG_COMPILATION:
             malloc.give_back_pages()
 
     malloc.keep_pages()
-    jax.monitoring.register_event_duration_secs_listener(compiled)
+    jax.monitoring.register_event_duration_secs_listener(on_event)

@@ -1,4 +1,4 @@
-"""SIGTERM: by it a scheduler says that the machine will be gone soon. The work ends at its next safe place."""
+"""Notices SIGTERM, which a scheduler sends before it takes the machine away. The run then stops at a safe point."""
 
 import contextlib
 import signal
@@ -14,16 +14,19 @@ def _notice(*_: object) -> None:
 
 @contextlib.contextmanager
 def listening() -> Iterator[None]:
-    """Inside, SIGTERM is only noted: who works asks `noticed` (where there may be several: `distributed.Agreement`)."""
+    """Records SIGTERM inside the block instead of ending the process.
+
+    The code inside polls `noticed`; with several processes, they agree through `distributed.AnyProcess`.
+    """
     global _noticed
     _noticed = False
-    before = signal.signal(signal.SIGTERM, _notice)
+    previous = signal.signal(signal.SIGTERM, _notice)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def noticed() -> bool:
-    """Whether this process was told to end."""
+    """Returns True if this process has received SIGTERM."""
     return _noticed

@@ -1,4 +1,4 @@
-"""Keys and tokens: found in what would be written down, and left out of what is said. No jax."""
+"""Finds keys and tokens in text that would be saved, and redacts them in messages. No jax."""
 
 import os
 import re
@@ -6,13 +6,13 @@ import urllib.parse
 from pathlib import Path
 
 NAMES = re.compile(r"(^|_)(API_?KEY|ACCESS_KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.I)
-SHORTEST = 8  # characters: what is shorter is no secret, and may be part of any word
+SHORTEST = 8  # characters: a shorter value is not secret, and might be part of any word
 LOGIN = "the Hugging Face login"
 IN_URL = re.compile(r"(?<=://)[^/\s@]+@")  # user and password
 
 
 def _login() -> str:
-    """The token that `hf auth login` keeps; empty if there is none."""
+    """Returns the token saved by `hf auth login`, or an empty string."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     file = os.environ.get("HF_TOKEN_PATH") or f"{os.environ.get('HF_HOME') or f'{cache}/huggingface'}/token"
     try:
@@ -22,14 +22,14 @@ def _login() -> str:
 
 
 def _values() -> dict[str, str]:
-    """Name -> value of what is secret: environment variables and the hub's token; the longest value first."""
-    found = {LOGIN: _login()} | {f"${name}": value.strip() for name, value in os.environ.items() if NAMES.search(name)}
-    held = {name: value for name, value in found.items() if len(value) >= SHORTEST}
-    return dict(sorted(held.items(), key=lambda item: -len(item[1])))
+    """Returns {name: value} of the secrets in the environment and of the hub token, with the longest values first."""
+    variables = {f"${name}": value.strip() for name, value in os.environ.items() if NAMES.search(name)}
+    secrets = {name: value for name, value in ({LOGIN: _login()} | variables).items() if len(value) >= SHORTEST}
+    return dict(sorted(secrets.items(), key=lambda item: -len(item[1])))
 
 
 def found_in(text: str) -> str | None:
-    """What secret a text holds, in words; None if none is known."""
+    """Returns a description of a secret in the text, or None if none is found."""
     for name, value in _values().items():
         if value in text:
             return f"the value of {name}"
@@ -37,7 +37,10 @@ def found_in(text: str) -> str | None:
 
 
 def redacted(text: str) -> str:
-    """The text with "[$NAME]" for every secret in it, plain or as a URL writes it."""
+    """Returns the text with every secret, plain or URL-encoded, replaced by "[$NAME]".
+
+    Users and passwords in URLs are replaced by "[...]".
+    """
     for name, value in _values().items():
         for form in (value, urllib.parse.quote(value, safe="")):
             text = text.replace(form, f"[{name}]")

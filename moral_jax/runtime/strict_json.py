@@ -1,4 +1,4 @@
-"""JSON that somebody else may have written: read strictly, or refused with its place and the reason. No jax."""
+"""Reads untrusted JSON strictly. Errors name the place and the reason. No jax."""
 
 import collections
 import json
@@ -9,44 +9,43 @@ from typing import Any
 
 from moral_jax.types import UserError
 
-MAX_JSON_BYTES = (
-    100_000_000  # bytes of one JSON object; the largest that are honest (tokenizers, indices) have a third of it
-)
+MAX_JSON_BYTES = 100_000_000  # of one JSON object; the largest genuine ones (tokenizers, indices) have a third of this
 
-
-# No text at all: NUL, halves of surrogate pairs. Text that is shown as other than it is: embeddings, overrides and
-# isolates of direction (what right-to-left scripts need, U+200E and U+200F, is fine).
+# Characters that are not text: NUL and surrogates. Characters that make text look different from what it says:
+# directional embeddings, overrides and isolates. Right-to-left scripts need only U+200E and U+200F, which are allowed.
 FORBIDDEN = re.compile("[\0\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 
 
 def forbidden_character(text: str) -> str | None:
-    """Which character a text should not hold, in words; None if there is none."""
-    bad = FORBIDDEN.search(text)
-    if bad is None:
+    """Returns a description of the first forbidden character in a text, or None."""
+    match = FORBIDDEN.search(text)
+    if match is None:
         return None
-    return f"the character U+{ord(bad[0]):04X} at place {bad.start() + 1}, which is no text or hides what the text says"
+    position = match.start() + 1
+    return f"the character U+{ord(match[0]):04X} at position {position}, which is not text or hides what the text says"
 
 
 def shown(value: Any) -> str:
-    """A value for an error: one short line, whatever it is."""
+    """Returns a value's `repr`, cut to 80 characters, for error messages."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the pairs as a dict; raises UserError if a key appears twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         [(key, _)] = collections.Counter(key for key, _ in pairs).most_common(1)
-        raise UserError(f"the key {shown(key)} stands there twice")
+        raise UserError(f"the key {shown(key)} appears twice")
     return values
 
 
 def parse(text: bytes | str, where: str) -> dict[str, Any]:
-    """Parses a JSON object in which no key stands twice.
+    """Parses a JSON object without duplicate keys.
 
     Raises:
-      UserError: it is none; names `where`. Numbers of thousands of digits and objects within thousands of others, which
-        Python's reader gives up on, are none either.
+      UserError: the text is not such an object. The message names `where`. Numbers with thousands of digits and objects
+        nested thousands deep, which Python's parser refuses, are errors too.
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
@@ -61,13 +60,13 @@ def parse(text: bytes | str, where: str) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The JSON object that a file is.
+    """Reads a file that contains one JSON object.
 
     Raises:
-      UserError: there is no such file, or it holds no JSON object.
+      UserError: the file is missing, unreadable, too large, or does not contain one JSON object.
     """
     try:
-        if not path.is_file():  # nor a pipe or a device, which may have no end
+        if not path.is_file():  # also refuses pipes and devices, which may never end
             raise UserError(f"{path}: no such file")
         if (size := path.stat().st_size) > MAX_JSON_BYTES:
             raise UserError(f"{path}: has {size} bytes; expected a JSON object of at most {MAX_JSON_BYTES}")
@@ -77,7 +76,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The JSON objects of a file that has one a line, each with its place; errors as of `read`."""
+    """Yields (file:line, object) for a file with one JSON object per line.
+
+    Raises:
+      UserError: the file cannot be read, or a line is not a JSON object.
+    """
     try:
         with path.open("rb") as f:
             for number, line in enumerate(f, 1):
@@ -87,5 +90,5 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value of JSON is a finite number that arrays can hold."""
+    """Returns True if a JSON value is a finite number within the range of float64 arrays."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300

@@ -68,7 +68,9 @@ class Job:
     @property
     def stage(self) -> Path:
         """The folder with the numbers that the cell stands for: the last stage of its run."""
-        return list(directory.stages(self.run).values())[-1]
+        trained = directory.TRAINED if self.config.trains else directory.INITIAL
+        name = trained if self.cell.kind == "train" else directory.ANSWERS
+        return directory.stages(self.run).get(name, self.run / name)
 
 
 def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:

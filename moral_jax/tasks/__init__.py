@@ -1,1 +1,1 @@
-"""Vote data sets as examples. No tokenizer and no jax here; `registry.load` is the door."""
+"""Reads vote data sets as examples, without tokenizer or JAX. The entry point is `registry.load`."""

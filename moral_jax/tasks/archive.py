@@ -1,4 +1,4 @@
-"""The released Scruples archives: fetched once over https, size-capped, hashed, and unpacked name by name."""
+"""Downloads the released Scruples archives once over https, with a size limit, hashes them, and unpacks the splits."""
 
 import gzip
 import shutil
@@ -22,7 +22,7 @@ AGAIN = "delete it to fetch it again"
 
 
 class Released(NamedTuple):
-    """An archive and the file of each split, under the released and the repository's own name."""
+    """A released archive, and for each split its file names: as released, and as in the authors' repository."""
 
     archive: str
     files: dict[str, tuple[str, str]]
@@ -39,20 +39,25 @@ ANECDOTES = Released(
 
 
 def download(url: str, target: Path) -> None:
-    """Fetches https only, to a temporary name first, and gives up past CAP_BYTES."""
+    """Downloads a file over https to a temporary name, which becomes `target` at the end.
+
+    Raises:
+      ValueError: the URL is not https.
+      UserError: the server redirects to another scheme, or sends more than CAP_BYTES.
+    """
     if not url.startswith("https://"):
         raise ValueError(f"{url}: only https is fetched")
     partial = target.with_name(target.name + ".partial")
     try:
         with urllib.request.urlopen(url, timeout=30) as reply, partial.open("wb") as out:
             if not reply.url.startswith("https://"):
-                raise UserError(f"{url}: leads to {reply.url}; only https is fetched")
+                raise UserError(f"{url}: redirects to {reply.url}; only https is fetched")
             with tqdm(total=reply.length or None, unit="B", unit_scale=True, desc=target.name) as bar:
-                done = 0
+                received = 0
                 while block := reply.read(CHUNK):
-                    done += len(block)
-                    if done > CAP_BYTES:
-                        raise UserError(f"{url}: larger than {CAP_BYTES} bytes; not the archive that is expected")
+                    received += len(block)
+                    if received > CAP_BYTES:
+                        raise UserError(f"{url}: larger than {CAP_BYTES} bytes, so it is not the expected archive")
                     out.write(block)
                     bar.update(len(block))
         partial.replace(target)
@@ -61,7 +66,7 @@ def download(url: str, target: Path) -> None:
 
 
 class Capped:
-    """A stream that refuses to give more than CAP_BYTES: small archives can unpack to anything."""
+    """A stream that raises UserError after CAP_BYTES, because a small archive can unpack to any size."""
 
     def __init__(self, stream: BinaryIO, name: Path):
         self._stream, self._name, self._given = stream, name, 0
@@ -75,43 +80,49 @@ class Capped:
 
 
 def _members(tar: tarfile.TarFile, archive: Path, released: Released, folder: Path) -> dict[str, Path]:
-    """The split files that an archive has, each under a name of ours."""
-    found: dict[str, Path] = {}
+    """Unpacks the split files in an archive and returns {split: path}, under the released names."""
+    paths: dict[str, Path] = {}
     wanted = {name: split for split, names in released.files.items() for name in names}
     for member in tar:
         split = wanted.get(Path(member.name).name)
         if split is None or not member.isfile():
             continue
-        if member.size > CAP_BYTES:  # of a sparse one, little of it in the archive
+        if member.size > CAP_BYTES:  # a sparse member takes little space in the archive
             raise UserError(f"{archive}: member {member.name!r} is larger than {CAP_BYTES} bytes; {AGAIN}")
         target = folder / released.files[split][0]
         with target.open("wb") as out:
             shutil.copyfileobj(tar.extractfile(member), out)
-        found[split] = target
-    return found
+        paths[split] = target
+    return paths
 
 
 def extract(archive: Path, released: Released, folder: Path) -> dict[str, Path]:
-    """Unpacks just the split files, each to a name of ours: a member's own path is never used."""
+    """Unpacks only the split files and returns {split: path}.
+
+    Files are written under their released names; the path of an archive member is never used.
+
+    Raises:
+      UserError: the archive is damaged or too large, or a split is missing.
+    """
     try:
         with gzip.open(archive) as packed:
             unpacked = Capped(packed, archive)
             with tarfile.open(fileobj=unpacked, mode="r|") as tar:
-                found = _members(tar, archive, released, folder)
-            while unpacked.read(CHUNK):  # to its end, where its checksum is
+                paths = _members(tar, archive, released, folder)
+            while unpacked.read(CHUNK):  # read to the end, where the checksum is verified
                 pass
     except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, zlib.error) as e:
         raise UserError(f"{archive}: not a readable archive ({e}); {AGAIN}") from e
-    if missing := set(released.files) - set(found):
+    if missing := set(released.files) - set(paths):
         raise UserError(f"{archive}: holds no {released.files[min(missing)][0]!r}; {AGAIN}")
-    return found
+    return paths
 
 
 def fetch(released: Released) -> tuple[dict[str, Path], dict[str, str]]:
     """Returns the path of each split, and {archive name: sha256} for the run's record.
 
     Raises:
-      UserError: there is no network, or the archive is not what it should be.
+      UserError: the archive cannot be downloaded, is damaged or too large, or lacks a split.
     """
     folder = cache_folder() / "scruples" / "v1.0"
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,9 +132,9 @@ def fetch(released: Released) -> tuple[dict[str, Path], dict[str, str]]:
             download(url, archive)
         except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError) as e:
             raise UserError(
-                f"{url} could not be fetched ({getattr(e, 'reason', e)}). Fetch and unpack it elsewhere, then pass "
+                f"{url}: could not be fetched ({getattr(e, 'reason', e)}). Fetch and unpack it elsewhere, then pass "
                 f"--config.task.path={released.files['train'][0]}, --config.task.validation_path="
                 f"{released.files['dev'][0]} and --config.task.test_path={released.files['test'][0]} "
-                f"(or one of them as --config.task.path, which is then divided)"
+                f"(or pass only --config.task.path, which is then divided)"
             ) from e
     return extract(archive, released, folder), {released.archive: sha256(archive)}

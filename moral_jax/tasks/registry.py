@@ -1,4 +1,10 @@
-"""The table of tasks, and the one way from a config to divided rows."""
+"""Defines the tasks and loads their data sets.
+
+`TASKS` is a literal table: how each task reads a file, and whether its rows are built in or released for download.
+`load` finds the file of each split (`_sources`), reads the rows, and checks that ids are unique. Splits without a file
+are divided from the rows of `path`. `train_share` and `limit` then keep the rows of lowest hash. The result records
+where the rows come from.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,21 +21,21 @@ SCRUPLES_LICENCE = "code Apache-2.0, no separate data licence named; texts from 
 
 
 class Task(NamedTuple):
-    """One way to read rows."""
+    """A task: how its rows are read, where they come from, and which prompts fit."""
 
     read: Callable[[Path, TaskConfig], list[Example]]
     built_in: Callable[[], list[Example]] | None
     released: archive.Released | None
-    study_prompt: str | None  # which prompt of arXiv 2410.07826 fits
-    about_one: str | None  # a yes/no question about one option alone, the same for every row; yes is a vote for it
-    classes: tuple[str, ...] | None  # the options, where they are the same in every row
+    study_prompt: str | None  # name of the prompt of arXiv 2410.07826 that fits
+    about_one: str | None  # a fixed yes/no question about a single option; yes is a vote for it
+    classes: tuple[str, ...] | None  # the options, if every row has the same ones
     description: str
     citation: str
     licence: str
 
 
 class Dataset(NamedTuple):
-    """Divided rows and where they come from."""
+    """Rows divided into splits, and their provenance."""
 
     train: list[Example]
     validation: list[Example]
@@ -38,7 +44,7 @@ class Dataset(NamedTuple):
 
     @property
     def scored(self) -> dict[str, list[Example]]:
-        """The splits that are scored, where they have rows."""
+        """The splits to score, without empty ones."""
         return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}
 
 
@@ -102,69 +108,78 @@ TASKS: dict[str, Task] = {
 
 
 def get(name: str) -> Task:
+    """Returns the task of that name; raises UserError if there is none."""
     if name not in TASKS:
         raise UserError(f"config.task.name={name!r}: no such task; there are {', '.join(TASKS)}")
     return TASKS[name]
 
 
 def read(path: str, config: TaskConfig) -> list[Example]:
-    """All rows of one file; ids must differ, as records and splits are keyed by them."""
+    """Reads all rows of one file.
+
+    Raises:
+      UserError: the file is missing, empty or has a bad row, or two rows have the same id (records and splits are keyed
+        by id).
+    """
     examples = get(config.name).read(Path(path).expanduser(), config)
     if not examples:
         raise UserError(f"{path}: holds no rows")
     seen: set[str] = set()
     for example in examples:
         if example.id in seen:
-            raise UserError(f"{path}: the id {example.id!r} stands in two rows; ids must differ")
+            raise UserError(f"{path}: the id {example.id!r} appears in two rows; ids must differ")
         seen.add(example.id)
     return examples
 
 
 def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str] | None]:
-    """The file of each split as far as given, and hashes of what was fetched, if anything was."""
+    """Returns the file of each split (None if not given), and the hashes of the archive if one was downloaded."""
     given = {"train": config.path, "validation": config.validation_path, "test": config.test_path}
     if config.path is None and task.released is not None:
         files, hashes = archive.fetch(task.released)
         released = {"train": files["train"], "validation": files["dev"], "test": files["test"]}
         return {split: given[split] or str(path) for split, path in released.items()}, hashes
     if config.path is None and task.built_in is None:
-        raise UserError(f"config.task.path is not set, and task {config.name!r} has no rows of its own")
+        raise UserError(
+            f"config.task.path is not set, and task {config.name!r} has no built-in rows; pass --config.task.path=FILE"
+        )
     return given, None
 
 
 def load(config: TaskConfig) -> Dataset:
-    """Reads and divides the rows.
+    """Reads the rows and divides them into splits.
 
-    Splits with a file of their own are taken as they are; the others are shares of `path`.
+    A split with its own file is used as it is; the others are shares of the rows in `path`.
 
     Raises:
-      UserError: unknown task, missing file, bad row (file, line, field, found, expected), no network.
+      UserError: the task is unknown, a file is missing, a row is bad (the message names file, line, field, value found
+        and value expected), or a download failed.
     """
     task = get(config.name)
     paths, hashes = _sources(task, config)
-    own = {s: read(p, config) for s, p in paths.items() if p and s != "train"}
+    from_files = {s: read(p, config) for s, p in paths.items() if p and s != "train"}
     examples = read(paths["train"], config) if paths["train"] else task.built_in()
     split = divide(
         examples,
-        0.0 if "validation" in own else config.validation,
-        0.0 if "test" in own else config.test,
+        0.0 if "validation" in from_files else config.validation,
+        0.0 if "test" in from_files else config.test,
         config.split_seed,
     )
-    sides = {"train": split.train, "validation": split.validation, "test": split.test} | own
+    splits = {"train": split.train, "validation": split.validation, "test": split.test} | from_files
     if config.train_share < 1:
-        kept = max(1, round(config.train_share * len(sides["train"])))
-        sides["train"] = lowest(sides["train"], kept, config.split_seed)
+        count = max(1, round(config.train_share * len(splits["train"])))
+        splits["train"] = lowest(splits["train"], count, config.split_seed)
     if config.limit is not None:
-        sides = {s: lowest(e, config.limit, config.split_seed) for s, e in sides.items()}
+        splits = {s: lowest(e, config.limit, config.split_seed) for s, e in splits.items()}
     files = {s: p for s, p in paths.items() if p}
-    about = provenance(config, files, {s: len(e) for s, e in sides.items()}, hashes)
-    return Dataset(**sides, provenance=about | {"rows dropped, as they share a key with another split": split.dropped})
+    about = provenance(config, files, {s: len(e) for s, e in splits.items()}, hashes)
+    return Dataset(**splits, provenance=about | {"rows dropped, as they share a key with another split": split.dropped})
 
 
 def provenance(
     config: TaskConfig, files: dict[str, str], rows: dict[str, int], hashes: dict[str, str] | None = None
 ) -> dict[str, object]:
-    """What a run records about its rows."""
+    """Returns the JSON record of where a run's rows come from: task, citation, licence, files, hashes and counts."""
     task = get(config.name)
     return {
         "task": config.name,

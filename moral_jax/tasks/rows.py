@@ -1,4 +1,4 @@
-"""JSON lines in, with errors that name the file, the line, the field, what was found and what was expected."""
+"""Reads rows of JSON Lines files. Errors name the file, line, field, the value found, and the value expected."""
 
 import gzip
 import zlib
@@ -9,55 +9,59 @@ from typing import Any, BinaryIO
 from moral_jax.runtime.strict_json import forbidden_character, parse, shown
 from moral_jax.types import UserError
 
-LONGEST_LINE = 2**22  # bytes: some 700,000 words
-CAP_BYTES = 512 * 2**20  # of what a compressed file unpacks to
+LONGEST_LINE = 2**22  # bytes: about 700,000 words
+CAP_BYTES = 512 * 2**20  # of unpacked data in a compressed file
 MOST_VOTES = 1e10  # more than there are people
-LEAST_VOTES = 1e-6  # of a row together: less is none in float32 arithmetic
+LEAST_VOTES = 1e-6  # sum over a row: a smaller sum vanishes in float32 arithmetic
 BOM = b"\xef\xbb\xbf"
 
 
 class Row:
-    """One JSON object and where it stands."""
+    """One JSON object and its place (file:line), with checked access to its fields."""
 
     def __init__(self, values: dict[str, Any], where: str):
         self.values = values
         self.where = where
 
     def error(self, field: str, found: Any, expected: str) -> UserError:
+        """Returns the error that a field has another value than expected."""
         return UserError(f"{self.where}: field {field!r}: found {shown(found)}, expected {expected}")
 
     def get(self, field: str) -> Any:
-        """The value of a field; "a.b" reaches into objects. None where it is absent."""
+        """Returns the value of a field, or None if it is missing; "a.b" is field b of the object in field a."""
         value: Any = self.values
         for part in field.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
     def clean(self, field: str, value: str) -> str:
-        """The text, if it holds nothing that is no text or hides what it says."""
+        """Returns the text unchanged; raises UserError if it has characters that are not text or that hide text."""
         if bad := forbidden_character(value):
             raise UserError(f"{self.where}: field {field!r}: holds {bad}; remove it")
         return value
 
     def text(self, field: str) -> str:
+        """Returns a field that is a non-empty string."""
         value = self.get(field)
         if not isinstance(value, str) or not value.strip():
-            raise self.error(field, value, "a text that is not empty")
+            raise self.error(field, value, "a non-empty string")
         return self.clean(field, value)
 
     def items(self, field: str, count: int | None = None) -> list[Any]:
+        """Returns a field that is a list, of `count` items if given."""
         value = self.get(field)
         if not isinstance(value, list) or (count is not None and len(value) != count):
             raise self.error(field, value, "a list" if count is None else f"a list of {count}")
         return value
 
     def vote(self, field: str, value: Any) -> float:
-        """A number of votes, or a share: finite and not negative."""
+        """Returns a number of votes, or a vote share: finite and not negative."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_VOTES:
             raise self.error(field, value, f"a finite number of votes, zero or more and at most {MOST_VOTES:.0e}")
         return float(value)
 
     def votes(self, field: str, values: list[Any]) -> tuple[float, ...]:
+        """Returns the votes of all options, which must not all be zero."""
         counts = tuple(self.vote(field, v) for v in values)
         if sum(counts) < LEAST_VOTES:
             raise self.error(field, values, "at least one vote")
@@ -65,10 +69,12 @@ class Row:
 
 
 def lines(stream: BinaryIO, name: str, most: float = float("inf")) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, each with its place; a byte order mark at the beginning is passed over.
+    """Yields (place, line) for the lines that are not blank. Skips a byte order mark at the beginning.
 
     Args:
-      most: bytes of the whole stream.
+      stream: the bytes of the file, unpacked.
+      name: name of the file, for places and errors.
+      most: maximum number of bytes in the stream.
 
     Raises:
       UserError: a line is too long, or not UTF-8; or the stream is too long.
@@ -80,7 +86,7 @@ def lines(stream: BinaryIO, name: str, most: float = float("inf")) -> Iterator[t
         if len(line) > LONGEST_LINE:
             raise UserError(f"{where}: is longer than {LONGEST_LINE} bytes; shorten or split it")
         if total > most:
-            raise UserError(f"{where}: unpacks to more than {most} bytes; unpack the file and look what it is")
+            raise UserError(f"{where}: unpacks to more than {most} bytes; unpack the file and check what it contains")
         try:
             text = (line.removeprefix(BOM) if number == 1 else line).decode("utf-8")
         except UnicodeDecodeError as e:
@@ -90,10 +96,10 @@ def lines(stream: BinaryIO, name: str, most: float = float("inf")) -> Iterator[t
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The objects of a .jsonl or .jsonl.gz file; blank lines are passed over.
+    """Yields the rows of a .jsonl or .jsonl.gz file. Skips blank lines.
 
     Raises:
-      UserError: the file is missing, not UTF-8, or a line is not a JSON object.
+      UserError: the file is missing, damaged or not UTF-8, or a line is too long or not a JSON object.
     """
     is_packed = path.suffix == ".gz"
     try:

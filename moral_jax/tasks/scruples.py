@@ -1,4 +1,4 @@
-"""The Scruples corpus (arXiv 2008.09094): DILEMMAS and ANECDOTES in their released schema."""
+"""Reads the Scruples corpus (arXiv 2008.09094): DILEMMAS and ANECDOTES in their released schema."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from moral_jax.types import Example
 LESS_ETHICAL = "Which of these two actions is less ethical?"
 UNETHICAL = "Is this action unethical?"
 
-# Options in the order of the upstream labels (src/scruples/data/labels.py), in words that stand alone.
+# Options in the order of the upstream labels (src/scruples/data/labels.py), in words that need no context.
 FIVE_WAY = {
     "AUTHOR": "the author",
     "OTHER": "the other person",
@@ -21,11 +21,12 @@ BINARY = {"RIGHT": "in the right", "WRONG": "in the wrong"}
 
 
 def vote_split(counts: tuple[float, ...]) -> str:
-    """ "4-1": votes from the largest to the smallest."""
+    """Returns the votes from the largest to the smallest, such as "4-1"."""
     return "-".join(f"{c:g}" for c in sorted(counts, reverse=True))
 
 
-def _whole(row: Row, field: str, values: list[Any]) -> tuple[float, ...]:
+def _whole_votes(row: Row, field: str, values: list[Any]) -> tuple[float, ...]:
+    """Returns numbers of votes, which must be whole."""
     counts = tuple(row.vote(field, v) for v in values)
     if any(c % 1 for c in counts):
         raise row.error(field, values, "whole votes; shares are for --config.task.name=votes")
@@ -33,33 +34,37 @@ def _whole(row: Row, field: str, values: list[Any]) -> tuple[float, ...]:
 
 
 def dilemma(row: Row) -> Example:
-    """Two actions; votes say which is LESS ethical. Counts, not a list of votes, and not the better action."""
+    """Returns the example of a DILEMMAS row: two actions, and how many votes called each the LESS ethical one.
+
+    `gold_annotations` holds counts, not a list of votes, and the counts are not for the better action.
+    """
     actions = row.items("actions", 2)
     for i, action in enumerate(actions):
-        described = isinstance(action, dict) and isinstance(action.get("description"), str)
-        if not described or not action["description"].strip() or not isinstance(action.get("id"), str):
+        is_described = isinstance(action, dict) and isinstance(action.get("description"), str)
+        if not is_described or not action["description"].strip() or not isinstance(action.get("id"), str):
             raise row.error(f"actions[{i}]", action, "an object with the texts 'id' and 'description'")
         row.clean(f"actions[{i}]", action["description"] + action["id"])
     if actions[0]["id"] == actions[1]["id"]:
         raise row.error("actions", actions[0]["id"], "two actions that differ")
-    counts = row.votes("gold_annotations", _whole(row, "gold_annotations", row.items("gold_annotations", 2)))
-    second = _whole(row, "human_perf_annotations", row.items("human_perf_annotations", 2))
+    counts = row.votes("gold_annotations", _whole_votes(row, "gold_annotations", row.items("gold_annotations", 2)))
+    second = _whole_votes(row, "human_perf_annotations", row.items("human_perf_annotations", 2))
     return Example(
         id=row.text("id"),
         question=LESS_ETHICAL,
         options=tuple(a["description"] for a in actions),
         counts=counts,
-        second_counts=second if sum(second) else None,  # all zero on train: nobody was asked twice
+        second_counts=second if sum(second) else None,  # all zero on train, which has no second panel
         keys=tuple(a["id"] for a in actions),
         groups={"vote split": vote_split(counts), "controversial": "no" if min(counts) == 0 else "yes"},
     )
 
 
 def _anecdote(row: Row, field: str, options: dict[str, str], question: str) -> Example:
+    """Returns the example of an ANECDOTES row, with the counts in `field`."""
     scores = row.get(field)
     if not isinstance(scores, dict) or set(scores) != set(options):
         raise row.error(field, scores, f"an object with the keys {', '.join(options)}")
-    counts = row.votes(field, _whole(row, field, [scores[key] for key in options]))
+    counts = row.votes(field, _whole_votes(row, field, [scores[key] for key in options]))
     top = max(counts) / sum(counts)
     return Example(
         id=row.text("id"),
@@ -74,22 +79,28 @@ def _anecdote(row: Row, field: str, options: dict[str, str], question: str) -> E
 
 
 def anecdote(row: Row) -> Example:
-    """Five-way: who is in the wrong."""
+    """Returns the example of an ANECDOTES row with five options: who is in the wrong."""
     return _anecdote(row, "label_scores", FIVE_WAY, "Who is in the wrong here?")
 
 
 def anecdote_binary(row: Row) -> Example:
-    """RIGHT = OTHER + NOBODY, WRONG = AUTHOR + EVERYBODY, as shipped; INFO votes are not in it."""
+    """Returns the example of an ANECDOTES row with two options: is the author in the right or in the wrong.
+
+    As released, RIGHT = OTHER + NOBODY and WRONG = AUTHOR + EVERYBODY; INFO votes are not counted.
+    """
     return _anecdote(row, "binarized_label_scores", BINARY, "Is the author of this story in the right or in the wrong?")
 
 
 def read_dilemmas(path: Path) -> list[Example]:
+    """Reads a DILEMMAS file."""
     return [dilemma(row) for row in read_rows(path)]
 
 
 def read_anecdotes(path: Path) -> list[Example]:
+    """Reads an ANECDOTES file as questions with five options."""
     return [anecdote(row) for row in read_rows(path)]
 
 
 def read_anecdotes_binary(path: Path) -> list[Example]:
+    """Reads an ANECDOTES file as questions with two options."""
     return [anecdote_binary(row) for row in read_rows(path)]

@@ -1,4 +1,4 @@
-"""Dividing rows by a seeded hash, so that nothing two rows share lies on both sides."""
+"""Divides rows by a seeded hash, so that rows that share a key are never in different splits."""
 
 import hashlib
 import heapq
@@ -9,7 +9,7 @@ from moral_jax.types import Example
 
 
 class Split(NamedTuple):
-    """The three sides, each in the order of the hash, and how many rows were left out to keep them apart."""
+    """Three disjoint splits, each in the order of the hash, and the number of rows dropped to keep them apart."""
 
     train: list[Example]
     validation: list[Example]
@@ -18,26 +18,28 @@ class Split(NamedTuple):
 
 
 def rank(example: Example, seed: int) -> int:
-    """A row's place in the seeded order: depends on its id alone."""
+    """Returns a row's position in the seeded order, which depends only on its id."""
     return int.from_bytes(hashlib.blake2b(f"{seed}:{example.id}".encode(), digest_size=8).digest())
 
 
 def lowest(examples: list[Example], count: int, seed: int) -> list[Example]:
-    """The first so many rows in the seeded order: fewer of them are always among more."""
+    """Returns the first `count` rows in the seeded order. A smaller count selects a subset of a larger one."""
     return sorted(examples, key=lambda x: rank(x, seed))[:count]
 
 
 def divide(examples: list[Example], validation: float, test: float, seed: int) -> Split:
     """Divides rows into train, validation and test.
 
-    Rows that share a key (in DILEMMAS every action stands in two rows, and nearly all rows hang together) are one
-    graph. A side starts at its row of lowest hash and grows to neighbours first, so it is a few connected pieces;
-    the rows that still touch it afterwards are dropped. Random rows would touch a third of the training set.
+    Rows are nodes of a graph, and rows that share a key are neighbours. In DILEMMAS every action appears in two rows,
+    and nearly all rows are connected. Test and validation each start at the free row of lowest hash and add neighbours
+    first, so each becomes a few connected pieces. The remaining neighbours of a finished split are dropped. Randomly
+    chosen rows would be neighbours of a third of the training set.
 
     Args:
-      examples: rows with `keys`; rows without keys are free.
-      validation, test: shares of all rows.
-      seed: of the hash.
+      examples: rows with `keys`; a row without keys has no neighbours.
+      validation: share of all rows in the validation split.
+      test: share of all rows in the test split.
+      seed: seed of the hash.
     """
     order = sorted(range(len(examples)), key=lambda i: (rank(examples[i], seed), examples[i].id))
     place = {i: n for n, i in enumerate(order)}
@@ -66,10 +68,10 @@ def divide(examples: list[Example], validation: float, test: float, seed: int) -
 
     sides = {name: grow(round(share * len(examples))) for name, share in (("test", test), ("validation", validation))}
     train = [i for i in order if i in free]
-    kept = len(train) + sum(map(len, sides.values()))
+    assigned = len(train) + sum(map(len, sides.values()))
     return Split(
         train=[examples[i] for i in train],
         validation=[examples[i] for i in sides["validation"]],
         test=[examples[i] for i in sides["test"]],
-        dropped=len(examples) - kept,
+        dropped=len(examples) - assigned,
     )

@@ -1,4 +1,4 @@
-"""A made-up sample in the shape of DILEMMAS, so that the main path runs with nothing to fetch. NOT human judgement.
+"""Generates a synthetic sample in the form of DILEMMAS, so that examples run without a download. NOT human judgement.
 
 The actions and their severities were written for this project. Two panels of five votes are drawn from
 p(first is less ethical) = sigmoid((severity of the first - severity of the second) / SPREAD) with a fixed seed.
@@ -14,19 +14,19 @@ from moral_jax.types import Example
 
 SEED = 20241009
 SPREAD = 2.0  # severities run from 0 to 9: a difference of two makes a 73 % majority
-BLOCK = 15  # actions are paired within blocks, so that a split can separate them without dropping pairs
-STEPS = (1, 2)  # each action meets its neighbours one and two places on, around the block
-PANEL = 5
+BLOCK = 15  # actions are paired within blocks, so that splits can separate blocks without dropping pairs
+STEPS = (1, 2)  # each action is paired with those one and two positions later, cyclically within its block
+PANEL = 5  # votes per panel
 
 
 def read_actions() -> list[tuple[str, float]]:
-    """The 150 or so actions with their severities, 0 (harmless) to 9."""
+    """Returns the roughly 150 actions with their severities, from 0 (harmless) to 9."""
     text = resources.files("moral_jax.tasks").joinpath("synthetic_actions.csv").read_text(encoding="utf-8")
     return [(row["action"], float(row["severity"])) for row in csv.DictReader(text.splitlines())]
 
 
 def examples() -> list[Example]:
-    """All pairs with their votes; the same on every call."""
+    """Returns all pairs with their votes. Deterministic: every call returns equal examples."""
     rng = np.random.default_rng(SEED)
     actions = read_actions()
     shuffled = [int(i) for i in rng.permutation(len(actions))]

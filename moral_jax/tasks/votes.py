@@ -1,4 +1,4 @@
-"""Any JSONL of questions, options and votes, without code: the config says which fields hold what."""
+"""Reads questions, options and votes from any JSON Lines file. The config names the fields, so no code is needed."""
 
 import re
 import unicodedata
@@ -11,48 +11,56 @@ from moral_jax.types import Example
 
 PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
 ROLES = ("system", "user", "assistant")
-MOST_OPTIONS = 1000  # all are shown in as many orders, so that work grows with their square
+MOST_OPTIONS = 1000  # scored in as many orders as there are options, so that work grows with the square
 
 
 def _fill(row: Row, template: str) -> str:
-    """Replaces "{field}" by the row's value; a field that is absent counts as empty."""
+    """Returns the template with each "{field}" replaced by the row's value. A missing field counts as empty."""
 
     def value(match: re.Match[str]) -> str:
-        found = row.get(match[1])
-        if isinstance(found, list):
-            found = " ".join(map(str, found))
-        return "" if found is None else row.clean(match[1], str(found))
+        content = row.get(match[1])
+        if isinstance(content, list):
+            content = " ".join(map(str, content))
+        return "" if content is None else row.clean(match[1], str(content))
 
     return PLACEHOLDER.sub(value, template).strip()
 
 
 def _option(value: Any) -> str:
-    """The text of an option: points of a scale come as numbers, and some sets wrap each text in a list of one."""
+    """Returns the text of an option, or "" if there is none.
+
+    Options may be numbers (points of a scale), and some data sets wrap each text in a list of one.
+    """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}" if abs(value) < 1e300 else ""  # else no number, or none that could be written out
+        return f"{value:g}" if abs(value) < 1e300 else ""  # NaN, infinite or too large
     return value.strip() if isinstance(value, str) else ""
 
 
-def _looks(option: str) -> str:
-    """What two options have in common that nobody could tell apart: characters without a look of their own aside."""
+def _visible(option: str) -> str:
+    """Returns the option normalised (NFC) without invisible format characters: options that look equal become equal."""
     return "".join(c for c in unicodedata.normalize("NFC", option) if unicodedata.category(c) != "Cf")
 
 
 def _options(row: Row, setting: str) -> tuple[str, ...]:
+    """Returns the options: the texts in `setting` separated by "|", or else the list in the field of that name."""
     values: list[Any] = setting.split("|") if "|" in setting else row.items(setting)
     if not 2 <= len(values) <= MOST_OPTIONS:
         raise row.error(setting, values, f"at least two options, and at most {MOST_OPTIONS}")
     options = [row.clean(setting, _option(v)) for v in values]
-    if not all(map(_looks, options)):
-        raise row.error(setting, values, "at least two options, each a number or a text that is not empty")
-    if len(set(map(_looks, options))) < len(options):
+    if not all(map(_visible, options)):
+        raise row.error(setting, values, "at least two options, each a number or a non-empty string")
+    if len(set(map(_visible, options))) < len(options):
         raise row.error(setting, options, "options that all differ")
     return tuple(options)
 
 
 def _counts(row: Row, setting: str, options: tuple[str, ...], total: float | None) -> tuple[float, ...]:
+    """Returns the votes of the options, scaled to sum to `total` if given.
+
+    `setting` names one field with a list, or one field per option separated by "|".
+    """
     fields = setting.split("|")
     values = [row.get(f) for f in fields] if len(fields) > 1 else row.items(setting)
     if len(values) != len(options):
@@ -62,6 +70,7 @@ def _counts(row: Row, setting: str, options: tuple[str, ...], total: float | Non
 
 
 def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
+    """Returns the turns of a conversation; empty if the field is missing."""
     if row.get(field) is None:
         return ()
     turns = row.items(field)
@@ -73,7 +82,16 @@ def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
 
 
 def example(row: Row, fields: FieldsConfig, total: float | None) -> Example:
-    """Reads one row by the config's field names."""
+    """Returns the example of one row.
+
+    Args:
+      row: the row.
+      fields: names of the fields, or templates.
+      total: number of votes that shares are scaled to; None if the file has counts.
+
+    Raises:
+      UserError: a field is missing or wrong. The message names file, line and field.
+    """
     options = _options(row, fields.options)
     question, text = _fill(row, fields.question), _fill(row, fields.text)
     messages = _messages(row, fields.messages)
@@ -95,5 +113,5 @@ def example(row: Row, fields: FieldsConfig, total: float | None) -> Example:
 
 
 def read_votes(path: Path, fields: FieldsConfig, total: float | None) -> list[Example]:
-    """All rows of a file."""
+    """Reads all rows of a file."""
     return [example(row, fields, total) for row in read_rows(path)]

@@ -40,6 +40,11 @@ class Evaluator(NamedTuple):
     numbers: Callable[[Params], dict[str, float]]  # the first evaluator's hold "loss": it chooses the best step
 
 
+def validation_every(options: TrainConfig, total: int) -> int:
+    """Returns the steps between validations: as the options say, or once per epoch."""
+    return options.eval_every or math.ceil(total / max(options.epochs, 1))
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """What is trained, on what, and how: all that the loop is told."""

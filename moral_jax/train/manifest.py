@@ -1,6 +1,6 @@
-"""What makes a saved step count: a small file beside it, written last, once the step was read back and found right.
+"""Manifests: a saved step counts once it has one. It is written last, after the step was read back and verified.
 
-`checkpoints/12/` holds the arrays of step 12, and `checkpoints/12.json`, its seal, all that is known of them.
+`checkpoints/12/` holds the arrays of step 12, and `checkpoints/12.json`, its manifest, all that is known about them.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from moral_jax.types import StorageError
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where the loop stands, beside the state itself."""
+    """Progress of the training loop, beside the training state."""
 
     step: int = 0
     validated: int = 0  # the last step whose validation is done
@@ -27,7 +27,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Of one step."""
+    """All that is known about a saved step."""
 
     progress: Progress
     checksums: dict[str, int]  # by path: "params/decoder/...", "opt_state/..."
@@ -43,44 +43,44 @@ def _digest(content: dict[str, Any]) -> str:
 
 
 def write(folder: Path, seal: Manifest) -> None:
-    """Seals a step, or renews its seal."""
+    """Writes or replaces the manifest of a step."""
     content = dataclasses.asdict(seal)
     files.write_json(_file(folder, seal.progress.step), {"sha256": _digest(content), "seal": content})
 
 
 def steps(folder: Path) -> list[int]:
-    """Those that count, in order."""
+    """Returns the steps that count, in order."""
     return sorted(int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal())
 
 
 def read(folder: Path, step: int) -> Manifest:
-    """The seal of a step that counts.
+    """Returns the manifest of a step that counts.
 
     Raises:
-      StorageError: it is not what was written.
+      StorageError: the file cannot be read, or is not what was written.
     """
     path = _file(folder, step)
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         content = stored["seal"]
         if stored["sha256"] != _digest(content):
-            raise ValueError("its SHA-256 is another")
+            raise ValueError("its SHA-256 does not match")
         return Manifest(Progress(**content["progress"]), content["checksums"], content["about"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise StorageError(f"{path}: is damaged ({type(e).__name__}: {e}). {others(folder, step)}") from e
 
 
 def others(folder: Path, step: int) -> str:
-    """What can be done when a step is damaged."""
-    older = [other for other in steps(folder) if other != step]
-    if not older:
+    """Returns what the user can do if a step is damaged."""
+    alternatives = [s for s in steps(folder) if s != step]
+    if not alternatives:
         return f"There is no other checkpoint: remove {folder} to train from the beginning"
-    said = " or ".join(f"--resume-from={other}" for other in older)
-    return f"Nothing older is used unasked: train.py with {said} goes on from there and drops what came after"
+    flags = " or ".join(f"--resume-from={s}" for s in alternatives)
+    return f"No other step is used automatically: train.py with {flags} goes on from there and drops later steps"
 
 
 def remove(folder: Path, keep: set[int]) -> None:
-    """Removes every step but those, the seal first; also what a crash left of steps that were never sealed."""
+    """Removes every step not in `keep`, its manifest first, and what a crash left of steps without a manifest."""
     for step in set(steps(folder)) - keep:
         _file(folder, step).unlink()
     for path in folder.iterdir():

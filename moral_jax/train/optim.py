@@ -10,11 +10,14 @@ import optax
 from moral_jax.config.train import OptimConfig
 from moral_jax.types import Array, Params
 
-NO_DECAY = ("scale", "bias", "magnitude")  # a magnitude that decayed would take the frozen weights with it
+NO_DECAY = ("scale", "bias", "magnitude")  # decay of a magnitude would shrink the frozen weights too
 
 
 def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Learning rate by step: a linear rise over `warmup` of the steps, then linear or cosine to zero, or constant."""
+    """Returns the learning rate by step.
+
+    It rises linearly over a share `warmup` of the steps, then falls to zero (linear or cosine) or stays constant.
+    """
     rise = round(config.warmup * steps)
     fall = max(1, steps - rise)
     after = {
@@ -24,18 +27,19 @@ def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
     }[config.schedule]
     if rise == 0:
         return after
-    # the first step already moves: its rate is lr / rise, not 0
+    # the rate of the first step is lr / rise, not 0, so that it changes the weights
     return optax.join_schedules(
         [optax.linear_schedule(config.lr / rise, config.lr * (1 + 1 / rise), rise), after], [rise]
     )
 
 
 def _decayed(params: Params) -> Params:
+    """Returns the mask of parameters that weight decay applies to."""
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key not in NO_DECAY, params)
 
 
-def _kept_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
-    """The same, with its state kept as `dtype` between steps; within a step it is float32."""
+def _stored_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
+    """Returns `tx` with its state stored as `dtype` between steps; within a step it is float32."""
 
     def cast(state: optax.OptState, to: str) -> optax.OptState:
         return jax.tree.map(lambda x: x.astype(to) if jnp.issubdtype(x.dtype, jnp.floating) else x, state)
@@ -48,20 +52,20 @@ def _kept_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTran
 
 
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer for what is trained: backbone or adapters, score head, and the concentration head.
+    """Returns the optimizer of the trained parameters: backbone or adapters, score head, and concentration head.
 
-    The last has a rate of its own, `head_lr`, under the same schedule: it is a fresh scalar or a linear map, and the
-    rate that keeps a language model intact would not move it.
+    The concentration head has its own learning rate, `head_lr`, under the same schedule. It is a new scalar or linear
+    map, and the rate that keeps a language model intact would hardly move it.
     """
     rate = schedule(config, steps)
     head_rate = schedule(config.__class__(**{**vars(config), "lr": config.head_lr}), steps)
 
     def adamw(lr: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
         tx = optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=weight_decay, mask=_decayed)
-        return _kept_as(tx, config.moment_dtype)
+        return _stored_as(tx, config.moment_dtype)
 
     def part_of(path: tuple[Any, ...], _: Array) -> str:
-        return "head" if path[0].key == "head" else "decoder"  # names that stand in checkpoints
+        return "head" if path[0].key == "head" else "decoder"  # checkpoints contain these names
 
     parts = {"decoder": adamw(rate, config.weight_decay), "head": adamw(head_rate, 0.0)}
     tx = optax.partition(parts, functools.partial(jax.tree_util.tree_map_with_path, part_of))

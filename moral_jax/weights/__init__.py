@@ -1,2 +1,6 @@
-"""Weight files to parameters and back: where models are (`source`), names (`keymap`, data only), which part of a file a
-shard is made of (`pieces`), formats (`hf`: safetensors, `gguf`), and on top of them `load` and `export`."""
+"""Loads weight files into sharded parameters, and exports parameters to weight files.
+
+`source` finds a model's files. `hf` (safetensors) and `gguf` read them, and `gguf_check` validates GGUF headers first.
+`shard_slices` computes which part of a file tensor each shard needs; tensor names are in `models.parameters`.
+`load`, `export`, `peft` and `tokenizer` build on these; `published` holds the configs of common models.
+"""

@@ -1,4 +1,4 @@
-"""Parameters to a folder that transformers loads: safetensors behind an index, config, tokenizer."""
+"""Exports parameters to a folder that transformers can load: safetensors files with an index, config, and tokenizer."""
 
 import contextlib
 import itertools
@@ -19,53 +19,54 @@ from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.types import Params
 from moral_jax.weights import hf, load, shard_slices
 
-NAMES = {"llama": "Llama", "mistral": "Mistral", "bert": "Bert", "roberta": "Roberta"}  # as classes begin
+NAMES = {"llama": "Llama", "mistral": "Mistral", "bert": "Bert", "roberta": "Roberta"}  # class prefixes
 FILE = "model-{:05d}-of-{:05d}.safetensors"
-FORMAT = {"format": "pt"}  # transformers refuses files that do not say it
+FORMAT = {"format": "pt"}  # required by transformers
 HEAD = "concentration.safetensors"
-# Of another's config: a link to Python files, how weights were once packed, and the older name of `dtype`
-NOT_KEPT = ("auto_map", "quantization_config", "torch_dtype")
+# Fields of the original config that are dropped: links to Python files, the quantisation of the original weights, and
+# the old name of `dtype`
+DROPPED = ("auto_map", "quantization_config", "torch_dtype")
 Read = Callable[[str], np.ndarray]
 Tensor = tuple[str, np.ndarray]
 
 
 def _divide(sizes: dict[str, int], limit: int) -> list[list[str]]:
-    """Tensor names, file by file: a file ends before it would grow beyond `limit` bytes."""
+    """Divides tensor names into files of at most `limit` bytes, or of one tensor that is larger."""
     files: list[list[str]] = [[]]
-    held = 0
+    file_size = 0
     for name, size in sizes.items():
-        if held + size > limit and files[-1]:
+        if file_size + size > limit and files[-1]:
             files.append([])
-            held = 0
+            file_size = 0
         files[-1].append(name)
-        held += size
+        file_size += size
     return files
 
 
-def _of_parameter(entry: parameters.Entry, whole: np.ndarray, names: list[str], dtype: jnp.dtype) -> Iterator[Tensor]:
-    """A parameter's file tensors, as copies: a view would keep the whole parameter in memory."""
+def _file_tensors(entry: parameters.Entry, array: np.ndarray, names: list[str], dtype: jnp.dtype) -> Iterator[Tensor]:
+    """Yields a parameter's file tensors as copies, because views would keep the full parameter in memory."""
     for layer, name in enumerate(names):
-        matrix = whole[layer] if entry.stacked else whole
+        matrix = array[layer] if entry.stacked else array
         yield name, np.array(matrix.T if entry.transpose else matrix, dtype, order="C")
 
 
 def write_weights(
     read: Read, entries: Iterable[parameters.Entry], like: Params, folder: Path, dtype: str, limit: int
 ) -> int:
-    """Writes safetensors files of at most `limit` bytes (or one tensor) and their index.
+    """Writes safetensors files of at most `limit` bytes (or one larger tensor) and their index.
 
-    One parameter and the tensors of one file are in memory at once.
+    At most one parameter and the tensors of one file are in memory at a time.
 
     Args:
-      read: a parameter by its path.
-      entries: what is written, under which names.
+      read: returns a parameter by its path.
+      entries: the parameters to write, with their tensor names.
       like: shapes of the parameters.
-      folder: where the files go.
-      dtype: of the numbers in them.
-      limit: bytes.
+      folder: output folder.
+      dtype: dtype of the tensors in the files.
+      limit: maximum size of a file in bytes.
 
     Returns:
-      How many files there are.
+      The number of files.
     """
     kind, leaves = jnp.dtype(dtype), load.flat(like)
     sources = {entry: shard_slices.sources(entry, False) for entry in entries}
@@ -75,7 +76,7 @@ def write_weights(
         for name in names
     }
     tensors = itertools.chain.from_iterable(
-        _of_parameter(entry, read(entry.path), names, kind) for entry, names in sources.items()
+        _file_tensors(entry, read(entry.path), names, kind) for entry, names in sources.items()
     )
     files, weight_map = _divide(sizes, limit), {}
     for number, names in enumerate(files, 1):
@@ -87,7 +88,7 @@ def write_weights(
 
 
 def _architecture(spec: Spec, labels: tuple[str, ...]) -> str:
-    """The class of transformers that has such a head; arguments as of `write_config`."""
+    """Returns the transformers class for the spec and the labels of its score head (empty without a score head)."""
     if not labels:
         return f"{NAMES[spec.family]}ForCausalLM"
     if isinstance(spec, EncoderSpec) and len(labels) == 1:
@@ -96,38 +97,42 @@ def _architecture(spec: Spec, labels: tuple[str, ...]) -> str:
 
 
 def write_config(original: dict[str, Any], spec: Spec, labels: tuple[str, ...], folder: Path, dtype: str) -> None:
-    """The model's own `config.json` with what the export decides.
+    """Writes `config.json`: the original config, updated by the architecture, dtype, tied embeddings and labels.
 
     Args:
-      labels: names of the score head's rows; empty where there is none.
+      original: the contents of the model's own `config.json`.
+      spec: the exported model.
+      labels: names of the score head's rows; empty without a score head.
+      folder: output folder.
+      dtype: dtype of the tensors in the weight files.
     """
-    kept = {key: value for key, value in original.items() if key not in NOT_KEPT}
-    decided: dict[str, Any] = {"architectures": [_architecture(spec, labels)], "dtype": dtype}
+    config = {key: value for key, value in original.items() if key not in DROPPED}
+    updates: dict[str, Any] = {"architectures": [_architecture(spec, labels)], "dtype": dtype}
     if isinstance(spec, DecoderSpec):
-        decided["tie_word_embeddings"] = spec.tied_embeddings
+        updates["tie_word_embeddings"] = spec.tied_embeddings
     if labels:
-        decided["id2label"] = {str(i): label for i, label in enumerate(labels)}
-        decided["label2id"] = {label: i for i, label in enumerate(labels)}
-    hf.write_json(folder / "config.json", kept | decided)
+        updates["id2label"] = {str(i): label for i, label in enumerate(labels)}
+        updates["label2id"] = {label: i for i, label in enumerate(labels)}
+    hf.write_json(folder / "config.json", config | updates)
 
 
 def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """The tokenizer's files, its chat template among them."""
+    """Writes the tokenizer's files, including its chat template."""
     tokenizer.init_kwargs.pop("auto_map", None)
     tokenizer.save_pretrained(folder)
 
 
 def write_head(head: dict[str, np.ndarray], folder: Path) -> None:
-    """The concentration head, for which transformers has no place: log s = bias + kernel . unit(last hidden state)."""
+    """Writes the concentration head, unknown to transformers: log s = bias + kernel . unit(last hidden state)."""
     save_file(head, folder / HEAD, metadata={"about": "log s = bias + unit(hidden) @ kernel; alpha = s * p"})
 
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `out` when all is written, and vanishes when something fails."""
+    """Yields a temporary folder, which is renamed to `out` at the end, or deleted if the block raises."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as beside:
-        folder = Path(beside) / out.name
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as parent:
+        folder = Path(parent) / out.name
         folder.mkdir()
         yield folder
         os.replace(folder, out)

@@ -1,4 +1,10 @@
-"""GGUF files (llama.cpp): metadata, and tensors dequantised to float32 with the `gguf` package."""
+"""Reads GGUF files (llama.cpp): metadata, and tensors dequantised to float32 with the `gguf` package.
+
+`gguf_check` validates the header before the package parses the file. `GgufFile` then reads rows of tensors from a
+memory map. Only the Llama architecture is supported. `hf_config` translates its metadata to a Hugging Face config:
+RoPE scaling is recovered from the stored divisors (`_rope_parameters`), and `halves_order` undoes llama.cpp's
+interleaving of query and key rows.
+"""
 
 import functools
 from pathlib import Path
@@ -20,7 +26,7 @@ def _to_float(data: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
 
 
 class GgufFile:
-    """An open GGUF file. Tensor shapes are given the NumPy way round: [out, in]."""
+    """An open GGUF file. Tensor shapes are in NumPy order: [out, in]."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -37,10 +43,10 @@ class GgufFile:
                 raise UserError(f"{path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {kinds}")
 
     def get(self, key: str, kind: type[T], default: T | None = None) -> T:
-        """A field of the metadata, which must be there unless there is a default.
+        """Returns a metadata field, or `default` if the field is missing.
 
         Raises:
-          UserError: it is missing, or of another type (float takes whole numbers too).
+          UserError: the field is missing and has no default, or is of another type (for float, an int is accepted).
         """
         value = self.metadata.get(key, default)
         if value is None:
@@ -50,10 +56,10 @@ class GgufFile:
         return value
 
     def texts(self, key: str) -> list[str]:
-        """A field that is a list of texts."""
+        """Returns a metadata field that is a list of strings."""
         values = self.get(key, list)
         if not all(isinstance(v, str) for v in values):
-            raise UserError(f"{self.path}: the metadata field {key!r}: expected texts only")
+            raise UserError(f"{self.path}: the metadata field {key!r}: expected a list of strings")
         return values
 
     def names(self) -> set[str]:
@@ -63,9 +69,12 @@ class GgufFile:
         return tuple(int(n) for n in reversed(self._tensors[name].shape))
 
     def read(self, name: str, index: tuple[slice | np.ndarray, ...]) -> np.ndarray:
-        """Reads `tensor[index]` as float32. Rows are dequantised whole: a block may lie across the columns' borders."""
+        """Reads `tensor[index]` as float32.
+
+        Full rows are dequantised before columns are selected, because a quantisation block may span a column bound.
+        """
         tensor, (rows, *columns) = self._tensors[name], index
-        data = np.asarray(tensor.data)  # slices of numpy.memmap are dear, and dequantising takes thousands
+        data = np.asarray(tensor.data)  # slicing numpy.memmap is slow, and dequantising slices thousands of times
         if data.ndim == 1:
             return _to_float(data, tensor.tensor_type)[rows]
         return _to_float(data[rows], tensor.tensor_type)[:, *columns]
@@ -73,35 +82,35 @@ class GgufFile:
 
 @functools.lru_cache(maxsize=2)
 def open_gguf(path: Path) -> GgufFile:
-    """Opens a file once per process: parsing 100,000 vocabulary entries takes seconds."""
+    """Opens a file. Cached, because parsing 100,000 vocabulary entries takes seconds."""
     return GgufFile(path)
 
 
 def halves_order(out: int, heads: int) -> np.ndarray:
-    """Which row of a query or key tensor in the file is each of our rows: undoes llama.cpp's order.
+    """Returns, for each of our rows of a query or key tensor, its row in the file. Undoes llama.cpp's permutation.
 
-    GGUF files of the Llama architecture keep each head's rotary pairs next to each other (0, 1), (2, 3), ...;
-    Hugging Face and we keep them half a head apart: (0, H // 2), (1, H // 2 + 1), ...
+    GGUF files of the Llama architecture store each head's rotary pairs next to each other: (0, 1), (2, 3), ...
+    We follow Hugging Face, where they are half a head apart: (0, H // 2), (1, H // 2 + 1), ...
     """
     return np.arange(out).reshape(heads, out // heads // 2, 2).swapaxes(1, 2).reshape(out)
 
 
 def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
-    """RoPE settings in Hugging Face's words.
+    """Returns the RoPE settings under Hugging Face's names.
 
-    Llama 3.1 scaling is stored as a tensor of divisors, not as its four settings. The settings that Meta released
-    (factor 8 for 3.1, 32 for 3.2) are tried against it; a table that neither explains is refused.
+    Llama 3.1 scaling is stored as a tensor of divisors, not as its four settings. The divisors are compared with those
+    of the settings that Meta released (factor 8 for 3.1, 32 for 3.2). Divisors that match neither are refused.
     """
     theta = file.get("llama.rope.freq_base", float, 10_000.0)
     kind = file.get("llama.rope.scaling.type", str, "none")
     if kind not in ("none", ""):
-        raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported; only Llama 3's own is")
+        raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported; only that of Llama 3 is")
     if "rope_freqs.weight" not in file.names():
         return {"rope_type": "default", "rope_theta": theta}
     if file.shape("rope_freqs.weight") != (head_size // 2,):
         raise UserError(
             f"{file.path}: rope_freqs.weight has shape {file.shape('rope_freqs.weight')}, expected "
-            f"({head_size // 2},), a number for each pair that is turned; convert the model again"
+            f"({head_size // 2},), one divisor for each pair of rotated dimensions; convert the model again"
         )
     divisors = file.read("rope_freqs.weight", (slice(None),))
     wavelengths = 2 * np.pi * theta ** (np.arange(0, head_size, 2) / head_size)
@@ -117,12 +126,12 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
                 "original_max_position_embeddings": 8192,
             }
     raise UserError(
-        f"{file.path}: rope_freqs.weight follows no released Llama 3 scaling; convert from safetensors instead"
+        f"{file.path}: rope_freqs.weight follows no released Llama 3 scaling; load the model from safetensors instead"
     )
 
 
 def hf_config(file: GgufFile) -> dict[str, Any]:
-    """The file's metadata as the `config.json` that the same model has on the Hugging Face hub."""
+    """Returns the Hugging Face config (`config.json`) that is equivalent to the file's metadata."""
     architecture = file.get("general.architecture", str)
     if architecture != "llama":
         raise UserError(
@@ -134,7 +143,7 @@ def hf_config(file: GgufFile) -> dict[str, Any]:
     heads = file.get("llama.attention.head_count", int)
     head_size = file.get("llama.attention.key_length", int, file.get("llama.embedding_length", int) // max(heads, 1))
     return {
-        # Mistral files carry the architecture name "llama"; only a window tells them apart
+        # Mistral files name the architecture "llama" too; only the sliding window tells them apart
         "model_type": "mistral" if "llama.attention.sliding_window" in file.metadata else "llama",
         "vocab_size": vocab,
         "hidden_size": width,

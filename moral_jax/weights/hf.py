@@ -1,4 +1,10 @@
-"""Safetensors in a Hugging Face folder: one file, or several behind an index."""
+"""Reads safetensors in a Hugging Face folder: a single file, or several files with an index.
+
+Weight files are untrusted: headers and index are validated before any tensor is read. `inside` refuses links that leave
+the folder. `_shapes` parses the header strictly and checks the dtypes; the safetensors package checks the offsets.
+`weight_files` compares the index with the headers: both must list the same tensors, each in one file.
+`SafetensorsFolder` is the reader that `load` uses.
+"""
 
 import contextlib
 import json
@@ -16,31 +22,36 @@ from moral_jax.types import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 READABLE = ("F32", "F16", "BF16")
-INDICES = re.compile(r"(\w+\.)?embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ... in older encoders' files
-HEADER_LIMIT = 100_000_000  # bytes; that of the safetensors package
+INDICES = re.compile(r"(\w+\.)?embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ... in files of older encoders
+HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors package
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes an indented JSON file."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The file of that name, unless it is a link that leads out of the folder.
+    """Returns the path of a file in the folder, which need not exist.
 
-    A snapshot in the cache of the Hugging Face hub is made of links to the `blobs` of the same model: those are inside.
+    A snapshot in the Hugging Face hub's cache consists of links to the model's own `blobs` folder; these are allowed.
+
+    Raises:
+      UserError: the path is a link that leads out of the folder.
     """
-    path, home = folder / name, Path(os.path.realpath(folder))
-    homes = [home]
-    if home.parent.name == "snapshots" and home.parent.parent.name.startswith("models--"):
-        homes.append(home.parent.parent / "blobs")
+    path, root = folder / name, Path(os.path.realpath(folder))
+    roots = [root]
+    if root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--"):
+        roots.append(root.parent.parent / "blobs")
     target = Path(os.path.realpath(path))
-    if not any(target.is_relative_to(h) for h in homes):
-        raise UserError(f"{path}: is a link to {target}, which is outside of {folder}; put the file itself there")
+    if not any(target.is_relative_to(allowed) for allowed in roots):
+        raise UserError(f"{path}: is a link to {target}, which is outside {folder}; put the file itself there")
     return path
 
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
+    """Opens a safetensors file; turns errors of the package into a UserError."""
     try:
         with safetensors.safe_open(path, framework="numpy") as f:
             yield f
@@ -49,22 +60,23 @@ def _open(path: Path) -> Iterator[Any]:
 
 
 def _header(path: Path) -> dict[str, Any]:
+    """Returns the JSON header of a safetensors file, parsed strictly."""
     try:
         with path.open("rb") as f:
             size = int.from_bytes(f.read(8), "little")
             if not 2 <= size <= HEADER_LIMIT:
-                said = f"a header of {size} bytes; expected 2 to {HEADER_LIMIT}"
-                raise UserError(f"{path}: not a readable safetensors file ({said}); fetch or write it again")
+                reason = f"a header of {size} bytes; expected 2 to {HEADER_LIMIT}"
+                raise UserError(f"{path}: not a readable safetensors file ({reason}); fetch or write it again")
             return strict_json.parse(f.read(size), str(path))
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror})") from e
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """The tensors that a file holds, after a look at its header alone.
+    """Returns {tensor: shape} from the header of a file, without reading the tensors.
 
-    The safetensors package checks that the tensors lie in the file, one after the other, and fill it. What it lets
-    pass is a name that stands twice; and of a type that it does not know it would not say whose it is.
+    The safetensors package checks that the tensors fill the file without gaps or overlaps. It accepts duplicate names,
+    however, and does not name the tensor whose type is unknown. Both are checked here.
     """
     header = _header(path)
     header.pop("__metadata__", None)
@@ -72,17 +84,18 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         kind = tensor.get("dtype") if isinstance(tensor, dict) else None
         if kind not in READABLE and not (kind == "I64" and INDICES.fullmatch(name)):
             raise UserError(
-                f"{path}: tensor {strict_json.shown(name)} is of type {strict_json.shown(kind)}; {', '.join(READABLE)} are read"
+                f"{path}: tensor {strict_json.shown(name)} is of type {strict_json.shown(kind)}; "
+                f"{', '.join(READABLE)} are read"
             )
     with _open(path):
         return {name: tuple(tensor["shape"]) for name, tensor in header.items()}
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of one small file, in its own type.
+    """Reads all tensors of one small file, in the file's dtypes.
 
     Raises:
-      UserError: there is none, or it is damaged.
+      UserError: the file is missing or damaged.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file")
@@ -92,7 +105,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _weight_map(folder: Path) -> dict[str, str]:
-    """Tensor -> file, as the index has it; names that leave the folder are refused."""
+    """Returns {tensor: file name} from the index. Refuses names that lead out of the folder."""
     index = inside(folder, INDEX)
     weight_map = strict_json.read(index).get("weight_map")
     if not isinstance(weight_map, dict):
@@ -108,7 +121,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
 
 
 def _checked_against_index(folder: Path, weight_map: dict[str, str]) -> dict[Path, dict[str, tuple[int, ...]]]:
-    """File -> its tensors and their shapes, which are those that the index says, no more and no fewer."""
+    """Returns {file: {tensor: shape}}, after checking that the files hold exactly the tensors listed in the index."""
     files = {file: _shapes(folder / file) for file in sorted(set(weight_map.values()))}
     for name, file in weight_map.items():
         if name not in files[file]:
@@ -116,16 +129,17 @@ def _checked_against_index(folder: Path, weight_map: dict[str, str]) -> dict[Pat
     for file, shapes in files.items():
         for name in shapes:
             if weight_map.get(name) != file:
-                said = f"puts into {weight_map[name]!r}" if name in weight_map else "does not list"
-                raise UserError(f"{folder / file}: holds tensor {name!r}, which {INDEX} {said}")
+                conflict = f"puts into {weight_map[name]!r}" if name in weight_map else "does not list"
+                raise UserError(f"{folder / file}: holds tensor {name!r}, which {INDEX} {conflict}")
     return {folder / file: shapes for file, shapes in files.items()}
 
 
 def weight_files(folder: Path) -> dict[Path, dict[str, tuple[int, ...]]]:
-    """The safetensors files of a folder, with the names and shapes of their tensors.
+    """Returns {file: {tensor: shape}} for the safetensors files of a folder.
 
     Raises:
-      UserError: there are none, one is damaged, or index and files contradict each other: names file and tensor.
+      UserError: no file exists, a file is damaged, or the index and the files contradict each other. The message names
+        the file and the tensor.
     """
     if inside(folder, INDEX).exists():
         return _checked_against_index(folder, _weight_map(folder))
@@ -138,7 +152,7 @@ def weight_files(folder: Path) -> dict[Path, dict[str, tuple[int, ...]]]:
 
 
 class SafetensorsFolder:
-    """Reads parts of tensors by name, in the file's own type."""
+    """A folder of safetensors, from which parts of tensors are read by name, in the file's dtypes."""
 
     def __init__(self, folder: Path):
         self._files: dict[str, Path] = {}
@@ -154,6 +168,6 @@ class SafetensorsFolder:
         return self._shapes[name]
 
     def read(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
-        """Reads `tensor[index]`, and of the file nothing else."""
-        with _open(self._files[name]) as f:  # opened each time: what was read can leave memory
+        """Reads `tensor[index]` and nothing else of the file."""
+        with _open(self._files[name]) as f:  # reopened each time, so that pages already read can leave memory
             return f.get_slice(name)[index]

@@ -1,4 +1,11 @@
-"""One strict way from a weight file to parameters: every tensor used once, every parameter filled, in its shards."""
+"""Loads weight files strictly: every tensor is used once, and every parameter is filled directly in its shards.
+
+1. A reader opens the safetensors folder or GGUF file and lists its tensors' names and shapes.
+2. Names and shapes are checked against the config before any data is read.
+3. `_build` allocates a parameter's shards as zeros on their devices, then fills all shards piece by piece in step.
+   Devices of this process that hold the same shard share one read.
+4. `_writer` casts and inserts each piece on its device. The host never holds more than `piece_bytes` of a file.
+"""
 
 import collections
 import functools
@@ -23,7 +30,7 @@ Read = Callable[[str, Index], np.ndarray]
 
 
 class Reader(Protocol):
-    """A weight file: its tensors' names and shapes ([out, in]), and any part of one."""
+    """An open weight file, with the names and shapes ([out, in]) of its tensors; reads any part of a tensor."""
 
     def names(self) -> set[str]: ...
     def shape(self, name: str) -> tuple[int, ...]: ...
@@ -31,24 +38,27 @@ class Reader(Protocol):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The `config.json` of the model at `path` (folder or GGUF file), as Hugging Face wrote it or would write it."""
+    """Returns the Hugging Face config of the model at `path`.
+
+    From a folder this is `config.json`; from a GGUF file, the equivalent config built from the metadata.
+    """
     if path.is_dir():
         return strict_json.read(hf.inside(path, "config.json"))
     return gguf.hf_config(gguf.open_gguf(path))
 
 
 def read_spec(path: Path) -> Spec:
-    """Reads what the model at `path` (folder or GGUF file) is, without its weights."""
+    """Reads the spec of the model at `path` (folder or GGUF file), without its weights."""
     return from_hf(read_config(path), str(path / "config.json" if path.is_dir() else path))
 
 
 def flat(tree: Params) -> dict[str, Any]:
-    """Path -> leaf."""
+    """Returns a tree of parameters as {path: leaf}, with "/"-separated paths."""
     return {sharding.path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def nest(leaves: dict[str, Any]) -> Params:
-    """The tree again, from path -> leaf."""
+    """Returns the tree of parameters from {path: leaf}; the inverse of `flat`."""
     tree: Params = {}
     for path, leaf in leaves.items():
         *parents, last = path.split("/")
@@ -62,7 +72,7 @@ def nest(leaves: dict[str, Any]) -> Params:
 def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf: bool) -> None:
     if missing := sorted(want - have):
         raise UserError(
-            f"{path}: {len(missing)} tensors are missing, first {missing[0]!r}; take config and weights of one model"
+            f"{path}: {len(missing)} tensors are missing, first {missing[0]!r}; use the config and weights of one model"
         )
     extra = have - want
     if is_gguf:
@@ -71,18 +81,21 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf
         extra = {n for n in extra if not may_ignore(n, spec)}
     if extra:
         raise UserError(
-            f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}; take another model"
+            f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}; use another model"
         )
 
 
 def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[int, ...]) -> None:
     for name in names:
         if reader.shape(name) != needed:
-            raise UserError(f"{path}: tensor {name!r} has shape {reader.shape(name)}, the config asks for {needed}")
+            raise UserError(f"{path}: tensor {name!r} has shape {reader.shape(name)}, the config requires {needed}")
 
 
 def _reads(reader: Reader, entry: Entry, spec: Spec, is_gguf: bool) -> Read:
-    """How parts of a parameter's file tensors are read, rows counted in our order."""
+    """Returns a function that reads parts of a parameter's file tensors, with rows in Hugging Face's order.
+
+    GGUF files interleave the rotary pairs of query and key rows; the row indices are mapped to the file's order.
+    """
     if not (is_gguf and entry.rope_heads):
         return reader.read
     heads = getattr(spec, entry.rope_heads)
@@ -101,9 +114,9 @@ def _zeros(shape: tuple[int, ...], dtype: jnp.dtype, where: NamedSharding) -> Ca
 
 @functools.cache
 def _writer(where: NamedSharding) -> Callable[[Array, Array, tuple[int, ...]], Array]:
-    """Casts pieces on their devices and puts them into the shards there, in place and in all shards at once.
+    """Returns a compiled function that casts pieces on their devices and inserts them into all shards in place.
 
-    Every shard is as large as the others, so that its pieces are too: one program does for all devices.
+    All shards have one shape, and so have the pieces inserted together: one program serves all devices.
     """
 
     def write(shard: Array, piece: Array, start: tuple[int, ...]) -> Array:
@@ -113,39 +126,40 @@ def _writer(where: NamedSharding) -> Callable[[Array, Array, tuple[int, ...]], A
     return jax.jit(jax.shard_map(write, mesh=where.mesh, in_specs=specs, out_specs=where.spec), donate_argnums=0)
 
 
-def _held(leaf: jax.ShapeDtypeStruct) -> dict[shard_slices.Bounds, list[jax.Device]]:
-    """The shards that this process holds, each with the devices that hold it: all of them share one read."""
-    held = collections.defaultdict(list)
+def _local_shards(leaf: jax.ShapeDtypeStruct) -> dict[shard_slices.Bounds, list[jax.Device]]:
+    """Returns this process's shards as {bounds: devices}. Devices with equal shards share one read."""
+    shards = collections.defaultdict(list)
     for device, index in leaf.sharding.addressable_devices_indices_map(leaf.shape).items():
-        held[tuple(where.indices(size)[:2] for where, size in zip(index, leaf.shape, strict=True))].append(device)
-    return held
+        bounds = tuple(part.indices(size)[:2] for part, size in zip(index, leaf.shape, strict=True))
+        shards[bounds].append(device)
+    return shards
 
 
 def _build(read: Read, entry: Entry, names: list[str], leaf: jax.ShapeDtypeStruct, piece_bytes: int) -> Array:
-    """One parameter, filled on its devices: of each shard one piece, then of each the next."""
-    held, where = _held(leaf), leaf.sharding
-    parts = [size // part for size, part in zip(leaf.shape, where.shard_shape(leaf.shape), strict=True)]
+    """Returns one parameter, filled on its devices: the first piece of every shard, then the next of every shard."""
+    shards, where = _local_shards(leaf), leaf.sharding
+    counts = [size // part for size, part in zip(leaf.shape, where.shard_shape(leaf.shape), strict=True)]
     array = _zeros(leaf.shape, leaf.dtype, where)()
     share = piece_bytes // len(where.addressable_devices)
-    plans = [shard_slices.cut(entry, names, leaf.shape, bounds, share) for bounds in held]
-    for together in zip(*plans, strict=True):
+    plans = [shard_slices.cut(entry, names, leaf.shape, bounds, share) for bounds in shards]
+    for pieces in zip(*plans, strict=True):
         placed = []
-        for piece, devices in zip(together, held.values(), strict=True):
+        for piece, devices in zip(pieces, shards.values(), strict=True):
             numbers = read(piece.tensor, piece.index)
-            numbers = numbers.T if entry.transpose else numbers  # turned on its way to the device
+            numbers = numbers.T if entry.transpose else numbers  # a view: the copy to the device transposes
             numbers = numbers[None] if entry.stacked else numbers
             placed += [jax.device_put(numbers, device) for device in devices]
-        shape = tuple(size * n for size, n in zip(placed[0].shape, parts, strict=True))
+        shape = tuple(size * n for size, n in zip(placed[0].shape, counts, strict=True))
         block = jax.make_array_from_single_device_arrays(shape, where, placed)
-        array = _writer(where)(array, block, together[0].start)
-        jax.block_until_ready(array)  # or pieces would pile up on the host
+        array = _writer(where)(array, block, pieces[0].start)
+        jax.block_until_ready(array)  # otherwise pieces would pile up in host memory
     return array
 
 
 def _loaders(
     path: Path, reader: Reader, entries: tuple[Entry, ...], spec: Spec, like: Params, piece_bytes: int
 ) -> dict[str, Callable[[], Array]]:
-    """What loads each parameter, by its path; shapes are checked first."""
+    """Returns {path: function that loads the parameter}, after checking all shapes."""
     is_gguf, leaves, out = not path.is_dir(), flat(like), {}
     for entry in entries:
         names, leaf = shard_slices.sources(entry, is_gguf), leaves[entry.path]
@@ -158,36 +172,46 @@ def _loaders(
 def parameters(
     path: Path, spec: Spec, like: Params, piece_bytes: int, frozen_layers: int = 0
 ) -> dict[str, Callable[[], Array]]:
-    """What loads each parameter, by its path. Names and shapes of all are checked first.
+    """Returns {path: function that loads the parameter}, after checking the names and shapes of all tensors.
 
     Args:
       path: a folder of safetensors or a GGUF file.
-      spec: what `read_spec` says of it.
-      like: shapes, types and places of the backbone's parameters.
-      piece_bytes: the most of a file that is held in host memory at once.
-      frozen_layers: how many of the lowest layers lie in a group of their own.
+      spec: the result of `read_spec(path)`.
+      like: shapes, dtypes and shardings of the backbone's parameters.
+      piece_bytes: maximum amount of file data in host memory at once.
+      frozen_layers: number of lowest layers that form a group of their own.
 
     Raises:
       UserError: a tensor is unknown, missing, of the wrong shape, or in an unreadable type.
     """
     is_gguf = not path.is_dir()
     reader: Reader = gguf.open_gguf(path) if is_gguf else hf.SafetensorsFolder(path)
-    named = match_names(entries(spec, frozen_layers), spec, reader.names())
-    wanted = {name for entry in named for name in shard_slices.sources(entry, is_gguf)}
-    _check_names(path, reader.names(), wanted, spec, is_gguf)
-    return _loaders(path, reader, named, spec, like, piece_bytes)
+    matched = match_names(entries(spec, frozen_layers), spec, reader.names())
+    expected = {name for entry in matched for name in shard_slices.sources(entry, is_gguf)}
+    _check_names(path, reader.names(), expected, spec, is_gguf)
+    return _loaders(path, reader, matched, spec, like, piece_bytes)
 
 
 def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Params:
-    """{"pooler": ...} of an encoder's folder, or {} where it has none; arguments and errors as in `parameters`."""
+    """Loads an encoder's pooler as {"pooler": ...}, or returns {} if the folder has none.
+
+    Args:
+      path: a folder of safetensors.
+      spec: the result of `read_spec(path)`.
+      like: shapes, dtypes and shardings of the pooler's parameters.
+      piece_bytes: maximum amount of file data in host memory at once.
+
+    Raises:
+      UserError: a file is missing or damaged, or a tensor has the wrong shape or an unreadable type.
+    """
     reader = hf.SafetensorsFolder(path)
-    named = match_names(POOLER, spec, reader.names())
-    if not reader.names().issuperset(entry.hf for entry in named):
+    matched = match_names(POOLER, spec, reader.names())
+    if not reader.names().issuperset(entry.hf for entry in matched):
         return {}
-    return nest({name: make() for name, make in _loaders(path, reader, named, spec, like, piece_bytes).items()})
+    return nest({name: make() for name, make in _loaders(path, reader, matched, spec, like, piece_bytes).items()})
 
 
-def _as_it_is(leaf: Array, path: str) -> Array:
+def _unchanged(leaf: Array, path: str) -> Array:
     return leaf
 
 
@@ -196,13 +220,21 @@ def load(
     spec: Spec,
     like: Params,
     piece_bytes: int,
-    keep: Callable[[Array, str], Array | Params] = _as_it_is,
+    keep: Callable[[Array, str], Array | Params] = _unchanged,
     frozen_layers: int = 0,
 ) -> Params:
-    """Loads a backbone's parameters straight into their shards; arguments and errors as in `parameters`.
+    """Loads a backbone's parameters directly into their shards. Each process reads only what its devices hold.
 
-    Each process reads what its own devices hold and nothing else. Of every parameter, once it is whole, stays what
-    `keep` makes of it and its path.
+    Args:
+      path: a folder of safetensors or a GGUF file.
+      spec: the result of `read_spec(path)`.
+      like: shapes, dtypes and shardings of the backbone's parameters.
+      piece_bytes: maximum amount of file data in host memory at once.
+      keep: called with each complete parameter and its path; its result replaces the parameter (cast or quantised).
+      frozen_layers: number of lowest layers that form a group of their own.
+
+    Raises:
+      UserError: a tensor is unknown, missing, of the wrong shape, or in an unreadable type.
     """
     return nest(
         {name: keep(make(), name) for name, make in parameters(path, spec, like, piece_bytes, frozen_layers).items()}

@@ -1,4 +1,9 @@
-"""Adapters in PEFT's files: `adapter_config.json` and `adapter_model.safetensors`."""
+"""Reads and writes adapters in PEFT's format: `adapter_config.json` and `adapter_model.safetensors`.
+
+PEFT stores one tensor per layer and adapted linear map, named after the layer's weight, as [out, in]. Our leaves are
+[in, out], stacked over layers where the kernel is. `_tensors` maps each leaf to its file tensors; `load` and `save`
+both use that mapping. `_check_config` refuses any setting of the file that we would not compute.
+"""
 
 import itertools
 from collections.abc import Callable
@@ -21,8 +26,8 @@ from moral_jax.weights.load import flat, nest
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 NAMES = {"a": "lora_A.weight", "b": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
-# Fields that are read here; that say nothing about the numbers, or nothing that the tensors' names do not say; and the
-# only value that others may have, where that is not null, false or empty
+# READ: fields that are checked against the config. SILENT: fields that do not change the computation, or only repeat
+# what the tensor names say. NEUTRAL: allowed values of fields that we do not support; null, false or empty always pass.
 READ = ("peft_type", "r", "lora_alpha", "use_rslora", "use_dora")
 SILENT = (
     "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
@@ -33,12 +38,12 @@ NEUTRAL = {"bias": ("none",), "init_lora_weights": (True, "gaussian", "orthogona
 
 
 def _names(entry: parameters.Entry, leaf: str) -> list[str]:
-    """The tensors of an adapter's leaf: one for each layer."""
+    """Returns the names of the file tensors of an adapter leaf, one per layer."""
     return [PREFIX + name.removesuffix("weight") + NAMES[leaf] for name in shard_slices.sources(entry, is_gguf=False)]
 
 
-def _places(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[parameters.Entry, list[str]]]:
-    """Every leaf by its path: the kernel that it stands beside, and its tensors."""
+def _tensors(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[parameters.Entry, list[str]]]:
+    """Returns {path of a leaf: (entry of its kernel, names of its file tensors)}."""
     return {
         entry.path.removesuffix("kernel") + leaf: (entry, _names(entry, leaf))
         for entry in adapters.entries(spec, config)
@@ -47,25 +52,25 @@ def _places(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[paramet
 
 
 def _check_config(file: Path, config: AdapterConfig) -> None:
-    """Refuses what contradicts the config, and what is not computed here."""
-    said = strict_json.read(file)
-    if said.get("peft_type") != "LORA":
+    """Raises UserError if a setting of the file contradicts the config or is not supported."""
+    settings = strict_json.read(file)
+    if settings.get("peft_type") != "LORA":
         raise UserError(
-            f"{file}: peft_type={strict_json.shown(said.get('peft_type'))} is not supported; expected 'LORA'"
+            f"{file}: peft_type={strict_json.shown(settings.get('peft_type'))} is not supported; expected 'LORA'"
         )
-    theirs = {
-        "kind": "dora" if said.get("use_dora") else "lora",
-        "rank": said.get("r", 8),
-        "alpha": said.get("lora_alpha", 8),
-        "scaling": "sqrt_rank" if said.get("use_rslora") else "rank",
+    saved = {
+        "kind": "dora" if settings.get("use_dora") else "lora",
+        "rank": settings.get("r", 8),
+        "alpha": settings.get("lora_alpha", 8),
+        "scaling": "sqrt_rank" if settings.get("use_rslora") else "rank",
     }
-    for field, value in theirs.items():
-        if (mine := getattr(config, field)) != value:
+    for field, value in saved.items():
+        if (expected := getattr(config, field)) != value:
             raise UserError(
-                f"config.adapter.{field}={mine!r}, but {file} says {strict_json.shown(value)}; set "
+                f"config.adapter.{field}={expected!r}, but {file} says {strict_json.shown(value)}; set "
                 f"--config.adapter.{field}={str(value)[:40]}"
             )
-    for field, value in said.items():
+    for field, value in settings.items():
         if field not in READ + SILENT and value and value not in NEUTRAL.get(field, ()):
             raise UserError(
                 f"{file}: {field}={strict_json.shown(value)} is not supported; only adapters without it can be read"
@@ -73,30 +78,31 @@ def _check_config(file: Path, config: AdapterConfig) -> None:
 
 
 def _check_tensors(file: Path, have: set[str], want: set[str]) -> None:
-    remedy = "set --config.adapter.targets and --config.adapter.first_layer to what the file holds"
-    for names, said in ((want - have, "is missing"), (have - want, "has no place")):
+    """Raises UserError unless the file holds exactly the expected tensors."""
+    remedy = "set --config.adapter.targets and --config.adapter.first_layer to match the file"
+    for names, problem in ((want - have, "is missing"), (have - want, "has no place")):
         if names:
-            raise UserError(f"{file}: tensor {min(names)!r} {said}, and {len(names) - 1} more; {remedy}")
+            raise UserError(f"{file}: tensor {min(names)!r} {problem}, and {len(names) - 1} more; {remedy}")
 
 
 def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -> Params:
-    """Reads the adapters that PEFT saved to a folder.
+    """Reads the adapters that PEFT saved to a folder, into their shards.
 
     Args:
-      folder: holds the two files.
-      spec: the decoder that they belong to.
-      config: what they must be.
-      like: shapes, types and places of our adapters.
+      folder: contains both files.
+      spec: the decoder that the adapters belong to.
+      config: the adapter settings that the files must match.
+      like: shapes, dtypes and shardings of the adapters' leaves.
 
     Raises:
       UserError: a setting contradicts the config or is not supported; a tensor is missing, unknown, or of the wrong
-        shape. Names the field or the tensor.
+        shape. The message names the field or the tensor.
     """
     _check_config(hf.inside(folder, CONFIG), config)
     file = hf.inside(folder, TENSORS)
     tensors = hf.read_tensors(file)
-    leaves, places = flat(like), _places(spec, config)
-    _check_tensors(file, set(tensors), {name for _, names in places.values() for name in names})
+    leaves, sources = flat(like), _tensors(spec, config)
+    _check_tensors(file, set(tensors), {name for _, names in sources.values() for name in names})
 
     def build(path: str, entry: parameters.Entry, names: list[str]) -> Array:
         leaf = leaves[path]
@@ -105,13 +111,14 @@ def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -
             if tensors[name].shape != needed[::-1]:
                 raise UserError(f"{file}: tensor {name!r} has shape {tensors[name].shape}, expected {needed[::-1]}")
         matrices = [tensors[name].T.astype(leaf.dtype) for name in names]
-        whole = np.stack(matrices) if entry.stacked else matrices[0]
-        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: whole[index])
+        array = np.stack(matrices) if entry.stacked else matrices[0]
+        return jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index: array[index])
 
-    return nest({path: build(path, *place) for path, place in places.items()})
+    return nest({path: build(path, *source) for path, source in sources.items()})
 
 
 def _config(spec: DecoderSpec, config: AdapterConfig, base: str) -> dict[str, Any]:
+    """Returns the contents of `adapter_config.json`."""
     entries = adapters.entries(spec, config)
     layers = sorted(set(itertools.chain.from_iterable(entry.layers for entry in entries)))
     return {
@@ -133,19 +140,20 @@ def _config(spec: DecoderSpec, config: AdapterConfig, base: str) -> dict[str, An
 def save(
     read: Callable[[str], np.ndarray], spec: DecoderSpec, config: AdapterConfig, base: str, folder: Path, dtype: str
 ) -> None:
-    """Writes both files.
+    """Writes `adapter_config.json` and `adapter_model.safetensors`.
 
     Args:
-      read: a leaf of the adapters by its path.
-      spec, config: what they belong to, and what they are.
-      base: the name of the model.
-      folder: where the files go.
-      dtype: of the numbers in them.
+      read: returns an adapter leaf by its path.
+      spec: the decoder that the adapters belong to.
+      config: the adapter settings.
+      base: name of the base model.
+      folder: output folder.
+      dtype: dtype of the tensors in the file.
     """
     tensors = {}
-    for path, (entry, names) in _places(spec, config).items():
-        whole = read(path)
-        for name, matrix in zip(names, whole if entry.stacked else [whole], strict=True):
+    for path, (entry, names) in _tensors(spec, config).items():
+        leaf = read(path)
+        for name, matrix in zip(names, leaf if entry.stacked else [leaf], strict=True):
             tensors[name] = np.array(matrix.T, jnp.dtype(dtype), order="C")
     save_file(tensors, folder / TENSORS, metadata={"format": "pt"})
     hf.write_json(folder / CONFIG, _config(spec, config, base))

@@ -1,6 +1,6 @@
-"""`config.json` of models that are often named, as their makers published them. Data only.
+"""Published `config.json` contents of commonly used models, for planning without a network. Data only.
 
-For planning without a network; training reads the model's own file.
+Training reads the `config.json` in the model's folder instead.
 """
 
 _MISTRAL = {

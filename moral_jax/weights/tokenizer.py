@@ -1,4 +1,10 @@
-"""Tokenizers: a folder's own, or rebuilt from the vocabulary inside a GGUF file."""
+"""Loads a folder's tokenizer, or rebuilds one from the vocabulary in a GGUF file.
+
+A folder is loaded by transformers, after `_check_files` has refused links, oversized files and paths in the settings.
+GGUF stores a vocabulary with merges (byte-level BPE) or scores (SentencePiece BPE), but not the rules around it.
+`from_gguf` picks the transformers class of that kind, then replaces its pre-tokenizer or normaliser by those of
+llama.cpp. `_fast_tokenizer` adds the special tokens and the chat template.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +25,7 @@ from moral_jax.types import UserError
 from moral_jax.weights import hf
 from moral_jax.weights.gguf import GgufFile, open_gguf
 
-# How text is cut before byte-pair merges, by GGUF's `tokenizer.ggml.pre`. None: GPT-2's own rule.
+# Pre-tokenizers (how text is split before byte-pair merges) by GGUF's `tokenizer.ggml.pre`. None: the rule of GPT-2.
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -38,50 +44,53 @@ PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
     ),
 }
 CONTROL, USER_DEFINED = 3, 4  # GGUF token types
-SPACE = "▁"  # how SentencePiece writes a space
-SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # of GGUF, of HF
-FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # what transformers may read of a tokenizer
+SPACE = "▁"  # SentencePiece's character for a space
+SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # GGUF: HF
+FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # files that transformers may read
 
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong in a tokenizer's files into one message."""
+    """Turns any error raised inside the block into one UserError that names `path`."""
     try:
         yield
     except UserError:
         raise
-    except Exception as e:  # the tokenizers package, written in Rust, raises Exception itself
-        said = " ".join(str(e).split())[:300]
+    except Exception as e:  # the Rust code of the tokenizers package raises bare Exception
+        reason = " ".join(str(e).split())[:300]
         raise UserError(
-            f"{path}: holds no tokenizer that transformers can read ({type(e).__name__}: {said}); fetch it again, or "
+            f"{path}: holds no tokenizer that transformers can read ({type(e).__name__}: {reason}); fetch it again, or "
             f"pass another with --config.model.tokenizer=FOLDER"
         ) from e
 
 
 def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:
+    """Returns the special tokens by Hugging Face's names, such as "bos_token"."""
     special = {}
-    for name, ours in SPECIAL.items():
+    for name, hf_name in SPECIAL.items():
         key = f"tokenizer.ggml.{name}_token_id"
         if key in file.metadata:
             if not 0 <= (i := file.get(key, int)) < len(tokens):
                 raise UserError(f"{file.path}: the metadata field {key!r} is {i}, but there are {len(tokens)} tokens")
-            special[ours] = tokens[i]
+            special[hf_name] = tokens[i]
     return special
 
 
 def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) -> GPT2Tokenizer:
+    """Returns a byte-level BPE tokenizer with the pre-tokenizer that the file names."""
     pre = file.get("tokenizer.ggml.pre", str, "default")
     if pre not in PRE_TOKENIZERS:
         raise UserError(
-            f"{file.path}: pre-tokenizer {pre!r} is not known; known: {', '.join(PRE_TOKENIZERS)}. "
+            f"{file.path}: pre-tokenizer {pre!r} is not supported; supported: {', '.join(PRE_TOKENIZERS)}. "
             f"Pass the model's Hugging Face tokenizer with --config.model.tokenizer=FOLDER"
         )
     merges = [tuple(m.split(" ", 1)) for m in file.texts("tokenizer.ggml.merges")]
-    # without a word of the file's, GPT-2's own would be added behind the vocabulary, where the model has no rows
+    # Special tokens that the file lacks are set to None: otherwise those of GPT-2 would be appended to the vocabulary,
+    # where the model has no embeddings.
     tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **dict.fromkeys(SPECIAL.values()) | special)
     if PRE_TOKENIZERS[pre] is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
-    # GPT-2 files without the flag add nothing; SentencePiece files without it add BOS, as llama.cpp does
+    # defaults of llama.cpp where the flag is missing: byte-level BPE adds no BOS, SentencePiece does
     tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, False)
     return tokenizer
 
@@ -89,9 +98,10 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
 def _sentence_piece(
     file: GgufFile, tokens: list[str], vocab: dict[str, int], special: dict[str, str]
 ) -> LlamaTokenizer:
+    """Returns a SentencePiece BPE tokenizer. The merges are derived from the scores."""
     scores = dict(zip(tokens, file.get("tokenizer.ggml.scores", list), strict=True))
     tokenizer = LlamaTokenizer(vocab=vocab, merges=generate_merges(vocab, scores), **special)
-    # transformers' own rule swallows a leading space; SentencePiece and llama.cpp put one in front instead
+    # the default in transformers drops a leading space; SentencePiece and llama.cpp prepend one
     prefix = [normalizers.Prepend(SPACE)] if file.get("tokenizer.ggml.add_space_prefix", bool, True) else []
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
     tokenizer.backend_tokenizer.pre_tokenizer = None
@@ -103,7 +113,7 @@ def from_gguf(file: GgufFile) -> PreTrainedTokenizerBase:
     """Rebuilds the tokenizer of a GGUF file: byte-level BPE ("gpt2") or SentencePiece BPE ("llama").
 
     Raises:
-      UserError: a field is missing or wrong, or together they are no tokenizer.
+      UserError: a metadata field is missing or wrong, or the fields do not form a tokenizer.
     """
     kind, tokens = file.get("tokenizer.ggml.model", str), file.texts("tokenizer.ggml.tokens")
     if kind not in ("gpt2", "llama"):
@@ -113,44 +123,51 @@ def from_gguf(file: GgufFile) -> PreTrainedTokenizerBase:
     with _readable(file.path):
         is_bytes = kind == "gpt2"
         tokenizer = _byte_level(file, vocab, special) if is_bytes else _sentence_piece(file, tokens, vocab, special)
-        return _whole(file, tokenizer, tokens, special)
+        return _fast_tokenizer(file, tokenizer, tokens, special)
 
 
-def _whole(
+def _fast_tokenizer(
     file: GgufFile, tokenizer: GPT2Tokenizer | LlamaTokenizer, tokens: list[str], special: dict[str, str]
 ) -> PreTrainedTokenizerBase:
-    """With the tokens that are never cut, and the chat template."""
+    """Returns the tokenizer with its unsplittable tokens and its chat template."""
     types = file.get("tokenizer.ggml.token_type", list, [])
-    uncut = [(t, k == CONTROL) for t, k in zip(tokens, types, strict=False) if k in (CONTROL, USER_DEFINED)]
-    tokenizer.add_tokens([AddedToken(t, normalized=False, special=s) for t, s in uncut])
-    # The classes of one family would build their own rules again when they are loaded; this one keeps what it is given
-    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **special)
-    whole.chat_template = file.get("tokenizer.chat_template", str, "") or None
-    return whole
+    unsplit = [(t, k == CONTROL) for t, k in zip(tokens, types, strict=False) if k in (CONTROL, USER_DEFINED)]
+    tokenizer.add_tokens([AddedToken(t, normalized=False, special=s) for t, s in unsplit])
+    # A model family's class rebuilds that family's rules when a saved tokenizer is loaded. The generic class keeps
+    # the rules set above.
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, **special)
+    fast.chat_template = file.get("tokenizer.chat_template", str, "") or None
+    return fast
 
 
 def _check_files(folder: Path) -> None:
-    """Refuses links that leave the folder, files that are too large to be honest, and paths within the settings."""
+    """Raises UserError for links that leave the folder, oversized files, and file paths in the settings."""
     for file in sorted(f for pattern in FILES for f in folder.glob(pattern)):
         if hf.inside(folder, file.name).stat().st_size > strict_json.MAX_JSON_BYTES:
             raise UserError(
-                f"{file}: has {file.stat().st_size} bytes; a tokenizer's files have {strict_json.MAX_JSON_BYTES} at most"
+                f"{file}: has {file.stat().st_size} bytes; files of a tokenizer may have at most "
+                f"{strict_json.MAX_JSON_BYTES}"
             )
     settings = folder / "tokenizer_config.json"
     for key, value in (strict_json.read(settings) if settings.exists() else {}).items():
         if key.endswith("_file") and value is not None:
             raise UserError(
-                f"{settings}: {key}={strict_json.shown(value)}: names a file of its own, which is not read; remove the entry"
+                f"{settings}: {key}={strict_json.shown(value)}: points to another file, which is never read; "
+                f"remove the entry"
             )
 
 
 def load(path: Path) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer of a folder or of a GGUF file. Code in a model folder is never run."""
+    """Loads the tokenizer of a folder or of a GGUF file. Code in a model folder is never run.
+
+    Raises:
+      UserError: the files are missing, unreadable or refused, or hold only a slow tokenizer.
+    """
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
     _check_files(path)
     with _readable(path):
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     if not tokenizer.is_fast:
-        raise UserError(f"{path}: only a slow tokenizer is there; save tokenizer.json with it")
+        raise UserError(f"{path}: has only a slow tokenizer; save a fast one (tokenizer.json) there")
     return tokenizer

@@ -251,7 +251,7 @@ def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
     """Returns what the loop is told: model, objective, optimizer, batches, evaluators."""
     config, model = setup.config, setup.files.model
     assert setup.batches is not None, "a run that trains nothing"
-    every = config.train.eval_every or -(-setup.total // max(config.train.epochs, 1))
+    every = loop.validation_every(config.train, setup.total)
     validation = loop.Evaluator("validation", every, functools.partial(_validate, setup))
     return loop.Stage(
         model=model,

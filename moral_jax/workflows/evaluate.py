@@ -39,7 +39,7 @@ def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path) -> 
 
     for split in distributed.from_primary(lambda: [s for s in splits if not is_complete(s)]):
         distributed.leave_if_preempted(f"before scoring {split} {folder.name}")
-        records = make_records(splits[split], respondent.choose(splits[split], split))
+        records = make_records(splits[split], respondent.choose(splits[split], f"{split} {folder.name}"))
         if distributed.is_primary():
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,7 @@ def test_a_redirect_to_http_is_refused(tmp_path, monkeypatch):
         length, url = None, "http://example.org/x"
 
     monkeypatch.setattr(archive.urllib.request, "urlopen", lambda url, timeout: Reply(b"x"))
-    with pytest.raises(registry.UserError, match="leads to http://example.org/x; only https is fetched"):
+    with pytest.raises(registry.UserError, match="redirects to http://example.org/x; only https is fetched"):
         archive.download("https://example.org/x", tmp_path / "x")
     assert not list(tmp_path.iterdir())
 

@@ -134,7 +134,7 @@ ENVIRONMENT = (
         "5,000 digits of seconds",
         ("MORAL_JAX_START_SECONDS", "9" * 1500),
         "MORAL_JAX_START_SECONDS",
-        "6 digits at most",
+        "at most 6 digits",
     ),
 )
 SEVERAL = (
@@ -172,7 +172,7 @@ SAVED = (
     Case("a section that is a number", b'{"optim": 7}', "config.json", "put back what the run wrote"),
     Case("a section that is null", b'{"optim": null}', "config.json", "put back what the run wrote"),
     Case("an infinite number", b'{"optim": {"lr": Infinity}}', "config.optim.lr=inf", "a finite number"),
-    Case("a key twice", b'{"optim": {}, "optim": {}}', "config.json: the key 'optim'", "stands there twice"),
+    Case("a key twice", b'{"optim": {}, "optim": {}}', "config.json: the key 'optim'", "appears twice"),
     Case("nested 100,000 deep", b'{"a":' * 100_000, "config.json", "not valid JSON"),
     Case("bytes that are no text", b"\xff\xfe\0\1", "config.json", "not valid JSON"),
     Case("a value out of range", b'{"data": {"length": -4}}', "config.data.length=-4", "at least 1"),

@@ -30,7 +30,7 @@ CASES = (
     Case("empty", b"", "config.json", "not valid JSON"),
     Case("a list", b"[{}]", "config.json", "expected a JSON object"),
     Case("no fields", b"{}", "config.json: model_type None", "supported: llama"),
-    Case("a key twice", b'{"model_type": "llama", "model_type": "bert"}', "config.json", "stands there twice"),
+    Case("a key twice", b'{"model_type": "llama", "model_type": "bert"}', "config.json", "appears twice"),
     Case("bytes that are no text", b"\x80\x81", "config.json", "not valid JSON"),
     Case("another family", decoder(model_type="gemma"), "model_type 'gemma'", "supported: llama"),
     Case("a family that is a list", decoder(model_type=["llama"]), "model_type ['llama']", "supported: llama"),

@@ -146,7 +146,7 @@ def test_replies_of_apis(endpoint, made):
 
 
 def test_runs(tmp_path):
-    (tmp_path / "after").mkdir()
+    (tmp_path / "trained").mkdir()
     record = pages.rows() * 3
     (tmp_path / pages.RECORDS).write_bytes(record)
     survives(via(tmp_path / pages.METRICS, lambda p: source_of(tmp_path)), pages.said(), 100)

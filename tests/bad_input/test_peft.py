@@ -29,7 +29,7 @@ CONFIGS = (
     Case("none", None, "adapter_config.json", "no such file"),
     Case("empty", b"", "adapter_config.json", "not valid JSON"),
     Case("a list", b"[]", "adapter_config.json", "expected a JSON object"),
-    Case("a key twice", b'{"r": 4, "r": 8}', "the key 'r'", "stands there twice"),
+    Case("a key twice", b'{"r": 4, "r": 8}', "the key 'r'", "appears twice"),
     Case("another kind", said(peft_type="LOHA"), "peft_type='LOHA'", "expected 'LORA'"),
     Case("a kind that is a list", said(peft_type=["LORA"]), "peft_type=['LORA']", "expected 'LORA'"),
     Case("another rank", said(r=8), "config.adapter.rank=4", "set --config.adapter.rank=8"),

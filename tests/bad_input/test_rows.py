@@ -50,13 +50,11 @@ FILES = (
     Case("JSON with comments", b"// votes\n" + line(), "rows.jsonl:1", "not valid JSON"),
     Case("single quotes", line().replace(b'"', b"'"), "rows.jsonl:1", "not valid JSON"),
     Case("a raw line end in a text", line().replace(b"He lied", b"He\nlied"), "rows.jsonl:1", "not valid JSON"),
-    Case(
-        "a key twice", line().replace(b'"id"', b'"counts": [0, 5], "id"'), "rows.jsonl:1", "'counts' stands there twice"
-    ),
+    Case("a key twice", line().replace(b'"id"', b'"counts": [0, 5], "id"'), "rows.jsonl:1", "'counts' appears twice"),
     Case("nested 100,000 deep", b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, "rows.jsonl:1", "not valid JSON"),
     Case("a number of 10,000 digits", votes(b"[" + b"9" * 10_000 + b", 1]"), "rows.jsonl:1", "not valid JSON"),
     Case("a line of 10 MB", line(text="x" * 10_000_000), "rows.jsonl:1", "shorten or split it"),
-    Case("an id twice", line() + line(question="Else?"), "'r1' stands in two rows", "ids must differ"),
+    Case("an id twice", line() + line(question="Else?"), "'r1' appears in two rows", "ids must differ"),
 )
 PACKED = (
     Case("not packed at all", line(id="p1"), "rows.jsonl.gz", "fetch or write it again"),
@@ -87,8 +85,8 @@ ROWS = (
     Case("no field for votes", line(counts=None), "field 'counts': found None", "expected a list"),
     Case("no options", line(options=[]), "field 'options'", "at least two options"),
     Case("one option", line(options=["yes"], counts=[1]), "field 'options'", "at least two options"),
-    Case("an empty option", line(options=["yes", " "]), "field 'options'", "a text that is not empty"),
-    Case("an invisible option", line(options=["yes", "\u200b\u2060"]), "field 'options'", "a text that is not empty"),
+    Case("an empty option", line(options=["yes", " "]), "field 'options'", "a non-empty string"),
+    Case("an invisible option", line(options=["yes", "\u200b\u2060"]), "field 'options'", "a non-empty string"),
     Case("an option twice", line(options=["yes", "yes "]), "field 'options'", "options that all differ"),
     Case(
         "options that look the same", line(options=["yes", "y\u200bes"]), "field 'options'", "options that all differ"
@@ -96,22 +94,27 @@ ROWS = (
     Case(
         "accents written in two ways", line(options=["\u00e9", "e\u0301"]), "field 'options'", "options that all differ"
     ),
-    Case("an option that is null", line(options=["yes", None]), "field 'options'", "a text that is not empty"),
+    Case("an option that is null", line(options=["yes", None]), "field 'options'", "a non-empty string"),
+    Case("an option that is an object", line(options=["yes", {"no": 1}]), "field 'options'", "a non-empty string"),
     Case(
-        "an option that is an object", line(options=["yes", {"no": 1}]), "field 'options'", "a text that is not empty"
+        "an option that is infinite",
+        line(options=[1, float("inf")]),
+        "field 'options'",
+        "each a number or a non-empty string",
     ),
-    Case("an option that is infinite", line(options=[1, float("inf")]), "field 'options'", "each a number or a text"),
-    Case("an option of 400 digits", line(options=[1, 10**400]), "field 'options'", "each a number or a text"),
+    Case(
+        "an option of 400 digits", line(options=[1, 10**400]), "field 'options'", "each a number or a non-empty string"
+    ),
     Case("options as text", line(options="yes, no"), "field 'options'", "expected a list"),
     Case(
         "100,000 options", line(options=list(range(100_000)), counts=[1] * 100_000), "field 'options'", "at most 1000"
     ),
-    Case("NUL in a text", line(text="He\0lied"), "U+0000 at place 3", "remove it"),
+    Case("NUL in a text", line(text="He\0lied"), "U+0000 at position 3", "remove it"),
     Case("NUL in an option", line(options=["y\0", "n"]), "U+0000", "remove it"),
     Case("half a surrogate pair", line(question="Was it \ud83d?"), "U+D83D", "remove it"),
     Case("half a surrogate pair in an id", line(id="\udfff"), "field 'id': holds the character U+DFFF", "remove it"),
     Case("text turned round", line(options=["on \u202edias eh", "no"]), "U+202E", "hides what the text says"),
-    Case("an isolate that never ends", line(text="\u2067He lied"), "U+2067 at place 1", "remove it"),
+    Case("an isolate that never ends", line(text="\u2067He lied"), "U+2067 at position 1", "remove it"),
     Case("nothing to judge", line(text="", question=" "), "field 'text'", "something to judge"),
     Case("turns that are no list", line(messages="hi"), "field 'messages'", "expected a list"),
     Case("a turn that is a text", line(messages=["hi"]), "field 'messages'", "turns like"),
@@ -133,7 +136,7 @@ DILEMMAS = (
     Case("an action without words", line(DILEMMA, actions=[{"id": "a"}] * 2), "field 'actions[0]'", "'description'"),
     Case("an action that is a text", line(DILEMMA, actions=["lying", "stealing"]), "field 'actions[0]'", "an object"),
     Case("the same action twice", line(DILEMMA, actions=DILEMMA["actions"][:1] * 2), "field 'actions'", "that differ"),
-    Case("a number for an id", line(DILEMMA, id=7), "field 'id': found 7", "a text that is not empty"),
+    Case("a number for an id", line(DILEMMA, id=7), "field 'id': found 7", "a non-empty string"),
     Case(
         "a missing panel", line(DILEMMA, human_perf_annotations=None), "field 'human_perf_annotations'", "a list of 2"
     ),
@@ -162,8 +165,8 @@ ANECDOTES = (
     Case(
         "half votes", line(ANECDOTE, label_scores=dict.fromkeys(ANECDOTE["label_scores"], 0.5)), "label_scores", "whole"
     ),
-    Case("no title", line(ANECDOTE, title="  "), "field 'title'", "a text that is not empty"),
-    Case("a text that is a list", line(ANECDOTE, text=["I", "lied"]), "field 'text'", "a text that is not empty"),
+    Case("no title", line(ANECDOTE, title="  "), "field 'title'", "a non-empty string"),
+    Case("a text that is a list", line(ANECDOTE, text=["I", "lied"]), "field 'text'", "a non-empty string"),
 )
 CASES = FILES + PACKED + ROWS + DILEMMAS + ANECDOTES
 

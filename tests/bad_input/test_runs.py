@@ -7,7 +7,7 @@ import pytest
 from tests.bad_input.refusal import Case, each
 from tests.report.test_page import numbers, record
 
-METRICS, RECORDS = "after/metrics.json", "after/test.jsonl"
+METRICS, RECORDS = "trained/metrics.json", "trained/test.jsonl"
 
 
 def said(**changes):
@@ -26,7 +26,7 @@ CASES = (
     Case("numbers cut", (METRICS, said()[:-9]), METRICS, "not valid JSON"),
     Case("numbers that are a list", (METRICS, b"[]"), METRICS, "expected a JSON object"),
     Case("numbers nested 100,000 deep", (METRICS, b'{"a":' * 100_000), METRICS, "not valid JSON"),
-    Case("numbers twice", (METRICS, b'{"split": "test", "split": "test"}'), "'split'", "stands there twice"),
+    Case("numbers twice", (METRICS, b'{"split": "test", "split": "test"}'), "'split'", "appears twice"),
     Case("no split", (METRICS, without("split")), "'split' is missing", "score the rows again"),
     Case("no metrics", (METRICS, without("metrics")), "'metrics' is missing", "score the rows again"),
     Case("no yardsticks", (METRICS, without("yardsticks")), "'yardsticks' is missing", "score the rows again"),
@@ -80,7 +80,7 @@ CASES = (
 def folder(tmp_path):
     """A finished run."""
     run = tmp_path / "run"
-    for stage in ("before", "after"):
+    for stage in ("initial", "trained"):
         (run / stage).mkdir(parents=True)
         (run / stage / "metrics.json").write_bytes(said())
         (run / stage / "test.jsonl").write_bytes(

@@ -54,7 +54,7 @@ HEADERS = (
     Case("a type that is a list", (change("b", dtype=["F32"]), 40, None), "tensor 'b' is of type ['F32']", "are read"),
     Case("a tensor that is a number", (by_hand.header(TWO) | {"b": 7}, 40, None), "tensor 'b'", "are read"),
     Case("a name of 10,000 letters", ({"n" * 10_000: {"dtype": "F9"}}, 0, None), "tensor 'nnn", "are read"),
-    Case("a name twice", (b'{"a": {}, "a": {}}', 0, None), "the key 'a'", "stands there twice"),
+    Case("a name twice", (b'{"a": {}, "a": {}}', 0, None), "the key 'a'", "appears twice"),
     Case("a list for a header", (b"[1, 2]", 0, None), FILE, "expected a JSON object"),
     Case("a header nested 100,000 deep", (b"[" * 100_000, 0, None), FILE, "not valid JSON"),
     Case("a number of 5,000 digits", (b'{"a": ' + b"1" * 5000 + b"}", 0, None), FILE, "not valid JSON"),
@@ -88,7 +88,7 @@ INDICES = (
     Case("a list", {"a": ["x.safetensors"]}, "points to ['x.safetensors']", "only plain file names"),
     Case("no names", {}, "tensors are missing", "of one model"),
     Case("a map that is a list", [], "model.safetensors.index.json", "an object under 'weight_map'"),
-    Case("a name twice", b'{"weight_map": {"a": "x", "a": "y"}}', "the key 'a'", "stands there twice"),
+    Case("a name twice", b'{"weight_map": {"a": "x", "a": "y"}}', "the key 'a'", "appears twice"),
     Case("no JSON", b"PK\x03\x04", "model.safetensors.index.json", "not valid JSON"),
 )
 LINKS = (

@@ -60,7 +60,7 @@ FILES = (
     Case("words elsewhere", (SETTINGS, spoilt(vocab_file="../../x")), "vocab_file='../../x'", "remove the entry"),
     Case("settings that are a list", (SETTINGS, as_is(b"[1]")), SETTINGS, "expected a JSON object"),
     Case("settings cut", (SETTINGS, lambda text: text[:-20]), SETTINGS, "not valid JSON"),
-    Case("a key twice", (SETTINGS, as_is(b'{"a": 1, "a": 2}')), SETTINGS, "stands there twice"),
+    Case("a key twice", (SETTINGS, as_is(b'{"a": 1, "a": 2}')), SETTINGS, "appears twice"),
     Case(
         "code of its own",
         (SETTINGS, spoilt(auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")),

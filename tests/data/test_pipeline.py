@@ -31,7 +31,9 @@ def examples():
 @pytest.fixture(scope="module")
 def training(prompter, examples):
     questions, epochs = prompter.for_training(examples, 3)
-    return pipeline.training_batches(questions, epochs, 0, shape_of(questions, DATA.batch_size), range(DATA.batch_size))
+    return pipeline.training_batches(
+        questions, epochs, 0, shape_of(questions, DATA.batch_size), range(DATA.batch_size), 2
+    )
 
 
 def shape_of(questions, rows):
@@ -85,22 +87,22 @@ def test_what_the_orders_of_an_example_have_in_common_is_held_once(prompter):
     ]
     questions = prompter.for_scoring(five, "x")
     data = dataclasses.replace(DATA, length=512)
-    batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2))
+    batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2), 2)
     seen = {item: tokens.tolist() for n in range(len(batches)) for item, tokens, *_ in unpack(batches, n)}
     assert seen == {i: e.texts[0].tokens_T.tolist() for i, e in enumerate(questions.encoded)}
     alone = sum(map(len, seen.values()))
-    assert batches.saved() == pytest.approx(1 - batches.tokens() / alone)
-    assert batches.saved() > 0.5
+    assert batches.shared_fraction() == pytest.approx(1 - batches.tokens() / alone)
+    assert batches.shared_fraction() > 0.5
 
 
 def test_few_questions_get_a_row_of_one_of_a_few_lengths(prompter, examples):
-    whole = layout.Shape(rows=8, used=8, length=512, questions=16, answers=16, options=2, variants=2)
+    whole = layout.Shape(rows=8, data_rows=8, length=512, questions=16, answers=16, options=2, variants=2)
     shapes = []
     for count in range(1, 20):
         questions = prompter.for_scoring(examples[:count], "x")
         shape = layout.shape_of_few(questions, whole, fewest=2)
-        batches = pipeline.scoring_batches(questions, shape, range(shape.rows))
-        assert sum((batches[n].items_BQ >= 0).sum() for n in range(len(batches))) == 2 * count
+        batches = pipeline.scoring_batches(questions, shape, range(shape.rows), 2)
+        assert sum((batches[n].asks.items_BQ >= 0).sum() for n in range(len(batches))) == 2 * count
         shapes.append((shape.rows, shape.length))
     assert shapes[-1] == (8, 512)
     assert 1 < len(set(shapes)) <= 4
@@ -135,15 +137,16 @@ def test_two_of_five_orders_at_a_time():
 def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):
     questions, epochs = prompter.for_training(examples[:8], 1)
     longest = max(e.length for e in questions.encoded)
-    shape = layout.Shape(rows=2, used=2, length=longest + 5, questions=4, answers=4, options=2, variants=2)
-    batches = pipeline.training_batches(questions, epochs, 0, shape, range(2))
+    shape = layout.Shape(rows=2, data_rows=2, length=longest + 5, questions=4, answers=4, options=2, variants=2)
+    batches = pipeline.training_batches(questions, epochs, 0, shape, range(2), 2)
     assert sorted(i for n in range(len(batches)) for i, *_ in unpack(batches, n)) == list(range(16))
 
 
 def test_any_batch_from_any_start_on_any_thread(training):
-    straight = list(training.stream(0, len(training), 4))
+    straight = list(training.stream(0, len(training)))
     for start in (0, 1, len(training) - 1):
-        for batch, want in zip(training.stream(start, len(training), 1), straight[start:], strict=True):
+        training.prefetch = 1
+        for batch, want in zip(training.stream(start, len(training)), straight[start:], strict=True):
             for a, b in zip(batch, want, strict=True):
                 np.testing.assert_array_equal(a, b)
 
@@ -160,7 +163,7 @@ def test_padding_sees_nothing_and_weighs_nothing(training):
 
 def test_scoring_asks_every_order_once(prompter, examples):
     questions = prompter.for_scoring(examples, "x")
-    batches = pipeline.scoring_batches(questions, shape_of(questions, 2), range(2))
+    batches = pipeline.scoring_batches(questions, shape_of(questions, 2), range(2), 2)
     items = [item for n in range(len(batches)) for item, *_ in unpack(batches, n)]
     assert sorted(items) == list(range(80))
     assert sorted(questions.items) == [(i, o) for i in range(40) for o in ((0, 1), (1, 0))]

@@ -11,9 +11,10 @@ from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.data import encode, layout, pipeline
 from moral_jax.prompts import render
+from moral_jax.respondents.encode import QuestionEncoder
 from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
-from moral_jax.workflows.build import QuestionEncoder, find_model
+from moral_jax.workflows.build import find_model
 from tests.helpers import tiny
 
 DATA = DataConfig(length=96, batch_size=3, micro_batch_size=1)
@@ -24,15 +25,15 @@ STORY = Example(
 LONG = "I told my sister that I would not come to her wedding. " * 40
 
 
-def make(is_encoder, about_one=None, **changes):
-    return render.make_scored_renderer(PromptConfig(**{"family": "each"} | changes), about_one, is_encoder=is_encoder)
+def make(is_encoder, about_one=None, head="score", **changes):
+    return render.make_scored_renderer(PromptConfig(**changes), head, about_one, is_encoder=is_encoder)
 
 
 def test_a_prompt_for_each_option():
     got = make(False, "Is it wrong?")(DILEMMA, (0, 1))
     assert got.texts == (("Is it wrong?\n\nlying\nAnswer:",), ("Is it wrong?\n\nstealing\nAnswer:",))
     assert got.rows == (0, 0)
-    got = make(False, template="{text} {option}?", cue="So:")(STORY, (0, 1, 2))
+    got = make(False, template="{text} {option}?", answer_prefix="So:")(STORY, (0, 1, 2))
     assert got.texts[1] == ("I left. them?\nSo:",)
     assert make(False)(STORY, (0, 1, 2)).texts[2][0] == (
         "Who is wrong? Is this what people answer?\n\nAITA?\n\nI left.\n\nus\nAnswer:"
@@ -45,17 +46,17 @@ def test_an_encoders_options_stand_alone_or_after_what_they_are_about():
 
 
 def test_classes_read_title_and_text():
-    got = make(True, family="classes")(STORY, (0, 1, 2))
+    got = make(True, head="classes")(STORY, (0, 1, 2))
     assert (got.texts, got.rows) == ((("AITA?", "I left."),), (0, 1, 2))
-    assert make(True, family="classes")(STORY._replace(title=""), (0, 1, 2)).texts == (("I left.",),)
+    assert make(True, head="classes")(STORY._replace(title=""), (0, 1, 2)).texts == (("I left.",),)
 
 
 @pytest.mark.parametrize(
     ("is_encoder", "changes", "message"),
     [
-        (False, {"system": "x"}, "config.prompt.system: family 'each' has none"),
-        (True, {"cue": "x"}, "config.prompt.answer_prefix: encoders read the row's own words"),
-        (True, {"family": "classes", "template": "x"}, "config.prompt.template: encoders read"),
+        (False, {"system": "x"}, "config.prompt.system: prompts with ask='each' have none"),
+        (True, {"answer_prefix": "x"}, "config.prompt.answer_prefix: encoders read the row's own words"),
+        (True, {"head": "classes", "template": "x"}, "config.prompt.template: encoders read"),
     ],
 )
 def test_words_that_nobody_would_read(is_encoder, changes, message):
@@ -63,9 +64,9 @@ def test_words_that_nobody_would_read(is_encoder, changes, message):
         make(is_encoder, **changes)
 
 
-@pytest.mark.parametrize("family", render.SCORED)
-def test_options_have_one_order(family):
-    assert not render.options_move(PromptConfig(family=family), "dilemmas")
+@pytest.mark.parametrize("head", ["score", "classes"])
+def test_options_have_one_order(head):
+    assert not render.options_move(PromptConfig(), head, "dilemmas")
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +74,10 @@ def folders(tiny_folder, tmp_path_factory):
     return {"decoder": tiny_folder, "encoder": tiny.write_encoder_folder(tmp_path_factory.mktemp("encoder"))}
 
 
-def prompter(folder, family="each", task="synthetic", **data):
+def prompter(folder, head="score", task="synthetic", **data):
     config = Config(
-        model=ModelConfig(path=str(folder)),
+        model=ModelConfig(path=str(folder), head=head),
         task=TaskConfig(name=task),
-        prompt=PromptConfig(family=family),
         data=dataclasses.replace(DATA, **data),
     )
     return QuestionEncoder(config, find_model(config))
@@ -103,7 +103,7 @@ def test_a_batch_holds_each_text_and_its_answer(folders, backbone):
     of = prompter(folders[backbone])
     questions, epochs = of.for_training(synthetic.examples()[:20], 2)
     shape = layout.shape_of([questions], DATA, 3, 3)
-    batches = pipeline.training_batches(questions, epochs, 0, shape, range(3))
+    batches = pipeline.training_batches(questions, epochs, 0, shape, range(3), 2)
     seen = []
     for item, c, tokens, positions, types, is_end in unpack(batches):
         np.testing.assert_array_equal(tokens, questions.encoded[item].texts[c].tokens_T)
@@ -128,7 +128,7 @@ def test_an_encoders_pair_has_types(folders):
     assert text.types_T.tolist() == words["token_type_ids"]
     assert set(text.types_T) == {0, 1}
     assert questions.encoded[0].option_ids == ((0,), (1,), (2,), (3,), (4,))
-    batches = pipeline.scoring_batches(questions, layout.shape_of([questions], DATA, 1, 1), range(1))
+    batches = pipeline.scoring_batches(questions, layout.shape_of([questions], DATA, 1, 1), range(1), 2)
     assert [t.tolist() for *_, t, _ in unpack(batches)] == 5 * [text.types_T.tolist()]
 
 
@@ -145,7 +145,7 @@ def test_long_texts_are_cut_so_that_all_texts_of_a_question_fit_into_a_row(folde
     assert longest <= of.limits.text
     assert used > length - 40 or longest > of.limits.text - 12  # no more than needed
     shape = layout.shape_of([questions], dataclasses.replace(DATA, length=length), 1, 1)
-    batches = pipeline.scoring_batches(questions, shape, range(1))
+    batches = pipeline.scoring_batches(questions, shape, range(1), 2)
     assert len(list(unpack(batches))) == 3
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from moral_jax.config import parsing
 from moral_jax.data import pipeline
-from moral_jax.workflows import train
+from moral_jax.respondents.encode import scoring_shape
+from moral_jax.workflows import build
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "scruples"
 
@@ -22,11 +23,11 @@ def _fills(name: str, path: Path, smollm2: Path) -> tuple[float, float]:
             "--config.task.validation=0",
         ]
     )
-    bench = train.set_up(config)
-    asked = bench.scored["test"]
-    shape = train.scoring_shape([asked], config, bench.model)
-    scoring = pipeline.scoring_batches(asked, shape, range(shape.rows))
-    return tuple(b.tokens() / (b.shape.length * sum(map(len, b.plan))) for b in (bench.training, scoring))
+    setup = build.training_setup(config)
+    asked = setup.scoring.encoder.for_scoring(setup.data.test, "test")
+    shape = scoring_shape([asked], config, setup.files.model)
+    scoring = pipeline.scoring_batches(asked, shape, range(shape.rows), 2)
+    return tuple(b.tokens() / (b.shape.length * sum(map(len, b.plan))) for b in (setup.batches, scoring))
 
 
 @pytest.mark.parametrize(

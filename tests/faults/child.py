@@ -21,13 +21,13 @@ import tensorboardX.event_file_writer
 import tensorboardX.summary  # noqa: F401  (imports torch, where it is installed)
 
 from moral_jax.cli import main as cli
-from moral_jax.inference import questions as evals
+from moral_jax.respondents import local
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.workflows import train
+from moral_jax.workflows import build
 
-POINTS = {"start": (train, "set_up"), "step": (loop.MetricReader, "push"), "save": (Checkpoints, "save")}
-POINTS["score"] = (evals, "score_questions")
+POINTS = {"start": (build, "training_setup"), "step": (loop.MetricReader, "push"), "save": (Checkpoints, "save")}
+POINTS["score"] = (local, "score_questions")
 
 
 def _kill(_: dict) -> None:

@@ -17,6 +17,7 @@ import pytest
 from moral_jax.cli import main
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import TrainConfig
+from moral_jax.respondents import local
 from moral_jax.runtime import supervisor
 from moral_jax.train import manifest
 from moral_jax.train.checkpoint import Checkpoints
@@ -106,20 +107,20 @@ def copied(folder, tmp_path):
     promise="not taken as done: the split is scored again, with the same numbers",
 )
 def test_half_written_records(config, finished, tmp_path, monkeypatch):
-    folder, scored, real = copied(finished, tmp_path), [], train.evals.score_questions
-    file = folder / "before" / "test.jsonl"
+    folder, scored, real = copied(finished, tmp_path), [], local.score_questions
+    file = folder / "initial" / "test.jsonl"
     data = file.read_bytes()
 
     def score(*arguments):
         scored.append(arguments[-1])
         return real(*arguments)
 
-    monkeypatch.setattr(train.evals, "score_questions", score)
+    monkeypatch.setattr(local, "score_questions", score)
     for cut in (data[: len(data) // 2], data[: data.index(b"\n") + 1]):
         file.write_bytes(cut)
         train.train(config, folder)
         assert file.read_bytes() == data
-    assert scored == ["test before"] * 2
+    assert scored == ["test initial"] * 2
 
 
 @pytest.mark.fault(
@@ -129,7 +130,7 @@ def test_half_written_records(config, finished, tmp_path, monkeypatch):
 def test_resume_from_an_older_step(config, finished, tmp_path):
     folder = copied(finished, tmp_path)
     assert manifest.read(folder / "checkpoints", 2).progress.best_step == 2
-    shutil.copy(folder / "before" / "test.jsonl", folder / "after")  # records of other weights: to be made again
+    shutil.copy(folder / "initial" / "test.jsonl", folder / "trained")  # records of other weights: to be made again
     files = {step: next((folder / "checkpoints" / step).rglob("d/*")) for step in "12"}
     data = files["1"].read_bytes()
     for path in files.values():
@@ -141,7 +142,7 @@ def test_resume_from_an_older_step(config, finished, tmp_path):
     assert manifest.steps(folder / "checkpoints") == [1, 2], "what is newer goes when what is older was found whole"
     files["1"].write_bytes(data)
     train.train(config, folder, resume_from=1)
-    assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
+    assert (folder / "trained" / "test.jsonl").read_bytes() == (finished / "trained" / "test.jsonl").read_bytes()
     assert manifest.read(folder / "checkpoints", 2) == manifest.read(finished / "checkpoints", 2)
 
 
@@ -186,7 +187,7 @@ def test_changed_file(which, config, rows, tiny_folder, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "score_stage", killed)  # the first thing that is computed
+    monkeypatch.setattr(train, "answer", killed)  # the first thing that is computed
     with pytest.raises(KeyboardInterrupt):
         train.train(config, tmp_path / "r")
     file = rows if which == "data" else model / "model.safetensors"

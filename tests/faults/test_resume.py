@@ -70,7 +70,7 @@ def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
     devices(1)
     whole, folder = tmp_path / "whole", tmp_path / "r"
     train.train(config, whole)
-    per_epoch = len(train.set_up(config).training) // config.train.epochs
+    per_epoch = len(build.training_setup(config).batches) // config.train.epochs
     assert per_epoch % config.train.eval_every, "an epoch's edge is no validating step here"
     moments = [  # what is reached the n-th time since the last start, and the step that is then the latest
         ((loop, "train", 1), None),
@@ -147,7 +147,7 @@ def test_other_devices(config, tmp_path, devices):
                 assert stop
     for got, want in zip(numbers(tmp_path / "r"), numbers(tmp_path / "whole"), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
-    model = train.find_model(config).model
+    model = build.find_model(config).model
     like = api.abstract_params(model)
     got, want = ({}, {})
     for folder, out in ((tmp_path / "r", got), (tmp_path / "whole", want)):

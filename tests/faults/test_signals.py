@@ -24,7 +24,7 @@ def test_sigterm(runs, whole, tmp_path):
     code, out, err = runs.run(folder, {"at": "score", "count": 2, "do": "term"})
     assert (code, latest(folder)) == (0, 0), err
     assert "preempted while scoring test before; the same command" in out
-    assert (folder / "before" / "validation.jsonl").exists()
+    assert (folder / "initial" / "validation.jsonl").exists()
     code, out, err = runs.run(folder, {"at": "step", "count": 7, "do": "term"})
     assert (code, latest(folder)) == (0, 7), err
     assert f"preempted: step 7 of {STEPS} is saved; the same command goes on from there" in out

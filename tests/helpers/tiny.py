@@ -20,7 +20,7 @@ from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, Tra
 from moral_jax.models import api, parameters
 from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, Spec
 from moral_jax.tasks import synthetic
-from moral_jax.types import Batch, Params
+from moral_jax.types import Batch, Options, Params, Tokens
 from moral_jax.weights import load as weights
 from moral_jax.weights import shard_slices
 
@@ -166,17 +166,21 @@ def lay_out(
     shared = np.empty(0, int) if shared is None else shared
     B, C, texts = len(rows), 2, max(len(q.get("texts", [0])) for row in rows for q in row)
     batch = Batch(
-        np.zeros((B, length), np.int32),
-        np.zeros((B, length), np.int32),
-        np.ones((B, length), np.int32),
-        np.zeros((B, length), np.int32),
-        np.zeros((B, length), np.int32),
-        np.zeros((B, slots * texts), np.int32),
-        np.zeros((B, slots, C), np.int32),
-        np.full((B, slots, C, 2), -1, np.int32),
-        np.zeros((B, slots, C), np.float32),
-        np.zeros((B, slots), np.float32),
-        np.full((B, slots), -1, np.int32),
+        Tokens(
+            np.zeros((B, length), np.int32),
+            np.zeros((B, length), np.int32),
+            np.ones((B, length), np.int32),
+            np.zeros((B, length), np.int32),
+            np.zeros((B, length), np.int32),
+        ),
+        Options(
+            np.zeros((B, slots * texts), np.int32),
+            np.zeros((B, slots, C), np.int32),
+            np.full((B, slots, C, 2), -1, np.int32),
+            np.zeros((B, slots, C), np.float32),
+            np.zeros((B, slots), np.float32),
+            np.full((B, slots), -1, np.int32),
+        ),
     )
     for b, row in enumerate(rows):
         n = len(shared)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from moral_jax.config.train import OptimConfig
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from tests.helpers import tiny
@@ -115,8 +115,10 @@ def test_an_encoder_sees_both_ways_and_its_own_text_alone(asked):
     last = len(asked[0]["texts"][0]) - 1
     tokens = batch.tokens.tokens_BT.copy()
     tokens[0, last] = (tokens[0, last] + 1) % 97
-    run = jax.jit(api.read_states, static_argnums=1)
-    moved = np.abs(run(params, model, batch._replace(tokens_BT=tokens)) - run(params, model, batch))[0].max(-1)
+    run = jax.jit(read_out.read_states, static_argnums=1)
+    moved = np.abs(
+        run(params, model, batch._replace(tokens=batch.tokens._replace(tokens_BT=tokens))) - run(params, model, batch)
+    )[0].max(-1)
     assert moved[0] > 1e-3
     assert (moved[1:] == 0).all()
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.models import api
+from moral_jax.models import read_out
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.types import Batch
 from tests.helpers import tiny
@@ -19,14 +19,14 @@ LOSS = OBJECTIVES["soft_cross_entropy"]
 @functools.partial(jax.jit, static_argnums=1)
 def loss_and_grad(params, model, batch: Batch):
     def loss(p):
-        total, weight = LOSS(api.score_options(p, model, batch), batch)["loss"]
+        total, weight = LOSS(read_out.score_options(p, model, batch), batch)["loss"]
         return total / weight
 
     return jax.value_and_grad(loss)(params)
 
 
 def scores(params, model, batch):
-    return jax.jit(api.score_options_and_mass, static_argnums=1)(params, model, batch)
+    return jax.jit(read_out.score_options_and_mass, static_argnums=1)(params, model, batch)
 
 
 def assert_same(a, b, rtol=2e-5):
@@ -53,7 +53,7 @@ def test_scan_unrolled_and_remat_agree(batch, change):
 @pytest.mark.parametrize(("remat", "expected"), [("none", False), ("full", True), ("dots", True)])
 def test_remat_is_really_on(batch, remat, expected):
     model = tiny.model(tiny.spec(), remat=remat)
-    program = str(jax.make_jaxpr(lambda p: api.score_options(p, model, batch).logits_BQC)(tiny.params(model)))
+    program = str(jax.make_jaxpr(lambda p: read_out.score_options(p, model, batch).logits_BQC)(tiny.params(model)))
     assert ("remat" in program or "checkpoint" in program) == expected
 
 
@@ -107,7 +107,7 @@ def test_the_future_cannot_reach_the_past():
     tokens = np.random.default_rng(3).integers(0, 97, (1, 20))
     other = tokens.copy()
     other[0, 12:] = (other[0, 12:] + 1) % 97
-    logits = jax.jit(api.vocabulary_logits, static_argnums=1)
+    logits = jax.jit(read_out.vocabulary_logits, static_argnums=1)
     a, b = (np.asarray(logits(params, model, jnp.asarray(t))) for t in (tokens, other))
     np.testing.assert_array_equal(a[0, :12], b[0, :12])
     assert np.abs(a[0, 12:] - b[0, 12:]).max() > 1e-3
@@ -124,7 +124,7 @@ def test_no_array_over_positions_and_vocabulary(batch):
 
     B, T, Q = *batch.tokens.tokens_BT.shape, batch.asks.read_BA.shape[1]
     train = shapes(lambda p: loss_and_grad(p, model, batch))
-    score = shapes(lambda p: api.score_options_and_mass(p, model, batch))
+    score = shapes(lambda p: read_out.score_options_and_mass(p, model, batch))
     with_vocabulary = {s for s in train if 1013 in s}
     assert with_vocabulary <= {(1013, 32), (32, 1013)}, with_vocabulary
     assert not {s for s in score if 1013 in s and (T in s or B * T in s)}

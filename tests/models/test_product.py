@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.models import product as products
 from moral_jax.models.attention import plain_attention
 from moral_jax.models.product import arithmetic, product
@@ -42,7 +42,7 @@ def test_kernels_that_are_rounded_once_give_the_same_scores(kinds, rounded):
     ready = api.cast_for_scoring(params, model)
     assert (tiny.layer(ready["decoder"], 0)["mlp"]["gate"]["kernel"].dtype == jnp.bfloat16) == rounded
     assert ready["decoder"]["embedding"].dtype == jnp.float32
-    score = jax.jit(api.score_options_and_mass, static_argnums=1)
+    score = jax.jit(read_out.score_options_and_mass, static_argnums=1)
     jax.tree.map(np.testing.assert_array_equal, score(params, model, batch), score(ready, model, batch))
 
 

@@ -103,7 +103,7 @@ def refuse():
     raise UserError("the primary's own words")
 
 with distributed.together():
-    rows = sharding.held_rows(8, 4, sharding.make_mesh(MeshConfig()))
+    rows = sharding.local_rows(8, 4, sharding.make_mesh(MeshConfig()))
     from_0 = distributed.from_primary(lambda: {"said by": me, "text": "ä" * 3000})
     try:
         distributed.from_primary(refuse)
@@ -189,7 +189,7 @@ def assert_same_run(config_file, got, want):
     for a, b in zip(lines(got), lines(want), strict=True):
         for name in a.keys() - {"kind", "seconds", "idle"}:
             assert a[name] == pytest.approx(b[name], rel=5e-6, abs=1e-6), (a["step"], name)
-    for file in ("before/test.jsonl", "before/validation.jsonl", "after/test.jsonl", "after/validation.jsonl"):
+    for file in ("initial/test.jsonl", "initial/validation.jsonl", "trained/test.jsonl", "trained/validation.jsonl"):
         for a, b in zip(read_jsonl(got / file), read_jsonl(want / file), strict=True):
             assert a["id"] == b["id"]
             np.testing.assert_allclose(a["probabilities"], b["probabilities"], atol=2e-6)
@@ -404,7 +404,9 @@ def test_others_that_never_come(config_file, env, tmp_path):
         )
     assert time.monotonic() - since < 90
     for (code, _, said), message in zip(
-        out, ("process 1 of 2 found nobody there for 5 s", "could not join the other processes", "in use"), strict=True
+        out,
+        ("process 1 of 2 could not connect within 5 s", "could not join the other processes", "in use"),
+        strict=True,
     ):
         errors = [line for line in said.splitlines() if line.startswith("error:")]
         assert (code, len(errors)) == (supervisor.FAILED, 1), said
@@ -419,7 +421,7 @@ def test_others_that_never_come(config_file, env, tmp_path):
         (2, "", (2, "")),
         (-signal.SIGABRT, "", (supervisor.FAILED, "could not join the other processes at HERE")),
         (-signal.SIGABRT, "process 1 of 2", (supervisor.LOST, "process 1 of 2: lost another process")),
-        (-signal.SIGKILL, "process 1 of 2", (137, "process 1 of 2: was ended by SIGKILL: by a person")),
+        (-signal.SIGKILL, "process 1 of 2", (137, "process 1 of 2: was ended by SIGKILL (sent by a user")),
         (-signal.SIGTERM, "", (143, "this process: was ended by SIGTERM")),
     ],
 )

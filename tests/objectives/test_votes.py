@@ -11,19 +11,20 @@ from hypothesis import strategies as st
 from scipy.special import betaln, gammaln
 
 from moral_jax.objectives import OBJECTIVES, votes
-from moral_jax.types import NEG, Batch, OptionScores
+from moral_jax.types import NEG, Batch, Options
+from tests.helpers import reads
 
 
 def batch_of(counts, weights=None) -> Batch:
     counts = jnp.asarray(counts, jnp.float32)[None]
     weights = jnp.ones(counts.shape[:2]) if weights is None else jnp.asarray(weights, jnp.float32)[None]
-    return Batch(*[None] * 8, counts_BQC=counts, weights_BQ=weights, items_BQ=None)
+    return Batch(None, Options(*[None] * 3, counts_BQC=counts, weights_BQ=weights, items_BQ=None))
 
 
 def value(name, logits, counts, log_s=None, weights=None):
     logits = jnp.asarray(logits, jnp.float32)[None]
     log_s = jnp.zeros(logits.shape[:2]) if log_s is None else jnp.asarray(log_s, jnp.float32)[None]
-    total, weight = OBJECTIVES[name](OptionScores(logits, log_s), batch_of(counts, weights))["loss"]
+    total, weight = OBJECTIVES[name].loss(reads.options(logits, log_s), batch_of(counts, weights))["loss"]
     return float(total / weight)
 
 
@@ -85,7 +86,7 @@ def test_the_minimum_of_cross_entropy_is_the_entropy_of_the_shares():
     q = np.array([0.2, 0.5, 0.3])
     entropy = -(q * np.log(q)).sum()
     assert value("soft_cross_entropy", [np.log(q)], [10 * q]) == pytest.approx(entropy, rel=1e-6)
-    gradient = jax.grad(lambda z: votes.soft_cross_entropy(OptionScores(z, None), batch_of([10 * q]))["loss"][0])
+    gradient = jax.grad(lambda z: votes.soft_cross_entropy(reads.options(z, None), batch_of([10 * q]))["loss"][0])
     np.testing.assert_allclose(gradient(jnp.log(jnp.asarray(q, jnp.float32))[None, None]), 0, atol=1e-6)
 
 
@@ -97,7 +98,7 @@ def test_finite_at_extreme_logits(name):
 
     @jax.jit
     def loss(z, log_s):
-        return OBJECTIVES[name](OptionScores(z, log_s), batch_of(counts))["loss"][0]
+        return OBJECTIVES[name].loss(reads.options(z, log_s), batch_of(counts))["loss"][0]
 
     for log_s in (-20.0, 0.0, 20.0, 90.0):
         total, gradients = jax.value_and_grad(loss, argnums=(0, 1))(z, jnp.full((1, 3), log_s))
@@ -138,11 +139,11 @@ def test_gradients_against_finite_differences(name):
     counts = rng.integers(0, 6, (3, 4)) + np.eye(4)[:3]
     with jax.enable_x64(True):
         batch = batch_of(counts)
-        batch = batch._replace(counts_BQC=jnp.asarray(batch.asks.counts_BQC, jnp.float64))
+        batch = batch_of(jnp.asarray(batch.asks.counts_BQC, jnp.float64), batch.asks.weights_BQ)
 
         @jax.jit
         def loss(z, log_s):
-            return OBJECTIVES[name](OptionScores(z, log_s), batch)["loss"][0]
+            return OBJECTIVES[name].loss(reads.options(z, log_s), batch)["loss"][0]
 
         got = jax.grad(loss, argnums=(0, 1))(jnp.asarray(z), jnp.asarray(log_s))
         for argument, (x, gradient) in enumerate(zip((z, log_s), got, strict=True)):
@@ -162,12 +163,12 @@ def test_absent_options_get_no_probability_and_no_gradient(name):
 
     @jax.jit
     def loss(z):
-        return OBJECTIVES[name](OptionScores(z, jnp.zeros((1, 2))), batch_of(counts))["loss"][0]
+        return OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of(counts))["loss"][0]
 
     assert np.asarray(jax.grad(loss)(z))[0, 0, 2] == 0
     assert float(jnp.exp(votes.log_probabilities(z))[0, 0, 2]) == 0
-    two = OBJECTIVES[name](OptionScores(z[:, :1, :2], jnp.zeros((1, 1))), batch_of([[3, 2]]))["loss"]
-    three = OBJECTIVES[name](OptionScores(z[:, :1], jnp.zeros((1, 1))), batch_of([[3, 2, 0]]))["loss"]
+    two = OBJECTIVES[name].loss(reads.options(z[:, :1, :2], jnp.zeros((1, 1))), batch_of([[3, 2]]))["loss"]
+    three = OBJECTIVES[name].loss(reads.options(z[:, :1], jnp.zeros((1, 1))), batch_of([[3, 2, 0]]))["loss"]
     np.testing.assert_allclose(two, three, rtol=1e-6)
 
 
@@ -175,10 +176,12 @@ def test_absent_options_get_no_probability_and_no_gradient(name):
 def test_questions_weigh_the_same_whatever_their_options_and_votes(name):
     """The weight of a question is 1: not its number of options, nor of votes."""
     z = jnp.array([[[0.0, 0.0, NEG, NEG, NEG], [0.0] * 5]])
-    total, weight = OBJECTIVES[name](OptionScores(z, jnp.zeros((1, 2))), batch_of([[1, 1, 0, 0, 0], [100] * 5]))["loss"]
+    total, weight = OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of([[1, 1, 0, 0, 0], [100] * 5]))[
+        "loss"
+    ]
     assert float(weight) == 2
     alone = [
-        OBJECTIVES[name](OptionScores(z[:, i : i + 1], jnp.zeros((1, 1))), batch_of([c]))["loss"][0]
+        OBJECTIVES[name].loss(reads.options(z[:, i : i + 1], jnp.zeros((1, 1))), batch_of([c]))["loss"][0]
         for i, c in enumerate([[1, 1, 0, 0, 0], [100] * 5])
     ]
     assert float(total) == pytest.approx(float(sum(alone)), rel=1e-6)
@@ -187,8 +190,8 @@ def test_questions_weigh_the_same_whatever_their_options_and_votes(name):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_empty_slots_weigh_nothing(name):
     z = jnp.array([[[0.2, 0.1], [NEG, NEG]]])
-    got = OBJECTIVES[name](OptionScores(z, jnp.zeros((1, 2))), batch_of([[1, 2], [0, 0]], [1, 0]))["loss"]
-    want = OBJECTIVES[name](OptionScores(z[:, :1], jnp.zeros((1, 1))), batch_of([[1, 2]]))["loss"]
+    got = OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of([[1, 2], [0, 0]], [1, 0]))["loss"]
+    want = OBJECTIVES[name].loss(reads.options(z[:, :1], jnp.zeros((1, 1))), batch_of([[1, 2]]))["loss"]
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
@@ -197,7 +200,7 @@ def test_concentration_is_learned_from_how_votes_split():
     z = jnp.zeros((1, 2, 2))
 
     def slope(counts):
-        f = lambda s: votes.dirichlet_multinomial(OptionScores(z, s), batch_of(counts))["loss"][0]  # noqa: E731
+        f = lambda s: votes.dirichlet_multinomial(reads.options(z, s), batch_of(counts))["loss"][0]  # noqa: E731
         return float(jax.jit(jax.grad(f))(jnp.log(jnp.full((1, 2), 2.0))).sum())
 
     assert slope([[5, 0], [0, 5]]) > 0 > slope([[3, 2], [2, 3]])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.tasks.scruples import read_dilemmas
 from moral_jax.types import Tokens
 from moral_jax.weights import load, tokenizer
@@ -105,7 +105,7 @@ def test_heads(family, rows, tmp_path):
         if rows > 1:
             question["texts"], question["option_ids"] = question["texts"][:1], np.array([[0, -1], [3, -1]])
     batch = tiny.lay_out([asked[:2], asked[2:]], length=40, slots=2, is_encoder=True)
-    got = np.asarray(jax.jit(api.score_options, static_argnums=1)(params, model, batch).logits_BQC)
+    got = np.asarray(jax.jit(read_out.score_options, static_argnums=1)(params, model, batch).logits_BQC)
     got = np.stack([got[0, 0], got[0, 1], got[1, 0]])
     ids = torch.from_numpy(np.array([q["texts"] for q in asked]))
     with torch.no_grad():

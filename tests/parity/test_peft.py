@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moral_jax.config.model import AdapterConfig
-from moral_jax.models import adapters, api
+from moral_jax.models import adapters, api, read_out
 from moral_jax.weights import load, peft
 from tests.helpers import tiny
 
@@ -58,7 +58,7 @@ TOKENS = np.random.default_rng(0).integers(0, 97, (1, 60))
 
 
 def ours(params, model):
-    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(TOKENS))
+    return jax.jit(read_out.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(TOKENS))
 
 
 def logits_of(hf_model):

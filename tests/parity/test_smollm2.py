@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moral_jax.config.task import PromptConfig
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.prompts.render import make_renderer
 from moral_jax.tasks.scruples import read_dilemmas
 from moral_jax.weights import load, tokenizer
@@ -87,7 +87,7 @@ def our_logits(smollm2, prompts, dtype: str) -> np.ndarray:
     model = tiny.model(spec, dtype=dtype)
     decoder = load.load(smollm2, spec, api.abstract_loaded(model, trained=True), piece_bytes=64 << 20)
     params = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), dtype), api.init_heads_and_adapters(decoder, model, 0))
-    return np.asarray(jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids)))[real]
+    return np.asarray(jax.jit(read_out.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids)))[real]
 
 
 def test_logits_in_float64(smollm2, prompts, reference):

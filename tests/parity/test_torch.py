@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.models.decoder import Decoder
 from moral_jax.models.spec import Llama3Scaling
 from moral_jax.types import Tokens
@@ -72,7 +72,7 @@ def test_logits(pair):
     ids = tokens(of.vocab)
     with torch.no_grad():
         want = reference(torch.from_numpy(ids)).logits.numpy()
-    got = jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids))
+    got = jax.jit(read_out.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids))
     assert want.std() > 0.1
     np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
 

@@ -55,7 +55,7 @@ def rows(count=13):
 def run(tmp_path):
     """A run whose rows, subsets, config and origin are hostile; and its name."""
     folder = tmp_path / "<script>x<!--"
-    for stage in ("before", "after"):
+    for stage in ("initial", "trained"):
         (folder / stage).mkdir(parents=True)
         groups = {"kind" + bad: {bad: next(iter(numbers(0.6)["groups"]["vote split"].values()))} for bad in HOSTILE}
         (folder / stage / "metrics.json").write_text(json.dumps(numbers(0.6) | {"groups": groups}))

@@ -64,7 +64,7 @@ def numbers(ce):
 
 @pytest.fixture
 def run(tmp_path):
-    for stage, ce in (("before", 0.70), ("after", 0.59)):
+    for stage, ce in (("initial", 0.70), ("trained", 0.59)):
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "metrics.json").write_text(json.dumps(numbers(ce)))
         rows = [json.dumps(record(i, 0.1 + 0.06 * i)) for i in range(12)]
@@ -118,7 +118,7 @@ def test_markdown_says_the_same(run):
 
 
 def verdict(before, after, difference, constant=0.69):
-    stages = [source.Stage("before", numbers(before), []), source.Stage("after", numbers(after), [])]
+    stages = [source.Stage("initial", numbers(before), []), source.Stage("trained", numbers(after), [])]
     for stage in stages:
         stage.numbers["yardsticks"]["best constant"] = stage.numbers["yardsticks"]["best constant"] | {
             "cross_entropy": constant
@@ -144,7 +144,7 @@ def test_the_verdict_follows_from_the_numbers():
 def test_division_follows_from_the_numbers():
     def said(**changes):
         numbers = second_order(**changes)
-        return words.division(source.Stage("after", {"second_order": numbers}, []))
+        return words.division(source.Stage("trained", {"second_order": numbers}, []))
 
     assert "about as wide as they should be: intervals that should hold 80 % of them hold 80%" in said()
     assert "too narrow" in said(held=0.6)
@@ -154,7 +154,7 @@ def test_division_follows_from_the_numbers():
     assert "make no clear difference" in said(gain=0.005)
     constant = second_order()
     del constant["concentration_correlation"], constant["dirichlet_gain"]
-    assert words.division(source.Stage("after", {"second_order": constant}, [])).endswith("hold 80%.")
+    assert words.division(source.Stage("trained", {"second_order": constant}, [])).endswith("hold 80%.")
 
 
 def test_the_page_says_how_divided_people_are(run):
@@ -163,7 +163,7 @@ def test_the_page_says_how_divided_people_are(run):
         text = (run / name).read_text()
         assert "How divided people are" in text
         assert "0.200 [0.190, 0.210]" in text
-    for stage in ("before", "after"):  # runs from before this was measured, and shares that are no votes
+    for stage in ("initial", "trained"):  # runs from before this was measured, and shares that are no votes
         older = json.loads((run / stage / "metrics.json").read_text()) | {"second_order": None}
         (run / stage / "metrics.json").write_text(json.dumps(older))
     page.write(run)
@@ -193,8 +193,8 @@ def test_surprises_are_the_largest_divergences(run):
 def test_an_evaluation_has_a_page_too(run, tmp_path):
     out = tmp_path / "alone"
     out.mkdir()
-    (out / "metrics.json").write_text((run / "after" / "metrics.json").read_text())
-    (out / "test.jsonl").write_text((run / "after" / "test.jsonl").read_text())
+    (out / "metrics.json").write_text((run / "trained" / "metrics.json").read_text())
+    (out / "test.jsonl").write_text((run / "trained" / "test.jsonl").read_text())
     written = page.write(out)
     assert written.verdict.startswith("On 12 held-out questions")
 

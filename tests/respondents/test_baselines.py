@@ -149,11 +149,11 @@ def test_a_run_that_all_readers_read(arguments, tmp_path, capsys):
     assert {p.name for p in run.iterdir()} == {
         "config.json", "provenance.json", "after", "report.html", "report.md", "lock",
     }  # fmt: skip
-    assert len(read_jsonl(run / "after" / "validation.jsonl")) == 30
-    numbers = json.loads((run / "after" / "metrics.json").read_text())
+    assert len(read_jsonl(run / "trained" / "validation.jsonl")) == 30
+    numbers = json.loads((run / "trained" / "metrics.json").read_text())
     assert numbers["rows"] == 60
     assert numbers["calibration"]["fixed_concentration"] == pytest.approx(
-        read_jsonl(run / "after" / "test.jsonl")[0]["concentration"]
+        read_jsonl(run / "trained" / "test.jsonl")[0]["concentration"]
     )
     assert {"choice_accuracy", "choice_macro_f1", "calibrated_cross_entropy"} <= set(numbers["metrics"])
     assert "baseline:fewest_words" in (run / "report.html").read_text()

@@ -45,4 +45,4 @@ def study(config_file: str) -> Study:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is replaced by a fake."""
-    monkeypatch.setitem(jobs.KINDS, "train", jobs.Kind(("python", "train.py"), "tests.study.fake:main", (), True))
+    monkeypatch.setitem(jobs.KINDS, "train", jobs.Kind(("python", "train.py"), "tests.study.fake:main", ()))

@@ -48,7 +48,7 @@ def main(arguments):
         return 2
     data = registry.load(config.task)
     rng = np.random.default_rng(config.train.seed)
-    stage = workdir / ("before" if config.train.steps == 0 else "after")
+    stage = workdir / ("initial" if config.train.steps == 0 else "trained")
     stage.mkdir(exist_ok=True)
     sides = {"validation": data.validation, "test": data.test if config.eval.test else []}
     rows = {split: [record(e, predict(e, config, rng)) for e in side] for split, side in sides.items() if side}

@@ -123,7 +123,7 @@ def test_mistakes_are_one_message(study_file, config_file, tmp_path, capsys):
 def test_cells_of_one_task_must_have_been_scored_on_the_same_rows(study_file, tmp_path, capsys):
     out = tmp_path / "out"
     assert call(study_file, out) == 0
-    file = next((out / "cells").glob("other*/after/test.jsonl"))
+    file = next((out / "cells").glob("other*/trained/test.jsonl"))
     first, *others = file.read_text().splitlines(keepends=True)
     file.write_text("".join([*others, first]))
     assert call(study_file, out, "--page-only") == 2

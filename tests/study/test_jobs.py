@@ -1,6 +1,5 @@
 """Cells on disk: checked before anything runs, claimed by one worker, divided among many."""
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 from moral_jax.config import saved
 from moral_jax.study import jobs
-from moral_jax.study.spec import CE, Cell, Study, tuned
+from moral_jax.study.spec import CE, Cell, Study, baseline, tuned
 from moral_jax.types import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +33,7 @@ def test_states(some):
     assert [jobs.state(j) for j in some] == [jobs.TO_DO] * 7
     done(first)
     done(second)
-    assert (first.stage.name, second.stage.name) == ("before", "after")  # zero-shot, and trained
+    assert (first.stage.name, second.stage.name) == ("initial", "trained")  # zero-shot, and trained
     assert [jobs.state(first), jobs.state(second)] == [jobs.DONE, jobs.DONE]
     (first.stage / "test.jsonl").write_text("{}\n{")
     assert jobs.state(first) == jobs.TO_DO
@@ -55,18 +54,26 @@ def test_another_config_in_a_cells_directory_is_an_error_with_the_difference(stu
 
 
 def test_other_arguments_are_another_run_too(config_file, tmp_path):
-    def of(name):
-        cell = Cell("Baseline", "t", "", config_file, kind="baseline", arguments=(name,))
+    def of(price):
+        cell = Cell("Model", "t", "", config_file, kind="eval", arguments=(price,))
         return jobs.prepare(Study("s", (cell,)), tmp_path / "s", [])[0]
 
-    job = of("fewest_words")
+    job = of("--max-cost=1")
     done(job)
-    model = dataclasses.replace(job.config.model, path="baseline:fewest_words")  # as such runs write it
-    saved.save(dataclasses.replace(job.config, model=model), job.run / "config.json")
     job.notes.parent.mkdir()
-    job.notes.write_text(json.dumps({"arguments": ["fewest_words"]}))
+    job.notes.write_text(json.dumps({"arguments": ["--max-cost=1"]}))
+    assert jobs.state(of("--max-cost=1")) == jobs.DONE
+    with pytest.raises(UserError, match="arguments: .*max-cost=1.* -> .*max-cost=2"):
+        of("--max-cost=2")
+
+
+def test_another_respondent_in_a_cells_directory_is_an_error(config_file, tmp_path):
+    def of(name):
+        return jobs.prepare(Study("s", (baseline(name, "t", config_file, row="Rule"),)), tmp_path / "s", [])[0]
+
+    done(of("fewest_words"))
     assert jobs.state(of("fewest_words")) == jobs.DONE
-    with pytest.raises(UserError, match="arguments: .*fewest_words.* -> .*most_words"):
+    with pytest.raises(UserError, match="respondent.name: 'fewest_words' -> 'most_words'"):
         of("most_words")
 
 
@@ -74,7 +81,7 @@ def test_every_cell_is_checked_before_any_runs(config_file, tmp_path):
     bad = tuned("m", "t", CE, config_file, "--config.optim.lr=fast", seeds=(0,))
     with pytest.raises(UserError, match=r"cell m.t.ce-tuned.seed-0: --config.optim.lr=fast: expected float"):
         jobs.prepare(Study("s", tuple(bad)), tmp_path, [])
-    with pytest.raises(UserError, match="kind 'tarin': expected one of train, baseline, api"):
+    with pytest.raises(UserError, match="kind 'tarin': expected one of train, eval"):
         jobs.prepare(Study("s", (Cell("m", "t", "", config_file, kind="tarin"),)), tmp_path, [])
 
 

@@ -60,13 +60,13 @@ def test_a_sweep_ranks_by_validation_and_goes_on(config_file, tmp_path, capsys):
     first = json.loads((out / "sweep.json").read_text())["points"]
     assert [p["point"]["optim.lr"] for p in first] == ["0.7", "0.05"]
     assert not list(out.glob("cells/*/*/test.jsonl"))  # the test rows were not even scored
-    times = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/after/validation.jsonl")}
+    times = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/trained/validation.jsonl")}
 
     assert call(config_file, out, "--grid", "optim.lr=0.05,0.3,0.7") == 0
     points = json.loads((out / "sweep.json").read_text())["points"]
     assert [p["point"]["optim.lr"] for p in points] == ["0.7", "0.3", "0.05"]
     assert all(p.stat().st_mtime_ns == t for p, t in times.items())
-    worst = read_jsonl(next(out.glob("cells/optim.lr=0.05*/after/validation.jsonl")))
+    worst = read_jsonl(next(out.glob("cells/optim.lr=0.05*/trained/validation.jsonl")))
     ce = [-np.dot(r["counts"], np.log(r["probabilities"])) / sum(r["counts"]) for r in worst]
     assert points[-1]["cross_entropy"] == pytest.approx(np.mean(ce))
     assert points[-1]["behind"]["value"] == pytest.approx(np.mean(ce) - points[0]["cross_entropy"])

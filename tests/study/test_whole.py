@@ -65,19 +65,19 @@ def test_a_whole_study_of_real_runs(study_file, tmp_path, monkeypatch, capsys):
     assert call("--shard=2/2") == 1
     assert "is not empty and holds no run" in capsys.readouterr().out
     done = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*/test.jsonl")}
-    assert sorted(p.parent.name for p in done) == ["after", "before"]
+    assert sorted(p.parent.name for p in done) == ["trained", "initial"]
 
     (broken / "junk").unlink()
     assert call() == 0
     assert all(p.stat().st_mtime_ns == t for p, t in done.items())
-    assert not (broken / "before").exists()  # the zero-shot cell has scored that
+    assert not (broken / "initial").exists()  # the zero-shot cell has scored that
     [task] = json.loads((out / "study.json").read_text())["tasks"]
     assert [(e["training"], e["seeds"]) for e in task["entries"]] == [
         ("zero-shot", [0]), ("CE-tuned", [0]), ("Dirichlet-tuned", [0])
     ]  # fmt: skip
     moved = [read_jsonl(out / "cells" / c / "test.jsonl")[0]["probabilities"] for c in (
-        "tiny.synthetic.zero-shot.seed-0/before", "tiny.synthetic.ce-tuned.seed-0/after",
-        "tiny.synthetic.dirichlet-tuned.seed-0/after",
+        "tiny.synthetic.zero-shot.seed-0/initial", "tiny.synthetic.ce-tuned.seed-0/trained",
+        "tiny.synthetic.dirichlet-tuned.seed-0/trained",
     )]  # fmt: skip
     assert len({m[0] for m in moved}) == 3
     assert "3 of 3 cells are done." in (out / "study.md").read_text()

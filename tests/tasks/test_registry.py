@@ -20,7 +20,7 @@ def test_votes_needs_a_path():
 
 def test_ids_must_differ(tmp_path):
     path = write(tmp_path / "d.jsonl", DILEMMA, DILEMMA)
-    with pytest.raises(UserError, match="the id 'd1' stands in two rows"):
+    with pytest.raises(UserError, match="the id 'd1' appears in two rows"):
         registry.read(str(path), TaskConfig())
 
 

@@ -1,7 +1,6 @@
 """The loop: early stop, best kept, NaN named, checkpoints at the right moments. A script stands for the model."""
 
 import contextlib
-import dataclasses
 import json
 import shutil
 import time
@@ -11,32 +10,34 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from moral_jax.config import Config
-from moral_jax.config.train import DataConfig, TrainConfig
+from moral_jax.config.train import TrainConfig
 from moral_jax.runs.metric_log import RunLog
 from moral_jax.train import loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
-from moral_jax.types import Batch, Example, TrainState, UserError
+from moral_jax.types import Batch, Options, Tokens, TrainState, UserError
 from tests.helpers import tiny
 
 
 class Plan:
-    """Stands for `Batches`: batch n holds item n."""
+    """A source: batch n holds item n."""
+
+    global_rows = 1
 
     def __init__(self, count, late=0.0):
-        self.late = late
-        self.questions, self.shape, self.held = self, SimpleNamespace(rows=1), [0]
-        self.items = [(n, (0, 1)) for n in range(count)]
-        self.examples = [
-            Example(id=f"row-{n}", question="?", options=("a", "b"), counts=(1.0, 0.0)) for n in range(count)
-        ]
+        self.count, self.late = count, late
 
-    def stream(self, start, stop, prefetch):
+    def __len__(self):
+        return self.count
+
+    def stream(self, start, stop, params):
         for n in range(start, stop):
             time.sleep(self.late)
             leaf = np.zeros((1, 1), np.float32)
-            yield Batch(*[leaf] * 10, items_BQ=np.array([[n]]))
+            yield Batch(Tokens(*[leaf] * 5), Options(*[leaf] * 5, items_BQ=np.array([[n]])))
+
+    def names(self, batch):
+        return [f"row-{n}" for n in batch.asks.items_BQ.ravel()]
 
 
 def step_fn(losses):
@@ -50,8 +51,31 @@ def step_fn(losses):
     return step
 
 
+def stage_of(tmp_path, source, options, evaluators=()):
+    """A stage of one device whose model is never asked for anything but its mesh."""
+    return loop.Stage(
+        model=SimpleNamespace(compute=SimpleNamespace(mesh=tiny.mesh(1, 1, 1))),
+        objective=None,
+        optimizer=None,
+        schedule=lambda n: 0.1 * n,
+        source=source,
+        micro_rows=1,
+        evaluators=evaluators,
+        total=len(source),
+        options=options,
+        profile=tmp_path / "profile",
+    )
+
+
+def train(stage, step, state, progress, checkpoints, write):
+    """The loop with a script in place of the compiled step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_train_step", lambda *_: step)
+        return loop.train(stage, state, {}, progress, checkpoints, write)
+
+
 def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=None, late=0.0, **train):
-    config = Config(data=DataConfig(batch_size=1, micro_batch_size=1), train=TrainConfig(**{"epochs": 1, **train}))
+    options = TrainConfig(**{"epochs": 1, **train})
     seen = []
 
     def validate(params):
@@ -59,16 +83,15 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
         return {"loss": validation[len(seen) - 1], "accuracy": 0.5}
 
     progress = progress or Progress()
-    every = config.train.checkpoint_every
+    every = options.checkpoint_every
     with (
         Checkpoints(tmp_path / "c", {}, every) as checkpoints,
         RunLog(tmp_path, progress.step, progress.validated) as log,
     ):
         state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
-        out = loop.train(
-            state, {}, progress, Plan(total, late), total, step_fn(losses or [1.0] * total),
-            validate if validation else None, lambda n: 0.1 * n, config, tiny.mesh(1, 1, 1), checkpoints, log.write,
-        )  # fmt: skip
+        evaluators = (loop.Evaluator("validation", options.eval_every or total, validate),) if validation else ()
+        stage = stage_of(tmp_path, Plan(total, late), options, evaluators)
+        out = train(stage, step_fn(losses or [1.0] * total), state, progress, checkpoints, log.write)
         return out, seen, checkpoints.latest()
 
 
@@ -123,7 +146,8 @@ def test_early_stop(tmp_path):
 
 
 def test_validation_is_once_per_epoch_and_at_the_end(tmp_path):
-    _, seen, _ = run(tmp_path, total=7, validation=[0.5] * 3, epochs=3)
+    every = loop.validation_every(TrainConfig(epochs=3), 7)
+    _, seen, _ = run(tmp_path, total=7, validation=[0.5] * 3, eval_every=every)
     assert seen == [3, 6, 7]
 
 
@@ -210,9 +234,7 @@ def test_metrics_are_read_one_step_late(tmp_path):
         def write(self, step, kind, values):
             events.append(f"read {step}")
 
-    config = dataclasses.replace(Config(), data=DataConfig(batch_size=1, micro_batch_size=1))
     state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
     with Checkpoints(tmp_path / "c", {}) as checkpoints, Log(tmp_path, 0, 0) as log:
-        mesh = tiny.mesh(1, 1, 1)
-        loop.train(state, {}, Progress(), Plan(3), 3, step, None, lambda n: 0.0, config, mesh, checkpoints, log.write)
+        train(stage_of(tmp_path, Plan(3), TrainConfig()), step, state, Progress(), checkpoints, log.write)
     assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from moral_jax.config.train import OptimConfig
-from moral_jax.models import api
+from moral_jax.models import read_out
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from tests.helpers import tiny
 from tests.models.test_decoder import assert_same
 
-POLICY = tiny.model(tiny.spec(), concentration="learned")
+MODEL = tiny.model(tiny.spec(), concentration="learned")
 SHALLOW = tiny.model(tiny.spec(layers=1), concentration="learned")  # how rows are split is nothing to the layers
 
 
@@ -41,25 +41,29 @@ def test_one_by_eight_two_by_four_eight_by_one(batch, objective):
         assert_same(part_metrics, metrics, rtol=1e-5)
 
 
+def weighted(batch, weights_BQ):
+    return batch._replace(asks=batch.asks._replace(weights_BQ=weights_BQ))
+
+
 def test_weights_count(batch):
     """A mean over micro-batches would not see that weights differ."""
-    doubled = batch._replace(weights_BQ=batch.asks.weights_BQ * 2)
+    doubled = weighted(batch, batch.asks.weights_BQ * 2)
     assert_same(run(doubled, 2)[0].params, run(batch, 2)[0].params, rtol=1e-5)
     first = batch.asks.weights_BQ.copy()
     first[1:] = 0
     alone = tiny.lay_out([tiny.questions(np.random.default_rng(0), 11, 97)[:2]], length=48, slots=3)
-    assert_same(run(batch._replace(weights_BQ=first), 2)[0].params, run(alone, 1)[0].params, rtol=1e-5)
+    assert_same(run(weighted(batch, first), 2)[0].params, run(alone, 1)[0].params, rtol=1e-5)
 
 
 def test_the_gradient_is_of_the_weighted_mean(batch):
-    params = tiny.params(POLICY)
+    params = tiny.params(MODEL)
 
     def mean(p):
-        total, weight = OBJECTIVES["soft_cross_entropy"](api.score_options(p, POLICY, batch), batch)["loss"]
+        total, weight = OBJECTIVES["soft_cross_entropy"].loss(read_out.read_out(p, MODEL, batch), batch)["loss"]
         return total / weight
 
     got, metrics = jax.jit(
-        lambda p: step.gradients(OBJECTIVES["soft_cross_entropy"], POLICY, p, {}, step.split_micro_batches(batch, 2))
+        lambda p: step.gradients(OBJECTIVES["soft_cross_entropy"], MODEL, p, {}, step.split_micro_batches(batch, 2))
     )(params)
     assert_same(got, jax.jit(jax.grad(mean))(params), rtol=1e-5)
     assert float(metrics["loss"][1]) == pytest.approx(batch.asks.weights_BQ.sum(), rel=1e-6)
@@ -67,8 +71,8 @@ def test_the_gradient_is_of_the_weighted_mean(batch):
 
 def test_steps_count_and_state_is_donated(batch):
     tx = optim.make(OptimConfig(), 10)
-    state = step.init_state(tiny.params(POLICY), POLICY, tx)
-    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], POLICY, tx)
+    state = step.init_state(tiny.params(MODEL), MODEL, tx)
+    take = step.make_train_step(OBJECTIVES["soft_cross_entropy"], MODEL, tx)
     micro = step.split_micro_batches(batch, 4)
     after, metrics = take(state, {}, micro)
     assert int(after.step) == 1

@@ -59,7 +59,7 @@ def twice() -> bytes:
         (change("b", dtype="F8_E4M3"), 40, None, "tensor 'b' is of type 'F8_E4M3'"),
         (change("b", dtype=["F32"]), 40, None, "tensor 'b' is of type"),
         (by_hand.header(TWO) | {"b": 7}, 40, None, "tensor 'b' is of type None"),
-        (twice(), 40, None, "the key 'a' stands there twice"),
+        (twice(), 40, None, "the key 'a' appears twice"),
         (b"[1, 2]", 0, None, "expected a JSON object"),
         (b"[" * 100_000, 0, None, "not valid JSON"),
         (b'{"a": ' + b"1" * 5000 + b"}", 0, None, "not valid JSON"),
@@ -119,7 +119,7 @@ def test_an_index(tmp_path, weight_map):
         ({"a": "model.pt"}, "only .safetensors files are read"),
         ({"a": ["x.safetensors"]}, "only plain file names"),
         ([], "expected an object under 'weight_map'"),
-        ('{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}', "the key 'a' stands there twice"),
+        ('{"weight_map": {"a": "x.safetensors", "a": "y.safetensors"}}', "the key 'a' appears twice"),
     ],
 )
 def test_indices_that_files_contradict(tmp_path, weight_map, message):

@@ -80,5 +80,5 @@ def test_an_unknown_kind_is_named(tmp_path):
 
 def test_an_unknown_pre_tokenizer_names_the_remedy(tmp_path):
     file = write(tmp_path / "m.gguf", "gpt2", token_list=["a"], token_merges=["a b"], tokenizer_pre="martian")
-    with pytest.raises(UserError, match="'martian' is not known.*--config.model.tokenizer=FOLDER"):
+    with pytest.raises(UserError, match="'martian' is not supported.*--config.model.tokenizer=FOLDER"):
         tokenizer.from_gguf(file)

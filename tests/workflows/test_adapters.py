@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+import moral_jax
 from moral_jax.cli import main
 from moral_jax.config import Config
 from moral_jax.config.model import AdapterConfig, ModelConfig
@@ -22,8 +23,8 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import export, peft
 from moral_jax.weights.load import flat
+from moral_jax.workflows import build, train
 from moral_jax.workflows import export as publish
-from moral_jax.workflows import train
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("two_devices")
@@ -53,7 +54,7 @@ def probabilities(path):
 
 def saved(folder, config):
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        model = train.find_model(config).model
+        model = build.find_model(config).model
         _, like = api.split(api.abstract_params(model), model)
         latest = checkpoints.latest()
         return latest, checkpoints.restore_params(latest, like)
@@ -74,7 +75,7 @@ def test_a_checkpoint_holds_adapters_and_head_alone(finished, config):
 
 
 def test_training_moves_the_probabilities(finished):
-    before, after = (probabilities(finished / stage / "test.jsonl") for stage in ("before", "after"))
+    before, after = (probabilities(finished / stage / "test.jsonl") for stage in ("initial", "after"))
     assert np.abs(before - after).max() > 1e-3
 
 
@@ -92,7 +93,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(config, finished, tmp_path, monkeypat
     monkeypatch.setattr(loop.MetricReader, "push", real)
     train.train(config, tmp_path / "r")
     jax.tree.map(np.testing.assert_array_equal, saved(tmp_path / "r", config), saved(finished, config))
-    assert (tmp_path / "r" / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
+    assert (tmp_path / "r" / "trained" / "test.jsonl").read_bytes() == (
+        finished / "trained" / "test.jsonl"
+    ).read_bytes()
 
 
 def test_another_meaning_of_the_same_numbers_is_refused(config, finished, tmp_path):
@@ -102,7 +105,7 @@ def test_another_meaning_of_the_same_numbers_is_refused(config, finished, tmp_pa
     (tmp_path / "r" / "checkpoints").symlink_to(finished / "checkpoints")
     message = r"saved with adapter.alpha=8.0, the run's config.json says 9.0"
     with pytest.raises(UserError, match=message):
-        train.load_run(tmp_path / "r")
+        moral_jax.load(tmp_path / "r").ask("Which?", ["a", "b"])
     with pytest.raises(UserError, match=message):
         publish.write(tmp_path / "r", tmp_path / "out", 1, None)
 

@@ -6,15 +6,17 @@ import json
 import numpy as np
 import pytest
 
+import moral_jax
 from moral_jax.cli import main
 from moral_jax.config.model import AdapterConfig
 from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import ObjectiveConfig, TrainConfig
+from moral_jax.runs.directory import read_config
 from moral_jax.runs.records import read_jsonl
 from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import train
-from moral_jax.workflows.build import QuestionEncoder, find_model
+from moral_jax.workflows.build import find_model
 from tests.config.test_presets import write_rows
 from tests.helpers import tiny
 
@@ -32,8 +34,9 @@ def anecdotes(tmp_path_factory):
     return write_rows(tmp_path_factory.mktemp("rows") / "rows.jsonl", "anecdotes")
 
 
-def config_of(folder, family="each", **sections):
-    return tiny.run_config(folder, **{"prompt": PromptConfig(family=family), "train": SHORT} | sections)
+def config_of(folder, head="score", **sections):
+    config = tiny.run_config(folder, **{"train": SHORT} | sections)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, head=head))
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +66,15 @@ def test_a_run_from_config_to_report(runs, name):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
     assert len(losses) == len(set(losses)) >= 4  # every step has rows of its own: their losses do not compare
-    records = read_jsonl(folder / "after" / "test.jsonl")
-    before = read_jsonl(folder / "before" / "test.jsonl")
+    records = read_jsonl(folder / "trained" / "test.jsonl")
+    before = read_jsonl(folder / "initial" / "test.jsonl")
     assert all(r["option_mass"] is None for r in records)
     assert all([o["order"] for o in r["orders"]] == [list(range(len(r["options"])))] for r in records)
     assert all(sum(r["probabilities"]) == pytest.approx(1) for r in records)
     assert len({len(r["options"]) for r in records}) == 1
     assert len({round(r["probabilities"][0], 4) for r in records}) > 3 or name == "classes"
     assert records[0]["probabilities"] != before[0]["probabilities"]
-    metrics = json.loads((folder / "after" / "metrics.json").read_text())["metrics"]
+    metrics = json.loads((folder / "trained" / "metrics.json").read_text())["metrics"]
     assert not {"option_mass", "legacy_dirichlet", "legacy_cross_entropy", "first_place_bias"} & set(metrics)
     page = (folder / "report.html").read_text()
     assert "probability on the options" not in page
@@ -108,21 +111,21 @@ def test_scores_do_not_depend_on_packing(encoder_folder, tmp_path):
     for name, data in (("a", {"length": 64, "questions_per_row": 1}), ("b", {"length": 500, "questions_per_row": 64})):
         config = config_of(encoder_folder, train=TrainConfig(steps=0))
         train.train(dataclasses.replace(config, data=dataclasses.replace(config.data, **data)), tmp_path / name)
-        probabilities.append([r["probabilities"] for r in read_jsonl(tmp_path / name / "before" / "test.jsonl")])
+        probabilities.append([r["probabilities"] for r in read_jsonl(tmp_path / name / "initial" / "test.jsonl")])
     np.testing.assert_allclose(*probabilities, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("backbone", "changes", "message"),
     [
-        ("encoder", {"prompt": PromptConfig()}, "'clean': reads the answer as a next token, which bert.*use 'each'"),
+        ("encoder", {"head": "vocabulary"}, "'vocabulary': predicts the next token, which encoders.*use 'score'"),
         (
             "encoder",
-            {"prompt": PromptConfig(format="plain"), "task": TaskConfig(name="anecdotes")},
-            "encoder, has not; for task 'anecdotes' use 'classes'",
+            {"head": "vocabulary", "task": TaskConfig(name="anecdotes")},
+            "which encoders such as bert cannot do; for task 'anecdotes' use 'classes'",
         ),
-        ("encoder", {"prompt": PromptConfig(family="classes")}, "the same options in every row, as tasks anecdotes, "),
-        ("decoder", {"prompt": PromptConfig(family="classes")}, "'classes': is for encoders; llama can read all"),
+        ("encoder", {"head": "classes"}, "the same options in every row, as tasks anecdotes, "),
+        ("decoder", {"head": "classes"}, "'classes': is for encoders; llama can read all"),
         ("encoder", {"adapter": AdapterConfig(kind="lora")}, "bert is an encoder, of which all weights are trained"),
     ],
 )
@@ -132,10 +135,22 @@ def test_what_does_not_go_together(encoder_folder, tiny_folder, backbone, change
         find_model(config_of(folder, **changes))
 
 
-def test_an_unknown_family_is_named(tiny_folder):
-    config = config_of(tiny_folder, "eech")
-    with pytest.raises(UserError, match="no such family; there are clean, plain, paper, each, classes"):
-        train.set_up(config)
+def test_an_unknown_head_is_named(tiny_folder):
+    with pytest.raises(UserError, match="config.model.head='eech': expected 'vocabulary' or 'score' or 'classes'"):
+        config_of(tiny_folder, "eech")
+
+
+@pytest.mark.parametrize(
+    ("head", "prompt", "message"),
+    [
+        ("vocabulary", {"ask": "each"}, "config.prompt.ask='each': expected 'together' with config.model.head='vocab"),
+        ("score", {"ask": "together"}, "config.prompt.ask='together': expected 'each' with config.model.head='score'"),
+        ("classes", {"format": "chat"}, "config.prompt.format='chat': expected 'plain' with config.model.head='class"),
+    ],
+)
+def test_prompts_that_a_head_cannot_read(tiny_folder, head, prompt, message):
+    with pytest.raises(UserError, match=message):
+        config_of(tiny_folder, head, prompt=PromptConfig(**prompt))
 
 
 def test_no_plan_is_made_for_an_encoder(encoder_folder, capsys):
@@ -162,10 +177,10 @@ def test_transformers_has_the_same_probabilities(runs, name, tmp_path, anecdotes
     model, told = getattr(transformers, EXPORTED[name]).from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
-    trained = train.load_run(runs(name))
-    examples = registry.load(trained.config.task).test[:4]
-    asked = QuestionEncoder(trained.config, trained.model).for_scoring(examples, "x")
-    for record, encoded in zip(train.answerer(trained)(examples), asked.encoded, strict=True):
+    trained = moral_jax.load(runs(name))
+    examples = registry.load(read_config(runs(name)).task).test[:4]
+    asked = trained.respondent.scoring.encoder.for_scoring(examples, "x")
+    for record, encoded in zip(trained.records(examples), asked.encoded, strict=True):
         logits = []
         for text in encoded.texts:
             given = {"input_ids": torch.from_numpy(text.tokens_T).long()[None]}

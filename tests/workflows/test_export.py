@@ -20,16 +20,17 @@ from moral_jax.config.evaluate import EvalConfig
 from moral_jax.config.model import MeshConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import ObjectiveConfig, OptimConfig
-from moral_jax.models import api, parameters
+from moral_jax.models import api, parameters, read_out
 from moral_jax.models.spec import Llama3Scaling
+from moral_jax.runs.directory import read_config
 from moral_jax.runs.records import read_jsonl
 from moral_jax.train import optim
 from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import init_state
 from moral_jax.types import UserError
 from moral_jax.weights import export, load, tokenizer
+from moral_jax.workflows import build
 from moral_jax.workflows import export as publish
-from moral_jax.workflows import train
 from tests.helpers import tiny
 from tests.weights import test_gguf
 
@@ -54,7 +55,7 @@ def make_run(folder, config, seed=5):
     """A run directory as training leaves it, and the weights in it: random ones, unlike the model's own."""
     folder.mkdir()
     saved.save(config, folder / "config.json")
-    model = train.find_model(config).model
+    model = build.find_model(config).model
     place = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(model))
     params = jax.device_put(tiny.params(model, seed), place)
     host = jax.device_get(params)
@@ -79,10 +80,10 @@ def exported(request, tmp_path_factory):
 
 def our_logits(folder, params, ids):
     """On one device, with the weights of the run."""
-    config = train.read_config(folder)
+    config = read_config(folder)
     spec = load.read_spec(Path(config.model.path))
     model = tiny.model(spec, param_dtype=config.model.param_dtype, unroll=1)
-    return jax.jit(api.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids))
+    return jax.jit(read_out.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids))
 
 
 def their_logits(out, ids):
@@ -128,7 +129,7 @@ def test_the_files_are_as_hugging_face_has_them(exported):
 
 def test_the_tokenizer_comes_along(exported):
     folder, _, out = exported
-    mine, theirs = tokenizer.load(Path(train.read_config(folder).model.path)), tokenizer.load(out)
+    mine, theirs = tokenizer.load(Path(read_config(folder).model.path)), tokenizer.load(out)
     text = "Was it wrong? A. Yes\n B. No <|end|> — naïve"
     assert theirs(text)["input_ids"] == mine(text)["input_ids"]
     assert theirs.chat_template == tiny.CHAT_TEMPLATE
@@ -145,7 +146,7 @@ def test_eval_of_the_export_gives_the_runs_probabilities(exported, tmp_path, cap
     lines = [json.dumps(row | {"id": str(i), "counts": [i + 1, 7]}) for i in range(4)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     rows = [f"--path={tmp_path / 'rows.jsonl'}"]
-    config = dataclasses.replace(train.read_config(folder), task=TaskConfig(name="votes"))
+    config = dataclasses.replace(read_config(folder), task=TaskConfig(name="votes"))
     saved.save(config, folder / "config.json")
     settings = ["--config.task.name=votes", "--config.model.unroll=1", "--config.eval.bootstrap=100"]
     assert main.main(["eval", f"--run={folder}", *rows, f"--out={tmp_path / 'a'}"]) == 0
@@ -253,7 +254,7 @@ def test_memory_holds_one_parameter_and_one_file(exported, tmp_path, monkeypatch
 
     monkeypatch.setattr(Checkpoints, "restore_param", read)
     monkeypatch.setattr(export, "save_file", save)
-    spec = load.read_spec(Path(train.read_config(folder).model.path))
+    spec = load.read_spec(Path(read_config(folder).model.path))
     with Checkpoints(folder / "checkpoints") as checkpoints:
 
         def of_decoder(path):

@@ -12,19 +12,22 @@ import jax
 import numpy as np
 import pytest
 
-from moral_jax.cli import main, questions
+from moral_jax.cli import ask, main
 from moral_jax.config import saved
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import OptimConfig, TrainConfig
 from moral_jax.models import api
+from moral_jax.respondents import local
+from moral_jax.respondents.base import Interview
+from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.records import read_jsonl
 from moral_jax.tasks import synthetic
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import load
-from moral_jax.workflows import train
-from moral_jax.workflows.build import InitialParams, find_model
+from moral_jax.workflows import evaluate, train
+from moral_jax.workflows.build import InitialParams, find_model, params_for_scoring
 from tests.helpers import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,10 +62,14 @@ def again(config, finished, tmp_path_factory):
     return folder, said
 
 
+def first_of(config):
+    return InitialParams(config, find_model(config))
+
+
 def weights(config, folder):
     with Checkpoints(folder / "checkpoints") as checkpoints:
         latest = checkpoints.latest()
-        model = train.find_model(config).model
+        model = find_model(config).model
         return latest, checkpoints.restore_params(latest, api.abstract_params(model))
 
 
@@ -74,11 +81,11 @@ def trace(folder):
 def test_a_run_leaves_all_its_files(finished, config):
     names = {p.name for p in finished.iterdir()}
     assert names == {
-        "config.json", "provenance.json", "metrics.jsonl", "tensorboard", "checkpoints", "before", "after",
-        "comparison.json", "report.html", "report.md", "lock",
+        "config.json", "provenance.json", "metrics.jsonl", "tensorboard", "checkpoints", "initial", "trained",
+        "comparison.json", "report.html", "report.md", "lock", "run.json",
     }  # fmt: skip
     assert saved.read(finished / "config.json") == config
-    for stage in ("before", "after"):
+    for stage in ("initial", "trained"):
         assert len(read_jsonl(finished / stage / "test.jsonl")) == ROWS
         numbers = json.loads((finished / stage / "metrics.json").read_text())
         assert numbers["split"] == "test"
@@ -94,14 +101,14 @@ def test_training_moves_the_model_and_its_concentration(finished):
     rows = [r for r in trace(finished) if r["kind"] == "train"]
     assert [r["step"] for r in rows] == list(range(1, len(rows) + 1))
     assert len({round(r["log_concentration"], 4) for r in rows}) > 3
-    before, after = (read_jsonl(finished / s / "test.jsonl") for s in ("before", "after"))
+    before, after = (read_jsonl(finished / s / "test.jsonl") for s in ("initial", "trained"))
     assert all(r["concentration"] == pytest.approx(2.0) for r in before)
     assert len({round(r["concentration"], 5) for r in after}) > 5
     assert before[0]["probabilities"] != after[0]["probabilities"]
 
 
 def test_records_average_the_orders(finished):
-    for r in read_jsonl(finished / "after" / "test.jsonl"):
+    for r in read_jsonl(finished / "trained" / "test.jsonl"):
         assert [o["order"] for o in r["orders"]] == [[0, 1], [1, 0]]
         np.testing.assert_allclose(r["probabilities"], np.mean([o["probabilities"] for o in r["orders"]], axis=0))
         assert sum(r["probabilities"]) == pytest.approx(1)
@@ -112,7 +119,7 @@ def test_seeds_decide_everything(config, finished, again):
     folder, _ = again
     jax.tree.map(np.testing.assert_array_equal, weights(config, folder)[1], weights(config, finished)[1])
     assert trace(folder) == trace(finished)
-    assert (folder / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
+    assert (folder / "trained" / "test.jsonl").read_bytes() == (finished / "trained" / "test.jsonl").read_bytes()
 
 
 def compiled(messages, name):
@@ -130,17 +137,21 @@ def test_what_only_answers_is_loaded_as_scoring_reads_it(config, finished):
     """Kernels are rounded, one by one as they come; nothing else is."""
     rounding = dataclasses.replace(config, model=dataclasses.replace(config.model, product_dtype="bfloat16"))
     files = find_model(rounding)
-    first = InitialParams(rounding, files).first
-    got = train.load_untrained(rounding).params
+    first = InitialParams(rounding, files).training()
+    got = InitialParams(rounding, files).for_scoring()
     types = {(path.endswith("/kernel"), leaf.dtype.name) for path, leaf in load.flat(got["decoder"]).items()}
     assert types == {(True, "bfloat16"), (False, "float32")}
     jax.tree.map(np.testing.assert_array_equal, got, api.cast_for_scoring(first, files.model))
-    assert {leaf.dtype.name for leaf in jax.tree.leaves(train.load_run(finished).params)} == {"float32"}
+    assert {
+        leaf.dtype.name
+        for leaf in jax.tree.leaves(params_for_scoring(config, first_of(config), RunDirectory(finished))())
+    } == {"float32"}
 
 
 def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
     long = dataclasses.replace(config, data=dataclasses.replace(config.data, length=1024))
-    answer = train.answerer(train.load_untrained(long))
+    respondent, _ = evaluate.respondent_of(long, evaluate.NO_BUDGET)
+    answer = Interview(respondent, "rotations").records
     of = synthetic.examples()[0]
     with jax.log_compiles():
         for words in range(1, 150, 12):
@@ -161,21 +172,23 @@ def test_a_run_stopped_again_and_again_goes_on_bit_for_bit(config, finished, tmp
         monkeypatch.setattr(loop.MetricReader, "push", push)
         with pytest.raises(KeyboardInterrupt):
             train.train(config, tmp_path / "r")
-        assert not (tmp_path / "r" / "after").exists()
+        assert not (tmp_path / "r" / "trained").exists()
     monkeypatch.setattr(loop.MetricReader, "push", real)
     train.train(config, tmp_path / "r")
     jax.tree.map(np.testing.assert_array_equal, weights(config, tmp_path / "r")[1], weights(config, finished)[1])
     assert trace(tmp_path / "r") == trace(finished)
-    assert (tmp_path / "r" / "after" / "test.jsonl").read_bytes() == (finished / "after" / "test.jsonl").read_bytes()
+    assert (tmp_path / "r" / "trained" / "test.jsonl").read_bytes() == (
+        finished / "trained" / "test.jsonl"
+    ).read_bytes()
 
 
 def test_a_finished_run_only_writes_its_page_again(config, finished, monkeypatch):
     def never(*_, **__):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(train, "make_train_step", never)
+    monkeypatch.setattr(loop, "make_train_step", never)
     monkeypatch.setattr(load, "load", never)
-    monkeypatch.setattr(train.evals, "score_questions", never)
+    monkeypatch.setattr(local, "score_questions", never)
     assert train.train(config, finished).html.exists()
 
 
@@ -187,11 +200,11 @@ def test_another_config_in_the_same_directory_is_refused_with_the_difference(con
 
 def test_a_search_sees_no_test_row(config, tmp_path):
     """Nor the model before training, which another run of the search has scored."""
-    quiet = dataclasses.replace(config.eval, before=False, test=False)
+    quiet = dataclasses.replace(config.eval, initial=False, test=False)
     train.train(dataclasses.replace(config, eval=quiet, train=TrainConfig(steps=2)), tmp_path / "r")
-    assert not (tmp_path / "r" / "before").exists()
-    assert {p.name for p in (tmp_path / "r" / "after").iterdir()} == {"metrics.json", "validation.jsonl"}
-    assert json.loads((tmp_path / "r" / "after" / "metrics.json").read_text())["split"] == "validation"
+    assert not (tmp_path / "r" / "initial").exists()
+    assert {p.name for p in (tmp_path / "r" / "trained").iterdir()} == {"metrics.json", "validation.jsonl"}
+    assert json.loads((tmp_path / "r" / "trained" / "metrics.json").read_text())["split"] == "validation"
     assert (tmp_path / "r" / "report.html").exists()
 
 
@@ -204,8 +217,8 @@ def test_a_directory_that_is_no_run_is_left_alone(config, tmp_path):
 
 def test_zero_steps_only_evaluate(config, tmp_path):
     written = train.train(dataclasses.replace(config, train=TrainConfig(steps=0)), tmp_path / "r")
-    assert {p.name for p in (tmp_path / "r").iterdir()} >= {"before", "report.html"}
-    assert not (tmp_path / "r" / "after").exists()
+    assert {p.name for p in (tmp_path / "r").iterdir()} >= {"initial", "report.html"}
+    assert not (tmp_path / "r" / "trained").exists()
     assert not (tmp_path / "r" / "checkpoints").exists()
     assert f"On {ROWS} held-out questions" in written.verdict
 
@@ -216,7 +229,7 @@ def test_more_steps_than_there_are_is_an_error(config, tmp_path):
 
 
 def test_scores_do_not_depend_on_batch_size_row_length_or_packing(config, finished, tmp_path):
-    want = read_jsonl(finished / "before" / "test.jsonl")
+    want = read_jsonl(finished / "initial" / "test.jsonl")
     for name, data, batch in (
         ("alone", {"length": 120, "questions_per_row": 1}, 3),
         ("long", {"length": 700, "questions_per_row": 64}, 1),
@@ -228,7 +241,7 @@ def test_scores_do_not_depend_on_batch_size_row_length_or_packing(config, finish
             train=TrainConfig(steps=0),
         )
         train.train(changed, tmp_path / name)
-        got = read_jsonl(tmp_path / name / "before" / "test.jsonl")
+        got = read_jsonl(tmp_path / name / "initial" / "test.jsonl")
         for a, b in zip(got, want, strict=True):
             np.testing.assert_allclose(a["probabilities"], b["probabilities"], atol=1e-5)
             assert a["option_mass"] == pytest.approx(b["option_mass"], rel=1e-4)
@@ -254,18 +267,16 @@ def test_eval_scores_a_file_with_a_finished_run(finished, rows_file, tmp_path, c
     assert main.main(["eval", f"--run={finished}", f"--path={rows_file}", f"--out={out}"]) == 0
     assert "BEST" in capsys.readouterr().out
     assert {p.name for p in out.iterdir()} == {
-        "rows.jsonl",
-        "metrics.json",
-        "config.json",
-        "provenance.json",
-        "report.html",
-        "report.md",
-    }
-    numbers = json.loads((out / "metrics.json").read_text())
+        "answers", "run.json", "lock", "config.json", "provenance.json", "report.html", "report.md",
+    }  # fmt: skip
+    assert {p.name for p in (out / "answers").iterdir()} == {"rows.jsonl", "metrics.json"}
+    numbers = json.loads((out / "answers" / "metrics.json").read_text())
     assert numbers["rows"] == 12
     assert numbers["calibration"] is not None  # fitted on the run's validation rows
-    assert main.main(["eval", f"--run={finished}", f"--path={rows_file}", f"--out={out}"]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    other = tmp_path / "other.jsonl"
+    other.write_text(rows_file.read_text())
+    assert main.main(["eval", f"--run={finished}", f"--path={other}", f"--out={out}"]) == 2
+    assert "is no longer the file that" in capsys.readouterr().err
 
 
 def test_eval_of_an_untrained_model(tiny_folder, rows_file, tmp_path, capsys):
@@ -275,11 +286,11 @@ def test_eval_of_an_untrained_model(tiny_folder, rows_file, tmp_path, capsys):
         f"--model={tiny_folder}",
         f"--path={rows_file}",
         f"--out={out}",
-        "--config.prompt.family=plain",
+        "--config.prompt.format=plain",
     ]
     assert main.main(arguments) == 0
-    assert json.loads((out / "config.json").read_text())["prompt"]["family"] == "plain"
-    assert json.loads((out / "metrics.json").read_text())["calibration"] is None
+    assert json.loads((out / "config.json").read_text())["prompt"]["format"] == "plain"
+    assert json.loads((out / "answers" / "metrics.json").read_text())["calibration"] is None
     capsys.readouterr()
 
 
@@ -287,11 +298,11 @@ def test_score_answers_a_person(finished, tmp_path, capsys):
     (tmp_path / "q.txt").write_text(
         'Which is worse? | lying | stealing\n\n{"question": "Who?", "options": ["me", "you", "we"]}\n'
     )
-    assert main.main(["score", f"--run={finished}", str(tmp_path / "q.txt")]) == 0
+    assert main.main(["ask", f"--run={finished}", str(tmp_path / "q.txt")]) == 0
     shown = capsys.readouterr().out
     assert "Which is worse?\n  lying" in shown
     assert shown.count("%") == 2 + 1 + 3 + 1
-    assert main.main(["score", f"--run={finished}", "--json", str(tmp_path / "q.txt")]) == 0
+    assert main.main(["ask", f"--run={finished}", "--json", str(tmp_path / "q.txt")]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert [len(a["probabilities"]) for a in answers] == [2, 3]
     assert all(sum(a["probabilities"]) == pytest.approx(1) for a in answers)
@@ -299,10 +310,10 @@ def test_score_answers_a_person(finished, tmp_path, capsys):
 
 def test_score_gives_what_eval_gives(finished, rows_file, tmp_path, capsys):
     main.main(["eval", f"--run={finished}", f"--path={rows_file}", f"--out={tmp_path / 'e'}"])
-    record = read_jsonl(tmp_path / "e" / "rows.jsonl")[0]
+    record = read_jsonl(tmp_path / "e" / "answers" / "rows.jsonl")[0]
     (tmp_path / "q.txt").write_text(" | ".join([record["question"], *record["options"]]))
     capsys.readouterr()
-    main.main(["score", f"--run={finished}", "--json", str(tmp_path / "q.txt")])
+    main.main(["ask", f"--run={finished}", "--json", str(tmp_path / "q.txt")])
     answer = json.loads(capsys.readouterr().out.splitlines()[-1])
     np.testing.assert_allclose(answer["probabilities"], record["probabilities"], atol=1e-6)
 
@@ -319,15 +330,15 @@ def test_score_gives_what_eval_gives(finished, rows_file, tmp_path, capsys):
 )
 def test_questions_that_cannot_be_asked(line, message):
     with pytest.raises(UserError, match=message.replace("|", r"\|")):
-        list(questions.read(io.BytesIO(line.encode()), "in"))
+        list(ask.read(io.BytesIO(line.encode()), "in"))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score", "--run=nowhere"], "holds no run"),
-        (["score", "--model=./nowhere"], "no such file or folder"),
-        (["score", "nowhere.txt", "--model=x"], "nowhere.txt: cannot be read"),
+        (["ask", "--run=nowhere"], "holds no run"),
+        (["ask", "--model=./nowhere"], "no such file or folder"),
+        (["ask", "nowhere.txt", "--model=x"], "nowhere.txt: cannot be read"),
         (["report", "nowhere"], "holds no numbers yet"),
         (["eval", "--run=x", "--config=y", "--path=p", "--out=o"], "a run brings its own config"),
     ],
