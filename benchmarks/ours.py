@@ -24,7 +24,8 @@ from moral_jax.train import optim, step
 from moral_jax.types import UserError
 from moral_jax.weights import peft
 from moral_jax.workflows import train
-from moral_jax.workflows.build import InitialParams, QuestionEncoder
+from moral_jax.workflows.build import QuestionEncoder
+from moral_jax.workflows.local_model import InitialParams
 
 
 class Competitor:

@@ -33,7 +33,7 @@ from moral_jax.plan.run import read_spec
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
 from moral_jax.workflows import train as run
-from moral_jax.workflows.build import make_model
+from moral_jax.workflows.local_model import make_model
 
 SQUARE = 4096  # of the product that shows the machine's peak
 RUNS = 5

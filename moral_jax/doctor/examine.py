@@ -22,7 +22,7 @@ from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
 from moral_jax.types import UserError
 from moral_jax.weights import source
-from moral_jax.workflows import build
+from moral_jax.workflows import local_model
 
 SMALL_HUB_FILES = [f for f in source.HUB_FILES if not f.endswith(".safetensors")]
 REMEDIES = {
@@ -82,7 +82,7 @@ def hub(name: str) -> Check:
 def find_model(config: Config) -> ModelFiles:
     """Finds the model without fetching its weights, or trying the attention, which is a check of its own."""
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, attention="plain"))
-    return build.find_model(config, SMALL_HUB_FILES)
+    return local_model.find_model(config, SMALL_HUB_FILES)
 
 
 def model_said(files: ModelFiles) -> Check:

@@ -23,7 +23,8 @@ from moral_jax.plan.chips import CHIPS, Chip
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
-from moral_jax.workflows.build import make_model, objective_of
+from moral_jax.workflows.build import objective_of
+from moral_jax.workflows.local_model import make_model
 
 VARIANTS = 2  # "A" and " A"
 NO_TPU_HERE = {  # or libtpu asks the cloud what machine this is, and complains that nobody answers

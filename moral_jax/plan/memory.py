@@ -13,7 +13,7 @@ from moral_jax.config.model import AdapterConfig
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.train import optim, step
-from moral_jax.workflows.build import make_model
+from moral_jax.workflows.local_model import make_model
 
 GIB = 2**30
 

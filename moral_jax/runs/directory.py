@@ -153,6 +153,12 @@ def _hashes(provenance: dict[str, Any]) -> dict[str, str]:
     return provenance["data"]["sha256"] | provenance["model"].get("sha256", {})
 
 
+def is_run(folder: Path) -> bool:
+    """Returns true for a run directory; a model's folder has a config.json too, but none of the others."""
+    beside = (RUN, PROVENANCE, "checkpoints")
+    return (folder / CONFIG).exists() and any((folder / name).exists() for name in beside)
+
+
 def read_config(folder: Path) -> Config:
     """Reads the config of a run directory."""
     if not (folder / CONFIG).exists():

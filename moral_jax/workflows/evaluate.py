@@ -52,12 +52,12 @@ Origin = Callable[[dict[str, Any]], dict[str, Any]]  # what a task says of its r
 def _local(config: Config, run: RunDirectory | None) -> tuple[Respondent, Origin]:
     """Returns the model of a config; with `run`, the weights that the run stands for."""
     from moral_jax.respondents.local import LocalRespondent, Scoring
-    from moral_jax.workflows import build
+    from moral_jax.workflows import local_model
 
     jax_setup.configure()
-    files = build.find_model(config)
-    initial = build.InitialParams(config, files)
-    load = build.params_for_scoring(config, initial, run) if run else initial.for_scoring
+    files = local_model.find_model(config)
+    initial = local_model.InitialParams(config, files)
+    load = local_model.params_for_scoring(config, initial, run) if run else initial.for_scoring
     about = provenance.about_model(config, files)
     respondent = LocalRespondent(Scoring(config, files), load, about)
     return respondent, lambda data: provenance.of_local(files, about, data)
@@ -155,7 +155,7 @@ NO_BUDGET = Budget(None, None, None, False)
 def load(who: str, settings: Sequence[str] = ()) -> Interview:
     """Returns a respondent by name; arguments and errors as of `moral_jax.load`."""
     folder = Path(who.removeprefix("run:"))
-    if who.startswith("run:") or (folder / directory.CONFIG).exists() and (folder / directory.PROVENANCE).exists():
+    if who.startswith("run:") or directory.is_run(folder):
         if settings:
             raise UserError(f"{settings[0]}: a run brings its own config; only a model takes settings")
         return interview(directory.read_config(folder), NO_BUDGET, RunDirectory(folder))

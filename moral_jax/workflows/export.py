@@ -18,7 +18,7 @@ from moral_jax.tasks import registry
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Params, UserError
 from moral_jax.weights import export, load, peft
-from moral_jax.workflows.build import check_adapter, find_model
+from moral_jax.workflows.local_model import check_adapter, find_model
 
 
 def _anywhere(config: Config) -> Config:

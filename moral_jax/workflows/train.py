@@ -19,7 +19,7 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
 from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import Params, UserError
-from moral_jax.workflows import build, provenance
+from moral_jax.workflows import build, local_model, provenance
 from moral_jax.workflows.evaluate import answer
 from moral_jax.workflows.summarise import summarise
 
@@ -89,7 +89,7 @@ def _cast(setup: build.TrainingSetup, params: Params) -> Params:
 
 
 def _selected(setup: build.TrainingSetup, checkpoints: Checkpoints) -> Params:
-    return _cast(setup, build.selected_params(setup.config, setup.initial, checkpoints))
+    return _cast(setup, local_model.selected_params(setup.config, setup.initial, checkpoints))
 
 
 def _rewind_to(step: int, run: RunDirectory, checkpoints: Checkpoints) -> None:
@@ -110,7 +110,7 @@ def _train_or_resume(setup: build.TrainingSetup, run: RunDirectory, checkpoints:
         _, trained = api.split(setup.initial.training(), model)
         state, progress = init_state(trained, model, stage.optimizer), Progress()
     else:
-        build.check_adapter(setup.config, checkpoints, latest)
+        local_model.check_adapter(setup.config, checkpoints, latest)
         state, progress = checkpoints.restore(latest, abstract_state(model, stage.optimizer))
     if progress.finished:
         return progress

@@ -56,7 +56,6 @@ def test_file_then_flags(file):
         ("--config.task.test=0.95", "validation"),
         ("--config.task.train_share=0", r"expected a share in \(0, 1\]"),
         ("--config.eval.test=no", "--config.eval.test=no: expected true or false"),
-        ("--config.objective.concentration=learned", "'fixed', because soft_cross_entropy does not train it"),
     ],
 )
 def test_mistakes_are_named(file, override, message):

@@ -50,7 +50,7 @@ def test_every_ready_config_trains(file, folders, tmp_path):
     folder = folders[model.removesuffix("_instruct")]
     flags = {"config": f"{file}:tiny", "config.model.path": folder, "config.model.unroll": 1, "config.task.path": rows}
     config = parsing.from_flags([f"--{name}={value}" for name, value in flags.items()])
-    assert config.prompt.family == ("plain" if model == "llama_3_1_8b" else "clean")
+    assert config.prompt.format_for(config.model.head) == ("plain" if model == "llama_3_1_8b" else "chat")
     train.train(config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line["kind"] == "train"] == [1, 2]

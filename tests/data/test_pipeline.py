@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,9 +11,10 @@ from moral_jax.config.model import ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.data import layout, pipeline
+from moral_jax.respondents.encode import QuestionEncoder
 from moral_jax.tasks import synthetic
 from moral_jax.types import UserError
-from moral_jax.workflows.build import QuestionEncoder, find_model
+from moral_jax.workflows.local_model import find_model
 
 DATA = DataConfig(length=224, batch_size=3, micro_batch_size=1)
 
@@ -147,8 +149,7 @@ def test_any_batch_from_any_start_on_any_thread(training):
     for start in (0, 1, len(training) - 1):
         training.prefetch = 1
         for batch, want in zip(training.stream(start, len(training)), straight[start:], strict=True):
-            for a, b in zip(batch, want, strict=True):
-                np.testing.assert_array_equal(a, b)
+            jax.tree.map(np.testing.assert_array_equal, batch, want)
 
 
 def test_padding_sees_nothing_and_weighs_nothing(training):
@@ -170,8 +171,8 @@ def test_scoring_asks_every_order_once(prompter, examples):
 
 
 def test_fill_counts_what_is_real(training):
-    real = sum((training[n].segments_BT > 0).sum() for n in range(len(training)))
-    total = sum(training[n].segments_BT.size for n in range(len(training)))
+    real = sum((training[n].tokens.segments_BT > 0).sum() for n in range(len(training)))
+    total = sum(training[n].tokens.segments_BT.size for n in range(len(training)))
     assert training.fill() == pytest.approx(real / total)
 
 

@@ -14,7 +14,7 @@ from moral_jax.prompts import render
 from moral_jax.respondents.encode import QuestionEncoder
 from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
-from moral_jax.workflows.build import find_model
+from moral_jax.workflows.local_model import find_model
 from tests.helpers import tiny
 
 DATA = DataConfig(length=96, batch_size=3, micro_batch_size=1)
@@ -114,7 +114,7 @@ def test_a_batch_holds_each_text_and_its_answer(folders, backbone):
     assert sorted(seen) == sorted(2 * [(item, c) for item in range(20) for c in range(2)])
     assert (len(questions.shared_T) > 3) == (backbone == "decoder")
     assert shape.answers == 2 * shape.questions
-    real = sum((batches[n].segments_BT > 0).sum() for n in range(len(batches)))
+    real = sum((batches[n].tokens.segments_BT > 0).sum() for n in range(len(batches)))
     assert batches.tokens() == real
 
 

@@ -234,7 +234,7 @@ def test_a_coordinators_port(doctor):
 )
 def test_a_coordinator_elsewhere(monkeypatch, obstacle, state):
     """192.0.2.1 is an address for documentation: no machine has it."""
-    monkeypatch.setattr(machine.guard, "reach", lambda *_: obstacle)
+    monkeypatch.setattr(machine.supervisor, "reach", lambda *_: obstacle)
     assert machine.coordinator("192.0.2.1:80").state == state
 
 
@@ -249,13 +249,13 @@ def test_memory_and_disk(doctor, monkeypatch):
 
 def test_the_state_of_a_model_in_bytes(config_file):
     """On every device: a part of the weights, the same of the gradients, and twice as much of float32 moments."""
-    config = examine.config_io.from_flags([f"--config={config_file}", "--config.mesh.fsdp=1", "--config.mesh.data=-1"])
+    config = examine.parsing.from_flags([f"--config={config_file}", "--config.mesh.fsdp=1", "--config.mesh.data=-1"])
     files = examine.find_model(config)
     weights = sum(x.size * 4 for x in jax.tree.leaves(api.abstract_params(files.model)))
     on_one, on_disk = examine.state_bytes(files, config)
     assert weights * 3 <= on_disk < weights * 3 + 100  # counters come on top
     assert on_one == on_disk + weights
-    cut = examine.config_io.from_flags([f"--config={config_file}"])
+    cut = examine.parsing.from_flags([f"--config={config_file}"])
     assert examine.state_bytes(examine.find_model(cut), cut)[0] < on_one / jax.device_count() * 1.6
 
 

@@ -17,7 +17,7 @@ from moral_jax.runtime import distributed, preemption
 from moral_jax.train import loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Preempted
-from moral_jax.workflows import build, train
+from moral_jax.workflows import build, local_model, train
 from tests.faults.conftest import assert_same_run, trace
 from tests.helpers import tiny
 
@@ -147,7 +147,7 @@ def test_other_devices(config, tmp_path, devices):
                 assert stop
     for got, want in zip(numbers(tmp_path / "r"), numbers(tmp_path / "whole"), strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
-    model = build.find_model(config).model
+    model = local_model.find_model(config).model
     like = api.abstract_params(model)
     got, want = ({}, {})
     for folder, out in ((tmp_path / "r", got), (tmp_path / "whole", want)):

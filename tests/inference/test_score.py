@@ -72,11 +72,16 @@ def test_a_decoders_shared_beginning_changes_nothing(asked):
     assert_same(loss_and_grad(params, model, packed), loss_and_grad(params, model, separate), rtol=1e-5)
 
 
+def reading(batch, read_of_option_BQC):
+    """The batch with its options read from other texts."""
+    return batch._replace(asks=batch.asks._replace(read_of_option_BQC=read_of_option_BQC))
+
+
 def test_swapped_options_have_swapped_logits(model, asked):
     """To the last bit: an option's score does not know where the other one is."""
     params = tiny.params(model)
     batch = tiny.lay_out([asked[:3], asked[3:]], length=64, slots=3, is_encoder=is_encoder(model))
-    swapped = batch._replace(read_of_option_BQC=batch.asks.read_of_option_BQC[..., ::-1])
+    swapped = reading(batch, batch.asks.read_of_option_BQC[..., ::-1])
     (a, _), (b, _) = scores(params, model, batch), scores(params, model, swapped)
     np.testing.assert_array_equal(a.logits_BQC, b.logits_BQC[..., ::-1])
     np.testing.assert_array_equal(a.log_concentration_BQ, b.log_concentration_BQ)
@@ -90,7 +95,7 @@ def test_a_question_has_one_concentration_of_both_its_texts(asked):
     both = np.asarray(scores(params, model, batch)[0].log_concentration_BQ)
     first, second = (
         np.asarray(
-            scores(params, model, batch._replace(read_of_option_BQC=batch.asks.read_of_option_BQC[..., [c, c]]))[0][1]
+            scores(params, model, reading(batch, batch.asks.read_of_option_BQC[..., [c, c]]))[0][1]
         )
         for c in (0, 1)
     )

@@ -17,7 +17,7 @@ from moral_jax.objectives import OBJECTIVES
 from moral_jax.plan import hlo
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
-from moral_jax.workflows.build import make_model
+from moral_jax.workflows.local_model import make_model
 from tests.helpers import tiny
 from tests.models.test_decoder import assert_same, loss_and_grad, scores
 

@@ -19,7 +19,7 @@ LOSS = OBJECTIVES["soft_cross_entropy"]
 @functools.partial(jax.jit, static_argnums=1)
 def loss_and_grad(params, model, batch: Batch):
     def loss(p):
-        total, weight = LOSS(read_out.score_options(p, model, batch), batch)["loss"]
+        total, weight = LOSS.loss(read_out.read_out(p, model, batch), batch)["loss"]
         return total / weight
 
     return jax.value_and_grad(loss)(params)

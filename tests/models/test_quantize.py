@@ -15,7 +15,7 @@ from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import step
 from moral_jax.types import UserError
 from moral_jax.weights.load import flat
-from moral_jax.workflows.build import InitialParams, find_model, make_model
+from moral_jax.workflows.local_model import InitialParams, find_model, make_model
 from tests.helpers import tiny
 from tests.models.test_adapters import TX
 from tests.models.test_decoder import assert_same, scores

@@ -22,7 +22,7 @@ from moral_jax.runs.records import read_jsonl
 from moral_jax.runtime import distributed, supervisor
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
-from moral_jax.workflows import train as run
+from moral_jax.workflows import local_model
 from tests.helpers import quick, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,11 +46,11 @@ def get_config():
 AFTER_STEP_2 = """
 import sys, time
 from moral_jax.cli import main as cli
-from moral_jax.runtime import preemption, supervisor as guard
+from moral_jax.runtime import preemption, supervisor
 
 def patch():
     from moral_jax.train import loop
-    push = loop.Reader.push
+    push = loop.MetricReader.push
     def late(reader, pending):
         if pending.step > 2:
             if what == "stop":
@@ -58,14 +58,14 @@ def patch():
             while what == "stall" or (what == "wait" and not preemption.noticed()):
                 time.sleep(0.05)
         push(reader, pending)
-    loop.Reader.push = late
+    loop.MetricReader.push = late
 
-def stand(where, real=guard.stand):
+def stand(where, real=supervisor.fork_supervisor):
     real(where)
     patch()
 
 what = sys.argv[1]
-guard.stand = stand
+supervisor.fork_supervisor = stand
 if what == "stop":
     patch()
 sys.exit(cli.train_main(sys.argv[2:]))
@@ -90,19 +90,19 @@ sys.exit(cli.train_main(sys.argv[1:]))
 ASKS = """
 import json, sys
 from moral_jax import sharding
-from moral_jax.runtime import distributed, supervisor as guard
+from moral_jax.runtime import distributed, supervisor
 from moral_jax.config.model import MeshConfig
 from moral_jax.types import UserError
 
 me = int(sys.argv[1])
-assert guard.expects_others(None, None, None)
-guard.stand("somewhere")
+assert supervisor.expects_others(None, None, None)
+supervisor.fork_supervisor("somewhere")
 distributed.start(None, None, None)
 
 def refuse():
     raise UserError("the primary's own words")
 
-with distributed.together():
+with distributed.exit_together():
     rows = sharding.local_rows(8, 4, sharding.make_mesh(MeshConfig()))
     from_0 = distributed.from_primary(lambda: {"said by": me, "text": "ä" * 3000})
     try:
@@ -178,7 +178,7 @@ def lines(folder):
 
 
 def weights(config_file, folder):
-    model = run.find_model(parsing.from_flags([f"--config={config_file}"])).model
+    model = local_model.find_model(parsing.from_flags([f"--config={config_file}"])).model
     with Checkpoints(folder / "checkpoints") as checkpoints:
         return checkpoints.restore_params(checkpoints.latest(), api.abstract_params(model))
 

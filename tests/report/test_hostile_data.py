@@ -55,6 +55,8 @@ def rows(count=13):
 def run(tmp_path):
     """A run whose rows, subsets, config and origin are hostile; and its name."""
     folder = tmp_path / "<script>x<!--"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"stages": ["initial", "trained"]}))
     for stage in ("initial", "trained"):
         (folder / stage).mkdir(parents=True)
         groups = {"kind" + bad: {bad: next(iter(numbers(0.6)["groups"]["vote split"].values()))} for bad in HOSTILE}

@@ -29,6 +29,8 @@ def record(i, p):
         "groups": {"vote split": "5-0"},
         "probabilities": [p, 1 - p],
         "orders": orders,
+        "kl": abs(p - (i % 6) / 5),
+        "order_sensitivity": p / 10,
     }
 
 
@@ -69,6 +71,7 @@ def run(tmp_path):
         (tmp_path / stage / "metrics.json").write_text(json.dumps(numbers(ce)))
         rows = [json.dumps(record(i, 0.1 + 0.06 * i)) for i in range(12)]
         (tmp_path / stage / "test.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "run.json").write_text(json.dumps({"stages": ["initial", "trained"]}))
     (tmp_path / "comparison.json").write_text(json.dumps({"cross_entropy": estimate(-0.11)}))
     (tmp_path / "config.json").write_text(json.dumps({"eval": {"bootstrap": 1000}}))
     (tmp_path / "provenance.json").write_text(json.dumps({"data": {"task": "synthetic", "description": "made up"}}))
@@ -174,7 +177,7 @@ def test_what_an_api_left_open_is_said():
     b = {"missing_mass": 0.05, "unseen": 3, "unbounded": 0, "cross_entropy": {"low": 0.6, "high": 0.7}}
 
     def said(bounds):
-        return words.bounded(source.Stage("model", {"rows": 12, "bounds": bounds}, []))
+        return words.bounded(source.Stage("answers", {"rows": 12, "bounds": bounds}, []))
 
     assert "have 5.00% of the probability" in said(b)
     assert said(b).endswith("the cross-entropy is no less than 0.600 and no more than 0.700.")

@@ -67,7 +67,7 @@ def test_records_are_what_the_api_said(api, tmp_path):
         "model": "stub", "max_tokens": 1, "temperature": 1, "logprobs": True, "top_logprobs": 20,
     }  # fmt: skip
     by_prompt = {b["messages"][-1]["content"]: b for b in stub.bodies}
-    for r in read_jsonl(tmp_path / "run" / "trained" / "test.jsonl"):
+    for r in read_jsonl(tmp_path / "run" / "answers" / "test.jsonl"):
         assert [o["order"] for o in r["orders"]] == [[0, 1], [1, 0]]
         for o in r["orders"]:
             first, second = (r["options"][i] for i in o["order"])
@@ -88,17 +88,17 @@ def test_records_are_what_the_api_said(api, tmp_path):
     assert provenance["model"]["answered as"] == ["stub-2026"]
     assert provenance["model"]["prompt tokens"] == 50 * REQUESTS
     assert "The API lists only the likeliest tokens" in (tmp_path / "run" / "report.html").read_text()
-    assert "bounds" in json.loads((tmp_path / "run" / "trained" / "metrics.json").read_text())
+    assert "bounds" in json.loads((tmp_path / "run" / "answers" / "metrics.json").read_text())
 
 
 def test_what_was_asked_once_is_free(api, tmp_path):
     with serve() as (stub, url):
         assert api(url, "--yes")[0] == 0
-        first = (tmp_path / "run" / "trained" / "test.jsonl").read_bytes()
+        first = (tmp_path / "run" / "answers" / "test.jsonl").read_bytes()
         code, shown = api(url, workdir="again")  # nobody says yes, and nobody has to
         assert code == 0, shown
         assert f"{REQUESTS} replies are there; 0 requests" in shown
-        assert (tmp_path / "again" / "trained" / "test.jsonl").read_bytes() == first
+        assert (tmp_path / "again" / "answers" / "test.jsonl").read_bytes() == first
         assert len(stub.bodies) == REQUESTS
         assert api(url, "--yes", "--top-logprobs=5", workdir="other")[0] == 0
         assert len(stub.bodies) == 2 * REQUESTS  # another question
@@ -117,7 +117,7 @@ def test_ctrl_c_keeps_what_came(api, tmp_path, monkeypatch):
         assert code == 130
         sent = len(stub.bodies)
         assert 5 <= sent < REQUESTS
-        assert not (tmp_path / "run" / "trained").exists()
+        assert not (tmp_path / "run" / "answers").exists()
         patch.undo()
         monkeypatch.setenv("MORAL_JAX_CACHE", str(tmp_path / "cache"))
         assert api(url, "--yes")[0] == 0
@@ -189,9 +189,9 @@ def test_the_key_is_sent_and_never_written(api, tmp_path, monkeypatch):
         ("https://x/v1", "NOT_SET", None, "NOT_SET: this environment variable is not set"),
         ("https://x/v1", "BAD", "sk-a\nInjected: b", r"\$BAD: cannot be a key"),
         ("http://example.org/v1", "GOOD", "sk-good", r"would carry the key in \$GOOD unencrypted"),
-        ("https://user:pw@x/v1", "GOOD", "sk-good", "a user, a password or a query"),
+        ("https://user:pw@x/v1", "GOOD", "sk-good", "base_url: holds a user or password|a user, a password or a query"),
         ("https://x/v1?key=sk-good", "GOOD", "sk-good", "a user, a password or a query"),
-        ("http://user:pw@example.org/v1", "GOOD", "sk-good", "a user, a password or a query"),
+        ("http://user:pw@example.org/v1", "GOOD", "sk-good", "base_url: holds|a user, a password or a query"),
         ("ftp://x", "GOOD", "sk-good", "expected http"),
         ("https://x:port/v1", "GOOD", "sk-good", "cannot be read as a URL"),
     ],
@@ -230,10 +230,10 @@ def test_the_estimate_by_hand():
 
 def test_completions_get_text_with_the_cue(api, tmp_path):
     with serve() as (stub, url):
-        code, shown = api(url, "--yes", "--endpoint=completions", "--config.prompt.family=plain")
+        code, shown = api(url, "--yes", "--endpoint=completions", "--config.prompt.format=plain")
     assert code == 0, shown
     assert all(b["prompt"].endswith("\nAnswer:") and b["logprobs"] == 20 for b in stub.bodies)
-    assert read_jsonl(tmp_path / "run" / "trained" / "test.jsonl")[0]["option_mass"] == pytest.approx(0.9)
+    assert read_jsonl(tmp_path / "run" / "answers" / "test.jsonl")[0]["option_mass"] == pytest.approx(0.9)
 
 
 def test_the_studys_prompt_is_one_message():
@@ -250,12 +250,12 @@ def test_the_studys_prompt_is_one_message():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--config.prompt.family=plain"], "not for --endpoint=chat; pass --config.prompt.family=clean"),
-        (["--endpoint=completions"], "pass --config.prompt.family=plain"),
+        (["--config.prompt.format=plain"], "not for --endpoint=chat; pass --config.prompt.format=chat"),
+        (["--endpoint=completions"], "pass --config.prompt.format=plain"),
         (["--config.prompt.answer_prefix=Verdict:"], "a chat endpoint cannot begin the model's answer"),
         (["--config.task.validation=0", "--config.task.test=0"], "nothing to score"),
-        (["--concurrency=0"], "--concurrency=0: expected at least 1"),
-        (["--timeout=0"], "--timeout=0: expected a positive"),
+        (["--concurrency=0"], "config.respondent.concurrency=0: expected at least 1"),
+        (["--timeout=0"], "config.respondent.timeout=0.0: expected a positive"),
     ],
 )
 def test_mistakes_are_named(api, arguments, message):

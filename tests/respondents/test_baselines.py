@@ -147,13 +147,13 @@ def test_a_run_that_all_readers_read(arguments, tmp_path, capsys):
     assert main.main(["baseline", "fewest_words", *arguments]) == 0
     run = tmp_path / "run"
     assert {p.name for p in run.iterdir()} == {
-        "config.json", "provenance.json", "after", "report.html", "report.md", "lock",
+        "config.json", "provenance.json", "run.json", "answers", "report.html", "report.md", "lock",
     }  # fmt: skip
-    assert len(read_jsonl(run / "trained" / "validation.jsonl")) == 30
-    numbers = json.loads((run / "trained" / "metrics.json").read_text())
+    assert len(read_jsonl(run / "answers" / "validation.jsonl")) == 30
+    numbers = json.loads((run / "answers" / "metrics.json").read_text())
     assert numbers["rows"] == 60
     assert numbers["calibration"]["fixed_concentration"] == pytest.approx(
-        read_jsonl(run / "trained" / "test.jsonl")[0]["concentration"]
+        read_jsonl(run / "answers" / "test.jsonl")[0]["concentration"]
     )
     assert {"choice_accuracy", "choice_macro_f1", "calibrated_cross_entropy"} <= set(numbers["metrics"])
     assert "baseline:fewest_words" in (run / "report.html").read_text()
@@ -164,14 +164,18 @@ def test_a_run_that_all_readers_read(arguments, tmp_path, capsys):
     assert main.main(["baseline", "fewest_words", *arguments]) == 0  # the same again
     capsys.readouterr()
     assert main.main(["baseline", "prior", *arguments]) == 2
-    assert "model.path: 'baseline:fewest_words' -> 'baseline:prior'" in capsys.readouterr().err
+    assert "respondent.name: 'fewest_words' -> 'prior'" in capsys.readouterr().err
 
 
-def test_no_weights_are_loaded_in_its_name(arguments, tmp_path, capsys):
-    main.main(["baseline", "prior", *arguments])
+def test_its_run_answers_as_it_did(arguments, tmp_path, capsys):
+    """A run has no weights here, but its config says who answered."""
+    main.main(["eval", "--model=baseline:prior", *arguments])
     (tmp_path / "q.txt").write_text("Which? | a | b")
-    assert main.main(["score", f"--run={tmp_path / 'run'}", str(tmp_path / "q.txt")]) == 2
-    assert "'baseline:prior': answered this run, and left no weights" in capsys.readouterr().err
+    capsys.readouterr()
+    assert main.main(["ask", f"--run={tmp_path / 'run'}", "--json", str(tmp_path / "q.txt")]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+    prior = read_jsonl(tmp_path / "run" / "answers" / "test.jsonl")[0]["probabilities"]
+    assert answer["probabilities"] == pytest.approx(prior)
 
 
 def test_real_dilemmas_ranker_beats_the_prior(dilemmas):

@@ -7,26 +7,25 @@ import sys
 import pytest
 
 FREED = """
-from moral_jax.runtime import malloc as heap
+from moral_jax.runtime import malloc
 def rss():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS")) >> 10
-if heap.is_ours():
-    heap.keep_pages()
+if malloc.is_ours():
+    malloc.keep_pages()
 block = b"x" * (256 << 20)
 del block
 first = rss()
-heap.give_back_pages()
+malloc.give_back_pages()
 print(first, rss())
 """
 COMPILED = """
 import jax
-from moral_jax.runtime import malloc as heap
-from moral_jax.workflows import train as run
+from moral_jax.runtime import jax_setup, malloc
 calls = []
-heap.give_back_pages = lambda: calls.append(1)
-run.LONG_COMPILATION = 0.0
-run.set_up_jax()
-run.set_up_jax()
+malloc.give_back_pages = lambda: calls.append(1)
+jax_setup.LONG_COMPILATION = 0.0
+jax_setup.configure()
+jax_setup.configure()
 jax.jit(lambda x: x + 1)(1.0)
 assert len(calls) == 1, calls
 """

@@ -14,10 +14,10 @@ from moral_jax.runtime import supervisor
 ROOT = Path(__file__).resolve().parents[2]
 WORK = """
 import os, sys, time
-from moral_jax.runtime import supervisor as guard
-guard.stand("HERE")
+from moral_jax.runtime import supervisor
+supervisor.fork_supervisor("HERE")
 if sys.argv[2:]:
-    guard.joined(sys.argv[2])
+    supervisor.report_joined(sys.argv[2])
 print(os.getpid(), flush=True)
 if sys.argv[1] == "abort":
     os.abort()

@@ -134,7 +134,7 @@ SLOW = """
 import sys
 from moral_jax.cli import main as cli
 from moral_jax.study import jobs
-jobs.KINDS["train"] = jobs.Kind(("sleep",), "tests.study.test_command:sleep", (), True)
+jobs.KINDS["train"] = jobs.Kind(("sleep",), "tests.study.test_command:sleep", ())
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -41,7 +41,7 @@ def test_random_points_differ_lie_in_their_range_and_more_begin_with_the_same():
         ("--grid", "optim.lrr=1", "did you mean --config.optim.lr"),
         ("--grid", "optim.lr=1,fast", "expected float"),
         ("--range", "optim.lr=1e-3,1e-5", "0 < LOW < HIGH"),
-        ("--range", "prompt.family=clean,plain", "expected a number's FIELD=LOW,HIGH"),
+        ("--range", "prompt.format=chat,plain", "expected a number's FIELD=LOW,HIGH"),
     ],
 )
 def test_axes_that_cannot_be(flag, text, message):

@@ -65,7 +65,7 @@ def test_a_whole_study_of_real_runs(study_file, tmp_path, monkeypatch, capsys):
     assert call("--shard=2/2") == 1
     assert "is not empty and holds no run" in capsys.readouterr().out
     done = {p: p.stat().st_mtime_ns for p in out.glob("cells/*/*/test.jsonl")}
-    assert sorted(p.parent.name for p in done) == ["trained", "initial"]
+    assert sorted(p.parent.name for p in done) == ["initial", "trained"]
 
     (broken / "junk").unlink()
     assert call() == 0

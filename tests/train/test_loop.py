@@ -67,7 +67,7 @@ def stage_of(tmp_path, source, options, evaluators=()):
     )
 
 
-def train(stage, step, state, progress, checkpoints, write):
+def scripted(stage, step, state, progress, checkpoints, write):
     """The loop with a script in place of the compiled step."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_train_step", lambda *_: step)
@@ -91,7 +91,7 @@ def run(tmp_path, total=6, losses=None, validation=None, state=None, progress=No
         state = state or TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
         evaluators = (loop.Evaluator("validation", options.eval_every or total, validate),) if validation else ()
         stage = stage_of(tmp_path, Plan(total, late), options, evaluators)
-        out = train(stage, step_fn(losses or [1.0] * total), state, progress, checkpoints, log.write)
+        out = scripted(stage, step_fn(losses or [1.0] * total), state, progress, checkpoints, log.write)
         return out, seen, checkpoints.latest()
 
 
@@ -236,5 +236,5 @@ def test_metrics_are_read_one_step_late(tmp_path):
 
     state = TrainState(jnp.int32(0), {"w": jnp.float32(0)}, {"m": jnp.float32(0)})
     with Checkpoints(tmp_path / "c", {}) as checkpoints, Log(tmp_path, 0, 0) as log:
-        train(stage_of(tmp_path, Plan(3), TrainConfig()), step, state, Progress(), checkpoints, log.write)
+        scripted(stage_of(tmp_path, Plan(3), TrainConfig()), step, state, Progress(), checkpoints, log.write)
     assert events == ["dispatch 1", "dispatch 2", "read 1", "dispatch 3", "read 2", "read 3"]

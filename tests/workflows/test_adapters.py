@@ -23,8 +23,8 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import export, peft
 from moral_jax.weights.load import flat
-from moral_jax.workflows import build, train
 from moral_jax.workflows import export as publish
+from moral_jax.workflows import local_model, train
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("two_devices")
@@ -54,7 +54,7 @@ def probabilities(path):
 
 def saved(folder, config):
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        model = build.find_model(config).model
+        model = local_model.find_model(config).model
         _, like = api.split(api.abstract_params(model), model)
         latest = checkpoints.latest()
         return latest, checkpoints.restore_params(latest, like)
@@ -75,7 +75,7 @@ def test_a_checkpoint_holds_adapters_and_head_alone(finished, config):
 
 
 def test_training_moves_the_probabilities(finished):
-    before, after = (probabilities(finished / stage / "test.jsonl") for stage in ("initial", "after"))
+    before, after = (probabilities(finished / stage / "test.jsonl") for stage in ("initial", "trained"))
     assert np.abs(before - after).max() > 1e-3
 
 
@@ -123,7 +123,7 @@ def asked(what, rows, out, *flags):
     flags = [*own, *flags] if "--model" in what else []
     where = ["--config.task.name=votes"] if flags else []
     assert main.main(["eval", what, f"--path={rows}", f"--out={out}", *where, *flags]) == 0
-    return probabilities(out / "rows.jsonl")
+    return probabilities(out / "answers" / "rows.jsonl")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from moral_jax.runs.records import read_jsonl
 from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import train
-from moral_jax.workflows.build import find_model
+from moral_jax.workflows.local_model import find_model
 from tests.config.test_presets import write_rows
 from tests.helpers import tiny
 
@@ -91,7 +91,7 @@ def test_swapped_actions_have_swapped_probabilities(runs, name, tmp_path):
     for file in ("rows", "swapped"):
         arguments = [f"--path={tmp_path / file}.jsonl", f"--out={tmp_path / file}"]
         assert main.main(["eval", f"--run={runs(name)}", *arguments]) == 0
-    a, b = (read_jsonl(tmp_path / file / "rows.jsonl") for file in ("rows", "swapped"))
+    a, b = (read_jsonl(tmp_path / file / "answers" / "rows.jsonl") for file in ("rows", "swapped"))
     for one, other in zip(a, b, strict=True):
         np.testing.assert_allclose(one["probabilities"], other["probabilities"][::-1], atol=1e-6)
         assert one["concentration"] == pytest.approx(other["concentration"], rel=1e-5)

@@ -29,8 +29,8 @@ from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import init_state
 from moral_jax.types import UserError
 from moral_jax.weights import export, load, tokenizer
-from moral_jax.workflows import build
 from moral_jax.workflows import export as publish
+from moral_jax.workflows import local_model
 from tests.helpers import tiny
 from tests.weights import test_gguf
 
@@ -55,7 +55,7 @@ def make_run(folder, config, seed=5):
     """A run directory as training leaves it, and the weights in it: random ones, unlike the model's own."""
     folder.mkdir()
     saved.save(config, folder / "config.json")
-    model = build.find_model(config).model
+    model = local_model.find_model(config).model
     place = jax.tree.map(lambda leaf: leaf.sharding, api.abstract_params(model))
     params = jax.device_put(tiny.params(model, seed), place)
     host = jax.device_get(params)
@@ -151,7 +151,7 @@ def test_eval_of_the_export_gives_the_runs_probabilities(exported, tmp_path, cap
     settings = ["--config.task.name=votes", "--config.model.unroll=1", "--config.eval.bootstrap=100"]
     assert main.main(["eval", f"--run={folder}", *rows, f"--out={tmp_path / 'a'}"]) == 0
     assert main.main(["eval", f"--model={out}", *rows, f"--out={tmp_path / 'b'}", *settings]) == 0
-    for mine, theirs in zip(*(read_jsonl(tmp_path / x / "rows.jsonl") for x in "ab"), strict=True):
+    for mine, theirs in zip(*(read_jsonl(tmp_path / x / "answers" / "rows.jsonl") for x in "ab"), strict=True):
         np.testing.assert_allclose(mine["probabilities"], theirs["probabilities"], atol=1e-6)
         assert mine["option_mass"] == pytest.approx(theirs["option_mass"], rel=1e-4)
     capsys.readouterr()

@@ -27,7 +27,7 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import load
 from moral_jax.workflows import evaluate, train
-from moral_jax.workflows.build import InitialParams, find_model, params_for_scoring
+from moral_jax.workflows.local_model import InitialParams, find_model, params_for_scoring
 from tests.helpers import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

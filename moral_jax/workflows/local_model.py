@@ -1,0 +1,191 @@
+"""From a config to a model: its files, its settings for these devices, and its parameters."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from jax.sharding import Mesh
+
+from moral_jax import sharding
+from moral_jax.config import Config
+from moral_jax.config.model import AdapterConfig
+from moral_jax.data import encode
+from moral_jax.models import api, quantize
+from moral_jax.models.attention import choose as choose_attention
+from moral_jax.models.product import arithmetic
+from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
+from moral_jax.prompts import render
+from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
+from moral_jax.runs.directory import RunDirectory
+from moral_jax.runtime.console import info
+from moral_jax.tasks import registry
+from moral_jax.train.checkpoint import Checkpoints
+from moral_jax.types import Example, Params, UserError
+from moral_jax.weights import load, peft, source, tokenizer
+
+
+def _score_rows(config: Config, spec: Spec) -> int:
+    """Returns how many rows the score head has; refuses a head that does not go with the model or the task."""
+    head, task = config.model.head, registry.get(config.task.name)
+    setting, is_encoder = f"config.model.head={head!r}", isinstance(spec, EncoderSpec)
+    if is_encoder and head == "vocabulary":
+        advice = "'classes' (title and text, a score per option)" if task.classes else "'score' (a text and score each)"
+        raise UserError(
+            f"{setting}: predicts the next token, which encoders such as {spec.family} cannot do; for task "
+            f"{config.task.name!r} use {advice}"
+        )
+    if head != "classes":
+        return int(head == "score")
+    if not is_encoder:
+        raise UserError(
+            f"{setting}: is for encoders; {spec.family} can read all options in one prompt: use 'vocabulary'"
+        )
+    if task.classes is None:
+        some = ", ".join(name for name, other in registry.TASKS.items() if other.classes)
+        raise UserError(f"{setting}: needs the same options in every row, as tasks {some} have; use 'score'")
+    return len(task.classes)
+
+
+def _check_encoder(config: Config, spec: EncoderSpec) -> None:
+    if config.adapter.kind != "none":
+        raise UserError(
+            f"config.adapter.kind={config.adapter.kind!r}: {spec.family} is an encoder, of which all weights are "
+            f"trained; set --config.adapter.kind=none and --config.model.quantize=none"
+        )
+
+
+def make_model(config: Config, spec: Spec, mesh: Mesh) -> api.Model:
+    """Returns the model that the config asks for, with open settings chosen for the mesh's devices."""
+    if isinstance(spec, EncoderSpec):
+        _check_encoder(config, spec)
+    score_rows = _score_rows(config, spec)
+    if spec.kv_heads % mesh.shape[sharding.TENSOR]:
+        raise UserError(
+            f"config.mesh.tensor={mesh.shape[sharding.TENSOR]}: cuts heads, so it must divide the model's "
+            f"{spec.kv_heads} key/value heads"
+        )
+    if config.adapter.first_layer >= spec.layers:
+        raise UserError(
+            f"config.adapter.first_layer={config.adapter.first_layer}: the model has {spec.layers} layers, so no layer "
+            f"would have an adapter; expected less"
+        )
+    inputs = {"width": spec.width, "attention width": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
+    for name, size in inputs.items():
+        if config.model.quantize == "nf4" and size % quantize.BLOCK:
+            raise UserError(
+                f"config.model.quantize='nf4': needs a multiple of {quantize.BLOCK} inputs to every matrix, but the "
+                f"model's {name} is {size}; int8 takes any"
+            )
+    m, platform = config.model, mesh.devices.flat[0].platform
+    dtype, product_dtype = arithmetic(m.dtype, m.product_dtype, platform)
+    attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
+    info(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
+    compute = ComputeOptions(
+        mesh=mesh,
+        dtype=dtype,
+        product_dtype=product_dtype,
+        param_dtype=m.param_dtype,
+        attention=attention,
+        remat=m.remat,
+        unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
+    )
+    o = config.objective
+    return api.Model(spec, compute, score_rows, m.quantize, config.adapter, o.concentration, o.initial_concentration)
+
+
+def find_model(config: Config, hub_files: list[str] = source.HUB_FILES) -> ModelFiles:
+    """Resolves the model's files and reads its description, without its weights.
+
+    Args:
+      hub_files: which of a hub model's files are fetched.
+    """
+    path = source.resolve(config.model.path, hub_files)
+    model = make_model(config, load.read_spec(path), sharding.make_mesh(config.mesh))
+    words = source.resolve(config.model.tokenizer, hub_files) if config.model.tokenizer else path
+    return ModelFiles(path, tokenizer.load(words), model)
+
+
+class InitialParams:
+    """The parameters that a run starts from, loaded when they are first asked for."""
+
+    def __init__(self, config: Config, files: ModelFiles):
+        self.config, self.files = config, files
+
+    def _load(self, *, trained: bool) -> Params:
+        model, piece_bytes = self.files.model, self.config.model.load_piece_mb << 20
+        like, store = api.abstract_loaded(model, trained=trained), functools.partial(api.quantize_or_cast, model=model)
+        return load.load(self.files.path, model.spec, like, piece_bytes, store, model.frozen_layers)
+
+    @functools.cached_property
+    def _backbone(self) -> Params:
+        return self._load(trained=self.files.model.trains_backbone)
+
+    @functools.cached_property
+    def _all(self) -> Params:
+        return self._with_heads(self._backbone)
+
+    def training(self) -> Params:
+        """Returns all parameters before training: weights from disk, fresh heads, adapters fresh or given."""
+        return self._all
+
+    def for_scoring(self) -> Params:
+        """Returns parameters for scoring, cast while loading so that the float32 copy never exists as a whole."""
+        return self._with_heads(self._load(trained=False))
+
+    def _with_heads(self, backbone: Params) -> Params:
+        model, config, path = self.files.model, self.config.adapter, self.files.path
+        params = api.init_heads_and_adapters(backbone, model, self.config.train.seed, self._yes_no())
+        like = api.abstract_params(model)
+        if isinstance(model.spec, EncoderSpec):
+            piece_bytes = self.config.model.load_piece_mb << 20
+            params["score"] |= load.pooler(path, model.spec, like["score"], piece_bytes)
+        if config.path is None:
+            return params
+        return params | {"adapters": peft.load(Path(config.path), model.spec, config, like["adapters"])}
+
+    def _yes_no(self) -> tuple[int, int] | None:
+        """Returns the tokens whose log-odds a decoder's score head begins as; None for other heads."""
+        model = self.files.model
+        if not model.score_rows or isinstance(model.spec, EncoderSpec):
+            return None
+        prompt = QuestionEncoder(self.config, self.files).render(Example("", "?", ("...",), (1.0,)), (0,)).texts[0][0]
+        yes, no = encode.next_tokens(self.files.tokenizer, prompt, (render.YES, render.NO))
+        return yes, no
+
+    @property
+    def frozen(self) -> Params:
+        """The parameters that training leaves unchanged: with adapters the backbone, otherwise none."""
+        model = self.files.model
+        return {model.backbone: self._backbone} if model.frozen else {}
+
+
+def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
+    """Refuses a checkpoint whose adapters mean something else than the config says."""
+    saved = dataclasses.asdict(AdapterConfig()) | checkpoints.read_manifest(step).about["config"]["adapter"]
+    for field, value in dataclasses.asdict(config.adapter).items():
+        if saved[field] != value:
+            raise UserError(
+                f"{checkpoints.folder}: was saved with adapter.{field}={saved[field]!r}, the run's config.json says "
+                f"{value!r}; put back what it was"
+            )
+
+
+def selected_params(config: Config, initial: InitialParams, checkpoints: Checkpoints) -> Params:
+    """Returns the parameters that a run stands for: trained ones from the checkpoint, beside those that are frozen."""
+    step, model = checkpoints.chosen(config.train.select), initial.files.model
+    check_adapter(config, checkpoints, step)
+    _, like = api.split(api.abstract_params(model), model)
+    return initial.frozen | checkpoints.restore_params(step, like)
+
+
+def params_for_scoring(config: Config, initial: InitialParams, run: RunDirectory) -> Callable[[], Params]:
+    """Returns a function that loads the parameters that a run stands for, cast for scoring."""
+
+    def load_params() -> Params:
+        if not run.checkpoints.exists():
+            return initial.for_scoring()
+        with Checkpoints(run.checkpoints) as checkpoints:
+            return api.cast_for_scoring(selected_params(config, initial, checkpoints), initial.files.model)
+
+    return load_params
