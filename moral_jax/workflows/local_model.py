@@ -66,11 +66,9 @@ def make_model(config: Config, spec: Spec, mesh: Mesh) -> api.Model:
             f"{spec.kv_heads} key/value heads"
         )
     if config.adapter.first_layer >= spec.layers:
-        raise UserError(
-            f"config.adapter.first_layer={config.adapter.first_layer}: the model has {spec.layers} layers, so no layer "
-            f"would have an adapter; expected less"
-        )
-    inputs = {"width": spec.width, "attention width": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
+        first = config.adapter.first_layer
+        raise UserError(f"config.adapter.first_layer={first}: the model has {spec.layers} layers; expected less")
+    inputs = {"width": spec.width, "heads x head size": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
     for name, size in inputs.items():
         if config.model.quantize == "nf4" and size % quantize.BLOCK:
             raise UserError(
