@@ -94,9 +94,7 @@ def test_a_question_has_one_concentration_of_both_its_texts(asked):
     batch = tiny.lay_out([asked], length=80, slots=5, is_encoder=is_encoder(model))
     both = np.asarray(scores(params, model, batch)[0].log_concentration_BQ)
     first, second = (
-        np.asarray(
-            scores(params, model, reading(batch, batch.asks.read_of_option_BQC[..., [c, c]]))[0][1]
-        )
+        np.asarray(scores(params, model, reading(batch, batch.asks.read_of_option_BQC[..., [c, c]]))[0][1])
         for c in (0, 1)
     )
     np.testing.assert_allclose(both, (first + second) / 2, rtol=1e-5)
