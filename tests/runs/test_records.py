@@ -107,8 +107,8 @@ def test_every_row_has_bounds_of_its_own():
 
 
 def test_a_pick_is_the_option_in_that_place_of_the_first_order():
-    asks = Asks([THREE, PAIR], [(0, (2, 0, 1)), (1, (1, 0)), (0, (0, 1, 2))])
-    said = choices([[0.4, 0.3, 0.3], [0.5, 0.5, 0.0], [0.4, 0.3, 0.3]], picked_E=np.array([1, 0, 2]))
+    asks = Asks([THREE, PAIR], [(1, (1, 0)), (0, (2, 0, 1)), (0, (0, 1, 2))])
+    said = choices([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3], [0.4, 0.3, 0.3]], picked_E=np.array([0, 1, 2]))
     three, pair = make_records(asks, said)
     assert (three["choice"], pair["choice"]) == (0, 1)
     json.dumps([three, pair])
