@@ -14,7 +14,7 @@ if typing.TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported: nothing is reported
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing: it is not needed
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load"]
 
 
@@ -24,7 +24,7 @@ def load(who: "str | Path", *settings: str) -> "Interview":
     Args:
       who: a run directory; a model as --model=WHO of the command line names it: a folder, a .gguf file,
         package:NAME/FILE, OWNER/MODEL, api:NAME or scripted:NAME.
-      settings: "SECTION.FIELD=VALUE" of the config, such as "prompt.format=plain"; none for a run, which brings its own.
+      settings: "SECTION.FIELD=VALUE" of the config, such as "prompt.format=plain"; a run brings its own.
 
     Raises:
       UserError: there is no such run or model, or a setting is wrong.

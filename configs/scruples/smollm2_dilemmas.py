@@ -1,4 +1,4 @@
-"""Scruples DILEMMAS, SmolLM2-135M, soft cross-entropy; the recipe of the search in README.md."""
+"""Scruples DILEMMAS, SmolLM2-135M, soft cross-entropy; the recipe of the search in docs/studies.md."""
 
 from moral_jax import config
 

@@ -19,7 +19,7 @@ from moral_jax.tasks.votes import example
 from moral_jax.types import Example, UserError
 
 DESCRIPTION = """\
-Asks a model, or anybody else, questions with options, and prints a distribution for each.
+Asks a respondent questions with options, and prints a distribution for each.
 
   echo "Was it wrong to leave? | yes | no" | moral-jax ask --model=run:runs/demo
   moral-jax ask --model=OWNER/MODEL questions.txt --json

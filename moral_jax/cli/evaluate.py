@@ -10,9 +10,9 @@ from moral_jax.config import Config, parsing
 from moral_jax.types import UserError
 
 DESCRIPTION = """\
-Asks anybody about rows with votes, and writes a run directory: records, metrics.json and the page.
+Asks a respondent about rows with votes, and writes a run directory: records, metrics.json and the page.
 
-  moral-jax eval --model=run:runs/demo --path=rows.jsonl --out=runs/demo-on-rows
+  moral-jax eval --model=run:runs/mine --path=rows.jsonl --out=runs/mine-on-rows
   moral-jax eval --model=OWNER/MODEL --config=demo
   moral-jax eval --model=api:gpt-4o --config=demo --yes
   moral-jax eval --model=baseline:prior --config=demo
@@ -44,7 +44,7 @@ def check_extras(config: Config) -> None:
 
 def _out(args: argparse.Namespace, config: Config, run: Path | None) -> Path:
     """Returns the default directory: who was asked about what."""
-    who = run.name if run else config.respondent.name or Path(config.model.path).stem
+    who = f"{run.resolve().name}-answers" if run else config.respondent.name or Path(config.model.path).stem
     rows = [Path(args.path).name.partition(".")[0]] if args.path else []
     names = [*([parsing.run_name(args.config)] if args.config else []), *rows, who]
     return Path("runs") / re.sub(r"[^\w.=+-]+", "-", "-".join(names))

@@ -15,6 +15,7 @@ def translate(arguments: list[str]) -> list[str]:
         return ["ask", *rest]
     if old == "api":
         return ["eval", *rest]
-    if not rest or rest[0].startswith("-"):
-        return ["eval", "--model=baseline:", *rest] if "--help" not in rest and "-h" not in rest else ["eval", *rest]
-    return ["eval", f"--model=baseline:{rest[0]}", *rest[1:]]
+    if {"-h", "--help"} & set(rest):
+        return ["eval", *rest]
+    name = next((argument for argument in rest if not argument.startswith("-")), "")
+    return ["eval", f"--model=baseline:{name}", *(argument for argument in rest if argument != name)]

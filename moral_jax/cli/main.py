@@ -21,7 +21,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("train", "score a model on votes, fine-tune it, score it again, write a report"),
     "eval": Command(
-        "evaluate", "score anybody on rows with votes: a model, a run, an API, a baseline, a scripted rule"
+        "evaluate", "score a respondent on rows with votes: a model, a run, an API, a baseline, a scripted rule"
     ),
     "ask": Command("ask", "questions with options in, a distribution for each out"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),

@@ -61,9 +61,13 @@ def who_answers(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path
       UserError: nobody is named, or a run is named beside settings that it brings itself.
     """
     model = f"{RUN}{args.run}" if args.run else args.model
+    of_api = [f"--{field.replace('_', '-')}" for field in OF_AN_API if getattr(args, field) is not None]
+    if model is not None and args.api_model is not None:
+        raise UserError(f"--api-model={args.api_model}: --model={model} names somebody already; pass one of them")
     if model is not None and model.startswith(RUN):
-        if args.config or rest:
-            raise UserError(f"{args.config or rest[0]}: a run brings its own config; only --model=PATH takes one")
+        if args.config or rest or of_api:
+            setting = args.config or [*rest, *of_api][0]
+            raise UserError(f"{setting}: a run brings its own config; only --model=PATH takes one")
         from moral_jax.runs.directory import read_config
 
         run = Path(model.removeprefix(RUN))

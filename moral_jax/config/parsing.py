@@ -201,7 +201,9 @@ def from_flags(arguments: list[str], file_needed: bool = True) -> Config:
             raise UserError(f"{argument}: a value is missing; write {argument}=VALUE")
         if new is not None:
             print(f"note: {renamed.hint(name)}", file=sys.stderr)
-        overrides |= {field: parse(field, value) for field, value in (new or {name: text}).items()}
+        overrides |= {
+            field: parse(field, "none" if value is None else value) for field, value in (new or {name: text}).items()
+        }
     if file is None and file_needed:
         raise UserError(f"{FILE_FLAG}FILE is missing; try {FILE_FLAG}configs/demo.py")
     config = from_file(file, "get_config") if file else default()

@@ -13,7 +13,7 @@ RENAMED = {
 # one word was three settings: what each of its values sets now
 FAMILY = "prompt.family"
 FAMILIES: dict[str, dict[str, Any]] = {
-    "clean": {"prompt.format": "chat"},
+    "clean": {"prompt.format": None},  # the default, which is chat where a vocabulary answers
     "plain": {"prompt.format": "plain"},
     "paper": {"prompt.format": "paper"},
     "each": {"model.head": "score"},
@@ -25,7 +25,7 @@ def replacement(name: str, value: Any) -> dict[str, Any] | None:
     """Returns the fields, with values, that a field of version 0.1 stands for; None if the name is not an old one."""
     if name in RENAMED:
         return {RENAMED[name]: value}
-    return FAMILIES.get(value) if name == FAMILY else None
+    return FAMILIES.get(value) if name == FAMILY and isinstance(value, str) else None
 
 
 def hint(name: str) -> str:
@@ -51,6 +51,9 @@ def _answered_by(path: str) -> dict[str, Any]:
         return {"model.path": path}
     name, _, where = name.partition(" at ")
     url, _, top = where.partition(", ")
+    count = top.partition(" ")[0]
+    if not count.isdecimal():
+        return {"model.path": path}
     endpoint = "chat" if url.endswith("/chat/completions") else "completions"
     base = url.removesuffix("/chat/completions").removesuffix("/completions")
     return {
@@ -58,20 +61,23 @@ def _answered_by(path: str) -> dict[str, Any]:
         "respondent.name": name,
         "respondent.base_url": base,
         "respondent.endpoint": endpoint,
-        "respondent.top_logprobs": int(top.partition(" ")[0]),
+        "respondent.top_logprobs": int(count),
     }
 
 
-def modernise(values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def modernise(values: dict[str, Any]) -> dict[str, Any]:
     """Returns the nested dict of a saved config with the fields of version 0.1 under their new names."""
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, Any] = {name: {} if isinstance(fields, dict) else fields for name, fields in values.items()}
     for section, fields in values.items():
         for field, value in fields.items() if isinstance(fields, dict) else ():
-            name = f"{section}.{field}"
-            new = replacement(name, value)
-            if new is None:
-                new = _answered_by(value) if name == "model.path" and isinstance(value, str) else {name: value}
-            for new_name, new_value in new.items():
+            for new_name, new_value in _modern(f"{section}.{field}", value).items():
                 new_section, _, new_field = new_name.partition(".")
                 out.setdefault(new_section, {})[new_field] = new_value
     return out
+
+
+def _modern(name: str, value: Any) -> dict[str, Any]:
+    if name == "model.path" and isinstance(value, str):
+        return _answered_by(value)
+    new = replacement(name, value)
+    return {name: value} if new is None else new

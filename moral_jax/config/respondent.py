@@ -16,7 +16,7 @@ class RespondentConfig:
 
     kind: Literal["local", "api", "baseline", "scripted"] = "local"
     """local (config.model on this machine), api (a model behind an OpenAI-compatible API that lists log-probabilities),
-    baseline (priors, rules and bags of words, fitted to the training rows), scripted (a fixed rule that reads nothing)."""
+    baseline (priors, rules and bags of words, fitted to the training rows), scripted (a rule that reads nothing)."""
     name: str | None = None
     """Which one: the API's name of the model, a baseline, or a scripted respondent."""
     base_url: str = "https://api.openai.com/v1"

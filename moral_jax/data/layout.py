@@ -8,8 +8,8 @@ group begin with; a, b, c, d: what each text adds; read positions are marked wit
     ends       8 8 8 8 5  5  5  4 4 4 5 5 8  8  7 7 7 8 8 1 1
     read                            ^   ^           ^   ^
 
-A token of segment s and end e is seen by the queries of segments s .. e - 1. Positions count within each text, so that a
-packed question computes what it would compute alone. Texts of an encoder are whole: what they end with changes what
+A token of segment s and end e is seen by the queries of segments s .. e - 1. Positions count within each text, so that
+a packed question computes what it would compute alone. Texts of an encoder are whole: what they end with changes what
 they begin with.
 """
 
@@ -181,7 +181,7 @@ def blank(rows: int, shape: Shape, full: Callable[..., Any] = np.full) -> Batch:
 
 
 def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape: Shape) -> Batch:
-    """Lays groups out in rows: what all begin with, then of each group what its texts have in common, then each text."""
+    """Lays groups out in rows: what all begin with, then what the texts of a group share, then each text."""
     batch, P = blank(len(rows), shape), len(questions.shared_T)
     for b, groups in enumerate(rows):
         if not groups:

@@ -127,14 +127,14 @@ def score_options(params: Params, model: Model, batch: Batch) -> OptionScores:
 
 
 def score_options_and_mass(params: Params, model: Model, batch: Batch) -> tuple[OptionScores, Array | None]:
-    """Returns the option read-out and the log of the options' total probability [B, Q], or None without a vocabulary."""
+    """Returns the option read-out and the log of the options' total probability [B, Q]; None without a vocabulary."""
     read = read_out(params, model, batch)
     scores = read.options()
     return scores, read.log_option_mass(scores)
 
 
 def vocabulary_logits(params: Params, model: Model, tokens_BT: Array) -> Array:
-    """Returns logits [B, T, V] of unpacked rows over a decoder's whole vocabulary, float32. For tests and inspection."""
+    """Returns a decoder's logits [B, T, V] of unpacked rows, float32. For tests and inspection."""
     one_BT = jnp.ones_like(tokens_BT)
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
     hidden_BTD = _hidden(params, model, Tokens(tokens_BT, one_BT, one_BT + 1, positions_BT), positions_BT)

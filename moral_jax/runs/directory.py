@@ -11,7 +11,6 @@ RUN/report.html, .md  the page
 
 import contextlib
 import dataclasses
-import json
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
@@ -122,22 +121,22 @@ def stages(folder: Path) -> dict[str, Path]:
     """Returns the folder of each stage of a run by name, in order; also of runs and evaluations of version 0.1."""
     if (folder / RUN).exists():
         names = strict_json.read(folder / RUN).get("stages")
-        if not isinstance(names, list) or not set(names) <= {INITIAL, TRAINED, ANSWERS}:
+        if not isinstance(names, list) or not all(name in (INITIAL, TRAINED, ANSWERS) for name in names):
             raise UserError(
                 f"{folder / RUN}: stages={strict_json.shown(names)}: expected a list of {INITIAL}, {TRAINED} or "
                 f"{ANSWERS}; put back what the run wrote"
             )
         return {name: folder / name for name in names}
     found = {new: folder / old for old, new in VERSION_0_1.items() if (folder / old).is_dir()}
-    if list(found) == [TRAINED]:  # nothing was trained: a baseline, or a model behind an API
+    if list(found) == [TRAINED] and not (folder / "checkpoints").exists():  # a baseline, or a model behind an API
         return {ANSWERS: found[TRAINED]}
     return found or {ANSWERS: folder}
 
 
 def _check_hashes(path: Path, provenance: dict[str, Any]) -> None:
     try:
-        began = _hashes(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as e:
+        began = _hashes(strict_json.read(path))
+    except (UserError, KeyError, TypeError, AttributeError) as e:
         raise UserError(f"{path}: is not what a run writes ({e}); remove it to go on without its hashes") from e
     now = _hashes(provenance)
     for name, was in began.items():

@@ -11,6 +11,7 @@ from moral_jax.respondents.base import Respondent
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.runs.directory import versions
 from moral_jax.runtime.files import sha256
+from moral_jax.types import UserError
 from moral_jax.weights import hf, peft, source
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
@@ -23,9 +24,16 @@ def weight_hashes(path: Path) -> dict[str, str]:
     return {file.name: sha256(file) for file in weight_files}
 
 
+def _adapter_hashes(folder: Path) -> dict[str, str]:
+    tensors = folder / peft.TENSORS
+    if not tensors.is_file():
+        raise UserError(f"{tensors}: no such file; config.adapter.path names a folder that PEFT has saved")
+    return weight_hashes(tensors)
+
+
 def about_model(config: Config, files: ModelFiles) -> dict[str, Any]:
     """Returns what a run records about a local model."""
-    adapter = weight_hashes(Path(config.adapter.path) / peft.TENSORS) if config.adapter.path else {}
+    adapter = _adapter_hashes(Path(config.adapter.path)) if config.adapter.path else {}
     return {
         "path": config.model.path,
         "revision": source.revision(files.path),

@@ -18,13 +18,12 @@ SECONDS = 60
 SCRIPT = """
 import json, resource, sys, time
 from pathlib import Path
-from moral_jax.config import FieldsConfig
-from moral_jax.data import tokenizer
+from moral_jax.config.task import FieldsConfig
 from moral_jax.models import spec
 from moral_jax.report import page
 from moral_jax.tasks import votes
 from moral_jax.types import UserError
-from moral_jax.weights import gguf_check, gguf, hf, load
+from moral_jax.weights import gguf_check, gguf, hf, load, tokenizer
 
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + {memory}, -1))
@@ -66,8 +65,8 @@ def make(folder):
         ("safetensors-index", "model.safetensors.index.json", b'{"weight_map": {', 1 << 40),
         ("config-4TB", "config.json", b"{", 1 << 42),
         ("config-deep", "config.json", deep, len(deep)),
-        ("run-deep", "trained/metrics.json", deep, len(deep)),
-        ("run-4TB", "trained/metrics.json", b"{", 1 << 42),
+        ("run-deep", "metrics.json", deep, len(deep)),
+        ("run-4TB", "metrics.json", b"{", 1 << 42),
         ("tokenizer-4TB", "tokenizer.json", b"{", 1 << 42),
         ("gguf-tensors.gguf", "", b"GGUF" + empty, 1000),
         ("gguf-500MB.gguf", "", b"GGUF" + empty, 1 << 29),

@@ -7,7 +7,7 @@ import json
 import hypothesis
 import pytest
 
-from moral_jax.cli import questions
+from moral_jax.cli import ask as questions
 from moral_jax.config import parsing, saved
 from moral_jax.config.model import AdapterConfig
 from moral_jax.config.task import FieldsConfig
@@ -147,6 +147,7 @@ def test_replies_of_apis(endpoint, made):
 
 def test_runs(tmp_path):
     (tmp_path / "trained").mkdir()
+    (tmp_path / "run.json").write_text('{"stages": ["trained"]}')
     record = pages.rows() * 3
     (tmp_path / pages.RECORDS).write_bytes(record)
     survives(via(tmp_path / pages.METRICS, lambda p: source_of(tmp_path)), pages.said(), 100)

@@ -46,7 +46,7 @@ PROMPTS = (
     Case("too few labels", ["--config.prompt.labels=A"], "config.prompt.labels", "has only 1"),
     Case("a label twice", ["--config.prompt.labels=AA"], "config.prompt.labels='AA'", "differ"),
     Case("a blank label", ["--config.prompt.labels=A "], "config.prompt.labels='A '", "differ"),
-    Case("a family that does not exist", ["--config.prompt.family=cleen"], "config.prompt.family='cleen'", "clean"),
+    Case("a format that does not exist", ["--config.prompt.format=chatt"], "config.prompt.format='chatt'", "chat"),
     Case("orders that do not exist", ["--config.prompt.orders=random"], "config.prompt.orders='random'", "'rotations'"),
     Case(
         "a cue where none can be",
@@ -58,7 +58,7 @@ PROMPTS = (
     Case("NUL in a template", ["--config.prompt.system=\0"], "config.prompt.system", "remove it"),
     Case(
         "the study's prompt changed",
-        ["--config.prompt.family=paper", "--config.prompt.labels=XY"],
+        ["--config.prompt.format=paper", "--config.prompt.labels=XY"],
         "config.prompt.labels",
         "fixed",
     ),
@@ -82,7 +82,7 @@ def test_prompts(case, refused, config_of, tmp_path):
 
 
 def test_terminals_are_not_steered():
-    from moral_jax.cli import questions
+    from moral_jax.cli import ask as questions
 
     record = {"question": "Was\x1b[2J it\x9b?", "text": "", "options": ["y\x07", "no"], "probabilities": [0.5, 0.5],
               "option_mass": None}  # fmt: skip

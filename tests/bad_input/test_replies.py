@@ -83,15 +83,23 @@ FLAGS = (
     Case("a port in words", ["--base-url=http://h:x/"], "--base-url", "such as https://"),
     Case("half an address", ["--base-url=http://[::1/"], "--base-url", "such as https://"),
     Case(
-        "a password", ["--base-url=https://me:hunter22@h/v1"], "--base-url: holds a user, a password", "leave them out"
+        "a password",
+        ["--base-url=https://me:hunter22@h/v1"],
+        "respondent.base_url: holds a user or password",
+        "leave it out",
     ),
     Case("a key in a query", ["--base-url=https://h/v1?key=hunter22"], "--base-url: holds", "leave them out"),
     Case("a key unencrypted", ["--base-url=http://example.org/v1"], "$OPENAI_API_KEY", "use https"),
-    Case("a key for a model", [f"--api-model={KEY}"], "model.path: holds the value of $OPENAI_API_KEY", "leave it out"),
-    Case("time without end", ["--timeout=inf"], "--timeout=inf", "a positive number"),
-    Case("time that is none", ["--timeout=nan"], "--timeout=nan", "a positive number"),
-    Case("nobody asks", ["--concurrency=0"], "--concurrency=0", "at least 1"),
-    Case("retries below zero", ["--retries=-1"], "--retries=-1", "at least 0"),
+    Case(
+        "a key for a model",
+        [f"--api-model={KEY}"],
+        "respondent.name: holds the value of $OPENAI_API_KEY",
+        "leave it out",
+    ),
+    Case("time without end", ["--timeout=inf"], "respondent.timeout=inf", "a finite number"),
+    Case("time that is none", ["--timeout=nan"], "respondent.timeout=nan", "a finite number"),
+    Case("nobody asks", ["--concurrency=0"], "respondent.concurrency=0", "at least 1"),
+    Case("retries below zero", ["--retries=-1"], "respondent.retries=-1", "zero or more"),
     Case(
         "a limit that is none", ["--max-cost=nan", "--price-in=1", "--price-out=1"], "--max-cost=nan", "a finite number"
     ),

@@ -80,6 +80,8 @@ CASES = (
 def folder(tmp_path):
     """A finished run."""
     run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text('{"stages": ["initial", "trained"]}')
     for stage in ("initial", "trained"):
         (run / stage).mkdir(parents=True)
         (run / stage / "metrics.json").write_bytes(said())

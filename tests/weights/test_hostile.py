@@ -9,9 +9,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from moral_jax.config import Config
+from moral_jax.respondents.encode import ModelFiles
 from moral_jax.types import UserError
 from moral_jax.weights import hf, load
-from moral_jax.workflows import build
+from moral_jax.workflows import provenance
 from tests.helpers import tiny
 from tests.weights import by_hand
 
@@ -195,8 +196,8 @@ def test_the_commit_of_a_snapshot_is_recorded(snapshot, folder):
     for path, want in ((snapshot, snapshot.name), (folder, None)):
         if path == folder:
             shutil.copy(snapshot / "model.safetensors", folder)
-        model = build.ModelFiles(path, None, tiny.model(SPEC))
-        found = build.provenance(Config(), model, {})["model"]
+        files = ModelFiles(path, None, tiny.model(SPEC))
+        found = provenance.about_model(Config(), files)
         assert found["revision"] == want
         assert list(found["sha256"]) == ["model.safetensors"]
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import jax
 
-from moral_jax.config import ModelConfig
+from moral_jax.config.model import ModelConfig
 from moral_jax.models import api
 from moral_jax.weights import load
 from tests.helpers import tiny

@@ -23,8 +23,8 @@ Ask = Callable[[Example, tuple[int, ...]], Question]
 def instruction(answers: tuple[tuple[str, ...], ...]) -> str:
     """Returns "Reply with A or B alone."
 
-    A local model is given the beginning of its answer. A chat API lets nobody speak for the model, so the message itself
-    says what the answer begins with.
+    A local model is given the beginning of its answer. A chat API lets nobody speak for the model, so the message
+    itself says what the answer begins with.
     """
     *most, last = [variants[0] for variants in answers]
     return f"Reply with {', '.join(most)} or {last} alone."

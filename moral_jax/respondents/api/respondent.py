@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible API as a respondent.
 
-It is asked for one token with the likeliest ones listed. Replies are kept in the cache folder, so what was asked once is
-free, in another run too. What a question will cost is estimated before anything is sent.
+It is asked for one token with the likeliest ones listed. Replies are kept in the cache folder, so what was asked once
+is free, in another run too. What a question will cost is estimated before anything is sent.
 """
 
 import contextlib
@@ -98,6 +98,7 @@ class ApiRespondent:
         self.shows_order = render.options_move(prompt, "vocabulary", study_prompt)
         self.cache = Cache(cache_folder() / "api")
         self.replies: list[replies.Reply] = []
+        self._permitted = False
 
     @property
     def about(self) -> dict[str, Any]:
@@ -128,9 +129,16 @@ class ApiRespondent:
         console.info(f"{self.about['path']}\n{len(bodies) - len(unasked)} replies are there; {words}")
         if unasked:
             cost.check(money, self.budget)
+        self._permitted = True
 
     def choose(self, asks: Asks, what: str) -> Choices:
-        """Asks in every order; shares come with bounds, as an API lists the likeliest tokens alone."""
+        """Asks in every order; shares come with bounds, as an API lists the likeliest tokens alone.
+
+        Raises:
+          UserError: the API refuses, or nobody gave permission to spend what this costs.
+        """
+        if not self._permitted:
+            self.prepare({what: asks})
         questions = self._questions(asks)
         names = [asks.examples[i].id for i, _ in asks.items]
         wanted = [(name, request(self.config, q)) for name, q in zip(names, questions, strict=True)]
