@@ -1,9 +1,10 @@
 """The one training loop: dispatch, log, validate, save, keep the best, stop.
 
 How it works. The loop pulls a batch, puts it on the devices and dispatches the step; JAX returns at once.
-`MetricReader` reads the numbers of the step before, so that the devices never wait for the host. `Scheduler` decides after each step
-whether to save, to validate or to leave; only then does the host wait. The batch of a step is a function of its number,
-so a resumed run sees what an unbroken one would have seen. The loop knows no objective and no kind of batch by name.
+`MetricReader` reads the numbers of the step before, so that the devices never wait for the host. `Scheduler` decides
+after each step whether to save, to validate or to leave; only then does the host wait. The batch of a step is a
+function of its number, so a resumed run sees what an unbroken one would have seen. The loop knows no objective and no
+kind of batch by name.
 """
 
 import contextlib
