@@ -119,7 +119,10 @@ class ReadOut(Protocol):
 class Source(Protocol):
     """Where the batches of training come from: packed rows, a mixture, or rollouts."""
 
-    global_rows: int  # packed rows in a step, of all processes together
+    @property
+    def global_rows(self) -> int:
+        """The number of packed rows in a step, of all processes together."""
+        ...
 
     def __len__(self) -> int:
         """Returns the number of steps that it has batches for."""

@@ -6,7 +6,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from moral_jax.cli import shared
 from moral_jax.cli.evaluate import check_extras
@@ -37,14 +37,14 @@ def parse(line: str, where: str) -> Example:
       UserError: fewer than two options, or no question; names the line.
     """
     if line.lstrip().startswith("{"):
-        values = parse_json(line, where)
+        values: dict[str, Any] = parse_json(line, where)
     else:
         question, *options = [part.strip() for part in line.split(SEPARATOR)]
         if not question or len(options) < 2:
             raise UserError(f"{where}: expected 'question | option | option', found {line.strip()!r}")
         values = {"question": question, "options": options}
-    options = values.get("options")
-    counts = [1] * len(options) if isinstance(options, list) else None  # nobody voted yet
+    given = values.get("options")
+    counts = [1] * len(given) if isinstance(given, list) else None  # nobody voted yet
     return example(Row({"id": where} | values | {"counts": counts}, where), FieldsConfig(), None)
 
 

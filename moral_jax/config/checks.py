@@ -14,10 +14,13 @@ import functools
 import math
 import types
 import typing
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from moral_jax.runtime.strict_json import forbidden_character
 from moral_jax.types import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Range(NamedTuple):
@@ -87,9 +90,9 @@ def check(section: object, field: str, valid: bool, expected: str) -> None:
         raise UserError(f"config.{name}.{field}={getattr(section, field)!r}: expected {expected}")
 
 
-def check_fields(section: object) -> None:
+def check_fields(section: "DataclassInstance") -> None:
     """Checks the choices and ranges of all fields of a section."""
-    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+    for field in dataclasses.fields(section):
         of, value = field_type(annotations(type(section))[field.name]), getattr(section, field.name)
         if value is None and of.optional:
             continue
@@ -97,14 +100,14 @@ def check_fields(section: object) -> None:
         check(section, field.name, valid, of.words)
 
 
-def check_unread(section: object, fields: tuple[str, ...], why: str) -> None:
+def check_unread(section: "DataclassInstance", fields: tuple[str, ...], why: str) -> None:
     """Refuses fields that are set although nothing reads them.
 
     Args:
       fields: those that nothing reads.
       why: completes "expected the default, because ...".
     """
-    defaults = {f.name: f.default for f in dataclasses.fields(section)}  # type: ignore[arg-type]
+    defaults = {f.name: f.default for f in dataclasses.fields(section)}
     for field in fields:
         unset = getattr(section, field) == defaults[field]
         check(section, field, unset, f"{defaults[field]!r}, because {why}")
@@ -117,7 +120,8 @@ def check_value(name: str, annotation: Any, value: Any) -> Any:
         return None
     if of.kind is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    is_right = type(value) is of.kind and (of.kind is not int or abs(value) < 2**31) and of.kind is not float
+    fits = not isinstance(value, int) or abs(value) < 2**31
+    is_right = fits and type(value) is of.kind and of.kind is not float
     if isinstance(value, str) and (bad := forbidden_character(value)):
         raise UserError(f"config.{name}: holds {bad}; remove it")
     if not is_right:

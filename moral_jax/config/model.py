@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, AXIS_SIZE, POSITIVE, check, check_fields
 
 Dtype = Literal["float32", "bfloat16"]
+Quantization = Literal["none", "int8", "nf4"]
+Remat = Literal["none", "dots", "full"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +28,11 @@ class ModelConfig:
     """Type that matrix products round their operands to; default: dtype, or bfloat16 on a CPU that is fast in it."""
     param_dtype: Dtype = "float32"
     """Type of the weights; bfloat16 halves them, and rounds updates below 1/256 of a weight away."""
-    quantize: Literal["none", "int8", "nf4"] = "none"
+    quantize: Quantization = "none"
     """Stores the frozen matrices of the layers in fewer bits (QLoRA): int8, or nf4 (4 bits, arXiv 2305.14314)."""
     attention: Literal["plain", "splash", "cudnn"] | None = None
     """splash runs on TPU, cudnn on GPU; default: the best that this machine and model allow."""
-    remat: Literal["none", "dots", "full"] = "none"
+    remat: Remat = "none"
     """What the backward pass recomputes: none, dots (keeps matrix products), full (keeps layer inputs only)."""
     unroll: Annotated[int, AT_LEAST_1] | None = None
     """Layers per step of training's layer loop; default: all on CPU (faster), one elsewhere (compiles faster)."""

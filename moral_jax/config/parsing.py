@@ -94,11 +94,13 @@ def _values(name: str) -> str:
 @functools.cache
 def _docstrings(section: type) -> dict[str, str]:
     """The string that stands under each field of a section, read from the source."""
-    body = ast.parse(inspect.getsource(section)).body[0].body
-    docs = {}
-    for field, below in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            docs[field.target.id] = below.value.value
+    definition = ast.parse(inspect.getsource(section)).body[0]
+    assert isinstance(definition, ast.ClassDef), "the source of a class"
+    docs: dict[str, str] = {}
+    for field, below in itertools.pairwise(definition.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                docs[name] = text
     return docs
 
 

@@ -29,7 +29,7 @@ OF_LOCAL_MODELS = ("model.", "adapter.")  # nothing reads them where something e
 def _leaves(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields dotted name and annotation of every field."""
     for name, annotation in annotations(cls).items():
-        if dataclasses.is_dataclass(annotation):
+        if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             yield from _leaves(annotation, f"{prefix}{name}.")
         else:
             yield prefix + name, annotation
@@ -52,7 +52,7 @@ def flatten(config: Config) -> dict[str, Any]:
 def difference(old: Config, new: Config) -> list[str]:
     """Returns one line per field that differs, RESUMABLE_FIELDS left out."""
     a, b = flatten(old), flatten(new)
-    ignored = RESUMABLE_FIELDS
+    ignored: tuple[str, ...] = RESUMABLE_FIELDS
     if "local" not in (old.respondent.kind, new.respondent.kind):
         ignored += OF_LOCAL_MODELS
     names = [name for name in FIELDS if not name.startswith(ignored)]

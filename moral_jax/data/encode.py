@@ -90,14 +90,14 @@ def _first_tokens(
 def _vocabulary_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int | None:
     """Returns the id of a token; None if the vocabulary lacks it."""
     token_id = tokenizer.convert_tokens_to_ids(token)
+    assert not isinstance(token_id, list), "the id of one token"
     return None if token_id is None or token_id == tokenizer.unk_token_id else token_id
 
 
 def _options(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int]) -> tuple[tuple[int, ...], ...]:
     """Returns the ids of each option's variants, which no other option may have."""
     if r.answers_are_tokens:
-        options = [[_vocabulary_id(tokenizer, v) for v in variants] for variants in r.answers]
-        options = [[i for i in ids if i is not None] for ids in options]
+        options = [[i for v in vs if (i := _vocabulary_id(tokenizer, v)) is not None] for vs in r.answers]
     else:
         flat = [v for variants in r.answers for v in variants]
         ids = iter(_ids(tokenizer, [r.text + v for v in flat], r.has_specials))

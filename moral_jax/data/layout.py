@@ -125,6 +125,7 @@ class _Row:
 
     def __init__(self, batch: Batch, row: int):
         tokens = batch.tokens
+        assert tokens.types_BT is not None, "as `blank` makes it"
         self.tokens_T, self.segments_T = tokens.tokens_BT[row], tokens.segments_BT[row]
         self.ends_T, self.positions_T, self.types_T = (
             tokens.ends_BT[row],

@@ -1,6 +1,10 @@
 """Decides which questions share a row, by first fit in the given order. Pure functions of lengths and seeds."""
 
+from typing import TypeVar
+
 import numpy as np
+
+T = TypeVar("T")
 
 OPEN_ROWS = 64  # most rows that may still take a question; bounds how far a question moves in the order
 
@@ -41,6 +45,6 @@ def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> li
     return rows
 
 
-def in_batches(rows: list[list[int]], size: int) -> list[list[list[int]]]:
+def in_batches(rows: list[T], size: int) -> list[list[T]]:
     """Returns rows in batches of `size`; the last may be smaller."""
     return [rows[i : i + size] for i in range(0, len(rows), size)]

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from moral_jax.data.encode import Limits, fit
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
-from moral_jax.prompts.render import Renderer, orders
+from moral_jax.prompts.render import Rendered, Renderer, Scored, orders
 from moral_jax.runtime import console
 from moral_jax.types import Batch, Example, Item, Params, UserError
 
@@ -31,6 +31,10 @@ def epoch_items(
     return out
 
 
+def _in_order(render: Renderer, order: tuple[int, ...]) -> Callable[[Example], Rendered | Scored]:
+    return lambda example: render(example, order)
+
+
 def encode_items(
     examples: Sequence[Example],
     items: Iterable[Item],
@@ -44,7 +48,7 @@ def encode_items(
     encoded, cut = [], 0
     for index, order in console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False):
         try:
-            one, shortened = fit(tokenizer, lambda e, o=order: render(e, o), examples[index], limits)
+            one, shortened = fit(tokenizer, _in_order(render, order), examples[index], limits)
         except UserError as e:
             raise UserError(f"row {examples[index].id!r}: {e}") from e
         encoded.append(one)

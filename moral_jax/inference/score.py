@@ -2,8 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -20,10 +19,22 @@ from moral_jax.runtime import console, distributed, preemption
 from moral_jax.types import Array, Batch, Params, Preempted
 
 
+class ScoringPass(Protocol):
+    """The compiled scoring pass."""
+
+    def __call__(self, params: Params, batch: Batch, /) -> tuple[Array, Choices]:
+        """Returns items_BQ, and arrays [B, Q, ...]."""
+        ...
+
+    def lower(self, params: Params, batch: Batch, /) -> jax.stages.Lowered:
+        """Returns the program for arguments of these shapes and shardings, not yet compiled."""
+        ...
+
+
 class Scorer(NamedTuple):
     """The compiled scoring pass and the mesh it runs on."""
 
-    score: Callable[[Params, Batch], tuple[Array, Choices]]  # -> items_BQ, and arrays [B, Q, ...]
+    score: ScoringPass
     mesh: Mesh
 
 

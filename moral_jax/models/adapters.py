@@ -9,6 +9,7 @@ import functools
 import math
 import operator
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -38,6 +39,7 @@ def entries(spec: DecoderSpec, config: AdapterConfig) -> list[parameters.Entry]:
         entry
         for entry in parameters.entries(spec, config.first_layer)
         if entry.path.endswith("/kernel")
+        and entry.layers is not None
         and entry.layers.start >= config.first_layer
         and re.fullmatch(config.targets, entry.projection)
     ]
@@ -75,7 +77,7 @@ def scaled(adapters: Params, config: AdapterConfig) -> Params:
     return jax.tree_util.tree_map_with_path(lambda path, x: x * factor if path[-1].key == "b" else x, adapters)
 
 
-def _sum(kernel: Array | Params, adapter: Params) -> Array:
+def _sum(kernel: Array | Params, adapter: Mapping[str, Any]) -> Array:
     """Returns kernel + a @ b, float32; a magnitude is not applied."""
     return quantize.restored(kernel, "float32") + adapter["a"] @ adapter["b"]
 
@@ -85,7 +87,7 @@ def _lengths(kernel: Array) -> Array:
     return jnp.maximum(jnp.linalg.norm(kernel, axis=-2), jnp.finfo(jnp.float32).tiny)
 
 
-def add(y: Array, x: Array, kernel: Array | Params, adapter: Params, product_dtype: str) -> Array:
+def add(y: Array, x: Array, kernel: Array | Params, adapter: Mapping[str, Any], product_dtype: str) -> Array:
     """Adds an adapter's part to y [rows, out], which its kernel alone gives for x [rows, in].
 
     In DoRA each output's weights are rescaled to the length in its magnitude. Their length before that counts as a

@@ -142,7 +142,11 @@ def read_attention(
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
     block = next(size for size in (512, 256, SPLASH_BLOCK) if length % size == 0)
-    return splash.BlockSizes(*[block] * 8)
+    return splash.BlockSizes(
+        block_q=block, block_kv=block, block_kv_compute=block,
+        block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block,
+        block_q_dq=block, block_kv_dq=block,
+    )  # fmt: skip
 
 
 def splash_attention(

@@ -52,6 +52,7 @@ class Encoder(nn.Module):
             return jnp.take(table, ids_BT, axis=0)
 
         x_BTD = embed("embedding", s.vocab, tokens.tokens_BT)
+        assert tokens.types_BT is not None, "batches for encoders have types"
         # RoBERTa has one token type, also where its tokenizer gives the second text of a pair another
         x_BTD += embed("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
         x_BTD += embed("position_embedding", s.first_position + s.max_positions, s.first_position + tokens.positions_BT)

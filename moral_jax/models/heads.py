@@ -67,7 +67,7 @@ def init_score(rows: int, width: int, rng: Array, *, pooled: bool) -> Params:
     of classes. If `pooled`, BERT's pooler comes first.
     """
     keys = jax.random.split(rng)
-    score = {"rows": 0.02 * jax.random.normal(keys[0], (rows, width))}
+    score: Params = {"rows": 0.02 * jax.random.normal(keys[0], (rows, width))}
     if rows > 1:
         score["bias"] = jnp.zeros((rows,))
     if pooled:

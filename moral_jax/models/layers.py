@@ -11,7 +11,7 @@ from moral_jax.models.attention import ATTENTION, read_attention, take_positions
 from moral_jax.models.product import product
 from moral_jax.models.spec import ComputeOptions, DecoderSpec, Spec
 from moral_jax.sharding import constrain
-from moral_jax.types import Array, Tokens
+from moral_jax.types import Array, Params, Tokens
 
 
 class RMSNorm(nn.Module):
@@ -55,7 +55,8 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        rows, kernel = x.reshape(-1, x.shape[-1]), self.get_variable("params", "kernel")
+        rows = x.reshape(-1, x.shape[-1])
+        kernel: Array | Params = self.get_variable("params", "kernel")
         if isinstance(kernel, dict):  # quantised
             # dequantised again in the backward pass: otherwise the dequantised kernels of all layers would be kept
             dequantised = jax.checkpoint(lambda x, w: product(x, quantize.restored(w, x.dtype), self.product_dtype))

@@ -101,8 +101,9 @@ def exported(spec: Spec, score_rows: int, frozen_layers: int = 0) -> tuple[Entry
     """
     backbone = entries(spec, frozen_layers)
     if isinstance(spec, DecoderSpec):
-        head = (Entry("score/rows", "score.weight", "", False),)
-        return (*(e for e in backbone if e is not UNEMBEDDING), *head) if score_rows else backbone
+        rows = Entry("score/rows", "score.weight", "", False)
+        return (*(e for e in backbone if e is not UNEMBEDDING), rows) if score_rows else backbone
+    head: tuple[Entry, ...]
     if spec.family == "roberta" and score_rows > 1:
         head = _map("score/pooler", "classifier.dense") + tuple(
             entry._replace(hf=entry.hf.replace("classifier", "classifier.out_proj")) for entry in SCORE

@@ -49,7 +49,7 @@ PACK: dict[str, Callable[[Array], Params]] = {"int8": int8, "nf4": nf4}
 
 def _quantiles(codes: Array) -> Array:
     """Returns the quantile of each code by a tree of selections; on TPU a table look-up would take far longer."""
-    values: list[Array | float] = list(NF4)
+    values: list[Array] = list(NF4)
     for bit in range(4):
         is_set = (codes >> bit) & 1 == 1
         values = [jnp.where(is_set, odd, even) for even, odd in zip(values[::2], values[1::2], strict=True)]

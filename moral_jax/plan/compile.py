@@ -168,6 +168,8 @@ class Plan:
         spec, frozen = self.model.spec, bool(self.model.frozen)
         below = self.model.frozen_layers
         chip = self.topology.chip
+        assert isinstance(self.training, Program), "a plan whose training fits"
+        assert isinstance(spec, DecoderSpec), "as `make` asks for"
         return cost.bound(self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below)
 
 

@@ -35,10 +35,14 @@ class Bound(NamedTuple):
 class Measured(Protocol):
     """A compiled program's sizes, in bytes per chip."""
 
-    arguments: int
-    outputs: int
-    temporaries: int
-    counted: Counted
+    @property
+    def arguments(self) -> int: ...
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def temporaries(self) -> int: ...
+    @property
+    def counted(self) -> Counted: ...
 
 
 def layer_weights(spec: DecoderSpec) -> int:

@@ -85,7 +85,9 @@ def _instruction(line: str) -> Instruction | None:
 
 def parse(text: str) -> tuple[dict[str, Computation], str]:
     """Returns all computations by name, and the name of the entry computation."""
-    computations, entry, name, lines = {}, "", "", []
+    computations: dict[str, Computation] = {}
+    lines: list[str] = []
+    entry = name = ""
     for line in text.splitlines():
         header = re.match(r"(ENTRY )?%?([\w.\-]+) \(.*\{\s*$", line)
         if header and " = " not in line.split("(", 1)[0]:
@@ -115,15 +117,14 @@ def _rounds(loop: Instruction, computations: dict[str, Computation]) -> int | No
     """
     if match := re.search(r'known_trip_count":\{"n":"(\d+)"', loop.text):
         return int(match[1])
-    condition, body = (computations.get(loop.attribute(name)) for name in ("condition", "body"))
+    condition, body = (computations.get(loop.attribute(name) or "") for name in ("condition", "body"))
     if not condition or not body or condition.root.opcode != "compare" or "direction=LT" not in condition.root.text:
         return None
     limit = next((c for c in (_constant(condition, o) for o in condition.root.operands) if c is not None), None)
-    counter = next((o for o in condition.root.operands if "index=" in condition.by_name[o].text), None)
-    if limit is None or counter is None:
+    index = next((i for i in (condition.by_name[o].attribute("index") for o in condition.root.operands) if i), None)
+    if limit is None or index is None:
         return None
-    index = int(condition.by_name[counter].attribute("index"))
-    step = body.by_name.get(body.root.operands[index])
+    step = body.by_name.get(body.root.operands[int(index)])
     while step and step.opcode in ("copy", "bitcast"):
         step = body.by_name.get(step.operands[0])
     if not step or step.opcode != "add":
@@ -164,8 +165,9 @@ def _flops(instruction: Instruction, computation: Computation) -> float:
     elements = [arrays(shape)[0][0] for shape in (*sides, instruction.shape)]
     batch = 1
     if dims := re.search(r"lhs_batch_dims=\{([\d,]+)\}", instruction.text):
-        shape = _ARRAY.search(sides[0])[2].split(",")
-        batch = math.prod(int(shape[int(d)]) for d in dims[1].split(","))
+        _, shape = _ARRAY.findall(sides[0])[0]
+        sizes = shape.split(",")
+        batch = math.prod(int(sizes[int(d)]) for d in dims[1].split(","))
     return 2 * math.sqrt(math.prod(elements) / batch)
 
 
@@ -183,12 +185,14 @@ def count(text: str) -> Counted:
 
     def visit(name: str, times: float) -> None:
         computation = computations.get(name)
-        for instruction in computation.by_name.values() if computation else ():
+        if computation is None:
+            return
+        for instruction in computation.by_name.values():
             kind = instruction.opcode.removesuffix("-start")
             if instruction.opcode == "while":
                 rounds = _rounds(instruction, computations)
                 out.unknown_loops += rounds is None
-                visit(instruction.attribute("body"), times * (rounds or 1))
+                visit(instruction.attribute("body") or "", times * (rounds or 1))
             elif kind in COLLECTIVES:
                 # an exchange that is spread over several products appears in each of them, under one channel
                 channel = instruction.attribute("channel_id") or instruction.name

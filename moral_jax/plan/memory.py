@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.config.model import AdapterConfig
+from moral_jax.config.model import AdapterConfig, Dtype, Quantization
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.train import optim, step
@@ -36,10 +36,10 @@ def methods(config: Config) -> dict[str, Config]:
     adapter = config.adapter
     adapter = dataclasses.replace(adapter, kind="lora") if adapter.kind == "none" else adapter
 
-    def variant(adapter: AdapterConfig, param_dtype: str, quantize: str) -> Config:
+    def variant(adapter: AdapterConfig, param_dtype: Dtype, quantize: Quantization) -> Config:
         # attention does not change these numbers, and choosing the best implementation takes long
-        how = {"param_dtype": param_dtype, "quantize": quantize, "attention": "plain"}
-        return dataclasses.replace(config, model=dataclasses.replace(config.model, **how), adapter=adapter)
+        model = dataclasses.replace(config.model, param_dtype=param_dtype, quantize=quantize, attention="plain")
+        return dataclasses.replace(config, model=model, adapter=adapter)
 
     name = f"{adapter.kind}, rank {adapter.rank}"
     return {

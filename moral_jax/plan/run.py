@@ -15,7 +15,7 @@ from typing import Any
 
 from moral_jax import sharding
 from moral_jax.config import Config, saved
-from moral_jax.config.model import MeshConfig
+from moral_jax.config.model import MeshConfig, Remat
 from moral_jax.models.spec import DecoderSpec, Spec, from_hf
 from moral_jax.plan import cost
 from moral_jax.plan.compile import Plan, Program, TooLarge, Topology, make
@@ -25,7 +25,8 @@ from moral_jax.weights import load, source
 from moral_jax.weights.published import CONFIGS
 
 GIB, GB, TFLOP = 2**30, 1e9, 1e12
-REMAT, TENSORS = ("full", "dots", "none"), (1, 2, 4)
+REMAT: tuple[Remat, ...] = ("full", "dots", "none")
+TENSORS = (1, 2, 4)
 
 
 def read_spec(path: str) -> DecoderSpec:
@@ -132,6 +133,12 @@ def _meshes(where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Itera
             yield MeshConfig(data=1, fsdp=chips // tensor, tensor=tensor)
 
 
+def _step(plan: Plan) -> Program:
+    """Returns the compiled train step of a plan that fits."""
+    assert not isinstance(plan.training, TooLarge), "a plan that fits"
+    return plan.training
+
+
 def largest(
     config: Config, compile_for: Callable[[Config], Plan], parts: int, row_bytes: int, limit: float
 ) -> Iterator[Plan]:
@@ -152,7 +159,7 @@ def largest(
         return compile_for(dataclasses.replace(config, data=data))
 
     def too_large(rows: int, smaller: Plan) -> bool:
-        return smaller.training.arguments + rows // parts * row_bytes > limit
+        return _step(smaller).arguments + rows // parts * row_bytes > limit
 
     rows = sharding.rounded_up(config.data.micro_batch_size, parts)
     first = plan(rows)
@@ -168,8 +175,8 @@ def largest(
         return
     yield second
     # memory grows linearly with the rows: start where it meets the limit
-    per_row = max(1.0, (second.training.peak - first.training.peak) / rows)
-    reach, fitting, too_many = rows + (limit - first.training.peak) / per_row, 2 * rows, math.inf
+    per_row = max(1.0, (_step(second).peak - _step(first).peak) / rows)
+    reach, fitting, too_many = rows + (limit - _step(first).peak) / per_row, 2 * rows, math.inf
     rows = fitting * 2 ** max(1, int(math.log2(reach / fitting)))
     while fitting < rows < too_many and not too_large(rows, first):
         candidate = plan(rows)
@@ -181,7 +188,11 @@ def largest(
 
 
 def search(
-    config: Config, spec: DecoderSpec, where: Topology, remats: Sequence[str] = REMAT, tensors: Sequence[int] = TENSORS
+    config: Config,
+    spec: DecoderSpec,
+    where: Topology,
+    remats: Sequence[Remat] = REMAT,
+    tensors: Sequence[int] = TENSORS,
 ) -> list[Plan]:
     """Returns every plan that fits, over meshes, remat policies and micro-batches."""
     plans = []
@@ -222,12 +233,12 @@ def front(plans: list[Plan]) -> list[Plan]:
     """Returns the plans that no other beats in both memory and time per row, fastest first."""
 
     def key(plan: Plan) -> tuple[float, float]:
-        return plan.bound().seconds / (plan.micro_rows * plan.micro_batches), plan.training.peak
+        return plan.bound().seconds / (plan.micro_rows * plan.micro_batches), _step(plan).peak
 
     best, out = float("inf"), []
     for plan in sorted(plans, key=key):
-        if plan.training.peak < best:
-            best = plan.training.peak
+        if _step(plan).peak < best:
+            best = _step(plan).peak
             out.append(plan)
     return out
 

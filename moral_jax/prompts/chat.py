@@ -57,6 +57,7 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
                 f"the model's chat template failed ({type(e).__name__}: {said}); correct it in the tokenizer's folder, "
                 f"or use --config.prompt.family=plain"
             ) from e
+        assert isinstance(text, str), "of one conversation, with tokenize=False"
         if len(text) > LONGEST + sum(len(m["content"]) for m in messages):
             raise UserError(
                 f"the model's chat template adds {len(text)} characters to a question; correct it in the tokenizer's "

@@ -57,6 +57,7 @@ class Scored:
 
 ChatTemplate = Callable[[list[dict[str, str]]], str]
 Renderer = Callable[[Example, tuple[int, ...]], Rendered | Scored]
+OnePrompt = Callable[[Example, tuple[int, ...]], Rendered]  # the renderer of a model that answers with a token
 
 
 def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, ...]]:
@@ -120,7 +121,7 @@ def _answer_prefix(config: PromptConfig) -> str:
     return ANSWER_PREFIX if config.answer_prefix is None else config.answer_prefix
 
 
-def chat(config: PromptConfig, chat_template: ChatTemplate) -> Renderer:
+def chat(config: PromptConfig, chat_template: ChatTemplate) -> OnePrompt:
     """Returns the renderer with the model's chat template, labelled options and the beginning of the answer."""
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
@@ -135,7 +136,7 @@ def _turns(example: Example) -> list[str]:
     return [f"{turn['role'].capitalize()}: {turn['content']}" for turn in example.messages]
 
 
-def plain(config: PromptConfig) -> Renderer:
+def plain(config: PromptConfig) -> OnePrompt:
     """Returns the renderer without a chat template, for base models."""
     if config.system is not None:
         raise UserError("config.prompt.system: format 'plain' has no system message; use 'chat' or a template")
@@ -148,7 +149,7 @@ def plain(config: PromptConfig) -> Renderer:
     return render
 
 
-def paper(config: PromptConfig, study_prompt: str | None) -> Renderer:
+def paper(config: PromptConfig, study_prompt: str | None) -> OnePrompt:
     """Returns the renderer of the study's own prompt, word for word."""
     if study_prompt is None:
         raise UserError("config.prompt.format='paper': the study has no prompt for this task; use 'chat' or 'plain'")
@@ -235,7 +236,7 @@ def make_scored_renderer(config: PromptConfig, head: str, about_one: str | None,
     return each_alone(config, about_one) if is_encoder else each(config, about_one)
 
 
-def make_renderer(config: PromptConfig, study_prompt: str | None, chat_template: ChatTemplate | None) -> Renderer:
+def make_renderer(config: PromptConfig, study_prompt: str | None, chat_template: ChatTemplate | None) -> OnePrompt:
     """Returns the renderer of a model that answers with a token of its vocabulary.
 
     Args:

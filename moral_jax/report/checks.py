@@ -39,6 +39,8 @@ def numbers(file: Path, values: dict[str, Any]) -> None:
     if not isinstance(values["rows"], int):
         raise UserError(f"{file}: rows={shown(values['rows'])}: expected a whole number; {AGAIN}")
     _estimates(f"{file}: metrics", values["metrics"])
+    if values["metrics"].get("cross_entropy") is None:
+        raise UserError(f"{file}: metrics: the field 'cross_entropy' is missing; {AGAIN}")
     yardsticks = _objects(f"{file}: yardsticks", values["yardsticks"])
     for name, scores in {"best constant": {}, "BEST": {}, **yardsticks}.items():
         if not _has_numbers(scores, "cross_entropy", *scores):

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,9 @@ from matplotlib.figure import Figure
 
 from moral_jax.report.source import Source, Stage
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 # Stand-ins that matplotlib can draw with, each replaced by the CSS variable in the finished text.
 INK, GRID, BEFORE, AFTER, MARK = "#010101", "#020202", "#030303", "#040404", "#050505"
 SERIES = tuple(f"#06060{i}" for i in range(1, 9))  # for as many lines in one picture
@@ -19,7 +23,7 @@ VARIABLES = {INK: "--ink-soft", GRID: "--line", BEFORE: "--before", AFTER: "--af
     colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)
 }
 COLOURS = {"initial": BEFORE, "trained": AFTER, "answers": AFTER}
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "svg.fonttype": "none",  # text stays text: it scales, and takes the page's font
     "svg.hashsalt": "moral_jax",  # the same numbers give the same file
     "font.family": "sans-serif",
@@ -138,7 +142,7 @@ def order_bias(source: Source) -> str | None:
     def draw(axes: Axes) -> None:
         values = [[r["order_sensitivity"] for r in s.records] for s in source.stages]
         top = max(max(v) for v in values) or 1e-6
-        bins = np.linspace(0, top, 25)
+        bins = np.linspace(0, top, 25).tolist()
         for stage, v in zip(source.stages, values, strict=True):
             colour = COLOURS[stage.name]
             axes.hist(v, bins=bins, histtype="stepfilled", alpha=0.3, color=colour)

@@ -22,6 +22,11 @@ class Stage:
     def value(self, metric: str) -> dict[str, float] | None:
         return self.numbers["metrics"].get(metric)
 
+    @property
+    def cross_entropy(self) -> dict[str, float]:
+        """The one metric that every stage has; `checks.numbers` refuses one without."""
+        return self.numbers["metrics"]["cross_entropy"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:

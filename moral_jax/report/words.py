@@ -162,7 +162,7 @@ def markdown(table: Table) -> str:
 
 def _against(stage: Stage) -> str:
     """Where a model stands between the best constant and BEST."""
-    e, yard = stage.value("cross_entropy"), stage.numbers["yardsticks"]
+    e, yard = stage.cross_entropy, stage.numbers["yardsticks"]
     constant, best = yard["best constant"]["cross_entropy"], yard["BEST"]["cross_entropy"]
     if e["low"] > constant:
         return f"That is worse than a constant answer ({number(constant)}), which never reads the question."
@@ -190,10 +190,10 @@ def _order(stage: Stage) -> str:
 def verdict(source: Source) -> list[str]:
     """The finding, in sentences that follow from the numbers alone."""
     last = source.last
-    e, rows = last.value("cross_entropy"), last.numbers["rows"]
+    e, rows = last.cross_entropy, last.numbers["rows"]
     where = f"{rows} held-out questions" if last.numbers["split"] == "test" else f"{rows} questions"
     if source.comparison:
-        d, first = source.comparison["cross_entropy"], source.stages[0].value("cross_entropy")
+        d, first = source.comparison["cross_entropy"], source.stages[0].cross_entropy
         if d["low"] <= 0 <= d["high"]:
             lead = "Fine-tuning made no clear difference: "
         else:

@@ -43,15 +43,17 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
       UserError: the other processes cannot be reached.
     """
     where, limit = coordinator or "the address given by the cluster", supervisor.start_seconds()
-    if process and (obstacle := supervisor.await_port(*supervisor.split_address(coordinator), limit)):
+    if coordinator and process and (obstacle := supervisor.await_port(*supervisor.split_address(coordinator), limit)):
         raise UserError(
             f"--coordinator={coordinator}: process {process} of {processes} could not connect within {limit} s "
             f"({obstacle}). Check that process 0 is running, that this is its address, and that the port is open "
             f"between the machines"
         )
     # checked here because JAX may crash instead of reporting it
-    if process == 0 and supervisor.in_use(supervisor.split_address(coordinator)[1]):
+    if coordinator and process == 0 and supervisor.in_use(supervisor.split_address(coordinator)[1]):
         raise UserError(f"--coordinator={coordinator}: this port is in use on this machine; choose another")
+    # By default JAX listens at every address. If all processes are on this machine, loopback is enough.
+    is_local = coordinator is not None and process == 0 and supervisor.is_loopback(coordinator)
     # JAX's preemption service would take over SIGTERM, but it agrees only on optimizer steps. Scoring must stop too, so
     # AnyProcess is used instead.
     jax.config.update("jax_enable_preemption_service", False)
@@ -62,8 +64,7 @@ def start(coordinator: str | None, processes: int | None, process: int | None) -
             process,
             initialization_timeout=limit,
             heartbeat_timeout_seconds=supervisor.heartbeat_seconds(),
-            # By default JAX listens at every address. If all processes are on this machine, loopback is enough.
-            coordinator_bind_address=coordinator if process == 0 and supervisor.is_loopback(coordinator) else None,
+            coordinator_bind_address=coordinator if is_local else None,
         )
     except (RuntimeError, ValueError) as e:
         raise UserError(f"could not join the other processes at {where}: {e}") from e

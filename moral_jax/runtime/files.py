@@ -36,7 +36,7 @@ RESUME = "run the same command to resume"
 
 def storage_error(error: OSError, path: object = None) -> StorageError:
     """Returns the StorageError for an OSError, with the path, the reason and a remedy."""
-    remedy = REMEDIES.get(error.errno, "Check the disk")
+    remedy = REMEDIES.get(error.errno or 0, "Check the disk")
     where = path or error.filename or "a file of the run"
     return StorageError(f"{where}: {error.strerror or error}. No existing file was changed. {remedy}, then {RESUME}")
 

@@ -35,9 +35,9 @@ def configure() -> None:
 def _reuse_memory() -> None:
     """Makes malloc keep freed pages, except those of long compilations."""
 
-    def on_event(event: str, seconds: float, **_: object) -> None:
+    def on_event(event: str, duration_secs: float, **_: object) -> None:
         # return the compiler's freed pages before the program allocates its temporaries
-        if event == "/jax/core/compile/backend_compile_duration" and seconds > LONG_COMPILATION:
+        if event == "/jax/core/compile/backend_compile_duration" and duration_secs > LONG_COMPILATION:
             malloc.give_back_pages()
 
     malloc.keep_pages()

@@ -84,10 +84,9 @@ def expects_others(coordinator: str | None, processes: int | None, process: int 
     Raises:
       UserError: the flags, or the time limits in the environment, are incomplete or wrong.
     """
-    given = [flag is not None for flag in (coordinator, processes, process)]
-    if not any(given):
+    if coordinator is None and processes is None and process is None:
         return _in_cluster()
-    if not all(given):
+    if coordinator is None or processes is None or process is None:
         raise UserError("--coordinator, --processes and --process belong together: give all three, or none")
     split_address(coordinator)
     if processes < 1:

@@ -49,7 +49,7 @@ def comparisons(entries: list[Entry]) -> list[dict[str, Any]]:
     """Differences, one minus the other, with intervals and p-values; Holm's correction over those of a metric."""
     out = []
     for metric in OWN:
-        found = []
+        found: list[dict[str, Any]] = []
         for what, a, b in _pairs(entries, metric):
             difference = a.draws[metric] - b.draws[metric]
             found.append(

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -68,7 +68,7 @@ def download(url: str, target: Path) -> None:
 class Capped:
     """A stream that raises UserError after CAP_BYTES, because a small archive can unpack to any size."""
 
-    def __init__(self, stream: BinaryIO, name: Path):
+    def __init__(self, stream: gzip.GzipFile, name: Path):
         self._stream, self._name, self._given = stream, name, 0
 
     def read(self, size: int) -> bytes:
@@ -90,8 +90,10 @@ def _members(tar: tarfile.TarFile, archive: Path, released: Released, folder: Pa
         if member.size > CAP_BYTES:  # a sparse member takes little space in the archive
             raise UserError(f"{archive}: member {member.name!r} is larger than {CAP_BYTES} bytes; {AGAIN}")
         target = folder / released.files[split][0]
+        content = tar.extractfile(member)
+        assert content is not None, "a regular file"
         with target.open("wb") as out:
-            shutil.copyfileobj(tar.extractfile(member), out)
+            shutil.copyfileobj(content, out)
         paths[split] = target
     return paths
 
@@ -107,7 +109,8 @@ def extract(archive: Path, released: Released, folder: Path) -> dict[str, Path]:
     try:
         with gzip.open(archive) as packed:
             unpacked = Capped(packed, archive)
-            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+            # the stub asks for write, tell and seek; of a stream, tarfile only calls read
+            with tarfile.open(fileobj=unpacked, mode="r|") as tar:  # type: ignore[call-overload]
                 paths = _members(tar, archive, released, folder)
             while unpacked.read(CHUNK):  # read to the end, where the checksum is verified
                 pass

@@ -8,7 +8,7 @@ where the rows come from.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime.files import sha256
@@ -40,7 +40,7 @@ class Dataset(NamedTuple):
     train: list[Example]
     validation: list[Example]
     test: list[Example]
-    provenance: dict[str, object]  # JSON
+    provenance: dict[str, Any]  # JSON
 
     @property
     def scored(self) -> dict[str, list[Example]]:
@@ -139,7 +139,7 @@ def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dic
         files, hashes = archive.fetch(task.released)
         released = {"train": files["train"], "validation": files["dev"], "test": files["test"]}
         return {split: given[split] or str(path) for split, path in released.items()}, hashes
-    if config.path is None and task.built_in is None:
+    if not config.path and task.built_in is None:
         raise UserError(
             f"config.task.path is not set, and task {config.name!r} has no built-in rows; pass --config.task.path=FILE"
         )
@@ -158,7 +158,11 @@ def load(config: TaskConfig) -> Dataset:
     task = get(config.name)
     paths, hashes = _sources(task, config)
     from_files = {s: read(p, config) for s, p in paths.items() if p and s != "train"}
-    examples = read(paths["train"], config) if paths["train"] else task.built_in()
+    if paths["train"]:
+        examples = read(paths["train"], config)
+    else:
+        assert task.built_in is not None, "_sources refuses a task without rows"
+        examples = task.built_in()
     split = divide(
         examples,
         0.0 if "validation" in from_files else config.validation,
@@ -178,7 +182,7 @@ def load(config: TaskConfig) -> Dataset:
 
 def provenance(
     config: TaskConfig, files: dict[str, str], rows: dict[str, int], hashes: dict[str, str] | None = None
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Returns the JSON record of where a run's rows come from: task, citation, licence, files, hashes and counts."""
     task = get(config.name)
     return {

@@ -2,9 +2,9 @@
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from moral_jax.runtime.strict_json import forbidden_character, parse, shown
 from moral_jax.types import UserError
@@ -60,7 +60,7 @@ class Row:
             raise self.error(field, value, f"a finite number of votes, zero or more and at most {MOST_VOTES:.0e}")
         return float(value)
 
-    def votes(self, field: str, values: list[Any]) -> tuple[float, ...]:
+    def votes(self, field: str, values: Sequence[Any]) -> tuple[float, ...]:
         """Returns the votes of all options, which must not all be zero."""
         counts = tuple(self.vote(field, v) for v in values)
         if sum(counts) < LEAST_VOTES:
@@ -68,7 +68,13 @@ class Row:
         return counts
 
 
-def lines(stream: BinaryIO, name: str, most: float = float("inf")) -> Iterator[tuple[str, str]]:
+class Stream(Protocol):
+    """Bytes that are read by lines."""
+
+    def readline(self, size: int, /) -> bytes: ...
+
+
+def lines(stream: Stream, name: str, most: float = float("inf")) -> Iterator[tuple[str, str]]:
     """Yields (place, line) for the lines that are not blank. Skips a byte order mark at the beginning.
 
     Args:

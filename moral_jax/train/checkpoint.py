@@ -55,7 +55,8 @@ def _first_line(error: BaseException) -> str:
 
 def _groups(leaves: Leaves) -> Iterator[list[str]]:
     """Yields names of leaves to read together: up to READ_AT_ONCE bytes, or a single larger leaf."""
-    group, size = [], 0
+    group: list[str] = []
+    size = 0
     for name, leaf in leaves.items():
         leaf_bytes = leaf.size * leaf.dtype.itemsize
         if group and size + leaf_bytes > READ_AT_ONCE:
@@ -94,10 +95,11 @@ class Checkpoints:
           StorageError: this step cannot be written, or the one before could not.
         """
         self.wait()
-        if self.has(progress.step):
+        if self._last is not None and self.has(progress.step):
             self._last = dataclasses.replace(self._last, progress=progress)
             self._submit(self._write_manifest, self._last)
             return
+        assert self.about is not None, "needed for saving"
         leaves = _flat(state.params, state.opt_state)
         meta = Manifest(progress, checksum.on_devices(leaves), self.about)
         shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in leaves.items()}

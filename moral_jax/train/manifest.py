@@ -6,6 +6,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def others(folder: Path, step: int) -> str:
     return f"No other step is used automatically: train.py with {flags} goes on from there and drops later steps"
 
 
-def remove(folder: Path, keep: set[int]) -> None:
+def remove(folder: Path, keep: AbstractSet[int | None]) -> None:
     """Removes every step not in `keep`, its manifest first, and what a crash left of steps without a manifest."""
     for step in set(steps(folder)) - keep:
         _file(folder, step).unlink()

@@ -1,8 +1,7 @@
 """One optimizer step: micro-batches are added as sums and weights, and divided once."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,17 @@ from moral_jax.models.read_out import read_out
 from moral_jax.objectives.base import Objective
 from moral_jax.types import Batch, Metrics, Params, TrainState
 
-TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, Metrics]]  # state, frozen parameters, batch
+
+class TrainStep(Protocol):
+    """A compiled optimizer step."""
+
+    def __call__(self, state: TrainState, frozen: Params, batch: Batch, /) -> tuple[TrainState, Metrics]:
+        """Returns the new state and the metrics."""
+        ...
+
+    def lower(self, state: TrainState, frozen: Params, batch: Batch, /) -> jax.stages.Lowered:
+        """Returns the program for arguments of these shapes and shardings, not yet compiled."""
+        ...
 
 
 def _moments(params: Params, tx: optax.GradientTransformation) -> Any:

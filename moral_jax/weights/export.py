@@ -78,7 +78,8 @@ def write_weights(
     tensors = itertools.chain.from_iterable(
         _file_tensors(entry, read(entry.path), names, kind) for entry, names in sources.items()
     )
-    files, weight_map = _divide(sizes, limit), {}
+    files = _divide(sizes, limit)
+    weight_map: dict[str, str] = {}
     for number, names in enumerate(files, 1):
         file = FILE.format(number, len(files))
         save_file(dict(itertools.islice(tensors, len(names))), folder / file, metadata=FORMAT)

@@ -51,7 +51,8 @@ class GgufFile:
         value = self.metadata.get(key, default)
         if value is None:
             raise UserError(f"{self.path}: the metadata field {key!r} is missing; convert the model again")
-        if type(value) is not kind and not (kind is float and type(value) is int):
+        is_right = type(value) is kind or (kind is float and type(value) is int)
+        if not is_right:
             raise UserError(f"{self.path}: the metadata field {key!r}: found {shown(value)}, expected {kind.__name__}")
         return value
 

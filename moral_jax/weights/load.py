@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from moral_jax import sharding
 from moral_jax.models.parameters import POOLER, Entry, entries, match_names, may_ignore
@@ -25,7 +25,7 @@ from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import gguf, hf, shard_slices
 
-Index = tuple[slice | np.ndarray, ...]
+Index = tuple[slice, ...]
 Read = Callable[[str, Index], np.ndarray]
 
 
@@ -91,12 +91,12 @@ def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[in
             raise UserError(f"{path}: tensor {name!r} has shape {reader.shape(name)}, the config requires {needed}")
 
 
-def _reads(reader: Reader, entry: Entry, spec: Spec, is_gguf: bool) -> Read:
+def _reads(reader: Reader, entry: Entry, spec: Spec) -> Read:
     """Returns a function that reads parts of a parameter's file tensors, with rows in Hugging Face's order.
 
     GGUF files interleave the rotary pairs of query and key rows; the row indices are mapped to the file's order.
     """
-    if not (is_gguf and entry.rope_heads):
+    if not (isinstance(reader, gguf.GgufFile) and entry.rope_heads):
         return reader.read
     heads = getattr(spec, entry.rope_heads)
 
@@ -122,7 +122,7 @@ def _writer(where: NamedSharding) -> Callable[[Array, Array, tuple[int, ...]], A
     def write(shard: Array, piece: Array, start: tuple[int, ...]) -> Array:
         return jax.lax.dynamic_update_slice(shard, piece.astype(shard.dtype), start)
 
-    specs = (where.spec, where.spec, sharding.replicated(where.mesh).spec)
+    specs = (where.spec, where.spec, PartitionSpec())
     return jax.jit(jax.shard_map(write, mesh=where.mesh, in_specs=specs, out_specs=where.spec), donate_argnums=0)
 
 
@@ -160,11 +160,12 @@ def _loaders(
     path: Path, reader: Reader, entries: tuple[Entry, ...], spec: Spec, like: Params, piece_bytes: int
 ) -> dict[str, Callable[[], Array]]:
     """Returns {path: function that loads the parameter}, after checking all shapes."""
-    is_gguf, leaves, out = not path.is_dir(), flat(like), {}
+    is_gguf, leaves = not path.is_dir(), flat(like)
+    out: dict[str, Callable[[], Array]] = {}
     for entry in entries:
         names, leaf = shard_slices.sources(entry, is_gguf), leaves[entry.path]
         _check_shapes(path, reader, names, shard_slices.file_shape(entry, leaf.shape))
-        read = _reads(reader, entry, spec, is_gguf)
+        read = _reads(reader, entry, spec)
         out[entry.path] = functools.partial(_build, read, entry, names, leaf, piece_bytes)
     return out
 

@@ -120,7 +120,7 @@ def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -
 def _config(spec: DecoderSpec, config: AdapterConfig, base: str) -> dict[str, Any]:
     """Returns the contents of `adapter_config.json`."""
     entries = adapters.entries(spec, config)
-    layers = sorted(set(itertools.chain.from_iterable(entry.layers for entry in entries)))
+    layers = sorted(set(itertools.chain.from_iterable(entry.layers or () for entry in entries)))
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -6,9 +6,9 @@ and corners are reversed for transposed entries. A shard is cut along the rows o
 most `piece_bytes`.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from moral_jax.models.parameters import Entry
 
@@ -16,7 +16,8 @@ Bounds = tuple[tuple[int, int], ...]  # (start, stop) in every dimension of a pa
 BYTES = 4  # assumed size of a number, whatever the file's type: GGUF blocks are dequantised to float32
 
 
-class Piece(NamedTuple):
+@dataclasses.dataclass(frozen=True)  # no tuple, whose `index` is a method
+class Piece:
     """Some rows of one file tensor, and their position in the shard."""
 
     tensor: str

@@ -9,6 +9,7 @@ llama.cpp. `_fast_tokenizer` adds the special tokens and the chat template.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 from transformers import (
@@ -87,11 +88,14 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
     merges = [tuple(m.split(" ", 1)) for m in file.texts("tokenizer.ggml.merges")]
     # Special tokens that the file lacks are set to None: otherwise those of GPT-2 would be appended to the vocabulary,
     # where the model has no embeddings.
-    tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **dict.fromkeys(SPECIAL.values()) | special)
+    names: dict[str, Any] = dict.fromkeys(SPECIAL.values()) | special
+    # annotated as a list of strings, but pairs are what it takes
+    tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **names)  # type: ignore[arg-type]
     if PRE_TOKENIZERS[pre] is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
     # defaults of llama.cpp where the flag is missing: byte-level BPE adds no BOS, SentencePiece does
-    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, False)
+    # the setter does not stand below its property in transformers, so mypy does not see it
+    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, False)  # type: ignore[misc]
     return tokenizer
 
 
@@ -105,7 +109,7 @@ def _sentence_piece(
     prefix = [normalizers.Prepend(SPACE)] if file.get("tokenizer.ggml.add_space_prefix", bool, True) else []
     tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", SPACE)])
     tokenizer.backend_tokenizer.pre_tokenizer = None
-    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, True)
+    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, True)  # type: ignore[misc]  # as above
     return tokenizer
 
 

@@ -68,6 +68,7 @@ def training_setup(config: Config) -> TrainingSetup:
     if not scored and not trained:
         raise UserError("nothing to train on and nothing to score: config.task.validation and config.task.test are 0")
     scoring.prepare(scored, also=trained)
+    assert scoring.shape is not None, "set by prepare"
     batches = _training_batches(config, files.model, asked, shown, scoring.shape) if shown else None
     sides = {"train": data.train, "validation": data.validation, "test": data.test}
     rows = ", ".join(f"{len(side)} {name}" for name, side in sides.items())

@@ -11,6 +11,7 @@ import numpy as np
 from moral_jax.config import Config
 from moral_jax.config.model import MeshConfig
 from moral_jax.models import adapters, api, parameters, quantize
+from moral_jax.models.spec import DecoderSpec
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.runs.directory import read_config
 from moral_jax.runtime import distributed
@@ -61,6 +62,7 @@ def _untrained(config: Config, files: ModelFiles) -> export.Read:
 
 def _merged(base: export.Read, trained: export.Read, model: api.Model) -> export.Read:
     """Reads what a frozen backbone and its adapters are together."""
+    assert isinstance(model.spec, DecoderSpec), "encoders have no adapters"
     adapted = {entry.path for entry in adapters.entries(model.spec, model.adapter)}
 
     def read(path: str) -> np.ndarray:
@@ -140,8 +142,8 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
         export.write_config(load.read_config(files.path), model.spec, _labels(config, model), new, dtype)
         export.write_tokenizer(files.tokenizer, new)
         entries = parameters.exported(model.spec, model.score_rows, model.frozen_layers)
-        files = export.write_weights(_until_preempted(read), entries, _shapes(model), new, dtype, shard_mb << 20)
-        said = f"{out}: {files} files of {dtype} weights, config and tokenizer"
+        count = export.write_weights(_until_preempted(read), entries, _shapes(model), new, dtype, shard_mb << 20)
+        said = f"{out}: {count} files of {dtype} weights, config and tokenizer"
         if model.quantize != "none":
             said += f". They are those that the run computed with: its model's, rounded to {model.quantize}"
         return said + (_write_head(trained, model, new) if is_trained else "")
@@ -167,6 +169,7 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
     model, dtype = find_model(config).model, dtype or "float32"
     if model.score_rows:
         raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
+    assert isinstance(model.spec, DecoderSpec), "encoders have no adapters"
     with _trained(folder, config) as read, export.new_folder(out) as new:
         base = config.model.path
         adapters_of = _until_preempted(lambda path: read(f"adapters/{path}"))

@@ -138,7 +138,7 @@ class InitialParams:
         if isinstance(model.spec, EncoderSpec):
             piece_bytes = self.config.model.load_piece_mb << 20
             params["score"] |= load.pooler(path, model.spec, like["score"], piece_bytes)
-        if config.path is None:
+        if config.path is None or isinstance(model.spec, EncoderSpec):  # encoders have no adapters: see _check_encoder
             return params
         return params | {"adapters": peft.load(Path(config.path), model.spec, config, like["adapters"])}
 

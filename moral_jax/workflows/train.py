@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from moral_jax.config import Config
 from moral_jax.models import api
@@ -65,7 +67,7 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
 
 
 @contextlib.contextmanager
-def _claimed(config: Config, workdir: Path):
+def _claimed(config: Config, workdir: Path) -> Iterator[RunDirectory]:
     """Claims the directory on the primary process, for all of them."""
     stages = [INITIAL] * config.eval.initial + [TRAINED] * config.trains
     with contextlib.ExitStack() as held:
@@ -77,7 +79,7 @@ def _claimed(config: Config, workdir: Path):
         yield RunDirectory(workdir)
 
 
-def _record(run: RunDirectory, setup: build.TrainingSetup, about: dict) -> dict:
+def _record(run: RunDirectory, setup: build.TrainingSetup, about: dict[str, Any]) -> dict[str, Any]:
     """Writes where the numbers come from; returns what checkpoints keep of it."""
     origin = provenance.of_local(setup.files, about, setup.data.provenance)
     run.record(origin)

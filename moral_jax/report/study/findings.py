@@ -89,7 +89,9 @@ def against_yardsticks(task: Task) -> list[str]:
     if not known or not {"best constant", "BEST"} <= set(yard):
         return []
     constant, best = (yard[k]["cross_entropy"] for k in ("best constant", "BEST"))
-    worse, level, better = [], [], []
+    worse: list[str] = []
+    level: list[str] = []
+    better: list[str] = []
     for e in known:
         ce = e["metrics"]["cross_entropy"]
         side = worse if ce["low"] > constant else level if ce["high"] >= constant else better

@@ -63,11 +63,12 @@ def write(folder: Path, study: dict[str, Any]) -> Written:
     (folder / "study.json").write_text(text + "\n", encoding="utf-8")
     sections = _sections(study)
     states = [c["state"] for c in study["cells"]]
+    done = f"{states.count('done')} of {len(states)} cells are done."
     values = {
         "study": study,
         "sections": sections,
         "unfinished": tables.unfinished(study),
-        "done": f"{states.count('done')} of {len(states)} cells are done.",
+        "done": done,
         "subtitle": _subtitle,
         "synthetic": any(task["about"].get("task") == "synthetic" for task in study["tasks"]),
     }
@@ -79,4 +80,4 @@ def write(folder: Path, study: dict[str, Any]) -> Written:
     )
     (folder / "study.md").write_text(markdown, encoding="utf-8")
     shown = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
-    return Written(folder / "study.html", "\n\n".join([*shown, values["done"]]))
+    return Written(folder / "study.html", "\n\n".join([*shown, done]))

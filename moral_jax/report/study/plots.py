@@ -1,5 +1,7 @@
 """Pictures of a study: every number with its interval, reliability per model, vote splits, learning curves."""
 
+from typing import Literal, TypedDict
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -8,11 +10,19 @@ from moral_jax.report.study import tables
 from moral_jax.report.study.tables import Entry, Task, name
 
 COLOURS = {"zero-shot": BEFORE, "CE-tuned": AFTER, "Dirichlet-tuned": MARK}
-LINES = ("-", "--", ":")  # once all colours are used
+LineStyle = Literal["-", "--", ":"]
+LINES: tuple[LineStyle, ...] = ("-", "--", ":")  # once all colours are used
 ROW_HEIGHT = 0.3  # inches
 
 
-def _style(number: int) -> dict[str, str]:
+class Style(TypedDict):
+    """How matplotlib draws a line."""
+
+    color: str
+    linestyle: LineStyle
+
+
+def _style(number: int) -> Style:
     return {"color": SERIES[number % len(SERIES)], "linestyle": LINES[number // len(SERIES) % len(LINES)]}
 
 

@@ -53,7 +53,7 @@ def check(cost: float | None, budget: Budget) -> None:
     """
     if budget.most is not None and cost is None:
         raise UserError(f"--max-cost={budget.most:g}: needs --price-in and --price-out, per million tokens")
-    if budget.most is not None and cost > budget.most:
+    if budget.most is not None and cost is not None and cost > budget.most:
         raise UserError(f"the estimate of {cost:.2f} is above --max-cost={budget.most:g}; nothing was sent")
     if budget.most is None and not budget.yes:
         raise UserError("nothing was sent yet: pass --yes to go on, or --max-cost=N with prices")

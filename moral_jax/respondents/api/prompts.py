@@ -55,7 +55,7 @@ def _chat_paper(config: PromptConfig, study_prompt: str | None) -> Ask:
     return ask
 
 
-def _completions(renderer: render.Renderer) -> Ask:
+def _completions(renderer: render.OnePrompt) -> Ask:
     def ask(example: Example, order: tuple[int, ...]) -> Question:
         rendered = renderer(example, order)
         return Question({"prompt": rendered.text}, rendered.answers)

@@ -65,7 +65,7 @@ def _strongest(make: Callable[[float], Claims], validation: list[Example]) -> Fi
     t = from_examples(validation)
     made = {C: make(C) for C in STRENGTHS}
     losses = {C: float(metrics.cross_entropy(t.replace(p_EC=p(validation))).mean()) for C, p in made.items()}
-    best = min(losses, key=losses.get)
+    best = min(losses, key=lambda C: losses[C])
     claims = made[best]
     return Fitted(lambda examples: Answers(claims(examples)), {"C": best, "validation cross-entropy by C": losses})
 
