@@ -31,7 +31,17 @@ LONG = ("multihost/test_hosts", "plan/", "faults/", "workflows/", "test_sharding
         "test_tpu_setup", "models/", "inference/", "parity/", "train/")  # fmt: skip
 
 
+# the lane for every save, `pytest -m fast`: files and folders without compilations of whole runs
+FAST = ("analysis/", "bad_input/", "cli/", "config/test_c", "config/test_renamed", "objectives/", "prompts/",
+        "respondents/", "runs/", "runtime/test_strict_json", "tasks/", "test_imports",
+        "weights/test_hostile")  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(FAST):
+            item.add_marker(pytest.mark.fast)
+
     def place(item: pytest.Item) -> int:
         return next((i for i, long in enumerate(LONG) if item.nodeid.startswith(f"tests/{long}")), len(LONG))
 
