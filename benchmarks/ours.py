@@ -20,33 +20,36 @@ from moral_jax.config import parsing
 from moral_jax.data.pipeline import Questions
 from moral_jax.models import api
 from moral_jax.objectives import OBJECTIVES
+from moral_jax.runs.records import Asks, make_records
+from moral_jax.runtime import jax_setup
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
 from moral_jax.weights import peft
-from moral_jax.workflows import train
-from moral_jax.workflows.build import QuestionEncoder
-from moral_jax.workflows.local_model import InitialParams
+from moral_jax.workflows import build
 
 
 class Competitor:
-    """The bench of a run, and its questions. By itself it only hands these to the peers."""
+    """The setup of a run, and its questions. By itself it only hands these to the peers."""
 
     def __init__(self, flags: list[str]):
         self.config = parsing.from_flags(flags)
-        train.set_up_jax()
-        self.bench = train.set_up(self.config)
-        how = self.bench.model.model.compute
+        jax_setup.configure()
+        self.setup = build.training_setup(self.config)
+        self.model = self.setup.files.model
+        how = self.model.compute
         self.about = {
-            "weights": str(self.bench.model.path),
+            "weights": str(self.setup.files.path),
             "config": dataclasses.asdict(self.config),
             "settings": f"rows of {self.config.data.length}, products in {how.product_dtype}",
             "versions": {"python": platform.python_version()}
             | {name: metadata.version(name) for name in ("jax", "jaxlib")},
         }
 
-    @property
+    @functools.cached_property
     def questions(self) -> Questions:
-        return self.bench.training.questions if self.bench.training else self.bench.scored["test"]
+        if self.setup.batches:
+            return self.setup.batches.questions
+        return self.setup.scoring.encoder.encode(self.setup.scored["test"], "test")
 
     def write(self, path: str) -> None:
         """Writes the questions for the peers, in our order."""
@@ -68,20 +71,20 @@ class Training(Competitor):
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        model = self.bench.model.model
-        tx = optim.make(self.config.optim, train.total_steps(self.bench))
-        self.frozen, trained = api.split(InitialParams(self.config, self.bench.model).first, model)
+        model = self.model
+        tx = optim.make(self.config.optim, self.setup.total)
+        self.frozen, trained = api.split(self.setup.initial.training(), model)
         self.state = step.init_state(trained, model, tx)
         self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], model, tx)
-        batches = f"{len(self.bench.training)} batches of {self.config.data.batch_size}"
+        batches = f"{len(self.setup.batches)} batches of {self.config.data.batch_size}"
         self.about["settings"] = f"{batches} {self.about['settings']}"
 
     def _steps(self, first: int, last: int) -> tuple[list[float], list[list[int]]]:
         """Losses of the steps, and which questions each of them saw."""
         metrics, seen = [], []
-        mesh = self.bench.model.model.compute.mesh
+        mesh = self.model.compute.mesh
         rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
-        for batch in self.bench.training.stream(first, last, self.config.data.prefetch):
+        for batch in self.setup.batches.stream(first, last):
             micro = step.split_micro_batches(batch, rows)
             placed = sharding.place(micro, rows, mesh, micro_batches=True)
             self.state, m = self.step(self.state, self.frozen, placed)
@@ -98,7 +101,7 @@ class Training(Competitor):
     def piece(self) -> dict[str, float]:
         """One pass over the questions."""
         began = time.perf_counter()
-        self._steps(0, len(self.bench.training))
+        self._steps(0, len(self.setup.batches))
         return self._passed(began)
 
     def save_adapters(self, folder: str) -> None:
@@ -106,13 +109,13 @@ class Training(Competitor):
         tree = self.state.params["adapters"]
         leaf = lambda path: np.asarray(functools.reduce(lambda at, key: at[key], path.split("/"), tree))  # noqa: E731
         Path(folder).mkdir()
-        spec, adapter = self.bench.model.model.spec, self.config.adapter
+        spec, adapter = self.model.spec, self.config.adapter
         peft.save(leaf, spec, adapter, self.config.model.path, Path(folder), "float32")
 
     def losses(self, steps: int) -> dict[str, Sequence]:
         """Losses of so many steps, in which the epoch's batches come again and again, and the questions of each."""
         losses, batches = [], []
-        for number in itertools.islice(itertools.cycle(range(len(self.bench.training))), steps):
+        for number in itertools.islice(itertools.cycle(range(len(self.setup.batches))), steps):
             loss, seen = self._steps(number, number + 1)
             losses, batches = losses + loss, batches + seen
         return {"losses": losses, "batches": batches}
@@ -123,25 +126,29 @@ class Scoring(Competitor):
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        self.params = InitialParams(self.config, self.bench.model).as_read()
+        self.params = self.setup.initial.for_scoring()
         self.about["settings"] = f"batches of {self.config.eval.batch_size} {self.about['settings']}"
+
+    def _score(self, asks: Asks) -> list[dict]:
+        return make_records(asks, self.setup.scoring.score(self.params, asks, "test"))
 
     def first(self) -> float:
         """Seconds of the first batch, which compiles: one example in all its orders."""
-        one = QuestionEncoder(self.config, self.bench.model).for_scoring(self.bench.data.test[:1], "first")
+        examples = self.setup.data.test[:1]
+        one = Asks(examples, self.setup.scoring.encoder.all_items(examples))
         began = time.perf_counter()
-        self.bench.score(self.params, one, "first")
+        self._score(one)
         return time.perf_counter() - began
 
     def piece(self) -> dict[str, float]:
         """One pass over the questions."""
         began = time.perf_counter()
-        self.bench.score(self.params, self.questions, "test")
+        self._score(self.setup.scored["test"])
         return self._passed(began)
 
     def probabilities(self) -> list[list[float]]:
         """Of the options as they were shown, in the questions' order."""
-        records = self.bench.score(self.params, self.questions, "test")
+        records = self._score(self.setup.scored["test"])
         return [[shown["probabilities"][o] for o in shown["order"]] for r in records for shown in r["orders"]]
 
 

@@ -85,7 +85,7 @@ def _works(config: Config, spec: DecoderSpec, options: int) -> tuple[dict[str, C
 
     works = {
         "training": train,
-        "scoring": lambda: scorer.score(scorer.ready(frozen | state.params), asked),
+        "scoring": lambda: scorer.score(api.cast_for_scoring(frozen | state.params, model), asked),
         "peak": _square(model.compute),
     }
     return works, {"training": rows, "scoring": score_rows}, model
