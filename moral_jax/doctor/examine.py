@@ -94,7 +94,7 @@ def model_said(files: ModelFiles) -> Check:
 
 
 def prompts(config: Config, files: ModelFiles, dataset: registry.Dataset) -> Check:
-    """The first rows as the run will ask them: chat template, cue, options that begin with tokens of their own."""
+    """Checks the first rows as the run will ask them: chat template, answer prefix, first tokens of the options."""
     rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
     questions = QuestionEncoder(config, files).for_scoring(rows, "rows")
     first = questions.encoded[0]

@@ -147,7 +147,7 @@ def _fresh(backbone: Params, model: Model, seed: int, yes_no: tuple[int, int] | 
 
 
 def init_heads_and_adapters(backbone: Params, model: Model, seed: int, yes_no: tuple[int, int] | None = None) -> Params:
-    """All parameters of a policy around those of a bare backbone: heads and adapters are new.
+    """Returns all parameters of a model around those of a bare backbone: heads and adapters are new.
 
     Args:
       yes_no: two tokens of a decoder's vocabulary; the one row of its score head then begins as the log-odds of the

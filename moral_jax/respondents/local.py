@@ -6,6 +6,7 @@ questions are encoded once and the scoring pass is compiled once.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -65,16 +66,21 @@ class LocalRespondent:
 
     can = frozenset({"choose"})
 
-    def __init__(self, scoring: Scoring, params: Callable[[], Params], about: dict[str, Any]):
+    def __init__(self, scoring: Scoring, params: Callable[[], Params], about: Callable[[], dict[str, Any]]):
         """Loads nothing yet.
 
         Args:
           params: returns the parameters as `models.api.cast_for_scoring` has them; called for the first question.
-          about: what a run records about the model.
+          about: returns what a run records about the model; called if a run does record it, as it hashes the weights.
         """
-        self.scoring, self.about, self._load = scoring, about, params
+        self.scoring, self._load, self._describe = scoring, params, about
         self._params: Params | None = None
         self.shows_order = scoring.encoder.shows_order
+
+    @functools.cached_property
+    def about(self) -> dict[str, Any]:
+        """The model and the hashes of its files."""
+        return self._describe()
 
     def prepare(self, splits: Mapping[str, Asks]) -> None:
         """Encodes all that will be asked."""

@@ -58,9 +58,8 @@ def _local(config: Config, run: RunDirectory | None) -> tuple[Respondent, Origin
     files = local_model.find_model(config)
     initial = local_model.InitialParams(config, files)
     load = local_model.params_for_scoring(config, initial, run) if run else initial.for_scoring
-    about = provenance.about_model(config, files)
-    respondent = LocalRespondent(Scoring(config, files), load, about)
-    return respondent, lambda data: provenance.of_local(files, about, data)
+    respondent = LocalRespondent(Scoring(config, files), load, lambda: provenance.about_model(config, files))
+    return respondent, lambda data: provenance.of_local(files, respondent.about, data)
 
 
 def _dataset(config: Config) -> registry.Dataset:

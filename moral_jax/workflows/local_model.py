@@ -170,20 +170,21 @@ def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
 
 
 def selected_params(config: Config, initial: InitialParams, checkpoints: Checkpoints) -> Params:
-    """Returns the parameters that a run stands for: trained ones from the checkpoint, beside those that are frozen."""
+    """Returns the parameters that a run stands for, cast for scoring: trained ones from the checkpoint, beside those
+    that are frozen."""
     step, model = checkpoints.chosen(config.train.select), initial.files.model
     check_adapter(config, checkpoints, step)
     _, like = api.split(api.abstract_params(model), model)
-    return initial.frozen | checkpoints.restore_params(step, like)
+    return api.cast_for_scoring(initial.frozen | checkpoints.restore_params(step, like), model)
 
 
 def params_for_scoring(config: Config, initial: InitialParams, run: RunDirectory) -> Callable[[], Params]:
-    """Returns a function that loads the parameters that a run stands for, cast for scoring."""
+    """Returns a function that loads the parameters that a run stands for; of a run without checkpoints, its model's."""
 
     def load_params() -> Params:
         if not run.checkpoints.exists():
             return initial.for_scoring()
         with Checkpoints(run.checkpoints) as checkpoints:
-            return api.cast_for_scoring(selected_params(config, initial, checkpoints), initial.files.model)
+            return selected_params(config, initial, checkpoints)
 
     return load_params

@@ -50,7 +50,7 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
         about = provenance.about_model(config, setup.files) if distributed.is_primary() else {}
         origin = distributed.from_primary(lambda: _record(run, setup, about))
         if config.eval.initial:  # 3. score the model as it comes
-            first = LocalRespondent(setup.scoring, lambda: _cast(setup, setup.initial.training()), about)
+            first = LocalRespondent(setup.scoring, lambda: _initial(setup), lambda: about)
             answer(first, setup.scored, run.stage(INITIAL))
             del first  # and its parameters, before training needs the memory
         if setup.total:
@@ -59,7 +59,11 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
                 if resume_from is not None:
                     distributed.from_primary(lambda: _rewind_to(resume_from, run, checkpoints))
                 _train_or_resume(setup, run, checkpoints)  # 4. the one loop
-                chosen = LocalRespondent(setup.scoring, lambda: _selected(setup, checkpoints), about)
+                chosen = LocalRespondent(
+                    setup.scoring,
+                    lambda: local_model.selected_params(config, setup.initial, checkpoints),
+                    lambda: about,
+                )
                 answer(chosen, setup.scored, run.stage(TRAINED))  # 5. the one scorer
         if not distributed.is_primary():
             return None
@@ -86,12 +90,9 @@ def _record(run: RunDirectory, setup: build.TrainingSetup, about: dict[str, Any]
     return {"versions": origin["versions"], "weights": origin["model"]["sha256"]}
 
 
-def _cast(setup: build.TrainingSetup, params: Params) -> Params:
-    return api.cast_for_scoring(params, setup.files.model)
-
-
-def _selected(setup: build.TrainingSetup, checkpoints: Checkpoints) -> Params:
-    return _cast(setup, local_model.selected_params(setup.config, setup.initial, checkpoints))
+def _initial(setup: build.TrainingSetup) -> Params:
+    """Returns the parameters that training starts from, cast for scoring."""
+    return api.cast_for_scoring(setup.initial.training(), setup.files.model)
 
 
 def _rewind_to(step: int, run: RunDirectory, checkpoints: Checkpoints) -> None:
