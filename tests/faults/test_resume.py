@@ -77,7 +77,7 @@ def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
         ((loop, "split_micro_batches", 1), 2),  # dispatched once noted: its micro-batches are finished
         ((loop.MetricReader, "push", per_epoch - 2), per_epoch),
         ((Checkpoints, "save", 1), None),
-        ((loop.Scheduler, "catch_up", 2), None),
+        ((loop.Scheduler, "validate_if_due", 2), None),
         ((distributed.AnyProcess, "__call__", 5), None),
     ]
     for number, (moment, step) in enumerate(moments):
@@ -99,18 +99,18 @@ def test_validation_that_was_due(config, tmp_path, devices, monkeypatch):
     devices(1)
     config = dataclasses.replace(config, train=TrainConfig(epochs=3, steps=4, eval_every=3, checkpoint_minutes=1e-9))
     train.train(config, tmp_path / "whole")
-    real = loop._advance
+    real = loop._with_validation
 
     def killed(*_):
         raise KeyboardInterrupt  # the line of the log is written, the seal is not renewed
 
     monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
-    monkeypatch.setattr(loop, "_advance", killed)
+    monkeypatch.setattr(loop, "_with_validation", killed)
     with pytest.raises(KeyboardInterrupt):
         train.train(config, tmp_path / "r")
     progress = manifest.read(tmp_path / "r" / "checkpoints", 3).progress
     assert (progress.step, progress.validated, trace(tmp_path / "r")[-1]["kind"]) == (3, 0, "validation")
-    monkeypatch.setattr(loop, "_advance", real)
+    monkeypatch.setattr(loop, "_with_validation", real)
     train.train(config, tmp_path / "r")
     assert_same_run(tmp_path / "r", tmp_path / "whole")
 

@@ -23,7 +23,7 @@ def test_sigterm(runs, whole, tmp_path):
     folder = tmp_path / "r"
     code, out, err = runs.run(folder, {"at": "score", "count": 2, "do": "term"})
     assert (code, latest(folder)) == (0, 0), err
-    assert "preempted while scoring test before; the same command" in out
+    assert "preempted while scoring test initial; the same command" in out
     assert (folder / "initial" / "validation.jsonl").exists()
     code, out, err = runs.run(folder, {"at": "step", "count": 7, "do": "term"})
     assert (code, latest(folder)) == (0, 7), err
@@ -50,7 +50,7 @@ def moments(seed):
     plans += [{"at": "score", "count": 1, "after": rng.uniform(0.001, 0.5)} for _ in range(2)]
     plans += [{"at": "step", "count": rng.randint(1, 4), "after": rng.uniform(0.0001, 0.02)} for _ in range(6)]
     plans += [{"at": "save", "count": rng.randint(1, 2), "after": rng.uniform(0.0001, 0.15)} for _ in range(8)]
-    first, rest = plans[4:6], plans[:4] + plans[6:]  # later lives find `before` scored already
+    first, rest = plans[4:6], plans[:4] + plans[6:]  # later lives find `initial` scored already
     rng.shuffle(rest)
     return [plan | {"do": "kill"} for plan in first + rest]
 

@@ -51,8 +51,9 @@ def states(encoder, spec, ids: np.ndarray, types: np.ndarray | None = None) -> n
     one_BT = jnp.ones(ids.shape, jnp.int32)
     positions_BT = jnp.broadcast_to(jnp.arange(ids.shape[1]), ids.shape)
     types_BT = jnp.zeros_like(one_BT) if types is None else jnp.asarray(types)
-    places, module = Tokens(None, one_BT, one_BT + 1, positions_BT, types_BT), api.module(tiny.model(spec))
-    return np.asarray(jax.jit(lambda p: module.apply({"params": p}, jnp.asarray(ids), places, positions_BT))(encoder))
+    module = api.module(tiny.model(spec))
+    rows = Tokens(jnp.asarray(ids), one_BT, one_BT + 1, positions_BT, types_BT)
+    return np.asarray(jax.jit(lambda p: module.apply({"params": p}, rows, positions_BT))(encoder))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -136,8 +137,8 @@ def test_real_weights(dilemmas):
     tokens = np.array([i + [0] * (length - len(i)) for i in ids], np.int32)
     real = np.array([[n < len(i) for n in range(length)] for i in ids])
     segments, positions = real.astype(np.int32), np.broadcast_to(np.arange(length), real.shape)
-    places = Tokens(None, segments, segments + 1, positions, np.zeros_like(segments))
-    got = np.asarray(jax.jit(lambda p: module.apply({"params": p}, tokens, places, positions))(encoder))
+    rows = Tokens(tokens, segments, segments + 1, positions, np.zeros_like(segments))
+    got = np.asarray(jax.jit(lambda p: module.apply({"params": p}, rows, positions))(encoder))
     with torch.no_grad():
         want = hf_model(torch.from_numpy(tokens).long(), torch.from_numpy(segments).long()).last_hidden_state.numpy()
     assert want[real].std() > 0.1

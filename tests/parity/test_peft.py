@@ -51,7 +51,9 @@ def reference(folder):
 def params_of(base, adapter):
     model = tiny.model(load.read_spec(base), adapter=adapter, unroll=1)
     like = api.abstract_params(model)["decoder"]
-    return model, api.init_heads_and_adapters(load.load(base, model.spec, like, 4096), model, 0)
+    return model, api.init_heads_and_adapters(
+        load.load(base, model.spec, like, 4096, frozen_layers=model.frozen_layers), model, 0
+    )
 
 
 TOKENS = np.random.default_rng(0).integers(0, 97, (1, 60))

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from moral_jax.models import api, read_out
 from moral_jax.models.decoder import Decoder
-from moral_jax.models.spec import Llama3Scaling
+from moral_jax.models.spec import Llama3Scaling, layer_groups
 from moral_jax.types import Tokens
 from moral_jax.weights import load
 from tests.helpers import tiny
@@ -85,11 +85,11 @@ def test_layer_by_layer(pair):
         states = reference.model(torch.from_numpy(ids), output_hidden_states=True).hidden_states
     one = jnp.ones(ids.shape, jnp.int32)
     here = jnp.arange(ids.shape[1])[None]
-    places = Tokens(None, one, one + 1, here)
+    rows = Tokens(jnp.asarray(ids), one, one + 1, here)
     for depth in range(1, of.layers):
         cut = tiny.cut(params["decoder"], depth)
-        decoder = Decoder(tiny.spec(**{**vars(of), "layers": depth}), model.compute)
-        got = jax.jit(lambda p, d=decoder: d.apply({"params": p}, jnp.asarray(ids), places, here))(cut)
+        decoder = Decoder(tiny.spec(**{**vars(of), "layers": depth}), model.compute, layer_groups(depth, 0))
+        got = jax.jit(lambda p, d=decoder: d.apply({"params": p}, rows, here))(cut)
         x = states[depth].numpy()
         normed = x / np.sqrt((x**2).mean(-1, keepdims=True) + of.norm_eps)
         want = normed * np.asarray(params["decoder"]["final_norm"]["scale"])
