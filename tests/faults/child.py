@@ -21,10 +21,12 @@ import tensorboardX.event_file_writer
 import tensorboardX.summary  # noqa: F401  (imports torch, where it is installed)
 
 from moral_jax.cli import main as cli
+from moral_jax.cli import train as command  # noqa: F401
 from moral_jax.respondents import local
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.workflows import build
+from moral_jax.workflows import train as workflow  # noqa: F401  (imported by the command when it is chosen)
 
 POINTS = {"start": (build, "training_setup"), "step": (loop.MetricReader, "push"), "save": (Checkpoints, "save")}
 POINTS["score"] = (local, "score_questions")
