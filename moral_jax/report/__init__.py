@@ -1,1 +1,1 @@
-"""Records and numbers to a page a person wants to read. Reads files of a run; imports nothing of ours but types."""
+"""Turns the records and numbers of a run into a page. Reads files only, and never imports what trains or scores."""

@@ -1,4 +1,4 @@
-"""Whether the files of a run have what a page is made from: they may come from another version, or from anybody."""
+"""Checks the files that a page is made from: another version, or anybody, may have written them."""
 
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,21 @@ def _has_numbers(value: Any, *fields: str) -> bool:
 
 
 def _objects(where: str, values: Any) -> dict[str, dict[str, Any]]:
-    """Name -> object, of an object of objects."""
+    """Returns `values`, an object of objects; raises for anything else."""
     if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
         raise UserError(f"{where}: found {shown(values)}, expected an object of objects; {AGAIN}")
     return values
 
 
 def _estimates(where: str, values: Any) -> None:
-    """Numbers with intervals, by name; null is one that there is not."""
+    """Checks estimates by name: value, low and high of each; null stands for an estimate that was not made."""
     for name, value in (values if isinstance(values, dict) else {where: 0}).items():
         if value is not None and not _has_numbers(value, "value", "low", "high"):
             raise UserError(f"{where}: {name}={shown(value)}: expected value, low and high, finite numbers; {AGAIN}")
 
 
-def numbers(file: Path, values: dict[str, Any]) -> None:
-    """Of a `metrics.json`."""
+def metrics(file: Path, values: dict[str, Any]) -> None:
+    """Checks a `metrics.json`."""
     for field in NEEDED:
         if field not in values:
             raise UserError(f"{file}: the field {field!r} is missing; {AGAIN}")
@@ -54,7 +54,7 @@ def numbers(file: Path, values: dict[str, Any]) -> None:
 
 
 def record(where: str, row: dict[str, Any]) -> None:
-    """Of the records beside it, whose options, votes and probabilities are known to be right."""
+    """Checks a record for the page; `runs.records` has checked its options, votes and probabilities."""
     for field in ("id", "question", "title", "text"):
         if not isinstance(row.get(field), str):
             raise UserError(f"{where}: no record: field {field!r}: found {shown(row.get(field))}; {AGAIN}")
@@ -66,22 +66,23 @@ def record(where: str, row: dict[str, Any]) -> None:
             raise UserError(f"{where}: no record: field {field!r}: found {shown(row.get(field))}; {AGAIN}")
 
 
-def difference(file: Path, values: dict[str, Any]) -> None:
-    """Of a `comparison.json`."""
+def comparison(file: Path, values: dict[str, Any]) -> None:
+    """Checks a `comparison.json`."""
     _estimates(str(file), values)
     if values and values.get("cross_entropy") is None:
         raise UserError(f"{file}: the field 'cross_entropy' is missing; {AGAIN}")
 
 
-def step(where: str, row: dict[str, Any]) -> None:
-    """Of a line of `metrics.jsonl`."""
+def log_line(where: str, row: dict[str, Any]) -> None:
+    """Checks a line of `metrics.jsonl`."""
     if not isinstance(row.get("kind"), str) or not _has_numbers(row, "step", "loss"):
-        raise UserError(f"{where}: expected 'step', 'kind' and 'loss'; delete the file, and the page does without it")
+        raise UserError(f"{where}: expected 'step', 'kind' and 'loss'; delete the file to make the page without it")
 
 
-def origin(file: Path, values: dict[str, Any]) -> None:
-    """Of a `provenance.json`."""
+def provenance(file: Path, values: dict[str, Any]) -> None:
+    """Checks a `provenance.json`."""
     for section, fields in {"data": ("description", "citation"), "model": ("path",)}.items():
-        held = values.get(section, {})
-        if not isinstance(held, dict) or not all(isinstance(held.get(f, ""), str) for f in fields):
-            raise UserError(f"{file}: {section!r} is {shown(held)}, expected texts for {' and '.join(fields)}; {AGAIN}")
+        names = " and ".join(fields)
+        texts = values.get(section, {})
+        if not isinstance(texts, dict) or not all(isinstance(texts.get(f, ""), str) for f in fields):
+            raise UserError(f"{file}: {section!r} is {shown(texts)}, expected texts for {names}; {AGAIN}")

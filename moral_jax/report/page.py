@@ -1,4 +1,4 @@
-"""`report.html` and `report.md` of a run or an evaluation."""
+"""Writes `report.html` and `report.md` of a run or an evaluation."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from moral_jax.report import plots, source, words
 
 
 class Written(NamedTuple):
-    """Where the pages are, and what to print."""
+    """The path of the page, with the table and the verdict to print."""
 
     html: Path
     table: str
@@ -18,6 +18,7 @@ class Written(NamedTuple):
 
 
 def environment(escape: bool) -> jinja2.Environment:
+    """Returns a Jinja environment over the templates of this package."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("moral_jax", "report"),
         autoescape=escape,
@@ -33,10 +34,10 @@ def _subtitle(s: source.Source) -> str:
 
 
 def write(folder: Path) -> Written:
-    """Writes both pages into `folder` from the files that are there.
+    """Writes both pages into `folder` from the files of the run in it.
 
     Raises:
-      UserError: nothing was scored there.
+      UserError: no stage of the run was scored.
     """
     s = source.read(folder)
     main = words.main_table(s)

@@ -1,4 +1,4 @@
-"""Pictures as SVG text whose colours are CSS variables, so that one picture serves light and dark pages."""
+"""Draws pictures as SVG text. Colours are CSS variables, so one picture serves light and dark pages."""
 
 import io
 import re
@@ -16,16 +16,16 @@ from moral_jax.report.source import Source, Stage
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-# Stand-ins that matplotlib can draw with, each replaced by the CSS variable in the finished text.
+# Placeholder colours for matplotlib. `svg` replaces each by a CSS variable in the finished text.
 INK, GRID, BEFORE, AFTER, MARK = "#010101", "#020202", "#030303", "#040404", "#050505"
-SERIES = tuple(f"#06060{i}" for i in range(1, 9))  # for as many lines in one picture
+SERIES = tuple(f"#06060{i}" for i in range(1, 9))  # of the lines in one picture
 VARIABLES = {INK: "--ink-soft", GRID: "--line", BEFORE: "--before", AFTER: "--after", MARK: "--mark"} | {
     colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)
 }
 COLOURS = {"initial": BEFORE, "trained": AFTER, "answers": AFTER}
 STYLE: "dict[RcKeyType, Any]" = {
     "svg.fonttype": "none",  # text stays text: it scales, and takes the page's font
-    "svg.hashsalt": "moral_jax",  # the same numbers give the same file
+    "svg.hashsalt": "moral_jax",  # equal numbers give an equal file
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.edgecolor": GRID,
@@ -43,7 +43,7 @@ STYLE: "dict[RcKeyType, Any]" = {
 
 
 def svg(draw: Callable[[Axes], None], height: float = 3.6) -> str:
-    """What `draw` puts on empty axes, as SVG; height in inches, at a width of 5.2."""
+    """Returns what `draw` puts on empty axes, as SVG. `height` is in inches; the width is 5.2 inches."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.2, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -68,7 +68,7 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def curves(source: Source) -> str | None:
-    """Training loss by step, and the validations' loss."""
+    """Draws the training loss and the validation loss by step; returns None if the log has no training step."""
     train = [(r["step"], r["loss"]) for r in source.trace if r["kind"] == "train"]
     validation = [(r["step"], r["loss"]) for r in source.trace if r["kind"] == "validation"]
     if not train:
@@ -90,7 +90,7 @@ def curves(source: Source) -> str | None:
 
 
 def reliability(source: Source) -> str:
-    """Mean human share by predicted share: on the diagonal, predictions mean what they say."""
+    """Draws the mean human share by predicted share; a calibrated model lies on the diagonal."""
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--", label="as predicted")
@@ -113,7 +113,7 @@ def _pairs(stage: Stage) -> Iterator[tuple[float, float]]:
 
 
 def shares(source: Source) -> str:
-    """Predicted against human share, a dot for every option of every question, and the mean along the human share."""
+    """Draws predicted against human share: a dot for each option of each question, and means by human share."""
 
     def draw(axes: Axes) -> None:
         rng = np.random.default_rng(0)
@@ -123,11 +123,10 @@ def shares(source: Source) -> str:
             jitter = rng.uniform(-0.012, 0.012, len(human))
             colour = COLOURS[stage.name]
             axes.scatter(human + jitter, predicted, s=6, alpha=0.35, color=colour, linewidths=0, rasterized=False)
-            middle = np.round(human * 10) / 10
-            at = np.unique(middle)
-            axes.plot(
-                at, [predicted[middle == a].mean() for a in at], "o-", color=colour, markersize=4, label=stage.name
-            )
+            level = np.round(human * 10) / 10
+            levels = np.unique(level)
+            means = [predicted[level == x].mean() for x in levels]
+            axes.plot(levels, means, "o-", color=colour, markersize=4, label=stage.name)
         axes.set(xlim=(-0.03, 1.03), ylim=(0, 1), xlabel="share of the votes", ylabel="predicted share")
         axes.legend(title="mean")
 
@@ -135,7 +134,7 @@ def shares(source: Source) -> str:
 
 
 def order_bias(source: Source) -> str | None:
-    """How far each question's prediction moves with the order of its options."""
+    """Draws a histogram of order sensitivity; returns None if each question was asked in one order only."""
     if max(len(r["orders"]) for r in source.last.records) < 2:
         return None
 

@@ -1,4 +1,4 @@
-"""What a page is made from: the files of a run, or of one evaluation."""
+"""Reads the files of a run or an evaluation that a page is made from."""
 
 import dataclasses
 from pathlib import Path
@@ -13,7 +13,7 @@ from moral_jax.types import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One scored model: its numbers and its records of the reported split."""
+    """A stage of a run: its numbers, and its records of the reported split."""
 
     name: str
     numbers: dict[str, Any]
@@ -24,13 +24,13 @@ class Stage:
 
     @property
     def cross_entropy(self) -> dict[str, float]:
-        """The one metric that every stage has; `checks.numbers` refuses one without."""
+        """Returns the one metric that every stage has; `checks.metrics` refuses a file without it."""
         return self.numbers["metrics"]["cross_entropy"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Everything on the page. `comparison` holds paired differences, last stage minus first."""
+    """The data of a page. `comparison` holds paired differences, last stage minus first."""
 
     name: str
     stages: list[Stage]
@@ -57,18 +57,18 @@ def _stage(name: str, folder: Path) -> Stage | None:
     numbers = _json(file)
     if not numbers:
         return None
-    checks.numbers(file, numbers)
+    checks.metrics(file, numbers)
     records = folder / f"{numbers['split']}.jsonl"
     rows = read_jsonl(records)
-    for number, row in enumerate(rows, 1):
-        checks.record(f"{records}:{number}", row)
+    for line, row in enumerate(rows, 1):
+        checks.record(f"{records}:{line}", row)
     return Stage(name, numbers, rows)
 
 
 def _trace(file: Path) -> list[dict[str, Any]]:
     rows = []
-    for where, row in strict_json.read_lines(file) if file.exists() else ():
-        checks.step(where, row)
+    for place, row in strict_json.read_lines(file) if file.exists() else ():
+        checks.log_line(place, row)
         rows.append(row)
     return rows
 
@@ -77,15 +77,15 @@ def read(folder: Path) -> Source:
     """Reads the files of a run directory.
 
     Raises:
-      UserError: nothing was scored there yet.
+      UserError: no stage of the run was scored yet, or a file is not what a run writes.
     """
-    found = [_stage(name, stage) for name, stage in directory.stages(folder).items()]
-    stages = [stage for stage in found if stage is not None]
+    candidates = [_stage(name, stage) for name, stage in directory.stages(folder).items()]
+    stages = [stage for stage in candidates if stage is not None]
     if not stages:
         raise UserError(f"{folder}: holds no numbers yet (no metrics.json of a stage); train or evaluate first")
     comparison, provenance = _json(folder / "comparison.json"), _json(folder / "provenance.json")
-    checks.difference(folder / "comparison.json", comparison)
-    checks.origin(folder / "provenance.json", provenance)
+    checks.comparison(folder / "comparison.json", comparison)
+    checks.provenance(folder / "provenance.json", provenance)
     return Source(
         name=folder.resolve().name,
         stages=stages,

@@ -1,4 +1,4 @@
-"""Numbers in words: the verdict, and the tables."""
+"""Puts the numbers of a run into words: the verdict and the tables."""
 
 import re
 from typing import Any, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from moral_jax.report.source import Source, Stage
 
 Estimate = dict[str, float]
-TAG = re.compile("<(?! )")  # CommonMark: one before a space is a character like any other
+TAG = re.compile("<(?! )")  # CommonMark: no tag begins with "< "
 
 MAIN = {
     "cross_entropy": "cross-entropy",
@@ -52,7 +52,7 @@ STAGE_NAMES = {"initial": "before fine-tuning", "trained": "after fine-tuning", 
 
 
 class Table(NamedTuple):
-    """Cells as text; the first column is a row's name."""
+    """A table of text cells; the first column names the row."""
 
     header: list[str]
     rows: list[list[str]]
@@ -63,12 +63,12 @@ def number(value: float) -> str:
 
 
 def interval(e: Estimate | None) -> str:
-    """ "0.661 [0.648, 0.674]"."""
+    """Formats an estimate as "0.661 [0.648, 0.674]"; returns "" for None."""
     return "" if e is None else f"{number(e['value'])} [{number(e['low'])}, {number(e['high'])}]"
 
 
 def main_table(source: Source) -> Table:
-    """Models with intervals, then the yardsticks on the same rows."""
+    """Returns the main metrics: each stage with intervals, then the yardsticks on the same rows."""
     rows = [[STAGE_NAMES[s.name], *(interval(s.value(m)) for m in MAIN)] for s in source.stages]
     for key, name in YARDSTICKS.items():
         if key in source.last.numbers["yardsticks"]:
@@ -78,61 +78,63 @@ def main_table(source: Source) -> Table:
 
 
 def more_table(source: Source) -> Table:
+    """Returns the other metrics, one a row; leaves out those that no stage has."""
     header = ["", *(STAGE_NAMES[s.name] for s in source.stages)]
     known = [m for m in MORE if any(s.value(m) for s in source.stages)]
     return Table(header, [[MORE[m], *(interval(s.value(m)) for s in source.stages)] for m in known])
 
 
 def second_order_table(source: Source) -> Table | None:
-    """How good each stage is as a forecast of the votes; None where no row has whole votes."""
+    """Returns how well each stage forecasts the votes; None if no row has whole votes."""
     rows = []
     for stage in source.stages:
         if numbers := stage.numbers.get("second_order"):
-            held = [interval(e) for e in numbers["coverage"].values()]
-            rows.append([STAGE_NAMES[stage.name], *held, *(interval(numbers.get(key)) for key in SECOND_ORDER)])
+            coverage = [interval(e) for e in numbers["coverage"].values()]
+            rows.append([STAGE_NAMES[stage.name], *coverage, *(interval(numbers.get(key)) for key in SECOND_ORDER)])
             levels = [f"{float(level):.0%} interval holds" for level in numbers["coverage"]]
     return Table(["", *levels, *SECOND_ORDER.values()], rows) if rows else None
 
 
 def division(stage: Stage) -> str:
-    """Whether a model knows how divided people will be."""
+    """Describes how well a model predicts how divided people are."""
     numbers = stage.numbers["second_order"]
     e, gain = numbers["coverage"]["0.8"], numbers.get("dirichlet_gain")
     width = "too narrow" if e["high"] < 0.8 else "too wide" if e["low"] > 0.8 else "about as wide as they should be"
-    said = f"Its forecasts of the votes are {width}: intervals that should hold 80 % of them hold {e['value']:.0%}."
+    lead = f"Its forecasts of the votes are {width}: intervals that should hold 80 % of them hold {e['value']:.0%}."
     if gain is None:
-        return said
-    one = f"one concentration for all questions ({numbers['fixed_concentration']:.2g}, fitted on the validation rows)"
+        return lead
+    fixed = f"one concentration for all questions ({numbers['fixed_concentration']:.2g}, fitted on the validation rows)"
     if gain["high"] < 0:
-        return f"{said} With {one} it would be closer to the votes, by {-gain['value']:.3f} nats a question."
+        return f"{lead} With {fixed} it would be closer to the votes, by {-gain['value']:.3f} nats a question."
     if "concentration_correlation" not in numbers:
-        return said
+        return lead
     if gain["low"] > 0:
         return (
-            f"{said} It knows something of which questions divide people: against {one}, its own concentrations gain "
+            f"{lead} It partly predicts which questions divide people: against {fixed}, its own concentrations gain "
             f"{gain['value']:.3f} nats a question."
         )
-    return f"{said} Against {one}, its own make no clear difference."
+    return f"{lead} Against {fixed}, its own concentrations make no clear difference."
 
 
 def bounded(stage: Stage) -> str:
-    """What an API left open; empty for models that say all."""
+    """Describes what an API does not reveal; returns "" for models that give all probabilities."""
     b = stage.numbers.get("bounds")
     if b is None:
         return ""
     ce, rows = b["cross_entropy"], stage.numbers["rows"]
-    said = (
+    lead = (
         f"The API lists only the likeliest tokens; those that it does not list have {b['missing_mass']:.2%} of the "
         f"probability on average, and {b['unseen']} of {rows} questions have an option that is not among them. "
         f"Whatever lies there, the cross-entropy is no less than {number(ce['low'])}"
     )
     if b["unbounded"] == 0:
-        return f"{said} and no more than {number(ce['high'])}."
-    return f"{said}; it has no upper bound: {b['unbounded']} questions have votes for an option that may have nothing."
+        return f"{lead} and no more than {number(ce['high'])}."
+    open_end = f"{b['unbounded']} questions have votes for an option whose share may be zero."
+    return f"{lead}; it has no upper bound: {open_end}"
 
 
 def group_tables(source: Source) -> list[Table]:
-    """Per kind of subset: rows, cross-entropy of each stage beside its floor, accuracy of the last stage."""
+    """Returns a table per kind of subset: rows, cross-entropy of each stage, floor, accuracy of the last stage."""
     out = []
     for kind, named in source.last.numbers["groups"].items():
         header = [kind, "rows", *(f"cross-entropy {STAGE_NAMES[s.name]}" for s in source.stages), "floor", "accuracy"]
@@ -146,13 +148,13 @@ def group_tables(source: Source) -> list[Table]:
 
 
 def inert(text: str) -> str:
-    """Data within Markdown, where it can begin no tag, link, cell or line of its own."""
+    """Escapes data for Markdown, so that it begins no tag, link, cell or line."""
     text = TAG.sub("&lt;", " ".join(text.split()))
     return text.replace("|", "\\|").replace("](", "] (")
 
 
 def markdown(table: Table) -> str:
-    """A pipe table, padded so that it reads well in a terminal too."""
+    """Formats a pipe table, padded so that it is readable in a terminal too."""
     cells = [[inert(cell) for cell in row] for row in (table.header, *table.rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(table.header))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
@@ -161,7 +163,7 @@ def markdown(table: Table) -> str:
 
 
 def _against(stage: Stage) -> str:
-    """Where a model stands between the best constant and BEST."""
+    """Compares the cross-entropy of a stage with the best constant answer and with BEST."""
     e, yard = stage.cross_entropy, stage.numbers["yardsticks"]
     constant, best = yard["best constant"]["cross_entropy"], yard["BEST"]["cross_entropy"]
     if e["low"] > constant:
@@ -176,6 +178,7 @@ def _against(stage: Stage) -> str:
 
 
 def _order(stage: Stage) -> str:
+    """Describes the order bias; returns "" if each question was asked in one order only."""
     bias = stage.value("first_place_bias")
     if bias is None:
         return ""
@@ -188,10 +191,10 @@ def _order(stage: Stage) -> str:
 
 
 def verdict(source: Source) -> list[str]:
-    """The finding, in sentences that follow from the numbers alone."""
+    """Returns the verdict: sentences that follow from the numbers alone."""
     last = source.last
     e, rows = last.cross_entropy, last.numbers["rows"]
-    where = f"{rows} held-out questions" if last.numbers["split"] == "test" else f"{rows} questions"
+    scope = f"{rows} held-out questions" if last.numbers["split"] == "test" else f"{rows} questions"
     if source.comparison:
         d, first = source.comparison["cross_entropy"], source.stages[0].cross_entropy
         if d["low"] <= 0 <= d["high"]:
@@ -201,11 +204,11 @@ def verdict(source: Source) -> list[str]:
                 "Fine-tuning brought the model closer to people: " if d["value"] < 0 else "Fine-tuning made it worse: "
             )
         moved = (
-            f"{lead}on {where}, cross-entropy to the votes went from {number(first['value'])} to {number(e['value'])} "
+            f"{lead}on {scope}, cross-entropy to the votes went from {number(first['value'])} to {number(e['value'])} "
             f"(difference {d['value']:+.3f}, 95 % interval {d['low']:+.3f} to {d['high']:+.3f})."
         )
     else:
-        moved = f"On {where}, the model's cross-entropy to the votes is {interval(e)}."
+        moved = f"On {scope}, the model's cross-entropy to the votes is {interval(e)}."
     return [s for s in (moved, _against(last), _order(last)) if s]
 
 

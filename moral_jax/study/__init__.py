@@ -1,1 +1,1 @@
-"""Many runs, one page: `spec` (what a config file says), `jobs` (cells on disk), `runner`, `collect`, `sweep`."""
+"""Many runs, one page: `spec` (the content of a study file), `jobs` (cells on disk), `runner`, `collect`, `sweep`."""

@@ -1,4 +1,4 @@
-"""From the cells of a study to `study.json`: tables, yardsticks, subsets, comparisons, and what is missing."""
+"""Collects the cells of a study into `study.json`: tables, yardsticks, subsets, comparisons, and missing cells."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +10,13 @@ from moral_jax.analysis.table import concatenate, pad
 from moral_jax.runs.records import Record
 from moral_jax.study import compare, jobs
 from moral_jax.study.jobs import DONE, Job
-from moral_jax.study.pooled_rows import SEEDS_FROM, Entry, Scored, make_entries
+from moral_jax.study.pooled_rows import FIRST_SEED_STREAM, Entry, ScoredCell, make_entries
 
 GROUP_RESAMPLES = 1000
 
 
 def _groups(records: list[Record]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(kind, name, its rows) of every named subset that is large enough."""
+    """Yields (kind, name, row indices) of every named subset that is large enough."""
     for kind in dict.fromkeys(k for r in records for k in r["groups"]):
         names = np.array([r["groups"].get(kind, "") for r in records])
         for name in sorted(set(names) - {""}):
@@ -26,38 +26,38 @@ def _groups(records: list[Record]) -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def by_group(of_task: list[Entry]) -> list[dict[str, Any]]:
-    """Cross-entropy of every entry on every subset, beside the entropy of its votes."""
-    known = [e for e in of_task if e.scored]
+    """Returns the cross-entropy of every entry on every subset, beside the entropy of the votes."""
+    done = [e for e in of_task if e.scored]
     out = []
-    for kind, name, rows in _groups(known[0].scored[0].records):
+    for kind, name, rows in _groups(done[0].scored[0].records):
         w_RE = metrics.resamples(len(rows), GROUP_RESAMPLES, 0)
-        floor = metrics.entropy_floor(known[0].scored[0].table.take(rows)).mean()
-        by_entry = [np.stack([metrics.cross_entropy(s.table.take(rows)) for s in e.scored]) for e in known]
+        floor = metrics.entropy_floor(done[0].scored[0].table.take(rows)).mean()
+        by_entry = [np.stack([metrics.cross_entropy(s.table.take(rows)) for s in e.scored]) for e in done]
         spread = pooled.spread([ce_SE.mean(-1) for ce_SE in by_entry])
         of_entries = []
-        for number, (e, ce_SE) in enumerate(zip(known, by_entry, strict=True)):
-            d = pooled.over_seeds(ce_SE.mean(-1), ce_SE @ w_RE.T / len(rows), spread, SEEDS_FROM + number)
+        for number, (e, ce_SE) in enumerate(zip(done, by_entry, strict=True)):
+            d = pooled.over_seeds(ce_SE.mean(-1), ce_SE @ w_RE.T / len(rows), spread, FIRST_SEED_STREAM + number)
             of_entries.append(e.key | {"cross_entropy": pooled.interval(d)})
         out.append({"kind": kind, "name": name, "rows": len(rows), "floor": float(floor), "entries": of_entries})
     return out
 
 
-def yardsticks(scored: list[Scored]) -> dict[str, dict[str, float]]:
-    """Those of the first trained run on all training rows (or of any run), and other people asked the same."""
-    whole = [s for s in scored if s.job.cell.kind == "train" and s.job.cell.share == 1]
-    s = (whole or scored)[0]
+def yardsticks(scored: list[ScoredCell]) -> dict[str, dict[str, float]]:
+    """Returns the yardsticks of the first run trained on all rows, or else of any run, and those of a second panel."""
+    full_data = [s for s in scored if s.job.cell.kind == "train" and s.job.cell.share == 1]
+    s = (full_data or scored)[0]
     out = dict(s.numbers["yardsticks"])
     if all(r.get("second_counts") for r in s.records):
         second_EC = pad([r["second_counts"] for r in s.records], s.table.p_EC.shape[1])
         people, one = ceiling.second_panel(s.table, second_EC), np.ones((1, len(s.records)))
         out["second panel"] = {m: float(metrics.METRICS[m](people, one)[0]) for m in summary.YARDSTICK_METRICS}
-        agree = second_EC.argmax(-1) == s.table.counts_EC.argmax(-1)  # their plurality itself, as Scruples counts it
+        agree = second_EC.argmax(-1) == s.table.counts_EC.argmax(-1)  # of the pluralities themselves, as in Scruples
         out["second panel"]["accuracy"] = float(agree.mean())
     return out
 
 
 def _entry_numbers(e: Entry) -> dict[str, Any]:
-    """An entry as JSON; without `metrics` where none of its cells is done."""
+    """Returns an entry as JSON; `metrics` is empty if none of its cells is done."""
     out = e.key | {"planned": len(e.planned), "seeds": [s.job.cell.seed for s in e.scored], "metrics": {}}
     if e.scored:
         out["metrics"] = {name: pooled.interval(d) for name, d in e.draws.items()}
@@ -67,7 +67,7 @@ def _entry_numbers(e: Entry) -> dict[str, Any]:
 
 
 def task_numbers(name: str, of_task: list[Job], resamples: int) -> dict[str, Any]:
-    """All that the page says of a task."""
+    """Returns all numbers of a task that the page needs."""
     rows = make_entries(of_task, resamples)
     out = {"name": name, "entries": [_entry_numbers(e) for e in rows]}
     scored = [s for e in rows for s in e.scored]
@@ -85,7 +85,7 @@ def task_numbers(name: str, of_task: list[Job], resamples: int) -> dict[str, Any
 
 
 def cells(all_jobs: list[Job]) -> list[dict[str, Any]]:
-    """State of every cell."""
+    """Returns the state of every cell."""
     out = []
     for job in all_jobs:
         c, notes = job.cell, jobs.read_notes(job)
@@ -99,7 +99,7 @@ def cells(all_jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def study(title: str, all_jobs: list[Job], resamples: int) -> dict[str, Any]:
-    """`study.json`."""
+    """Returns the content of `study.json`."""
     by_task: dict[str, list[Job]] = {}
     for job in all_jobs:
         by_task.setdefault(job.cell.task, []).append(job)

@@ -1,9 +1,9 @@
-"""Cells on disk: where each one's files lie, what it would be started with, and how far it is.
+"""Manages the cells of a study on disk: their files, their commands, and their states.
 
-STUDY/cells/NAME/       a run directory like any other: may be filled on another machine and copied here
-STUDY/logs/NAME.txt     what its command printed, every attempt
-STUDY/notes/NAME.json   how the last attempt ended
-STUDY/notes/NAME.lock   held by whoever runs it
+STUDY/cells/NAME/       an ordinary run directory; may be filled on another machine and copied here
+STUDY/logs/NAME.txt     the output of its command, all attempts
+STUDY/notes/NAME.json   the result of the last attempt
+STUDY/notes/NAME.lock   locked by the worker that runs it
 """
 
 import contextlib
@@ -25,9 +25,9 @@ DONE, TO_DO, FAILED, RUNNING = "done", "to do", "failed", "running"
 class Kind(NamedTuple):
     """A command that fills a run directory."""
 
-    words: tuple[str, ...]  # as a person types it
-    entry: str  # module:function that takes the command line and returns an exit code
-    command: tuple[str, ...]  # first arguments of that function
+    shell_words: tuple[str, ...]  # as a person types it
+    entry_point: str  # module:function that takes the command line and returns an exit code
+    first_arguments: tuple[str, ...]  # of that function
 
 
 KINDS: dict[str, Kind] = {
@@ -67,14 +67,14 @@ class Job:
 
     @property
     def stage(self) -> Path:
-        """The folder with the numbers that the cell stands for: the last stage of its run."""
+        """Returns the folder of the numbers that the study uses: the last stage of the run."""
         trained = directory.TRAINED if self.config.trains else directory.INITIAL
         name = trained if self.cell.kind == "train" else directory.ANSWERS
         return directory.stages(self.run).get(name, self.run / name)
 
 
 def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
-    """Checks every cell's config before anything runs. `flags` come after a cell's own, and so win.
+    """Checks the config of every cell and returns the jobs. `flags` override the cell's own.
 
     Raises:
       UserError: a cell's config is wrong (names the cell), or its directory holds another config.
@@ -94,28 +94,28 @@ def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
 
 
 def _changes(job: Job) -> list[str]:
-    """What differs between the run that is there and the cell, a line each."""
+    """Returns the differences between a cell and the run in its directory, a line each."""
     if not (job.run / "config.json").exists():
         return []
     lines = saved.difference(saved.read(job.run / "config.json"), job.config)
     mine = list(job.cell.arguments)
-    theirs = read_notes(job).get("arguments", mine)  # a run that came from elsewhere has no notes
+    theirs = read_notes(job).get("arguments", mine)  # a run copied from elsewhere has no notes
     return lines if theirs == mine else [*lines, f"arguments: {theirs} -> {mine}"]
 
 
 def _check_same(jobs: list[Job]) -> None:
-    """What stands in a cell's directory must have come from the cell's config and arguments."""
+    """Raises if the directory of a cell holds a run of another config or other arguments."""
     for job in jobs:
         if lines := _changes(job):
-            shown = "\n  ".join(lines)
+            differences = "\n  ".join(lines)
             raise UserError(
                 f"cell {job.cell.name}: {job.run} holds a run of another config; undo, remove it, or name another "
-                f"--workdir:\n  {shown}"
+                f"--workdir:\n  {differences}"
             )
 
 
 def read_notes(job: Job) -> dict[str, Any]:
-    """How the last attempt on this machine ended; nothing if there was none."""
+    """Returns the result of the last attempt on this machine; empty if there was none."""
     try:
         return json.loads(job.notes.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -123,7 +123,7 @@ def read_notes(job: Job) -> dict[str, Any]:
 
 
 def is_done(job: Job) -> bool:
-    """Whether its numbers are there, and whole, and the records that they were made of."""
+    """Returns true if the numbers of the cell and all records behind them exist."""
     try:
         numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
         records = (job.stage / f"{numbers['split']}.jsonl").read_bytes()
@@ -134,24 +134,26 @@ def is_done(job: Job) -> bool:
 
 @contextlib.contextmanager
 def claim(job: Job) -> Iterator[int | None]:
-    """Takes the cell's lock: an open file, or None where another worker has it. The run gets it too, so that it is
-    free when worker and run are both gone."""
+    """Takes the lock of a cell: yields an open file, or None if another worker has the lock.
+
+    The run inherits the file, so the lock is free once both worker and run have ended.
+    """
     job.lock.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            file = held.enter_context(files.lock(job.lock))
+            file = stack.enter_context(files.lock(job.lock))
         except OSError as e:
             raise UserError(f"{job.lock}: no locks here ({e}); give each worker a --workdir of its own") from e
         yield file
 
 
 def owner(job: Job) -> str:
-    """Who holds the lock, in words."""
+    """Describes the owner of the lock."""
     return files.owner(job.lock)
 
 
 def state(job: Job) -> str:
-    """DONE, RUNNING, FAILED or TO_DO."""
+    """Returns DONE, RUNNING, FAILED or TO_DO."""
     if is_done(job):
         return DONE
     if job.lock.exists():
@@ -162,7 +164,7 @@ def state(job: Job) -> str:
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """ "2/3" is the second of three."""
+    """Parses I/N: "2/3" is the second of three parts."""
     i, slash, n = text.partition("/")
     if not (slash and i.isdecimal() and n.isdecimal() and len(text) < 20 and 1 <= int(i) <= int(n)):
         raise UserError(f"--shard={text}: expected I/N with 1 <= I <= N, such as 1/4")
@@ -170,5 +172,5 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard(jobs: list[Job], i: int, n: int) -> list[Job]:
-    """Every n-th job: the shards 1..n together are all jobs, each once, and each has cells of every model."""
+    """Returns every n-th job from the i-th. Shards 1 to n partition the jobs, and each has cells of every model."""
     return jobs[i - 1 :: n]

@@ -1,4 +1,4 @@
-"""Cells that are done, pooled over seeds: the rows of the tables."""
+"""Pools the finished cells of a study over seeds: the rows of the tables."""
 
 import json
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from moral_jax.study.spec import ZERO_SHOT
 from moral_jax.types import UserError
 
 MEANS = ("cross_entropy", "dirichlet_nll", "dirichlet_nll_per_vote", "total_variation", "accuracy")
-UNUSED = ("question", "title", "text")  # a hundred cells with their posts would take a gigabyte
-CHUNK = 1000  # resamples held at once: as many rows' weights
-SEEDS_FROM = 1_000_000  # random streams of the seeds' errors; those of the rows' resamples begin at 0
+UNUSED = ("question", "title", "text")  # dropped: the posts of a hundred cells would take a gigabyte
+CHUNK = 1000  # resamples in memory at once; each has one weight per row
+FIRST_SEED_STREAM = 1_000_000  # random streams of the seeds' errors; those of the rows' resamples begin at 0
 
 
-class Scored(NamedTuple):
-    """A cell that is done."""
+class ScoredCell(NamedTuple):
+    """A finished cell with its numbers and records."""
 
     job: Job
     numbers: dict[str, Any]  # metrics.json
@@ -38,8 +38,8 @@ class Entry(NamedTuple):
     training: str
     share: float
     planned: list[Job]
-    scored: list[Scored]
-    draws: dict[str, pooled.Draws]  # by metric; empty where nothing is done
+    scored: list[ScoredCell]
+    draws: dict[str, pooled.Draws]  # by metric; empty if no cell is done
 
     @property
     def key(self) -> dict[str, Any]:
@@ -47,38 +47,43 @@ class Entry(NamedTuple):
 
     @property
     def one_seed(self) -> bool:
-        """Whether another seed would have come out otherwise, but there is none: intervals do not hold that."""
+        """Returns true if seeds would differ but only one was run, so that intervals leave out their spread."""
         return self.training not in (ZERO_SHOT, "") and len(self.scored) == 1
 
 
-def read(job: Job) -> Scored:
-    """Reads what a cell that is done left."""
+def read(job: Job) -> ScoredCell:
+    """Reads the files of a finished cell."""
     numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
     provenance = job.run / "provenance.json"
     about = json.loads(provenance.read_text(encoding="utf-8")) if provenance.exists() else {}
     rows = read_jsonl(job.stage / f"{numbers['split']}.jsonl")
     records = [{k: v for k, v in row.items() if k not in UNUSED} for row in rows]
-    return Scored(job, numbers, about, records, from_records(records))
+    return ScoredCell(job, numbers, about, records, from_records(records))
 
 
-def check_same_rows(task: str, scored: list[Scored]) -> None:
-    """Numbers are compared row by row, so the cells of a task must have been scored on the same rows and votes."""
+def check_same_rows(task: str, scored: list[ScoredCell]) -> None:
+    """Checks that all cells of a task were scored on the same rows and votes, as comparisons are row by row.
+
+    Raises:
+      UserError: names two cells and the first row in which they differ.
+    """
     first, *others = scored
-    want = [(r["id"], r["counts"]) for r in first.records]
+    expected = [(r["id"], r["counts"]) for r in first.records]
     for other in others:
-        got = [(r["id"], r["counts"]) for r in other.records]
-        if got == want:
+        actual = [(r["id"], r["counts"]) for r in other.records]
+        if actual == expected:
             continue
-        at = next((i for i, (x, y) in enumerate(zip(want, got, strict=False)) if x != y), min(len(want), len(got)))
-        a, b = (repr(x[at]) if at < len(x) else "no row" for x in (want, got))
+        shortest = min(len(expected), len(actual))
+        at = next((i for i, (x, y) in enumerate(zip(expected, actual, strict=False)) if x != y), shortest)
+        a, b = (repr(x[at]) if at < len(x) else "no row" for x in (expected, actual))
         raise UserError(
             f"task {task!r}: cells {first.job.cell.name} and {other.job.cell.name} were scored on different rows: row "
             f"{at + 1} is {a} in the first and {b} in the second. Give both the same config.task, or tasks of their own"
         )
 
 
-def row_values(s: Scored) -> dict[str, np.ndarray]:
-    """Every number that is a mean over rows, [E] each; those alone that the run itself reports."""
+def row_values(s: ScoredCell) -> dict[str, np.ndarray]:
+    """Returns every metric that is a mean over rows, [E] each; only those that the run itself reports."""
     values = {name: metrics.ROW_METRICS[name](s.table) for name in MEANS}
     if s.numbers.get("calibration"):
         values |= summary.calibrated(s.table, Calibration(**s.numbers["calibration"]))
@@ -90,14 +95,14 @@ def row_values(s: Scored) -> dict[str, np.ndarray]:
 
 
 def _weights(rows: int, resamples: int) -> Iterator[np.ndarray]:
-    """One of each row, then the bootstrap's weights in chunks."""
+    """Yields weights of the rows: all ones, then those of the bootstrap in chunks."""
     yield np.ones((1, rows))
     for seed, start in enumerate(range(0, resamples, CHUNK)):
         yield metrics.resamples(rows, min(CHUNK, resamples - start), seed)
 
 
-def _resample(scored: list[Scored], resamples: int) -> list[dict[str, np.ndarray]]:
-    """Of each cell its numbers, [1 + R]: on all rows, then on each resample; the same resamples for every cell."""
+def _resample(scored: list[ScoredCell], resamples: int) -> list[dict[str, np.ndarray]]:
+    """Returns the metrics of each cell, [1 + R]: on all rows, then on each resample. All cells share the resamples."""
     E = len(scored[0].records)
     by_cell = [row_values(s) for s in scored]
     out: list[dict[str, list[np.ndarray]]] = [{} for _ in scored]
@@ -110,7 +115,7 @@ def _resample(scored: list[Scored], resamples: int) -> list[dict[str, np.ndarray
 
 
 def make_entries(of_task: list[Job], resamples: int) -> list[Entry]:
-    """The rows of a task's tables, in the order in which the study names them."""
+    """Returns the rows of a task's tables in the order of the study."""
     done = [read(job) for job in of_task if jobs.is_done(job)]
     if done:
         check_same_rows(of_task[0].cell.task, done)
@@ -127,7 +132,7 @@ def make_entries(of_task: list[Job], resamples: int) -> list[Entry]:
     out = []
     for number, (key, x) in enumerate(zip(planned, of_seeds, strict=True)):
         draws = {
-            name: pooled.over_seeds(x_SR[:, 0], x_SR[:, 1:], spreads[name], SEEDS_FROM + number)
+            name: pooled.over_seeds(x_SR[:, 0], x_SR[:, 1:], spreads[name], FIRST_SEED_STREAM + number)
             for name, x_SR in x.items()
         }
         out.append(Entry(*key, planned[key], cells_of[number], draws))
@@ -135,6 +140,6 @@ def make_entries(of_task: list[Job], resamples: int) -> list[Entry]:
 
 
 def _stack(of_seeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """[S, 1 + R] of every number that all seeds have."""
+    """Stacks the metrics that all seeds have, [S, 1 + R] each."""
     names = [name for name in of_seeds[0] if all(name in x for x in of_seeds)] if of_seeds else []
     return {name: np.stack([x[name] for x in of_seeds]) for name in names}

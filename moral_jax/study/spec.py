@@ -1,4 +1,4 @@
-"""What a study is made of. Data only: a file in configs/studies/ returns a `Study` from `get_study()`."""
+"""Defines a study as data: a file in configs/studies/ returns a `Study` from `get_study()`."""
 
 import dataclasses
 import hashlib
@@ -11,35 +11,35 @@ from moral_jax.types import UserError
 ZERO_SHOT, CE, DIRICHLET = "zero-shot", "CE-tuned", "Dirichlet-tuned"
 SOFT = ("--config.objective.name=soft_cross_entropy", "--config.objective.concentration=fixed")
 COUNTS = ("--config.objective.name=dirichlet_multinomial", "--config.objective.concentration=predicted")
-OBJECTIVES = {CE: SOFT, DIRICHLET: COUNTS}  # what the two columns of the study train
+OBJECTIVE_FLAGS = {CE: SOFT, DIRICHLET: COUNTS}
 LONGEST_NAME = 120
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One run: at bottom a command line that fills a directory."""
+    """One run: a command line that fills a run directory."""
 
     row: str
-    """The model, as the tables name it."""
+    """The name of the model in the tables."""
     task: str
     """Cells of a task are scored on the same rows and compared with each other."""
     training: str
-    """ZERO_SHOT, CE, DIRICHLET, or a name of your own; "" for what is neither tuned nor asked (shallow baselines)."""
+    """ZERO_SHOT, CE, DIRICHLET, or a name of your own; "" for baselines, which are neither tuned nor prompted."""
     config: str
-    """FILE or FILE:PRESET."""
+    """The config file: FILE or FILE:PRESET."""
     overrides: tuple[str, ...] = ()
-    """--config.SECTION.FIELD=VALUE."""
+    """Flags of the form --config.SECTION.FIELD=VALUE."""
     kind: str = "train"
-    """Which command: train or eval."""
+    """The command: train or eval."""
     arguments: tuple[str, ...] = ()
-    """More of the command line: what an API may cost."""
+    """Further arguments of the command, such as --max-cost of an API."""
     seed: int = 0
     share: float = 1.0
-    """Of the training rows; below 1 the cell is a point of a learning curve and in no other table."""
+    """The share of the training rows. A cell with a share below 1 appears only in learning curves."""
 
     @property
     def name(self) -> str:
-        """Its directory: says what the cell is, and is the same on every machine."""
+        """Returns the name of the cell's directory, which depends on its fields alone."""
         share = "" if self.share == 1 else f"share {self.share:g}"
         parts = [self.row, self.task, self.training, share, f"seed {self.seed}"]
         name = ".".join(re.sub(r"[^a-z0-9=_.+-]+", "-", p.lower()).strip("-.") for p in parts if p)
@@ -50,33 +50,33 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Cells and what their page is called. Cells run in this order; one that is named twice runs once."""
+    """The cells of a study and the title of its page. Cells run in this order; a repeated cell runs once."""
 
     title: str
     cells: tuple[Cell, ...]
     resamples: int = 10_000
-    """Behind every interval and p-value of the page."""
+    """Draws behind every interval and p-value of the page."""
 
     def __post_init__(self) -> None:
         if not self.cells:
             raise UserError("the study has no cells")
         if self.resamples < 1000:
             raise UserError(f"resamples={self.resamples}: expected at least 1000, for p-values")
-        seen: dict[str, Cell] = {}
+        by_name: dict[str, Cell] = {}
         for cell in self.cells:
-            if seen.setdefault(cell.name, cell) != cell:
-                raise UserError(f"two cells have the name {cell.name!r}: {seen[cell.name]} and {cell}")
+            if by_name.setdefault(cell.name, cell) != cell:
+                raise UserError(f"two cells have the name {cell.name!r}: {by_name[cell.name]} and {cell}")
 
 
 def zero_shot(row: str, task: str, config: str, *overrides: str) -> Cell:
-    """The model as it comes; scored once, however many runs start from it."""
+    """Returns the cell that scores an untrained model; one is enough for all runs that start from the model."""
     return Cell(row, task, ZERO_SHOT, config, (*overrides, "--config.train.steps=0"))
 
 
 def tuned(
     row: str, task: str, training: str, config: str, *overrides: str, seeds: Sequence[int], share: float = 1.0
 ) -> list[Cell]:
-    """A run for each seed, of which only the trained model is scored."""
+    """Returns a training run for each seed. Only the trained model is scored."""
     fixed = ("--config.eval.initial=false", *(() if share == 1 else (f"--config.task.train_share={share:g}",)))
     return [
         Cell(row, task, training, config, (*overrides, *fixed, f"--config.train.seed={s}"), seed=s, share=share)
@@ -85,10 +85,10 @@ def tuned(
 
 
 def both_objectives(row: str, task: str, config: str, *overrides: str, seeds: Sequence[int]) -> list[Cell]:
-    """The same recipe with the soft cross-entropy and with the Dirichlet-multinomial loss."""
+    """Returns the runs of one recipe with the soft cross-entropy and with the Dirichlet-multinomial loss."""
     return [
         cell
-        for training, objective in OBJECTIVES.items()
+        for training, objective in OBJECTIVE_FLAGS.items()
         for cell in tuned(row, task, training, config, *overrides, *objective, seeds=seeds)
     ]
 
@@ -96,7 +96,7 @@ def both_objectives(row: str, task: str, config: str, *overrides: str, seeds: Se
 def learning_curve(
     row: str, task: str, training: str, config: str, *overrides: str, shares: Sequence[float], seeds: Sequence[int]
 ) -> list[Cell]:
-    """Runs on nested shares of the training rows, the smallest first; validation and test rows stay as they are."""
+    """Returns runs on nested shares of the training rows, the smallest first; other rows stay as they are."""
     return [
         cell
         for share in sorted(shares)

@@ -1,4 +1,4 @@
-"""A search over config fields: points on a grid or at random, ranked by validation rows. No test row is scored."""
+"""Searches config fields: points on a grid or at random, ranked by validation rows. No test row is scored."""
 
 import itertools
 import json
@@ -21,8 +21,8 @@ from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
 
 RESAMPLES = 1000
-TRIES = 100  # draws for each point that is to differ from those before
-DIGITS = 3  # of a rate drawn at random: more would only make names longer
+TRIES = 100  # draws per requested point, before the search for a new point is given up
+DIGITS = 3  # of a random rate; more would only make names longer
 Point = dict[str, str]  # field -> value, as on the command line
 
 
@@ -37,7 +37,7 @@ def parse_axis(flag: str, text: str) -> Axis:
     """Reads "optim.lr=1e-5,3e-5".
 
     Raises:
-      UserError: no such field, a value that the field cannot have, or a range that is none.
+      UserError: an unknown field, a value that the field cannot have, or an invalid range.
     """
     field, equals, values = text.partition("=")
     field = field.removeprefix(parsing.FIELD_FLAG)
@@ -55,13 +55,13 @@ def parse_axis(flag: str, text: str) -> Axis:
 
 
 def grid(axes: list[Axis]) -> list[Point]:
-    """Every combination, the last field changing fastest."""
+    """Returns every combination of values; the last field changes fastest."""
     names = [a.field for a in axes]
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in axes))]
 
 
 def draw(axes: list[Axis], ranges: list[Axis], count: int, seed: int) -> list[Point]:
-    """Different random points; ranges are uniform in the logarithm. More of them begin with the same ones."""
+    """Returns distinct random points, log-uniform in ranges. A larger `count` only adds points at the end."""
     rng, points = random.Random(seed), []
     for _ in range(TRIES * count):
         point = {a.field: rng.choice(a.values) for a in axes} | {r.field: _between(r, rng) for r in ranges}
@@ -80,7 +80,7 @@ def _between(axis: Axis, rng: random.Random) -> str:
 
 
 def study(title: str, config: str, points: list[Point]) -> Study:
-    """A cell for every point."""
+    """Returns a study with a cell for every point."""
     cells = []
     for point in points:
         overrides = [f"{parsing.FIELD_FLAG}{field}={value}" for field, value in point.items()]
@@ -90,20 +90,24 @@ def study(title: str, config: str, points: list[Point]) -> Study:
     return Study(title, tuple(cells))
 
 
-def judge(of: list[Job], asked: str | None, judged_by: dict[str, str]) -> str:
-    """Returns the metric that ranks: the one asked for, or that of the objective, if all points have the same.
+def judge(points: list[Job], requested: str | None, judged_by: dict[str, str]) -> str:
+    """Returns the metric that ranks: the requested one, or that of the objective, if all points share it.
 
     Args:
       judged_by: the metric of every objective.
     """
-    own = {judged_by[job.config.objective.name] for job in of}
-    if asked is None and len(own) > 1:
+    own = {judged_by[job.config.objective.name] for job in points}
+    if requested is None and len(own) > 1:
         raise UserError(f"the points train different objectives; say what ranks them: --by={' or --by='.join(own)}")
-    return asked or own.pop()
+    return requested or own.pop()
 
 
-def check(of: list[Job], axes: list[Axis], flags: list[str]) -> None:
-    """What can only go wrong, before anything runs."""
+def check(points: list[Job], axes: list[Axis], flags: list[str]) -> None:
+    """Checks that the points can be compared, before anything runs.
+
+    Raises:
+      UserError: a field cannot be searched, a flag sets a searched field, or there are no validation rows.
+    """
     for axis in axes:
         if axis.field.startswith("task.") and axis.field != "task.train_share":
             raise UserError(f"{axis.field}: cannot be searched, as all points must be judged by the same rows")
@@ -111,7 +115,7 @@ def check(of: list[Job], axes: list[Axis], flags: list[str]) -> None:
     for flag in flags:
         if flag.startswith(tuple(searched)):
             raise UserError(f"{flag}: this field is searched; leave it out")
-    for job in of:
+    for job in points:
         task = job.config.task
         if task.path is not None and not task.validation and task.validation_path is None:
             raise UserError("config.task.validation=0: points are ranked by validation rows; expected a share above 0")
@@ -121,9 +125,9 @@ def _values(records: list[Record], by: str) -> np.ndarray:
     return metrics.ROW_METRICS[by](from_records(records))
 
 
-def rank(of: list[Job], by: str) -> list[dict[str, Any]]:
-    """Points that are done, the lowest validation loss first, each with how far it is behind the best."""
-    done = [(job, read_jsonl(job.stage / "validation.jsonl")) for job in of if jobs.is_done(job)]
+def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
+    """Returns the finished points, lowest validation loss first, each with its distance from the best."""
+    done = [(job, read_jsonl(job.stage / "validation.jsonl")) for job in points if jobs.is_done(job)]
     if not done:
         return []
     done.sort(key=lambda x: _values(x[1], by).mean())
@@ -161,6 +165,6 @@ def write(folder: Path, ranked: list[dict[str, Any]], by: str, planned: int) -> 
 
 
 def point_of(job: Job) -> Point:
-    """What the point sets."""
+    """Returns the fields that a point sets."""
     flags = [f.removeprefix(parsing.FIELD_FLAG) for f in job.cell.overrides]
     return dict(f.split("=", 1) for f in flags if not f.startswith("eval."))

@@ -1,7 +1,7 @@
-"""train.py, to which something happens on its way.
+"""Runs train.py and disturbs it at a given point.
 
-A plan is {"at": point, "count": n, "do": action, "after": seconds}: when the point is reached for the n-th time, the
-action follows after so many seconds, whatever the program does then.
+A plan is {"at": point, "count": n, "do": action, "after": seconds}. When the point is reached for the n-th time, the
+action follows after so many seconds, whatever the program does by then.
 """
 
 import ctypes
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import jax
 
-# all that train.py imports, sooner or later: the process from which the others are forked has it ready
+# everything that train.py imports, so that forked processes start with it loaded
 import tensorboardX.event_file_writer
-import tensorboardX.summary  # noqa: F401  (imports torch, where it is installed)
+import tensorboardX.summary  # noqa: F401  (imports torch if installed)
 
 from moral_jax.cli import main as cli
 from moral_jax.cli import train as command  # noqa: F401
@@ -41,7 +41,7 @@ def _term(_: dict) -> None:
 
 
 def _stall(plan: dict) -> None:
-    """Says that it is there, and waits to be told to go on."""
+    """Creates a file to report that the point is reached, then waits for a file that lets it go on."""
     here, go = (Path(plan["file"]).with_suffix(suffix) for suffix in (".here", ".go"))
     here.touch()
     end = time.monotonic() + 120
@@ -76,17 +76,17 @@ def _plan(plan: dict) -> None:
 
 
 def _without_privileges() -> None:
-    """Gives up all capabilities: permissions now stop even root."""
+    """Drops all capabilities, so that permissions bind root too."""
     header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert ctypes.CDLL(None).capset(header, none) == 0
 
 
 def main(plan: dict | None, arguments: list[str], env: dict[str, str], said: Path) -> None:
-    """Of a process that was just forked: its output goes to `said`.out and `said`.err."""
+    """Runs in a forked process; its output goes to `said`.out and `said`.err."""
     for stream, suffix in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(said.with_suffix(suffix), os.O_WRONLY | os.O_CREAT, 0o644), stream)
     os.environ.update(env)
-    # JAX read the environment of the process that imported it; the smallest programs are kept as well
+    # JAX read the environment at import, in the parent; small programs are cached too
     jax.config.update("jax_compilation_cache_dir", env["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     _without_privileges()

@@ -1,4 +1,4 @@
-"""A run that nothing happened to, and the same run in processes to which something does."""
+"""Fixtures: an undisturbed run, and the same run in processes that are disturbed."""
 
 import json
 import multiprocessing
@@ -14,7 +14,7 @@ from tests.helpers import quick, tiny
 
 LIMIT = 240  # seconds for any process
 STEPS, EVAL_EVERY = 120, 20
-# a process that has imported everything, and forks: each run is a process of its own that is there at once
+# forks from a process that has imported everything, so each run starts at once in its own process
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([child.__name__])
 CONFIG = """
@@ -44,14 +44,14 @@ class Started:
         self.pid, self.kill = self.process.pid, self.process.kill
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Or until the process is gone; then there is nothing to wait for."""
+        """Waits until a condition is true or the process has ended."""
         end = time.monotonic() + LIMIT
         while not condition() and self.process.is_alive():
             assert time.monotonic() < end
             time.sleep(0.02)
 
     def finish(self) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
+        """Waits for the end; returns exit code, output and errors."""
         try:
             self.process.join(LIMIT)
             assert self.process.exitcode is not None
@@ -84,18 +84,18 @@ class Runs:
         return Started(plan, arguments, ours | env, self.folder / f"said{self.count}")
 
     def run(self, workdir: Path, plan: dict | None = None, **env: str) -> tuple[int, str, str]:
-        """Exit code, output, errors."""
+        """Waits for the end; returns exit code, output and errors."""
         return self.start(workdir, plan, **env).finish()
 
 
 def trace(folder: Path) -> list[dict]:
-    """The lines of a run, times left out."""
+    """Returns the lines of a run's log without times."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in ("seconds", "idle")} for row in rows]
 
 
 def assert_same_run(got: Path, want: Path) -> None:
-    """Bit for bit: weights and moments (by their checksums), every line of the log, every record."""
+    """Compares bit for bit: weights and moments (by checksum), every line of the log, every record."""
     steps = manifest.steps(want / "checkpoints")
     assert manifest.steps(got / "checkpoints") == steps
     for step in steps:
@@ -115,7 +115,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def whole(runs, tmp_path_factory):
-    """The run to which nothing happens."""
+    """Returns the folder of an undisturbed run."""
     folder = tmp_path_factory.mktemp("whole") / "r"
     code, _, err = runs.run(folder)
     assert code == 0, err

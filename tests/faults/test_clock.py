@@ -1,4 +1,4 @@
-"""A wall clock that is set forward and back under a run."""
+"""Tests runs while the wall clock jumps forward and back."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, or no longer ours, in the middle of a run: a clear end, and the last step kept."""
+"""Tests disks that become full, read-only or forbidden during a run: a clear error, and the last step is safe."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ SIZE = 24 << 20  # bytes of the small disk
 
 
 def stalled(runs, folder, file):
-    """A run that has saved some steps and waits."""
+    """Starts a run that saves some steps and then waits."""
     process = runs.start(folder, {"at": "step", "count": 6, "do": "stall", "file": str(file)})
     process.wait_until(file.with_suffix(".here").exists)
     process.wait_until(lambda: bool(manifest.steps(folder / "checkpoints")))
@@ -23,7 +23,7 @@ def stalled(runs, folder, file):
 
 
 def assert_clear_end(process, folder, place):
-    """Exit code 74, one line that names the place and the remedy, and a step that counts."""
+    """Checks exit code 74, one line that names place and remedy, and a readable last step."""
     code, _, err = process.finish()
     assert code == supervisor.STORAGE, err
     errors = [line for line in err.splitlines() if line.startswith("error:")]
@@ -38,7 +38,7 @@ def assert_clear_end(process, folder, place):
 
 @contextlib.contextmanager
 def small_disk(folder):
-    """A disk of SIZE bytes, where this user may mount one."""
+    """Mounts a disk of SIZE bytes; yields false if this user may not mount."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(folder)]
     mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
@@ -50,7 +50,7 @@ def small_disk(folder):
 
 
 def fill(file):
-    """Writes until nothing fits any more."""
+    """Writes until the disk is full."""
     with contextlib.suppress(OSError), file.open("wb", buffering=0) as f:
         while True:
             f.write(bytes(1 << 16))

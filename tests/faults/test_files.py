@@ -1,4 +1,4 @@
-"""Files that were damaged, cut or exchanged between two starts of a run, and those of a cut export."""
+"""Tests files that are damaged, cut or exchanged between two starts of a run, and those of an interrupted export."""
 
 import dataclasses
 import hashlib
@@ -38,7 +38,7 @@ def state(seed):
 
 
 def damaged(data, how, rng):
-    """Contents of a file after something happened to it."""
+    """Returns the contents of a file, cut or with a bit flipped."""
     if how == "cut":
         return data[: len(data) // 2]
     place = rng.randrange(len(data))
@@ -50,7 +50,7 @@ def damaged(data, how, rng):
     promise="exit code 74 naming the leaf or the file, and the flag that uses an older step; never a wrong number",
 )
 def test_damaged_checkpoint(tmp_path):
-    """A bit in what Orbax notes about itself (times, chunk sizes) may change nothing that is read."""
+    """A bit flipped in Orbax's own notes (times, chunk sizes) must not change what is read."""
     folder, rng = tmp_path / "c", random.Random(0)
     with Checkpoints(folder, {}, every=1) as c:
         for step in (1, 2):
@@ -130,7 +130,7 @@ def test_half_written_records(config, finished, tmp_path, monkeypatch):
 def test_resume_from_an_older_step(config, finished, tmp_path):
     folder = copied(finished, tmp_path)
     assert manifest.read(folder / "checkpoints", 2).progress.best_step == 2
-    shutil.copy(folder / "initial" / "test.jsonl", folder / "trained")  # records of other weights: to be made again
+    shutil.copy(folder / "initial" / "test.jsonl", folder / "trained")  # stale records, which must be replaced
     files = {step: next((folder / "checkpoints" / step).rglob("d/*")) for step in "12"}
     data = files["1"].read_bytes()
     for path in files.values():
@@ -187,7 +187,7 @@ def test_changed_file(which, config, rows, tiny_folder, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, "answer", killed)  # the first thing that is computed
+    monkeypatch.setattr(train, "answer", killed)  # the first computation
     with pytest.raises(KeyboardInterrupt):
         train.train(config, tmp_path / "r")
     file = rows if which == "data" else model / "model.safetensors"

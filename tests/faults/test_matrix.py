@@ -1,4 +1,4 @@
-"""The page that says which faults are inflicted names the tests that inflict them."""
+"""Tests that the table of faults names exactly the tests that inflict them."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run that is stopped at every kind of moment, and one that changes devices, give the numbers of an unbroken one."""
+"""Tests that stopped runs, and runs that change devices, give the numbers of an uninterrupted run."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,7 @@ from tests.helpers import tiny
 
 @pytest.fixture(scope="module")
 def config(tiny_folder):
-    """Packed rows, two micro-batches in a step, five steps in an epoch, a validation every three steps."""
+    """Returns a config with packed rows, 2 micro-batches per step, 5 steps per epoch, validation every 3 steps."""
     return tiny.run_config(
         tiny_folder,
         data=DataConfig(length=160, questions_per_row=3, batch_size=4, micro_batch_size=2),
@@ -35,7 +35,7 @@ def config(tiny_folder):
 
 @pytest.fixture
 def devices(monkeypatch):
-    """Makes runs use the first so many devices."""
+    """Returns a function that limits runs to the first `count` devices."""
     monkeypatch.setattr(build.sharding, "make_mesh", sharding.make_mesh)
 
     def use(count, real=sharding.make_mesh):
@@ -45,7 +45,7 @@ def devices(monkeypatch):
 
 
 class Stop:
-    """SIGTERM at the n-th call of a function, as the handler would note it."""
+    """Notes a SIGTERM, as the handler does, at the n-th call of a function."""
 
     def __init__(self, patch):
         self.patch = patch
@@ -72,9 +72,9 @@ def test_stopped_at_every_kind_of_moment(config, tmp_path, devices):
     train.train(config, whole)
     per_epoch = len(build.training_setup(config).batches) // config.train.epochs
     assert per_epoch % config.train.eval_every, "an epoch's edge is no validating step here"
-    moments = [  # what is reached the n-th time since the last start, and the step that is then the latest
+    moments = [  # (function, n-th call since the last start), latest step after the stop
         ((loop, "train", 1), None),
-        ((loop, "split_micro_batches", 1), 2),  # dispatched once noted: its micro-batches are finished
+        ((loop, "split_micro_batches", 1), 2),  # the step in which SIGTERM is noted is finished
         ((loop.MetricReader, "push", per_epoch - 2), per_epoch),
         ((Checkpoints, "save", 1), None),
         ((loop.Scheduler, "validate_if_due", 2), None),
@@ -102,7 +102,7 @@ def test_validation_that_was_due(config, tmp_path, devices, monkeypatch):
     real = loop._with_validation
 
     def killed(*_):
-        raise KeyboardInterrupt  # the line of the log is written, the seal is not renewed
+        raise KeyboardInterrupt  # after the line of the log, before the manifest is rewritten
 
     monkeypatch.setattr(Checkpoints, "saving", lambda _: False)
     monkeypatch.setattr(loop, "_with_validation", killed)
@@ -124,7 +124,7 @@ def numbers(folder):
     promise="the numbers of one device all the way, to 1e-6",
 )
 def test_other_devices(config, tmp_path, devices):
-    # or Adam divides float32 noise by its own size; in larger steps some processors' noise grows to 1e-5 of a gradient
+    # Adam would divide float32 noise by its own size; on some processors noise reaches 1e-5 of a gradient
     optim = OptimConfig(lr=1e-4, eps=1e-3)
     config = dataclasses.replace(
         config,

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGKILL, at any moment: the run goes on bit for bit."""
+"""Tests SIGTERM and SIGKILL at any moment: the resumed run is equal bit for bit."""
 
 import random
 import signal
@@ -44,13 +44,13 @@ def test_sigterm(runs, whole, tmp_path):
 
 
 def moments(seed):
-    """Twenty: while a run is set up, while scoring compiles and runs, in steps, and in saves."""
+    """Returns twenty plans: during setup, while scoring compiles and runs, in steps, and in saves."""
     rng = random.Random(seed)
     plans = [{"at": "start", "count": 1, "after": rng.uniform(0.001, 0.5)} for _ in range(4)]
     plans += [{"at": "score", "count": 1, "after": rng.uniform(0.001, 0.5)} for _ in range(2)]
     plans += [{"at": "step", "count": rng.randint(1, 4), "after": rng.uniform(0.0001, 0.02)} for _ in range(6)]
     plans += [{"at": "save", "count": rng.randint(1, 2), "after": rng.uniform(0.0001, 0.15)} for _ in range(8)]
-    first, rest = plans[4:6], plans[:4] + plans[6:]  # later lives find `initial` scored already
+    first, rest = plans[4:6], plans[:4] + plans[6:]  # in later starts `initial` is already scored
     rng.shuffle(rest)
     return [plan | {"do": "kill"} for plan in first + rest]
 

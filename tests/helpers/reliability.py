@@ -1,9 +1,9 @@
-"""The matrix of faults in docs/reliability.md, made by the tests that inflict them. A pytest plugin.
+"""Makes the matrix of faults in docs/reliability.md from the tests that inflict them. A pytest plugin.
 
     @pytest.mark.fault("SIGTERM in the middle of a step", promise="finishes the step, saves, exits with 0")
 
-marks a test, and `pytest -m fault --reliability=docs/reliability.md` writes what became of all that are marked. If only
-some are run, the rows of the others stay as they were.
+marks a test. `pytest -m fault --reliability=docs/reliability.md` writes the results of all marked tests. Rows of tests
+that are not run stay as they were.
 """
 
 import ast
@@ -20,7 +20,7 @@ HEADER = "| fault | promise | test | result |\n|---|---|---|---|\n"
 
 
 class Row(NamedTuple):
-    """A marked test: whatever its parameters, it is one row."""
+    """A marked test; one row for all its parameters."""
 
     fault: str
     promise: str
@@ -35,7 +35,7 @@ def _marks(node: ast.FunctionDef, test: str) -> Iterator[Row]:
 
 
 def rows(folder: Path = HERE) -> list[Row]:
-    """All marked tests below a folder, read from their source: both texts of a mark are literals."""
+    """Returns all marked tests below a folder. Reads their source, as both texts of a mark are literals."""
     found = []
     for path in sorted(folder.rglob("test_*.py")):
         name = path.relative_to(folder.parent).as_posix()
@@ -45,7 +45,7 @@ def rows(folder: Path = HERE) -> list[Row]:
 
 
 def table(found: list[Row], results: dict[str, str]) -> str:
-    """The matrix in Markdown; `results` by test."""
+    """Formats the matrix in Markdown; `results` are by test."""
 
     def line(row: Row) -> str:
         return (
@@ -58,18 +58,18 @@ def table(found: list[Row], results: dict[str, str]) -> str:
 
 
 def of_page(text: str) -> str:
-    """The part of the page that `table` makes."""
+    """Returns the part of the page that `table` makes."""
     return BEGIN + text.partition(BEGIN)[2].partition(END)[0] + END
 
 
 def results(text: str) -> dict[str, str]:
-    """What the page says became of each test."""
+    """Returns the result of each test on the page."""
     lines = of_page(text).removeprefix(BEGIN + HEADER).removesuffix(END).splitlines()
     return {line.split("`")[-2]: line.split("|")[-2].strip() for line in lines}
 
 
 class Results:
-    """Gathers what became of every test of a session; the workers of pytest-xdist report here too."""
+    """Collects the result of every test of a session; workers of pytest-xdist report here too."""
 
     def __init__(self, page: Path):
         self.page = page

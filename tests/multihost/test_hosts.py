@@ -1,4 +1,4 @@
-"""Several real processes with real collectives: the numbers of one process, and a clear end when one dies."""
+"""Tests several real processes with real collectives: the numbers of one process, and a clear error if one dies."""
 
 import fnmatch
 import json
@@ -42,7 +42,7 @@ def get_config():
     c.eval.bootstrap, c.eval.best_draws = 100, 10
     return c
 """
-# train.py, but after step 2 it does what its first argument says
+# train.py that stops, stalls or waits after step 2, as its first argument tells
 AFTER_STEP_2 = """
 import sys, time
 from moral_jax.cli import main as cli
@@ -70,7 +70,7 @@ if what == "stop":
     patch()
 sys.exit(cli.train_main(sys.argv[2:]))
 """
-# train.py, but it says what it writes: outside the checkpoints, of which every process writes its own part
+# train.py that prints what it writes, except checkpoints, of which every process writes its part
 WATCHED = """
 import os, sys
 from moral_jax.cli import main as cli
@@ -120,7 +120,7 @@ with distributed.exit_together():
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory):
-    """One device in each process; a cache that is thrown away."""
+    """Returns an environment with one device per process and a temporary cache."""
     cache = str(tmp_path_factory.mktemp("cache"))
     own = {"MORAL_JAX_CACHE": cache, "MORAL_JAX_HEARTBEAT_SECONDS": str(HEARTBEAT)}
     return os.environ | quick.PROCESS | own
@@ -154,7 +154,7 @@ def flags(config_file, folder, me=None, count=None, port=None):
 
 
 def ends(processes) -> list[tuple[int, str, str]]:
-    """Exit code and output of each; none outlives a test."""
+    """Waits for all processes, or kills them; returns exit code, output and errors of each."""
     try:
         said = [p.communicate(timeout=LIMIT) for p in processes]
     finally:
@@ -164,7 +164,7 @@ def ends(processes) -> list[tuple[int, str, str]]:
 
 
 def train(config_file, folder, env, count=1, others=("train.py",)):
-    """Trains with `count` processes, each of which must succeed; returns what each said."""
+    """Trains with `count` processes, which must all succeed; returns exit code, output and errors of each."""
     port = free_port()
     numbered = [(None,)] if count == 1 else [(i, count, port) for i in range(count)]
     how = [("train.py",)] + [others] * (count - 1)
@@ -184,7 +184,7 @@ def weights(config_file, folder):
 
 
 def assert_same_run(config_file, got, want):
-    """Every number of a run; the order of float32 sums is all that may differ."""
+    """Compares every number of two runs, which may differ only by the order of float32 sums."""
     assert [(r["step"], r["kind"]) for r in lines(got)] == [(r["step"], r["kind"]) for r in lines(want)]
     for a, b in zip(lines(got), lines(want), strict=True):
         for name in a.keys() - {"kind", "seconds", "idle"}:
@@ -194,7 +194,7 @@ def assert_same_run(config_file, got, want):
             assert a["id"] == b["id"]
             np.testing.assert_allclose(a["probabilities"], b["probabilities"], atol=2e-6)
             assert a["option_mass"] == pytest.approx(b["option_mass"], rel=1e-5)
-    # a step moves a weight by up to 3e-3, and Adam divides a small gradient, noise and all, by its own size
+    # a step moves a weight by up to 3e-3, as Adam divides a small gradient and its noise by the gradient's size
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, atol=5e-6), weights(config_file, got), weights(config_file, want)
     )
@@ -245,7 +245,7 @@ def answers(processes):
 
 
 def assert_they_divide_the_work(told):
-    """Each process holds its own rows, and hears the primary."""
+    """Checks that each process has its own rows and receives the values of the primary."""
     count = len(told)
     assert [me for me, *_ in told] == list(range(count))
     held = [rows for _, rows, *_ in told]
@@ -257,7 +257,7 @@ def assert_they_divide_the_work(told):
 
 
 def test_slurm_says_who_is_who_and_four_divide_the_work(env):
-    """With the variables that srun sets, and no flags."""
+    """Sets the variables of srun and no flags."""
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "4", "SLURM_STEP_NODELIST": "localhost"}
     mine = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(4)]
     assert_they_divide_the_work(answers([start(["-c", ASKS, str(i)], env | step | mine[i]) for i in range(4)]))
@@ -289,7 +289,7 @@ def kill(process) -> None:
 
 
 def reach_step_2(folder, processes) -> None:
-    """Waits until a run of several stalls there."""
+    """Waits until a run of several processes stalls after step 2."""
     end = time.monotonic() + LIMIT
     while not (folder / "metrics.jsonl").exists() or '"step": 1,' not in (folder / "metrics.jsonl").read_text():
         assert [p.poll() for p in processes] == [None] * len(processes)
@@ -308,10 +308,10 @@ def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_fewer(config_fi
         start(["-c", AFTER_STEP_2, "wait", *flags(config_file, folder, 1, 2, port)], env),
     ]
     reach_step_2(folder, both)
-    os.kill(both[1].pid, signal.SIGTERM)  # to its guardian, as a scheduler would
+    os.kill(both[1].pid, signal.SIGTERM)  # to its supervisor, as a scheduler does
     (code_0, said, _), (code_1, silent, _) = ends(both)
     assert (code_0, code_1) == (0, 0)
-    assert re.search(r"preempted: step [23] of 4 is saved; the same command", said)  # 2 if the signal was that quick
+    assert re.search(r"preempted: step [23] of 4 is saved; the same command", said)  # 2 if the signal arrived early
     assert "preempted" not in silent
     train(config_file, folder, env)
     assert_same_run(config_file, folder, one)
@@ -342,7 +342,7 @@ def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_f
 
 
 def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
-    """The rows are there for process 0 alone: a relative path, and two working directories."""
+    """Only process 0 finds the rows: the path is relative, and the two working directories differ."""
     row = {"text": "She read it.", "question": "Was it wrong?", "options": ["yes", "no"], "counts": [3, 2]}
     here, there = tmp_path / "0", tmp_path / "1"
     here.mkdir(), there.mkdir()
@@ -377,7 +377,7 @@ def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
 def test_flags_that_make_no_sense(arguments, message, config_file, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
         supervisor, "fork_supervisor", lambda _: pytest.fail("was let through")
-    )  # and not this process forked
+    )  # this process must not fork
     assert main.train_main([*flags(config_file, tmp_path / "r"), *arguments]) == supervisor.FAILED
     assert message in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
@@ -391,7 +391,7 @@ def test_time_limits_are_whole_seconds(config_file, tmp_path, capsys, monkeypatc
 
 
 def test_others_that_never_come(config_file, env, tmp_path):
-    """Nobody at the coordinator; nobody but the coordinator; a port that something else has."""
+    """Starts without a coordinator, with the coordinator alone, and on a port that is taken."""
     soon = env | {"MORAL_JAX_START_SECONDS": "5"}
     with socket.create_server(("", 0)) as taken:
         ports = free_port(), free_port(), taken.getsockname()[1]

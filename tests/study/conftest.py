@@ -20,7 +20,7 @@ def get_config():
 
 
 def make_study(file: str) -> Study:
-    """One model before and after both trainings with two seeds, and a point of a learning curve."""
+    """Returns a study of one model: untrained, trained on both objectives with two seeds, one learning-curve point."""
     weak = "--config.optim.lr=0.3"
     cells = (
         zero_shot("Fake 1B", "dilemmas", file, *QUICK),
@@ -44,5 +44,5 @@ def study(config_file: str) -> Study:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training is replaced by a fake."""
+    """Replaces training by a fake command."""
     monkeypatch.setitem(jobs.KINDS, "train", jobs.Kind(("python", "train.py"), "tests.study.fake:main", ()))

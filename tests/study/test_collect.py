@@ -1,4 +1,4 @@
-"""From cells to numbers: pooled as by hand, paired, and missing where missing."""
+"""Tests the numbers of a study: pooled as by hand, paired, and missing cells reported as missing."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_an_entry_is_the_mean_over_its_seeds(finished, numbers):
 
 
 def test_a_deterministic_entry_has_the_interval_of_its_rows(finished, numbers):
-    """One zero-shot cell: nothing is added for seeds."""
+    """A single zero-shot cell adds no variance of seeds."""
     t = from_records(read_jsonl(finished[0].stage / "test.jsonl"))
     want = metrics.estimate(metrics.METRICS["cross_entropy"], t, metrics.resamples(60, 1000, 0))
     got = entry(numbers, "zero-shot")["metrics"]["cross_entropy"]
@@ -95,7 +95,7 @@ def test_yardsticks_and_the_second_panel(finished, numbers):
 
 
 def test_what_is_missing_is_said(finished, tmp_path):
-    """No entry, no cell and no seed is dropped because it is not there."""
+    """Entries, cells and seeds without results stay in the output."""
     file = finished[0].folder / "base.py"
     elsewhere = jobs.prepare(conftest.make_study(str(file)), tmp_path, [])
     empty = collect.study("t", elsewhere, 1000)
@@ -111,7 +111,7 @@ def test_what_is_missing_is_said(finished, tmp_path):
 
 
 def test_a_run_without_a_vocabulary_has_no_legacy_numbers(finished, tmp_path):
-    """Baselines and encoders give no probability of tokens: absent, not invented."""
+    """Baselines and encoders have no token probabilities, so these metrics are absent."""
     job = finished[0]
     numbers = json.loads((job.stage / "metrics.json").read_text())
     stage = tmp_path / "cells" / job.cell.name / job.stage.name
@@ -131,4 +131,4 @@ def test_a_run_without_a_vocabulary_has_no_legacy_numbers(finished, tmp_path):
 
 def test_words_of_durations_and_commands(finished):
     assert runner.duration(3723.4) == "1:02:03"
-    assert "--config.train.steps=0" in runner.words(finished[0])
+    assert "--config.train.steps=0" in runner.shell_command(finished[0])

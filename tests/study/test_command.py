@@ -1,4 +1,4 @@
-"""`moral-jax study` on fake runs: failures stay their own, a second call does the rest, shards make the same page."""
+"""Tests `moral-jax study` on fake runs: failures stay separate, a second call runs the rest, shards give one page."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def without_times(folder):
 
 @pytest.fixture
 def broken(tmp_path, monkeypatch):
-    """Names in this file fail."""
+    """Returns a file; the cells that it names fail."""
     path = tmp_path / "broken"
     monkeypatch.setenv("FAKE_BROKEN", str(path))
     return path
@@ -146,7 +146,7 @@ def sleep(arguments):
 
 @pytest.fixture
 def worker(study_file, tmp_path):
-    """A study whose first cell sleeps, and the process number of that cell's run."""
+    """Starts a study whose first cell sleeps; yields the process of the study and the process id of the cell."""
     sleeper = tmp_path / "pid"
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, "study", f"--config={study_file}", f"--workdir={tmp_path / 'out'}"],
@@ -161,7 +161,7 @@ def worker(study_file, tmp_path):
 
 
 def test_a_stopped_study_stops_the_run_too(worker):
-    """As a scheduler stops it."""
+    """Sends SIGTERM, as a scheduler does."""
     process, run = worker
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 130

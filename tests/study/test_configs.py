@@ -1,4 +1,4 @@
-"""The studies that come with the project: every cell's config builds, and no model is scored untrained twice."""
+"""Tests the studies of the project: every config builds, and no untrained model is scored twice."""
 
 from collections import Counter
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Cells on disk: checked before anything runs, claimed by one worker, divided among many."""
+"""Tests cells on disk: checked before anything runs, claimed by one worker, divided among many."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def done(job):
-    """What a finished run leaves, as far as anyone looks."""
+    """Writes the files of a finished run that the study reads."""
     job.stage.mkdir(parents=True)
     saved.save(job.config, job.run / "config.json")
     (job.stage / "test.jsonl").write_text("{}\n{}\n")

@@ -1,4 +1,4 @@
-"""Cells and their names."""
+"""Tests cells and their names."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_curves_have_a_cell_for_each_share_and_seed():
     cells = learning_curve("m", "t", CE, "c.py", shares=(1.0, 0.1), seeds=(0, 1))
     assert [(c.share, c.seed) for c in cells] == [(0.1, 0), (0.1, 1), (1.0, 0), (1.0, 1)]
     assert "--config.task.train_share=0.1" in cells[0].overrides
-    assert cells[2:] == tuned("m", "t", CE, "c.py", seeds=(0, 1))  # the whole is the study's ordinary cell
+    assert cells[2:] == tuned("m", "t", CE, "c.py", seeds=(0, 1))  # the full share is an ordinary cell of the study
 
 
 def test_two_cells_of_one_name_must_be_the_same_cell():

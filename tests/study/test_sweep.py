@@ -1,4 +1,4 @@
-"""Searches: points, and their rank by validation rows alone."""
+"""Tests searches: their points, and the ranking by validation rows alone."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A real study of a tiny model, every cell a process: a broken cell is retried, done ones are skipped."""
+"""Tests a study of real runs of a tiny model: a broken cell is retried, finished cells are skipped."""
 
 import json
 

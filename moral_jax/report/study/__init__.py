@@ -1,1 +1,1 @@
-"""The page of a study: tables, plots and sentences. Reads files only."""
+"""Writes the page of a study: tables, plots and sentences. Reads files only."""

@@ -1,4 +1,4 @@
-"""`study.html`, `study.md` and `study.json`: one page of many runs."""
+"""Writes `study.html`, `study.md` and `study.json`: one page about many runs."""
 
 import json
 from pathlib import Path
@@ -9,15 +9,15 @@ from moral_jax.report.page import environment
 from moral_jax.report.study import findings, plots, tables
 
 
-class Written(NamedTuple):
-    """Where the page is, and what to print."""
+class StudyPage(NamedTuple):
+    """The path of the page, and the text to print."""
 
     html: Path
     text: str
 
 
 def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a task shows; pictures apart."""
+    """Returns the tables and sentences of each task; `_pictures` adds the pictures."""
     return [
         {
             "name": task["name"],
@@ -36,17 +36,17 @@ def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pictures(task: dict[str, Any]) -> list[tuple[str | None, str]]:
-    """(SVG, caption)."""
+    """Returns the pictures of a task as (SVG, caption)."""
     out = [
-        (plots.forest(task, metric), f"{words_of}: 95 % intervals over rows and seeds; lines are yardsticks.")
-        for metric, words_of in (("cross_entropy", "Cross-entropy"), ("dirichlet_nll", "Dirichlet NLL"))
+        (plots.forest(task, metric), f"{label}: 95 % intervals over rows and seeds; lines are yardsticks.")
+        for metric, label in (("cross_entropy", "Cross-entropy"), ("dirichlet_nll", "Dirichlet NLL"))
     ]
     out.append((plots.splits(task), "Cross-entropy by how the votes were split, above the entropy of the votes."))
     for metric in tables.OVERVIEW:
         out.append((plots.learning_curve(task, metric), f"Learning curve: {tables.OVERVIEW[metric]}."))
-    for row in dict.fromkeys(e["row"] for e in tables.whole(task)):
-        of_row = [e for e in tables.whole(task) if e["row"] == row]
-        out.append((plots.reliability(of_row), f"Reliability of {row}: larger dots hold more predictions."))
+    for row in dict.fromkeys(e["row"] for e in tables.full_data_entries(task)):
+        of_row = [e for e in tables.full_data_entries(task) if e["row"] == row]
+        out.append((plots.reliability(of_row), f"Reliability of {row}: larger dots stand for more predictions."))
     return out
 
 
@@ -56,8 +56,8 @@ def _subtitle(task: dict[str, Any]) -> str:
     return " · ".join(p for p in parts if p)
 
 
-def write(folder: Path, study: dict[str, Any]) -> Written:
-    """Writes the three files. `study`: as `moral_jax.study.collect.study` gives it."""
+def write(folder: Path, study: dict[str, Any]) -> StudyPage:
+    """Writes the three files of a study, as `moral_jax.study.collect.study` returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(study, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "study.json").write_text(text + "\n", encoding="utf-8")
@@ -79,5 +79,5 @@ def write(folder: Path, study: dict[str, Any]) -> Written:
         environment(False).get_template("study.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     )
     (folder / "study.md").write_text(markdown, encoding="utf-8")
-    shown = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
-    return Written(folder / "study.html", "\n\n".join([*shown, done]))
+    summaries = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
+    return StudyPage(folder / "study.html", "\n\n".join([*summaries, done]))

@@ -1,4 +1,4 @@
-"""Pictures of a study: every number with its interval, reliability per model, vote splits, learning curves."""
+"""Draws the pictures of a study: metrics with intervals, reliability of each model, vote splits, learning curves."""
 
 from typing import Literal, TypedDict
 
@@ -11,12 +11,12 @@ from moral_jax.report.study.tables import Entry, Task, name
 
 COLOURS = {"zero-shot": BEFORE, "CE-tuned": AFTER, "Dirichlet-tuned": MARK}
 LineStyle = Literal["-", "--", ":"]
-LINES: tuple[LineStyle, ...] = ("-", "--", ":")  # once all colours are used
+LINES: tuple[LineStyle, ...] = ("-", "--", ":")  # for the next lines, once all colours are used
 ROW_HEIGHT = 0.3  # inches
 
 
 class Style(TypedDict):
-    """How matplotlib draws a line."""
+    """Arguments of matplotlib for a line."""
 
     color: str
     linestyle: LineStyle
@@ -27,18 +27,18 @@ def _style(number: int) -> Style:
 
 
 def _span(e: dict[str, float]) -> np.ndarray:
-    """How far an interval reaches below and above its value, as matplotlib wants it: [2, 1]."""
+    """Returns how far an interval reaches below and above its value, [2, 1], the shape that matplotlib expects."""
     return np.array([[max(0.0, e["value"] - e["low"])], [max(0.0, e["high"] - e["value"])]])
 
 
 def forest(task: Task, metric: str) -> str | None:
-    """Every entry with its interval, and the yardsticks as lines."""
-    known = [e for e in tables.whole(task) if metric in e["metrics"]]
-    if not known:
+    """Draws every entry with its interval, and the yardsticks as lines; returns None if no entry has the metric."""
+    scored = [e for e in tables.full_data_entries(task) if metric in e["metrics"]]
+    if not scored:
         return None
 
     def draw(axes: Axes) -> None:
-        for place, e in enumerate(reversed(known)):
+        for place, e in enumerate(reversed(scored)):
             number = e["metrics"][metric]
             colour = COLOURS.get(e["training"], INK)
             axes.errorbar(number["value"], place, xerr=_span(number), fmt="o", color=colour, markersize=5, capsize=2)
@@ -49,24 +49,24 @@ def forest(task: Task, metric: str) -> str | None:
         }
         for key, style in zip(yard, LINES, strict=False):
             axes.axvline(yard[key][metric], color=INK, linewidth=0.9, linestyle=style, label=key)
-        axes.set_yticks(range(len(known)), [name(e) for e in reversed(known)], fontsize=8)
-        axes.set(xlabel=f"{tables.OVERVIEW[metric]} (nats)", ylim=(-0.6, len(known) - 0.4))
+        axes.set_yticks(range(len(scored)), [name(e) for e in reversed(scored)], fontsize=8)
+        axes.set(xlabel=f"{tables.OVERVIEW[metric]} (nats)", ylim=(-0.6, len(scored) - 0.4))
         axes.grid(visible=False, axis="y")
         if yard:
-            axes.figure.legend(loc="outside upper center", ncols=3)  # of the axes, it would press them together
+            axes.figure.legend(loc="outside upper center", ncols=3)  # a legend of the axes would shrink them
 
-    return svg(draw, height=1.2 + ROW_HEIGHT * len(known))
+    return svg(draw, height=1.2 + ROW_HEIGHT * len(scored))
 
 
 def reliability(entries: list[Entry]) -> str | None:
-    """One model: mean human share by predicted share, a line for each training."""
-    known = [e for e in entries if e.get("reliability")]
-    if not known:
+    """Draws the mean human share by predicted share of one model, a line for each training."""
+    scored = [e for e in entries if e.get("reliability")]
+    if not scored:
         return None
 
     def draw(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle="--")
-        for e in known:
+        for e in scored:
             bins, colour = e["reliability"], COLOURS.get(e["training"], INK)
             pairs = sum(b["pairs"] for b in bins)
             x, y = [b["predicted"] for b in bins], [b["human"] for b in bins]
@@ -80,7 +80,7 @@ def reliability(entries: list[Entry]) -> str | None:
 
 
 def splits(task: Task) -> str | None:
-    """Cross-entropy of every entry on each subset of the first kind, and the entropy of the votes below them."""
+    """Draws the cross-entropy of every entry on each subset of the first kind, above the entropy of the votes."""
     if not task["groups"]:
         return None
     of_kind = [g for g in task["groups"] if g["kind"] == task["groups"][0]["kind"]]
@@ -105,14 +105,14 @@ def splits(task: Task) -> str | None:
 
 
 def learning_curve(task: Task, metric: str) -> str | None:
-    """A number by rows of training data, a line for each model and training."""
-    known = [[e for e in c if metric in e["metrics"] and e.get("train_rows")] for c in tables.curves(task)]
-    known = [c for c in known if len(c) > 1]
-    if not known:
+    """Draws a metric by rows of training data, a line for each model and training."""
+    scored = [[e for e in c if metric in e["metrics"] and e.get("train_rows")] for c in tables.curves(task)]
+    scored = [c for c in scored if len(c) > 1]
+    if not scored:
         return None
 
     def draw(axes: Axes) -> None:
-        for number, c in enumerate(known):
+        for number, c in enumerate(scored):
             values = [e["metrics"][metric] for e in c]
             spans = np.concatenate([_span(v) for v in values], axis=1)
             axes.errorbar(

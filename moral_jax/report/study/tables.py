@@ -1,4 +1,4 @@
-"""The tables of a study's page, from `study.json`. What is planned and not there is shown as missing."""
+"""Makes the tables of a study's page from `study.json`. A planned cell without a result is shown as missing."""
 
 from typing import Any
 
@@ -32,39 +32,39 @@ QUESTIONS = {
 
 
 def name(e: Entry) -> str:
-    """ "SmolLM2 (CE-tuned, 10 % of the rows)"."""
+    """Returns the label of an entry, such as "SmolLM2 (CE-tuned, 10 % of the rows)"."""
     parts = [e["training"]] if e["training"] else []
     parts += [f"{e['share']:.0%} of the rows".replace("%", " %")] if e["share"] < 1 else []
     return f"{e['row']} ({', '.join(parts)})" if parts else e["row"]
 
 
 def cell(e: Entry | None, metric: str) -> str:
-    """A number with its interval; how many seeds it holds, if some are missing."""
+    """Formats a metric with its interval, and the number of its seeds if some are missing."""
     if e is None:
         return NOT_PLANNED
     if not e["seeds"]:
         return MISSING
     if metric not in e["metrics"]:
         return NOT_PLANNED
-    some = f" ({len(e['seeds'])} of {e['planned']} seeds)" if len(e["seeds"]) < e["planned"] else ""
-    return interval(e["metrics"][metric]) + some
+    seeds = f" ({len(e['seeds'])} of {e['planned']} seeds)" if len(e["seeds"]) < e["planned"] else ""
+    return interval(e["metrics"][metric]) + seeds
 
 
-def whole(task: Task) -> list[Entry]:
-    """The entries that were trained on all rows: those of the tables."""
+def full_data_entries(task: Task) -> list[Entry]:
+    """Returns the entries trained on all rows, which the tables show; the others are points of learning curves."""
     return [e for e in task["entries"] if e["share"] == 1]
 
 
 def overview(task: Task) -> Table | None:
-    """Rows models; columns each metric before tuning and after each kind of it. Nothing where nothing is tuned."""
-    asked = [e for e in whole(task) if e["training"]]
-    trainings = list(dict.fromkeys(e["training"] for e in asked))
-    if not asked:
+    """Returns each metric of each model (rows) by kind of training (columns); None if nothing is tuned."""
+    entries = [e for e in full_data_entries(task) if e["training"]]
+    trainings = list(dict.fromkeys(e["training"] for e in entries))
+    if not entries:
         return None
-    by_key = {(e["row"], e["training"]): e for e in asked}
+    by_key = {(e["row"], e["training"]): e for e in entries}
     rows = [
         [row, *(cell(by_key.get((row, training)), metric) for metric in OVERVIEW for training in trainings)]
-        for row in dict.fromkeys(e["row"] for e in asked)
+        for row in dict.fromkeys(e["row"] for e in entries)
     ]
     return Table(["", *(f"{words}, {t}" for words in OVERVIEW.values() for t in trainings)], rows)
 
@@ -74,24 +74,25 @@ def _numbers(entries: list[Entry], metrics: dict[str, str]) -> list[list[str]]:
 
 
 def full(task: Task) -> Table:
-    """Every entry, then the yardsticks on the same rows."""
+    """Returns the main metrics of every entry, then of the yardsticks on the same rows."""
     yard = task["yardsticks"]
     rows = [
         [words, *(number(yard[key][m]) if m in yard[key] else NOT_PLANNED for m in FULL)]
         for key, words in ALL_YARDSTICKS.items()
         if key in yard
     ]
-    return Table(["", *FULL.values()], _numbers(whole(task), FULL) + rows)
+    return Table(["", *FULL.values()], _numbers(full_data_entries(task), FULL) + rows)
 
 
 def calibrated(task: Task) -> Table:
-    return Table(["", *CALIBRATED.values()], _numbers(whole(task), CALIBRATED))
+    """Returns the metrics after calibration on validation rows."""
+    return Table(["", *CALIBRATED.values()], _numbers(full_data_entries(task), CALIBRATED))
 
 
 def legacy(task: Task) -> Table | None:
-    """The study's own two formulas beside the right ones, of those that have both."""
-    known = [e for e in whole(task) if "legacy_dirichlet" in e["metrics"]]
-    return Table(["", *LEGACY.values()], _numbers(known, LEGACY)) if known else None
+    """Returns the two formulas of the study beside the right ones, for the entries that have both."""
+    entries = [e for e in full_data_entries(task) if "legacy_dirichlet" in e["metrics"]]
+    return Table(["", *LEGACY.values()], _numbers(entries, LEGACY)) if entries else None
 
 
 def p_value(p: float) -> str:
@@ -99,7 +100,7 @@ def p_value(p: float) -> str:
 
 
 def comparisons(task: Task) -> Table | None:
-    """All that was tested, in the order in which it was planned."""
+    """Returns all tested differences in the order in which they were planned."""
     header = ["", "metric", "one", "the other", "difference", "p", "p (Holm)"]
     rows = [
         [QUESTIONS[c["what"]], OVERVIEW[c["metric"]], f"{name(c['a'])}: {number(c['a_value'])}"]
@@ -110,7 +111,7 @@ def comparisons(task: Task) -> Table | None:
 
 
 def groups(task: Task) -> list[Table]:
-    """Per kind of subset: cross-entropy of every entry on each, beside the entropy of the votes there."""
+    """Returns a table per kind of subset: cross-entropy of every entry, beside the entropy of the votes."""
     out = []
     for kind in dict.fromkeys(g["kind"] for g in task["groups"]):
         of_kind = [g for g in task["groups"] if g["kind"] == kind]
@@ -125,15 +126,15 @@ def groups(task: Task) -> list[Table]:
 
 
 def curves(task: Task) -> list[list[Entry]]:
-    """Entries that differ in the share of the training rows alone, the smallest first."""
-    found: dict[tuple[str, str], list[Entry]] = {}
+    """Returns lists of entries that differ only in their share of the training rows, the smallest share first."""
+    by_model: dict[tuple[str, str], list[Entry]] = {}
     for e in task["entries"]:
-        found.setdefault((e["row"], e["training"]), []).append(e)
-    return [sorted(c, key=lambda e: e["share"]) for c in found.values() if len({e["share"] for e in c}) > 1]
+        by_model.setdefault((e["row"], e["training"]), []).append(e)
+    return [sorted(c, key=lambda e: e["share"]) for c in by_model.values() if len({e["share"] for e in c}) > 1]
 
 
 def curve(task: Task) -> Table | None:
-    """Learning curves in numbers."""
+    """Returns the learning curves as a table; None if there are none."""
     rows = [
         [
             f"{e['row']} ({e['training']})",
@@ -148,6 +149,6 @@ def curve(task: Task) -> Table | None:
 
 
 def unfinished(study: dict[str, Any]) -> Table | None:
-    """The cells that are not done, with the last line of a failed one's log."""
+    """Returns the cells that are not done, with the last line of the log of those that failed; None if all are done."""
     rows = [[c["name"], c["state"], c["tail"][-1] if c["tail"] else ""] for c in study["cells"] if c["state"] != "done"]
     return Table(["cell", "state", "last line of its log"], rows) if rows else None
