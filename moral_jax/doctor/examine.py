@@ -17,7 +17,7 @@ from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
-from moral_jax.tasks import registry
+from moral_jax.tasks import load
 from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
 from moral_jax.types import UserError
@@ -61,7 +61,7 @@ def memory(needed: int, free: int) -> Check:
     return Check("memory", *((OK, found, "") if needed < 0.7 * free else (WARN, found, remedy)))
 
 
-def data(dataset: registry.Dataset) -> Check:
+def data(dataset: load.Dataset) -> Check:
     counts = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
     found = ", ".join(f"{n} {split}" for split, n in counts.items())
     if all(counts.values()):
@@ -93,7 +93,7 @@ def model_said(files: ModelFiles) -> Check:
     return Check("model", OK if fits else FAIL, found, "" if fits else "give the model's own config.model.tokenizer")
 
 
-def prompts(config: Config, files: ModelFiles, dataset: registry.Dataset) -> Check:
+def prompts(config: Config, files: ModelFiles, dataset: load.Dataset) -> Check:
     """Checks the first rows as the run will ask them: chat template, answer prefix, first tokens of the options."""
     rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
     questions = QuestionEncoder(config, files).for_scoring(rows, "rows")
@@ -139,7 +139,7 @@ def _of_model(config: Config, workdir: Path) -> tuple[list[Check], ModelFiles | 
 
 def _of_data(config: Config, files: ModelFiles | None) -> list[Check]:
     try:
-        dataset = registry.load(config.task)
+        dataset = load.load(config.task)
     except UserError as e:
         return [_trouble("data", e)]
     checks = [data(dataset)]
