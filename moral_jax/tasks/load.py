@@ -67,11 +67,7 @@ class _BadRows:
         if self.count == 1:
             return self.messages[0]
         first = f"; the first {MOST_NAMED}" if self.count > MOST_NAMED else ""
-        rows = [
-            message.replace(f"{path}:", "line " if message[len(path) + 1 :][:1].isdigit() else "", 1)
-            for message in self.messages
-        ]
-        return "\n  ".join([f"{path}: {self.count} bad rows{first}:", *(row.strip() for row in rows)])
+        return "\n  ".join([f"{path}: {self.count} bad rows{first}:", *self.messages])
 
 
 def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: _BadRows) -> Iterator[Example]:
