@@ -12,6 +12,7 @@ import jax
 
 from moral_jax import sharding
 from moral_jax.config import Config, parsing
+from moral_jax.doctor import data_set
 from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.models import api
@@ -61,12 +62,11 @@ def memory(needed: int, free: int) -> Check:
     return Check("memory", *((OK, found, "") if needed < 0.7 * free else (WARN, found, remedy)))
 
 
-def data(dataset: load.Dataset) -> Check:
-    counts = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
-    found = ", ".join(f"{n} {split}" for split, n in counts.items())
-    if all(counts.values()):
-        return Check("data", OK, found, "")
-    return Check("data", WARN, found, "empty splits are left out: see config.task.validation, test and limit")
+def data(dataset: load.Dataset, config: Config) -> Check:
+    about = data_set.describe(dataset)
+    found = ", ".join(f"{n} {split}" for split, n in about["rows"].items())
+    remarks = data_set.warnings(about, config)
+    return Check("data", WARN if remarks else OK, found, "; ".join(remarks))
 
 
 def hub(name: str) -> Check:
@@ -142,7 +142,7 @@ def _of_data(config: Config, files: ModelFiles | None) -> list[Check]:
         dataset = load.load(config.task)
     except UserError as e:
         return [_trouble("data", e)]
-    checks = [data(dataset)]
+    checks = [data(dataset, config)]
     try:
         return [*checks, prompts(config, files, dataset)] if files else checks
     except UserError as e:
