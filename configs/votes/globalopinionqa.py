@@ -1,4 +1,4 @@
-"""GlobalOpinionQA: answer shares by country, two options or more. Needs --config.task.path=FILE.jsonl.gz."""
+"""GlobalOpinionQA: answer shares by country, for testing alone. Needs --config.task.path=FILE.jsonl.gz."""
 
 from moral_jax import config
 
@@ -6,6 +6,8 @@ from moral_jax import config
 def get_config():
     c = config.default()
     c.task.name = "votes"
+    c.task.licence, c.task.test_only = "CC BY-NC-SA 4.0: weights trained on it may not be released freely", True
+    c.task.on_bad_row = "drop"  # nine rows have no answers
     c.task.total_votes = 100.0
     c.task.fields.text = "Asked in {country}."
     c.task.fields.counts = "distribution"

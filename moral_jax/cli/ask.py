@@ -10,12 +10,13 @@ from typing import Any, BinaryIO
 
 from moral_jax.cli import shared
 from moral_jax.cli.evaluate import check_extras
-from moral_jax.config.task import FieldsConfig
+from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
 from moral_jax.runtime import console
 from moral_jax.runtime.strict_json import parse as parse_json
-from moral_jax.tasks.rows import Row, lines
-from moral_jax.tasks.votes import example
+from moral_jax.tasks.rows import Row
+from moral_jax.tasks.tables import lines
+from moral_jax.tasks.votes import examples
 from moral_jax.types import Example, UserError
 
 DESCRIPTION = """\
@@ -45,7 +46,8 @@ def parse(line: str, where: str) -> Example:
         values = {"question": question, "options": options}
     given = values.get("options")
     counts = [1] * len(given) if isinstance(given, list) else None  # nobody voted yet
-    return example(Row({"id": where} | values | {"counts": counts}, where), FieldsConfig(), None)
+    [question] = examples(Row({"id": where} | values | {"counts": counts}, where), TaskConfig(name="votes"))
+    return question
 
 
 def read(stream: BinaryIO, name: str) -> Iterator[Example]:

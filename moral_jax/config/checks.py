@@ -75,12 +75,13 @@ def field_type(annotation: Any) -> FieldType:
 @functools.cache
 def annotations(section: type) -> dict[str, Any]:
     """Returns the annotation of every field of a section, ranges included."""
-    return typing.get_type_hints(section, include_extras=True)
+    hints = typing.get_type_hints(section, include_extras=True)
+    return {name: hint for name, hint in hints.items() if typing.get_origin(hint) is not typing.ClassVar}
 
 
 def section_name(section: type) -> str:
-    """Returns the name under which a section stands in `Config`."""
-    return section.__name__.removesuffix("Config").lower()
+    """Returns the name under which a section stands in `Config`: its `SECTION`, or else the name of its class."""
+    return getattr(section, "SECTION", section.__name__.removesuffix("Config").lower())
 
 
 def check(section: object, field: str, valid: bool, expected: str) -> None:

@@ -39,6 +39,11 @@ class Config:
         check(prompt, "format", reads_chat, f"'plain' with config.model.head={head!r}, which reads no chat")
 
     @property
+    def orders(self) -> str:
+        """The orders in which options are shown, the default filled in: a scale keeps its order."""
+        return self.prompt.orders or ("reversal" if self.task.scale else "rotations")
+
+    @property
     def trains(self) -> bool:
         """True if the settings ask for any training step."""
         return self.train.steps != 0 and self.train.epochs != 0

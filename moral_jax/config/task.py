@@ -1,32 +1,66 @@
 """Settings of the task: which rows, how they are divided, and how they become prompts."""
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from moral_jax.config.checks import AT_LEAST_1, POSITIVE, SHARE, SHARE_ABOVE_0, SHARE_BELOW_1, check, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
 class FieldsConfig:
-    """For task `votes`: the fields of a JSON row that are read. In templates "{a} {b}" joins fields, and "{a.b}"
-    reaches into objects."""
+    """For task `votes`: the columns that are read, whatever characters their names have. "a.b" reaches into the object
+    in column a. In templates "{a} {b}" joins columns; a column that no row has is an error."""
 
+    SECTION: ClassVar[str] = "task.fields"
     id: str = "{id}"
     """Template of the row's unique name; where it is empty, the line number is used."""
     text: str = "{text}"
-    """Template of the text that is judged."""
+    """Template of the text that is judged; empty if there is none."""
+    title: str = ""
+    """Template of the text's title."""
     question: str = "{question}"
     """Template of the question; may be fixed words."""
     options: str = "options"
-    """Field with the list of options, or the options themselves: "Yes|No"."""
+    """Column with the list of options, or the options themselves: "Yes|No"."""
     counts: str = "counts"
-    """Field with the list of votes or shares, or one field per option: "votes_yes|votes_no"."""
+    """Column with votes or shares: a list, or an object label -> votes; or a column per option: "n_yes|n_no"."""
+    labels: str = ""
+    """Instead of counts: column with the labels that people gave, as a list, "1,0,1", or an object person -> label."""
+    codes: str = ""
+    """The data's labels for the options, in their order, where they are not the options' own words: "1|0"."""
+    ignore: str = ""
+    """Labels that are no vote: "-1|not sure"."""
+    total: str = ""
+    """Column with the number of people behind shares."""
+    each: str = ""
+    """Several questions per row: NAME or NAME=WORDS, as "care=caring|harm", for {each} and {each words} elsewhere."""
+    vote: str = ""
+    """For a row per person: column with the person's label."""
+    item: str = ""
+    """For a row per person: column that names what is voted on, or a template of several."""
+    person: str = ""
+    """For a row per person: column that names the person, so that a second vote on an item is an error."""
+    weight: str = ""
+    """For a row per person: column with the weight of the vote."""
+    by: str = ""
+    """For a row per person: columns of people's groups, "gender|age": a question per item and group."""
     messages: str = "messages"
-    """Field with chat turns that come before the question; may be absent."""
+    """Column with chat turns that come before the question; may be absent."""
     key: str = ""
     """Template of what rows may share (a scenario, say): such rows stay on one side of the split."""
     group: str = ""
     """Template of the name of the subset in which the report shows a row."""
+
+    def __post_init__(self) -> None:
+        for_people = [name for name in ("item", "person", "weight", "by") if getattr(self, name)]
+        if self.vote:
+            check(self, "item", bool(self.item), "the column that names what is voted on, as vote is set")
+            check(self, "labels", not self.labels, "nothing, as vote is set")
+        elif for_people:
+            check(self, for_people[0], False, "nothing, as it belongs to a row per person: set vote and item too")
+        used = any("{each}" in getattr(self, f.name) or "{each words}" in getattr(self, f.name)
+                   for f in dataclasses.fields(self))  # fmt: skip
+        check(self, "each", bool(self.each) == used, "names, and {each} or {each words} in another field; or neither")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +68,17 @@ class TaskConfig:
     """What to learn: which rows of votes, and how they are divided."""
 
     name: str = "dilemmas"
-    """dilemmas, anecdotes, anecdotes_binary, votes (any JSONL), synthetic (a small made-up sample)."""
+    """dilemmas, anecdotes, anecdotes_binary, votes (any table), synthetic (a small made-up sample)."""
     path: str | None = None
-    """JSONL file (.gz too); default: the released archive, which has its own splits (synthetic: built in)."""
+    """JSON lines, JSON, CSV, TSV, parquet or arrow (.gz, .zst too), a folder or pattern ("part-*.csv") of them, or a
+    data set of the hub, OWNER/NAME[@REVISION][/CONFIG][:SPLIT]; default: the released archive, with its own splits
+    (synthetic: built in)."""
     validation_path: str | None = None
-    """JSONL file of the validation rows; default: a share of `path`."""
+    """The validation rows; default: a share of `path`."""
+    items_path: str | None = None
+    """For a row per person: a table of the items, named by its `fields.id`; its column a is {items.a} in templates."""
     test_path: str | None = None
-    """JSONL file of the test rows; default: a share of `path`."""
+    """The test rows; default: a share of `path`. Training rows that share a key or a question with them are dropped."""
     validation: Annotated[float, SHARE_BELOW_1] = 0.1
     """Share of rows for choosing the best step, early stop and calibration, when `validation_path` is not given."""
     test: Annotated[float, SHARE] = 0.2
@@ -52,12 +90,24 @@ class TaskConfig:
     limit: Annotated[int, AT_LEAST_1] | None = None
     """Keep only so many rows of each split (those with the lowest hash)."""
     total_votes: Annotated[float, POSITIVE] | None = None
-    """For shares instead of counts: scale every row to so many votes."""
+    """For shares instead of counts: scale every row to so many votes; `fields.total` names a column for it."""
+    scale: bool = False
+    """True if the options are points of an ordinal scale: their order is kept, and their own digits are the labels."""
+    licence: str | None = None
+    """Licence of the rows, which runs write down; default: the task's, or that of the data set's card on the hub."""
+    test_only: bool = False
+    """True for rows that may not be trained on: all of them are test rows, and nothing is trained."""
+    on_bad_row: Literal["stop", "drop"] = "stop"
+    """stop: a run with bad rows ends before it begins, and names them; drop: they are left out, counted and shown."""
     fields: FieldsConfig = dataclasses.field(default_factory=FieldsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)
         check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
+        check(self, "items_path", not self.items_path or bool(self.fields.vote), "none without config.task.fields.vote")
+        check(self, "test_only", not (self.test_only and self.test_path), "false, or all rows in config.task.path")
+        one_total = self.total_votes is None or not self.fields.total
+        check(self, "total_votes", one_total, "none, as config.task.fields.total names a column for it")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,12 +125,13 @@ class PromptConfig:
     system: str | None = None
     """System message of format chat; default: what the chat template says by itself."""
     labels: str | None = None
-    """One character per option, "ABCDEFGHIJ" by default."""
+    """One character per option; default: A, B, C ..., or a scale's own digits with config.task.scale."""
     answer_prefix: str | None = None
     """What the answer starts with, "Answer:" by default."""
-    orders: Literal["rotations", "reversal", "given"] = "rotations"
+    orders: Literal["rotations", "reversal", "given"] | None = None
     """Orders in which options are shown, in turn in training and averaged in scoring; given: the data's own alone.
-    Prompts that show no options in places (ask=each, classes, the study's anecdotes) have one order."""
+    Default: rotations, or reversal with config.task.scale. Prompts that show no options in places (ask=each, classes,
+    the study's anecdotes) have one order."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -46,7 +46,7 @@ def encode_items(
     """Encodes each different item once, with a progress bar; errors name the row."""
     unique = list(dict.fromkeys(items))
     encoded, cut = [], 0
-    for index, order in console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False):
+    for index, order in console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False, delay=1):
         try:
             one, shortened = fit(tokenizer, _in_order(render, order), examples[index], limits)
         except UserError as e:

@@ -12,12 +12,13 @@ import jax
 
 from moral_jax import sharding
 from moral_jax.config import Config, parsing
+from moral_jax.doctor import data_set
 from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
-from moral_jax.tasks import registry
+from moral_jax.tasks import load
 from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
 from moral_jax.types import UserError
@@ -61,12 +62,11 @@ def memory(needed: int, free: int) -> Check:
     return Check("memory", *((OK, found, "") if needed < 0.7 * free else (WARN, found, remedy)))
 
 
-def data(dataset: registry.Dataset) -> Check:
-    counts = {"train": len(dataset.train), "validation": len(dataset.validation), "test": len(dataset.test)}
-    found = ", ".join(f"{n} {split}" for split, n in counts.items())
-    if all(counts.values()):
-        return Check("data", OK, found, "")
-    return Check("data", WARN, found, "empty splits are left out: see config.task.validation, test and limit")
+def data(dataset: load.Dataset, config: Config) -> Check:
+    about = data_set.describe(dataset)
+    found = ", ".join(f"{n} {split}" for split, n in about["rows"].items())
+    remarks = data_set.warnings(about, config)
+    return Check("data", WARN if remarks else OK, found, "; ".join(remarks))
 
 
 def hub(name: str) -> Check:
@@ -93,7 +93,7 @@ def model_said(files: ModelFiles) -> Check:
     return Check("model", OK if fits else FAIL, found, "" if fits else "give the model's own config.model.tokenizer")
 
 
-def prompts(config: Config, files: ModelFiles, dataset: registry.Dataset) -> Check:
+def prompts(config: Config, files: ModelFiles, dataset: load.Dataset) -> Check:
     """Checks the first rows as the run will ask them: chat template, answer prefix, first tokens of the options."""
     rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
     questions = QuestionEncoder(config, files).for_scoring(rows, "rows")
@@ -139,10 +139,10 @@ def _of_model(config: Config, workdir: Path) -> tuple[list[Check], ModelFiles | 
 
 def _of_data(config: Config, files: ModelFiles | None) -> list[Check]:
     try:
-        dataset = registry.load(config.task)
+        dataset = load.load(config.task)
     except UserError as e:
         return [_trouble("data", e)]
-    checks = [data(dataset)]
+    checks = [data(dataset, config)]
     try:
         return [*checks, prompts(config, files, dataset)] if files else checks
     except UserError as e:

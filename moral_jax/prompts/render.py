@@ -16,6 +16,7 @@ ANSWER_PREFIX = "Answer:"
 TEMPLATE = "{question}\n\n{title}\n\n{text}\n\n{options}"
 EACH_TEMPLATE = "{question}\n\n{title}\n\n{text}\n\n{option}"
 WORDS = ("template", "system", "labels", "answer_prefix")  # fields of the config that are words of a prompt
+DIGIT = re.compile(r"\d(?!\d|[.,]\d)")
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 # The prompts of arXiv 2410.07826 as released, with the tokens it reads: Yes / yes for the first option, No / no for
@@ -95,14 +96,29 @@ def fill(template: str, values: dict[str, str]) -> str:
     return "\n\n".join(p for p in parts if p)
 
 
+def own_digits(example: Example) -> tuple[str, ...] | None:
+    """Returns the digit that each option of a scale begins with, as in "1 (never)"; None unless they are single digits.
+
+    Scales are rated in their digits, in data and in what models have read. 10 and -1 are more than one token for many
+    models, so such scales have letters.
+    """
+    leading = [DIGIT.match(option) for option in example.options] if example.positions else []
+    digits = tuple(match[0] for match in leading if match)
+    return digits if digits and len(set(digits)) == len(example.options) else None
+
+
 def _labelled(
     config: PromptConfig, example: Example, order: tuple[int, ...]
 ) -> tuple[str, tuple[tuple[str, ...], ...]]:
     """Returns the user message, and each shown option's label with and without a space before it."""
-    labels = config.labels or LABELS
-    if len(labels) < len(order):
-        raise UserError(f"row {example.id!r} has {len(order)} options, config.prompt.labels has only {len(labels)}")
-    lines = [f"{label}. {example.options[i]}" for label, i in zip(labels, order, strict=False)]
+    if not config.labels and (digits := own_digits(example)):
+        labels = [digits[i] for i in order]
+        lines = [example.options[i] for i in order]
+    else:
+        labels = list(config.labels or LABELS)
+        if len(labels) < len(order):
+            raise UserError(f"row {example.id!r} has {len(order)} options, config.prompt.labels has only {len(labels)}")
+        lines = [f"{label}. {example.options[i]}" for label, i in zip(labels, order, strict=False)]
     values = {"question": example.question, "title": example.title, "text": example.text, "options": "\n".join(lines)}
     message = fill(config.template or TEMPLATE, values)
     return message, tuple((label, " " + label) for label in labels[: len(order)])

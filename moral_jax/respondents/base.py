@@ -41,7 +41,7 @@ def asks_of(respondent: Respondent, examples: Sequence[Example], orders: str) ->
     """Returns the asks about some examples: each in all orders of its options that the respondent can tell apart.
 
     Args:
-      orders: as `config.prompt.orders`.
+      orders: as `Config.orders`.
     """
     return Asks(examples, all_items(examples, orders, respondent.shows_order))
 
@@ -51,7 +51,7 @@ class Interview:
     """A respondent and how it is asked: the way to put questions from Python. `moral_jax.load` returns one."""
 
     respondent: Respondent
-    orders: str  # as `config.prompt.orders`
+    orders: str  # as `Config.orders`
 
     def records(self, examples: Sequence[Example]) -> list[Record]:
         """Returns one record per example, with the shares averaged over the orders of its options."""

@@ -68,13 +68,13 @@ class QuestionEncoder:
 
     def all_items(self, examples: Sequence[Example]) -> list[Item]:
         """Returns every example in every order of its options."""
-        return render.all_items(examples, self.config.prompt.orders, self.shows_order)
+        return render.all_items(examples, self.config.orders, self.shows_order)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
     ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
         """Returns all that is shown in training, encoded, and what each epoch shows of it."""
-        orders, at_once = self.config.prompt.orders, self.config.train.orders_per_epoch
+        orders, at_once = self.config.orders, self.config.train.orders_per_epoch
         shown = [pipeline.epoch_items(examples, epoch, orders, self.shows_order, at_once) for epoch in range(epochs)]
         items = [item for groups in shown for group in groups for item in group]
         return self.encode(Asks(examples, items), "train"), shown

@@ -7,7 +7,8 @@ from tqdm import tqdm
 
 from moral_jax.runtime import secrets
 
-LONGEST = 1500  # characters of an error message
+LONGEST = 1500  # characters of a line of an error message
+MOST_LINES = 40  # of one message: room for twenty bad rows
 _speaks = True  # False in all but one process of a multi-process run
 
 
@@ -23,11 +24,15 @@ def info(message: str) -> None:
         tqdm.write(secrets.redacted(message))
 
 
-def error(said: str) -> None:
-    """Prints an error to stderr, without secrets and terminal control characters. Cuts the middle of a long message."""
-    message = secrets.redacted(said)
-    if len(message) > LONGEST:
-        message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+def _shortened(line: str) -> str:
+    """Returns a line without its middle if it is long."""
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
+def error(message: str) -> None:
+    """Prints an error to stderr, without secrets and terminal control characters; long lines lose their middle."""
+    lines = secrets.redacted(message).split("\n")
+    message = "\n".join(map(_shortened, [*lines[: MOST_LINES - 1], *lines[MOST_LINES - 1 :][-1:]]))
     print("error: " + "".join(c if c.isprintable() or c == "\n" else "?" for c in message), file=sys.stderr)
 
 

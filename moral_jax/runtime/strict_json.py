@@ -40,20 +40,25 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def parse(text: bytes | str, where: str) -> dict[str, Any]:
-    """Parses a JSON object without duplicate keys.
+def parse_value(text: bytes | str, where: str, expected: str = "JSON") -> Any:
+    """Parses any JSON value, without duplicate keys in its objects.
 
     Raises:
-      UserError: the text is not such an object. The message names `where`. Numbers with thousands of digits and objects
-        nested thousands deep, which Python's parser refuses, are errors too.
+      UserError: the text is not JSON. The message names `where`. Numbers with thousands of digits and values nested
+        thousands deep, which Python's parser refuses, are errors too.
     """
     try:
         text = text if isinstance(text, str) else text.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_unique)
+        return json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as e:
-        raise UserError(f"{where}: not valid JSON ({e}); expected one JSON object") from e
+        raise UserError(f"{where}: not valid JSON ({e}); expected {expected}") from e
     except UserError as e:
         raise UserError(f"{where}: {e}") from None
+
+
+def parse(text: bytes | str, where: str) -> dict[str, Any]:
+    """Parses a JSON object; raises UserError as `parse_value`, and for any other value."""
+    value = parse_value(text, where, "one JSON object")
     if not isinstance(value, dict):
         raise UserError(f"{where}: found {type(value).__name__}, expected a JSON object")
     return value

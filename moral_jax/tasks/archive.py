@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from moral_jax.runtime.files import cache_folder, sha256
-from moral_jax.tasks.rows import CAP_BYTES
+from moral_jax.tasks.tables import CAP_BYTES
 from moral_jax.types import UserError
 
 BASE = "https://storage.googleapis.com/ai2-mosaic-public/projects/scruples/v1.0/data"

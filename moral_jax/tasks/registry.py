@@ -1,19 +1,14 @@
-"""Defines the tasks and loads their data sets.
+"""Defines the tasks.
 
-`TASKS` is a literal table: how each task reads a file, and whether its rows are built in or released for download.
-`load` finds the file of each split (`_sources`), reads the rows, and checks that ids are unique. Splits without a file
-are divided from the rows of `path`. `train_share` and `limit` then keep the rows of lowest hash. The result records
-where the rows come from.
+`TASKS` is a literal table: how each task reads a row, and whether its rows are built in or released for download.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from moral_jax.config.task import TaskConfig
-from moral_jax.runtime.files import sha256
+from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.tasks import archive, scruples, synthetic, votes
-from moral_jax.tasks.splits import divide, lowest
+from moral_jax.tasks.rows import Columns, Row
 from moral_jax.types import Example, UserError
 
 SCRUPLES_CITATION = "Lourie, Le Bras and Choi, Scruples, AAAI 2021, arXiv 2008.09094"
@@ -23,7 +18,7 @@ SCRUPLES_LICENCE = "code Apache-2.0, no separate data licence named; texts from 
 class Task(NamedTuple):
     """A task: how its rows are read, where they come from, and which prompts fit."""
 
-    read: Callable[[Path, TaskConfig], list[Example]]
+    examples: Callable[[Row, TaskConfig], list[Example]]  # the questions of one row
     built_in: Callable[[], list[Example]] | None
     released: archive.Released | None
     study_prompt: str | None  # name of the prompt of arXiv 2410.07826 that fits
@@ -32,25 +27,14 @@ class Task(NamedTuple):
     description: str
     citation: str
     licence: str
-
-
-class Dataset(NamedTuple):
-    """Rows divided into splits, and their provenance."""
-
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
-    provenance: dict[str, Any]  # JSON
-
-    @property
-    def scored(self) -> dict[str, list[Example]]:
-        """The splits to score, without empty ones."""
-        return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}
+    # where several rows make a question: rows -> one row per question; both pass on the errors of bad rows
+    grouped: Callable[[Iterable[Row | UserError], TaskConfig], Iterable[Row | UserError]] = lambda rows, _: rows
+    check_columns: Callable[[Columns, FieldsConfig, str], None] = lambda *_: None
 
 
 TASKS: dict[str, Task] = {
     "dilemmas": Task(
-        read=lambda path, _: scruples.read_dilemmas(path),
+        examples=lambda row, _: [scruples.dilemma(row)],
         built_in=None,
         released=archive.DILEMMAS,
         study_prompt="dilemmas",
@@ -61,7 +45,7 @@ TASKS: dict[str, Task] = {
         licence=SCRUPLES_LICENCE,
     ),
     "anecdotes": Task(
-        read=lambda path, _: scruples.read_anecdotes(path),
+        examples=lambda row, _: [scruples.anecdote(row)],
         built_in=None,
         released=archive.ANECDOTES,
         study_prompt=None,
@@ -72,7 +56,7 @@ TASKS: dict[str, Task] = {
         licence=SCRUPLES_LICENCE,
     ),
     "anecdotes_binary": Task(
-        read=lambda path, _: scruples.read_anecdotes_binary(path),
+        examples=lambda row, _: [scruples.anecdote_binary(row)],
         built_in=None,
         released=archive.ANECDOTES,
         study_prompt="anecdotes",
@@ -83,7 +67,7 @@ TASKS: dict[str, Task] = {
         licence=SCRUPLES_LICENCE,
     ),
     "votes": Task(
-        read=lambda path, c: votes.read_votes(path, c.fields, c.total_votes),
+        examples=votes.examples,
         built_in=None,
         released=None,
         study_prompt=None,
@@ -92,9 +76,11 @@ TASKS: dict[str, Task] = {
         description="votes on questions with options",
         citation="the file's own",
         licence="the file's own",
+        grouped=votes.by_item,
+        check_columns=votes.check_columns,
     ),
     "synthetic": Task(
-        read=lambda path, _: scruples.read_dilemmas(path),
+        examples=lambda row, _: [scruples.dilemma(row)],
         built_in=synthetic.examples,
         released=None,
         study_prompt="dilemmas",
@@ -112,89 +98,3 @@ def get(name: str) -> Task:
     if name not in TASKS:
         raise UserError(f"config.task.name={name!r}: no such task; there are {', '.join(TASKS)}")
     return TASKS[name]
-
-
-def read(path: str, config: TaskConfig) -> list[Example]:
-    """Reads all rows of one file.
-
-    Raises:
-      UserError: the file is missing, empty or has a bad row, or two rows have the same id (records and splits are keyed
-        by id).
-    """
-    examples = get(config.name).read(Path(path).expanduser(), config)
-    if not examples:
-        raise UserError(f"{path}: holds no rows")
-    seen: set[str] = set()
-    for example in examples:
-        if example.id in seen:
-            raise UserError(f"{path}: the id {example.id!r} appears in two rows; ids must differ")
-        seen.add(example.id)
-    return examples
-
-
-def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str] | None]:
-    """Returns the file of each split (None if not given), and the hashes of the archive if one was downloaded."""
-    given = {"train": config.path, "validation": config.validation_path, "test": config.test_path}
-    if config.path is None and task.released is not None:
-        files, hashes = archive.fetch(task.released)
-        released = {"train": files["train"], "validation": files["dev"], "test": files["test"]}
-        return {split: given[split] or str(path) for split, path in released.items()}, hashes
-    if not config.path and task.built_in is None:
-        raise UserError(
-            f"config.task.path is not set, and task {config.name!r} has no built-in rows; pass --config.task.path=FILE"
-        )
-    return given, None
-
-
-def load(config: TaskConfig) -> Dataset:
-    """Reads the rows and divides them into splits.
-
-    A split with its own file is used as it is; the others are shares of the rows in `path`.
-
-    Raises:
-      UserError: the task is unknown, a file is missing, a row is bad (the message names file, line, field, value found
-        and value expected), or a download failed.
-    """
-    task = get(config.name)
-    paths, hashes = _sources(task, config)
-    from_files = {s: read(p, config) for s, p in paths.items() if p and s != "train"}
-    if paths["train"]:
-        examples = read(paths["train"], config)
-    else:
-        assert task.built_in is not None, "_sources refuses a task without rows"
-        examples = task.built_in()
-    split = divide(
-        examples,
-        0.0 if "validation" in from_files else config.validation,
-        0.0 if "test" in from_files else config.test,
-        config.split_seed,
-    )
-    splits = {"train": split.train, "validation": split.validation, "test": split.test} | from_files
-    if config.train_share < 1:
-        count = max(1, round(config.train_share * len(splits["train"])))
-        splits["train"] = lowest(splits["train"], count, config.split_seed)
-    if config.limit is not None:
-        splits = {s: lowest(e, config.limit, config.split_seed) for s, e in splits.items()}
-    files = {s: p for s, p in paths.items() if p}
-    about = provenance(config, files, {s: len(e) for s, e in splits.items()}, hashes)
-    return Dataset(**splits, provenance=about | {"rows dropped, as they share a key with another split": split.dropped})
-
-
-def provenance(
-    config: TaskConfig, files: dict[str, str], rows: dict[str, int], hashes: dict[str, str] | None = None
-) -> dict[str, Any]:
-    """Returns the JSON record of where a run's rows come from: task, citation, licence, files, hashes and counts."""
-    task = get(config.name)
-    return {
-        "task": config.name,
-        "description": task.description,
-        "citation": task.citation,
-        "licence": task.licence,
-        "files": files,
-        "sha256": _hashes(files) if hashes is None else hashes,
-        "rows": rows,
-    }
-
-
-def _hashes(files: dict[str, str]) -> dict[str, str]:
-    return {p: sha256(Path(p).expanduser()) for p in files.values()}

@@ -1,9 +1,8 @@
 """Reads the Scruples corpus (arXiv 2008.09094): DILEMMAS and ANECDOTES in their released schema."""
 
-from pathlib import Path
 from typing import Any
 
-from moral_jax.tasks.rows import Row, read_rows
+from moral_jax.tasks.rows import Row
 from moral_jax.types import Example
 
 LESS_ETHICAL = "Which of these two actions is less ethical?"
@@ -98,18 +97,3 @@ def anecdote_binary(row: Row) -> Example:
     As released, RIGHT = OTHER + NOBODY and WRONG = AUTHOR + EVERYBODY; INFO votes are not counted.
     """
     return _anecdote(row, "binarized_label_scores", BINARY, "Is the author of this story in the right or in the wrong?")
-
-
-def read_dilemmas(path: Path) -> list[Example]:
-    """Reads a DILEMMAS file."""
-    return [dilemma(row) for row in read_rows(path)]
-
-
-def read_anecdotes(path: Path) -> list[Example]:
-    """Reads an ANECDOTES file as questions with five options."""
-    return [anecdote(row) for row in read_rows(path)]
-
-
-def read_anecdotes_binary(path: Path) -> list[Example]:
-    """Reads an ANECDOTES file as questions with two options."""
-    return [anecdote_binary(row) for row in read_rows(path)]

@@ -3,31 +3,39 @@
 import hashlib
 import heapq
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from moral_jax.tasks.stored import take
 from moral_jax.types import Example
 
 
 class Split(NamedTuple):
     """Three disjoint splits, each in the order of the hash, and the number of rows dropped to keep them apart."""
 
-    train: list[Example]
-    validation: list[Example]
-    test: list[Example]
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
     dropped: int
 
 
-def rank(example: Example, seed: int) -> int:
+def rank(example_id: str, seed: int) -> int:
     """Returns a row's position in the seeded order, which depends only on its id."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{example.id}".encode(), digest_size=8).digest())
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{example_id}".encode(), digest_size=8).digest())
 
 
-def lowest(examples: list[Example], count: int, seed: int) -> list[Example]:
+def in_order(examples: Sequence[Example], seed: int) -> list[int]:
+    """Returns the places of the examples in the seeded order."""
+    ranks = [(rank(example.id, seed), example.id) for example in examples]
+    return sorted(range(len(ranks)), key=ranks.__getitem__)
+
+
+def lowest(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
     """Returns the first `count` rows in the seeded order. A smaller count selects a subset of a larger one."""
-    return sorted(examples, key=lambda x: rank(x, seed))[:count]
+    return take(examples, in_order(examples, seed)[:count])
 
 
-def divide(examples: list[Example], validation: float, test: float, seed: int) -> Split:
+def divide(examples: Sequence[Example], validation: float, test: float, seed: int) -> Split:
     """Divides rows into train, validation and test.
 
     Rows are nodes of a graph, and rows that share a key are neighbours. In DILEMMAS every action appears in two rows,
@@ -41,37 +49,35 @@ def divide(examples: list[Example], validation: float, test: float, seed: int) -
       test: share of all rows in the test split.
       seed: seed of the hash.
     """
-    order = sorted(range(len(examples)), key=lambda i: (rank(examples[i], seed), examples[i].id))
-    place = {i: n for n, i in enumerate(order)}
+    order = in_order(examples, seed)
+    keys = [example.keys for example in take(examples, order)]  # from here on a row is its place in the order
     by_key = defaultdict(list)
-    for i, example in enumerate(examples):
-        for key in example.keys:
-            by_key[key].append(i)
-    free = set(order)
+    for row, of_row in enumerate(keys):
+        for key in of_row:
+            by_key[key].append(row)
+    is_free = bytearray(b"\1") * len(order)
 
     def grow(size: int) -> list[int]:
         side: list[int] = []
         frontier: list[int] = []
-        starts = iter(order)
-        while len(side) < size and free:
-            while frontier and order[frontier[0]] not in free:
+        starts = iter(range(len(order)))
+        while len(side) < size:
+            while frontier and not is_free[frontier[0]]:
                 heapq.heappop(frontier)
-            row = order[heapq.heappop(frontier)] if frontier else next(i for i in starts if i in free)
-            free.remove(row)
+            row = heapq.heappop(frontier) if frontier else next((i for i in starts if is_free[i]), None)
+            if row is None:
+                break
+            is_free[row] = 0
             side.append(row)
-            for key in examples[row].keys:
+            for key in keys[row]:
                 for neighbour in by_key[key]:
-                    if neighbour in free:
-                        heapq.heappush(frontier, place[neighbour])
-        free.difference_update(order[n] for n in frontier)
-        return sorted(side, key=place.__getitem__)
+                    if is_free[neighbour]:
+                        heapq.heappush(frontier, neighbour)
+        for row in frontier:
+            is_free[row] = 0
+        return sorted(side)
 
-    sides = {name: grow(round(share * len(examples))) for name, share in (("test", test), ("validation", validation))}
-    train = [i for i in order if i in free]
-    assigned = len(train) + sum(map(len, sides.values()))
-    return Split(
-        train=[examples[i] for i in train],
-        validation=[examples[i] for i in sides["validation"]],
-        test=[examples[i] for i in sides["test"]],
-        dropped=len(examples) - assigned,
-    )
+    sides = {name: grow(round(share * len(order))) for name, share in (("test", test), ("validation", validation))}
+    sides["train"] = [row for row in range(len(order)) if is_free[row]]
+    taken = {name: take(examples, [order[row] for row in side]) for name, side in sides.items()}
+    return Split(**taken, dropped=len(order) - sum(map(len, sides.values())))

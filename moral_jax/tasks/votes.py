@@ -1,29 +1,23 @@
-"""Reads questions, options and votes from any JSON Lines file. The config names the fields, so no code is needed."""
+"""Reads questions, options and votes from rows of any table. The config names the columns, so no code is needed."""
 
+import dataclasses
+import difflib
+import functools
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from moral_jax.config.task import FieldsConfig
-from moral_jax.tasks.rows import Row, read_rows
-from moral_jax.types import Example
+from moral_jax.config.task import FieldsConfig, TaskConfig
+from moral_jax.tasks import people, tables, tally
+from moral_jax.tasks.rows import PLACEHOLDER, Columns, Row, described, filled, is_number, number_text
+from moral_jax.types import Example, UserError
 
-PLACEHOLDER = re.compile(r"\{([\w.]+)\}")
+EACH, EACH_WORDS = "{each}", "{each words}"  # what stands for a question of a row in the settings
 ROLES = ("system", "user", "assistant")
 MOST_OPTIONS = 1000  # scored in as many orders as there are options, so that work grows with the square
-
-
-def _fill(row: Row, template: str) -> str:
-    """Returns the template with each "{field}" replaced by the row's value. A missing field counts as empty."""
-
-    def value(match: re.Match[str]) -> str:
-        content = row.get(match[1])
-        if isinstance(content, list):
-            content = " ".join(map(str, content))
-        return "" if content is None else row.clean(match[1], str(content))
-
-    return PLACEHOLDER.sub(value, template).strip()
+LEADING = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def _option(value: Any) -> str:
@@ -33,8 +27,8 @@ def _option(value: Any) -> str:
     """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value:g}" if abs(value) < 1e300 else ""  # NaN, infinite or too large
+    if is_number(value):
+        return number_text(value)
     return value.strip() if isinstance(value, str) else ""
 
 
@@ -56,22 +50,9 @@ def _options(row: Row, setting: str) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _counts(row: Row, setting: str, options: tuple[str, ...], total: float | None) -> tuple[float, ...]:
-    """Returns the votes of the options, scaled to sum to `total` if given.
-
-    `setting` names one field with a list, or one field per option separated by "|".
-    """
-    fields = setting.split("|")
-    values = [row.get(f) for f in fields] if len(fields) > 1 else row.items(setting)
-    if len(values) != len(options):
-        raise row.error(setting, values, f"{len(options)} numbers, one per option")
-    counts = row.votes(setting, values)
-    return counts if total is None else tuple(c * total / sum(counts) for c in counts)
-
-
 def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
     """Returns the turns of a conversation; empty if the field is missing."""
-    if row.get(field) is None:
+    if not field or row.get(field) is None:
         return ()
     turns = row.items(field)
     for turn in turns:
@@ -81,37 +62,108 @@ def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
     return tuple({"role": t["role"], "content": t["content"]} for t in turns)
 
 
-def example(row: Row, fields: FieldsConfig, total: float | None) -> Example:
-    """Returns the example of one row.
+def positions(options: tuple[str, ...]) -> tuple[float, ...]:
+    """Returns the places of the options on a scale: the number that each begins with, or else 0, 1, 2 ..."""
+    numbers = [LEADING.match(option) for option in options]
+    if all(numbers):
+        found = tuple(float(number[0]) for number in numbers if number)
+        if len(set(found)) == len(found):
+            return found
+    return tuple(map(float, range(len(options))))
 
-    Args:
-      row: the row.
-      fields: names of the fields, or templates.
-      total: number of votes that shares are scaled to; None if the file has counts.
 
-    Raises:
-      UserError: a field is missing or wrong. The message names file, line and field.
-    """
+@functools.lru_cache(maxsize=64)
+def questions_of(fields: FieldsConfig) -> tuple[tuple[str, FieldsConfig], ...]:
+    """Returns name and settings of each question of a row, with "{each}" filled in; a single one has no name."""
+    out = []
+    for part in fields.each.split("|"):
+        name, _, words = part.partition("=")
+        values = {
+            key: value.replace(EACH, name).replace(EACH_WORDS, words or name)
+            for key, value in dataclasses.asdict(fields).items()
+        }
+        out.append((name, FieldsConfig(**values | {"each": ""})))
+    return tuple(out)
+
+
+def _id(row: Row, fields: FieldsConfig) -> str:
+    """Returns the name of a row: the template's, the item's where a row is one vote, or else the line."""
+    if fields.vote:
+        return people.item_of(row, fields.item)
+    return filled(row, fields.id) or f"line {re.split('[: ]', row.where)[-1]}"
+
+
+def _question(row: Row, name: str, fields: FieldsConfig, config: TaskConfig) -> Example:
+    """Returns one question of a row; `name` tells it from the row's others."""
     options = _options(row, fields.options)
-    question, text = _fill(row, fields.question), _fill(row, fields.text)
+    question, text, title = filled(row, fields.question), filled(row, fields.text), filled(row, fields.title)
     messages = _messages(row, fields.messages)
     if not (question or text or messages):
         raise row.error(
             "text", None, f"something to judge in {fields.text!r}, {fields.question!r} or {fields.messages!r}"
         )
-    key, group = _fill(row, fields.key), _fill(row, fields.group)
+    item, of_people = _id(row, fields), people.groups_of(row, fields.by)
+    key, group = filled(row, fields.key), filled(row, fields.group)
+    groups = {PLACEHOLDER.sub(r"\1", fields.group): group} if group else {}
+    one_of_several = [f"item {item}"] if name or of_people else []  # the item's other questions and groups share it
     return Example(
-        id=_fill(row, fields.id) or f"line {row.where.rsplit(':', 1)[-1]}",
+        id=" ".join([item, *([name] if name and EACH not in config.fields.id else []), *of_people.values()]),
         question=question,
+        title=title,
         text=text,
         options=options,
-        counts=_counts(row, fields.counts, options, total),
-        keys=(key,) if key else (),
-        groups={PLACEHOLDER.sub(r"\1", fields.group): group} if group else {},
+        counts=tally.votes(row, name, fields, options, config.total_votes),
+        keys=tuple(([key] if key else []) + one_of_several),
+        groups=groups | ({"question": name} if name else {}) | of_people,
         messages=messages,
+        positions=positions(options) if config.scale else (),
     )
 
 
-def read_votes(path: Path, fields: FieldsConfig, total: float | None) -> list[Example]:
-    """Reads all rows of a file."""
-    return [example(row, fields, total) for row in read_rows(path)]
+def examples(row: Row, config: TaskConfig) -> list[Example]:
+    """Returns the questions of one row, one for each name in `fields.each`; of people, those that anybody answered.
+
+    Raises:
+      UserError: a field is missing or wrong. The message names file, line and field.
+    """
+    asked = questions_of(config.fields)
+    if config.fields.vote:
+        asked = tuple((name, fields) for name, fields in asked if name in row.values[tally.VOTES])
+    return [_question(row, name, fields, config) for name, fields in asked]
+
+
+def by_item(rows: Iterable[Row | UserError], config: TaskConfig) -> Iterable[Row | UserError]:
+    """Returns the rows that `examples` reads: where a row is one person's vote, one per item and group."""
+    fields = config.fields
+    if not fields.vote:
+        return rows
+    if config.items_path:
+        rows = people.with_texts(rows, tables.rows(Path(config.items_path).expanduser(), Columns()), fields)
+    templates = (fields.question, fields.title, fields.text, fields.key, fields.group)
+    shown = dict.fromkeys(name for template in templates for name in PLACEHOLDER.findall(template))
+    return people.counted(rows, questions_of(fields), [n for n in shown if f"{{{n}}}" not in (EACH, EACH_WORDS)])
+
+
+def check_columns(columns: Columns, fields: FieldsConfig, path: str) -> None:
+    """Raises UserError if a setting names a column that no row has.
+
+    Columns that only a default names may be absent, as long as prompts show any column at all.
+    """
+    defaults = {f.name: f.default for f in dataclasses.fields(FieldsConfig)}
+    values = dataclasses.asdict(fields)
+    for column in columns.missing:
+        settings = [s for s, value in values.items() if column in (*value.split("|"), *PLACEHOLDER.findall(value))]
+        chosen = [s for s in settings if values[s] != defaults[s] or s in ("options", "counts")]
+        if chosen or not settings:
+            raise _no_column(path, column, chosen, values, columns)
+    templates = "".join(values[setting] for setting in ("question", "title", "text"))
+    shown = [name for name in PLACEHOLDER.findall(templates) if name in columns.asked]
+    if shown and not {*shown, fields.messages} & columns.found:
+        raise _no_column(path, shown[-1], ["text"], values, columns)
+
+
+def _no_column(path: str, column: str, settings: list[str], values: dict[str, str], columns: Columns) -> UserError:
+    near = difflib.get_close_matches(column, columns.names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    setting = f" (config.task.fields.{settings[0]}={values[settings[0]]!r})" if settings else ""
+    return UserError(f"{path}: no row has the column {column!r}{setting}; {hint}columns: {described([*columns.names])}")

@@ -15,7 +15,7 @@ from moral_jax.respondents.local import Scoring
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.records import Asks, make_records
 from moral_jax.runtime.console import info
-from moral_jax.tasks import registry
+from moral_jax.tasks import load
 from moral_jax.train import loop, optim
 from moral_jax.types import Params, UserError
 from moral_jax.workflows.local_model import InitialParams, find_model
@@ -40,7 +40,7 @@ class TrainingSetup:
 
     config: Config
     files: ModelFiles
-    data: registry.Dataset
+    data: load.Dataset
     scored: dict[str, Asks]  # validation and test
     scoring: Scoring
     objective: Objective
@@ -57,7 +57,7 @@ def training_setup(config: Config) -> TrainingSetup:
     """
     objective = objective_of(config)
     files = find_model(config)
-    data = registry.load(config.task)
+    data = load.load(config.task)
     scoring = Scoring(config, files)
     encoder = scoring.encoder
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}

@@ -17,6 +17,7 @@ from moral_jax.runs.records import Asks, make_records, read_jsonl, write_jsonl
 from moral_jax.runtime import distributed, jax_setup
 from moral_jax.runtime.console import info
 from moral_jax.runtime.files import storage_errors
+from moral_jax.tasks import load as task_rows
 from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import provenance
@@ -62,13 +63,13 @@ def _local(config: Config, run: RunDirectory | None) -> tuple[Respondent, Origin
     return respondent, lambda data: provenance.of_local(files, respondent.about, data)
 
 
-def _dataset(config: Config) -> registry.Dataset:
-    data = registry.load(config.task)
+def _dataset(config: Config) -> task_rows.Dataset:
+    data = task_rows.load(config.task)
     info(str(data.provenance["description"]))
     return data
 
 
-def _other(config: Config, data: registry.Dataset | None, budget: Budget) -> Respondent:
+def _other(config: Config, data: task_rows.Dataset | None, budget: Budget) -> Respondent:
     """Returns the respondent of a config that is no local model."""
     who, concentration = config.respondent, config.objective.initial_concentration
     assert who.name is not None, "checked by the config"
@@ -86,7 +87,7 @@ def _other(config: Config, data: registry.Dataset | None, budget: Budget) -> Res
 
 
 def respondent_of(
-    config: Config, budget: Budget, run: RunDirectory | None = None, data: registry.Dataset | None = None
+    config: Config, budget: Budget, run: RunDirectory | None = None, data: task_rows.Dataset | None = None
 ) -> tuple[Respondent, Origin]:
     """Returns whoever a config names, and what a run records of where its numbers come from.
 
@@ -104,7 +105,7 @@ def respondent_of(
 def interview(config: Config, budget: Budget, run: RunDirectory | None = None) -> Interview:
     """Returns whoever a config names, to be asked one question after the other."""
     respondent, _ = respondent_of(config, budget, run)
-    return Interview(respondent, config.prompt.orders)
+    return Interview(respondent, config.orders)
 
 
 def evaluate(
@@ -123,14 +124,15 @@ def evaluate(
       UserError: `out` holds something else already, a row is bad, or the respondent cannot answer.
     """
     data = _dataset(config) if path is None else None
-    if data is not None and not data.scored:
-        raise UserError("nothing to score: config.task.validation and config.task.test are 0")
-    rows = data.scored if data is not None else {"rows": registry.read(str(path), config.task)}
+    if data is None:
+        rows, about = task_rows.of_one_file(str(path), config.task)
+    else:
+        rows, about = data.scored, data.provenance
+        if not rows:
+            raise UserError("nothing to score: config.task.validation and config.task.test are 0")
     respondent, origin = respondent_of(config, budget, run, data)
-    splits = {split: asks_of(respondent, examples, config.prompt.orders) for split, examples in rows.items()}
+    splits = {split: asks_of(respondent, examples, config.orders) for split, examples in rows.items()}
     respondent.prepare(splits)
-    sizes = {split: len(examples) for split, examples in rows.items()}
-    about = data.provenance if data is not None else registry.provenance(config.task, {"rows": str(path)}, sizes)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
         evaluation.record(origin(about))
         answer(respondent, splits, evaluation.stage(ANSWERS))

@@ -1,1 +1,1 @@
-"""Inputs that are wrong, damaged or hostile: a table for each reader, and mutations of what is right."""
+"""Tests wrong, damaged and hostile inputs: a table for each reader, and mutations of valid inputs."""

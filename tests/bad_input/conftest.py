@@ -1,4 +1,4 @@
-"""Fixtures of the tables: a refusal, and a config that needs no network."""
+"""Fixtures of the tables: a check of refusals, and a config that needs no network."""
 
 from pathlib import Path
 

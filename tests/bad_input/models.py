@@ -1,4 +1,4 @@
-"""A folder with a tiny model, to be spoilt one file at a time, and how it is asked."""
+"""Helpers to damage one file of a tiny model and to ask the model."""
 
 import json
 import shutil
@@ -12,18 +12,18 @@ FLAGS = ("--config.prompt.family=plain", "--config.data.length=64", "--config.mo
 
 
 def copy(source: Path, folder: Path) -> Path:
-    """The same model elsewhere; big files are links of the kind that make no copy."""
+    """Copies a model folder; returns the copy."""
     return Path(shutil.copytree(source, folder, copy_function=shutil.copy2))
 
 
 def change(file: Path, **changes: Any) -> None:
-    """Changes fields of a JSON file; None takes one away."""
+    """Changes fields of a JSON file; None removes a field."""
     values = json.loads(file.read_text()) | changes
     file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
 
 
 def ask(refused: Refusal, case: Case, model: Path, *flags: str) -> str:
-    """`moral-jax score` with a model that is spoilt."""
+    """Runs `moral-jax score` with a damaged model; returns the message."""
     (refused.folder / "q.txt").write_text(QUESTION)
     return refused(
         case, "score", f"--model={model}", str(refused.folder / "q.txt"), *FLAGS, *flags, run=refused.folder / "cache"

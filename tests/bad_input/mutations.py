@@ -1,4 +1,4 @@
-"""What becomes of right inputs when bytes are lost, turned, doubled or replaced by nonsense: hypothesis strategies."""
+"""Strategies of hypothesis that mutate valid inputs: bytes are lost, flipped, doubled or replaced by nonsense."""
 
 from hypothesis import strategies as st
 
@@ -10,7 +10,7 @@ NONSENSE = (
 
 @st.composite
 def one(draw: st.DrawFn, data: bytes) -> bytes:
-    """Truncates, flips a bit, splices, cuts out, or puts nonsense in."""
+    """Truncates, flips a bit, splices, cuts, or inserts nonsense."""
     at, until = sorted(draw(st.tuples(*[st.integers(0, len(data))] * 2)))
     how = draw(st.sampled_from(["truncate", "flip", "splice", "cut", "insert", "replace"]))
     if how == "truncate":
@@ -28,7 +28,7 @@ def one(draw: st.DrawFn, data: bytes) -> bytes:
 
 @st.composite
 def broken(draw: st.DrawFn, data: bytes) -> bytes:
-    """One to four such changes, one after the other."""
+    """Applies `one` one to four times."""
     for _ in range(draw(st.integers(1, 4))):
         data = draw(one(data))
     return data

@@ -1,4 +1,4 @@
-"""What every bad input must come to: exit code 2, one message with place and remedy, soon, and nothing left behind."""
+"""Checks refusals of bad inputs: exit code 2, one message with place and remedy, in time, no files left behind."""
 
 import re
 import time
@@ -11,22 +11,22 @@ import pytest
 from moral_jax.cli import main as cli
 
 SECONDS = 20.0  # of one command; each takes far less on an idle machine
-LONGEST = 2000  # characters of a message: what is bad is shown in part
+LONGEST = 2000  # characters of a message, which quotes the bad input only in part
 
-BEGINNING = re.compile(r"^(\S+: )?error: ", re.M)  # argparse says its own name first
+BEGINNING = re.compile(r"^(\S+: )?error: ", re.M)  # argparse prints its own name first
 
 
 class Case(NamedTuple):
     """One bad input of a reader."""
 
     name: str
-    given: Any  # what the reader's test makes the input of
+    given: Any  # from which the test of the reader makes the input
     place: str  # in the message: file, line, key, field, flag
     remedy: str  # in the message: what is expected, or what to do
 
 
 def each(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
-    """Runs a test once for every case."""
+    """Returns a mark that runs a test once for every case."""
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
 
 
@@ -43,12 +43,12 @@ class Refusal:
     def __call__(
         self, case: Case, *arguments: str, run: Path | None = None, main: Callable[[list[str]], int] = cli.main
     ) -> str:
-        """Returns the message. Only below `run` may there be new files."""
+        """Runs the command and returns its message. New files may appear only below `run`."""
         before, began = files_in(self.folder), time.monotonic()
         self.capsys.readouterr()
         try:
             code = main(list(arguments))
-        except SystemExit as e:  # argparse's own way
+        except SystemExit as e:  # argparse exits by itself
             code = e.code
         took, said = time.monotonic() - began, self.capsys.readouterr()
         assert code == 2, (code, said.err)

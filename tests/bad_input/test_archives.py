@@ -1,4 +1,4 @@
-"""Released archives: what they unpack to, and where."""
+"""Tests released archives: the paths and contents that they unpack to."""
 
 import gzip
 import io
@@ -6,7 +6,8 @@ import tarfile
 
 import pytest
 
-from moral_jax.tasks import archive, registry
+from moral_jax.tasks import archive
+from moral_jax.types import UserError
 from tests.bad_input.refusal import Case, each
 from tests.tasks.test_archive import SPLITS, pack
 
@@ -76,7 +77,7 @@ def test_a_redirect_to_http_is_refused(tmp_path, monkeypatch):
         length, url = None, "http://example.org/x"
 
     monkeypatch.setattr(archive.urllib.request, "urlopen", lambda url, timeout: Reply(b"x"))
-    with pytest.raises(registry.UserError, match="redirects to http://example.org/x; only https is fetched"):
+    with pytest.raises(UserError, match="redirects to http://example.org/x; only https is fetched"):
         archive.download("https://example.org/x", tmp_path / "x")
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Small files that claim to be large: each is refused in a process that has little memory and little time."""
+"""Tests small files that claim to be large: each is refused in a process with little memory and time."""
 
 import gzip
 import json
@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMORY = 1 << 30  # bytes beyond what the imports take
+MEMORY = 1 << 30  # bytes beyond those of the imports
 SECONDS = 60
-# Runs all readers in one process: what they import takes longer than what they do
+# Runs all readers in one process, because the imports take longer than the readers
 SCRIPT = """
 import json, resource, sys, time
 from pathlib import Path
-from moral_jax.config.task import FieldsConfig
+from moral_jax.config.task import TaskConfig
 from moral_jax.models import spec
 from moral_jax.report import page
-from moral_jax.tasks import votes
+from moral_jax.tasks import load as task_rows
 from moral_jax.types import UserError
 from moral_jax.weights import gguf_check, gguf, hf, load, tokenizer
 
@@ -30,7 +30,7 @@ resource.setrlimit(resource.RLIMIT_AS, (held + {memory}, -1))
 READERS = {{
     "safetensors": lambda p: hf.SafetensorsFolder(p),
     "gguf": lambda p: gguf.GgufFile(p),
-    "rows": lambda p: votes.read_votes(p, FieldsConfig(), None),
+    "rows": lambda p: task_rows.read(str(p), TaskConfig(name="votes")),
     "config": lambda p: load.read_spec(p),
     "tokenizer": lambda p: tokenizer.load(p),
     "run": lambda p: page.write(p),
@@ -48,14 +48,14 @@ for name in sorted(p.name for p in Path(sys.argv[1]).iterdir()):
 
 
 def sparse(path, start, size):
-    """A file of `size` bytes that takes no room on disk."""
+    """Writes a sparse file of `size` bytes, which takes no space on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(start)
     os.truncate(path, size)
 
 
 def make(folder):
-    """The bombs; what each reader must say."""
+    """Writes the bombs; returns the text that each message must contain."""
     empty = struct.pack("<IQQ", 3, 10**12, 0)
     texts = struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 57)
     deep = b'{"a":' * 1_000_000

@@ -1,4 +1,4 @@
-"""Config files, flags, and what the environment says: of the user's own making, so each mistake is met with help."""
+"""Tests config files, flags and environment variables: each mistake of a user gets a helpful message."""
 
 import json
 
@@ -201,7 +201,7 @@ def test_flags(case, refused, config_of):
     rest = [flag for flag in case.given if flag != "PRESET"]
     if any(flag.startswith(("--config.model", "--config.mesh")) for flag in rest):
         train(refused, case, file, *rest)
-    else:  # needs no model, so none is looked for
+    else:  # needs no model, so none is loaded
         refused(case, "baseline", "prior", file, *rest, f"--workdir={refused.folder / 'run'}")
 
 

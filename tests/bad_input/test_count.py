@@ -1,4 +1,4 @@
-"""How many different bad inputs the tables hold."""
+"""Counts the bad inputs in the tables."""
 
 import importlib
 from collections import Counter

@@ -1,4 +1,4 @@
-"""GGUF files, written byte by byte: counts, lengths, types and places that lie."""
+"""Tests GGUF files written byte by byte: wrong counts, lengths, types and offsets."""
 
 import struct
 
@@ -63,7 +63,7 @@ EMBEDDING = tensor("token_embd.weight", (32, 8))
 
 
 def llama(tensors=(EMBEDDING,), without=(), **changes):
-    """A whole small model but for most of its tensors; `a__b` in a keyword is the field "a.b"."""
+    """Returns a small model file without most of its tensors; `a__b` in a keyword is the field "a.b"."""
     fields = {k: v for k, v in LLAMA.items() if k not in without} | {
         k.replace("__", "."): v for k, v in changes.items()
     }

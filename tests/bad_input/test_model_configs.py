@@ -1,4 +1,4 @@
-"""`config.json` of models: fields that are missing, of another type, out of range, or not what is computed here."""
+"""Tests `config.json` of models: fields that are missing, mistyped, out of range, or not supported here."""
 
 import json
 

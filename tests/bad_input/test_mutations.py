@@ -1,6 +1,7 @@
-"""Every reader takes what is right, and of what is wrong says so: no other error, whatever is done to the bytes."""
+"""Tests that every reader accepts valid input and answers any mutation of its bytes with UserError or success."""
 
 import contextlib
+import functools
 import gzip
 import json
 
@@ -10,17 +11,16 @@ import pytest
 from moral_jax.cli import ask as questions
 from moral_jax.config import parsing, saved
 from moral_jax.config.model import AdapterConfig
-from moral_jax.config.task import FieldsConfig
 from moral_jax.models.spec import from_hf
 from moral_jax.respondents.api import replies
-from moral_jax.tasks import archive, rows, scruples, votes
+from moral_jax.tasks import archive
 from moral_jax.types import UserError
 from moral_jax.weights import gguf, hf, load, peft, tokenizer
 from tests.bad_input import test_archives as packed
 from tests.bad_input import test_gguf, test_peft, test_replies, test_rows
 from tests.bad_input import test_runs as pages
 from tests.bad_input.mutations import broken
-from tests.helpers import tiny
+from tests.helpers import examples, tiny
 from tests.weights import by_hand
 
 
@@ -32,7 +32,7 @@ def settings(examples):
 
 
 def survives(read, good, examples=60):
-    """Reads `good`, and then what mutations make of it."""
+    """Reads `good`, then mutations of it, which may raise nothing but UserError."""
     read(good)
 
     @settings(examples)
@@ -45,7 +45,7 @@ def survives(read, good, examples=60):
 
 
 def via(file, read):
-    """A reader of bytes, from one of files."""
+    """Turns a reader of files into a reader of bytes."""
 
     def of(data):
         file.write_bytes(data)
@@ -57,15 +57,13 @@ def via(file, read):
 @pytest.mark.fault("rows of votes, bytes of them lost, turned or replaced (hypothesis)", promise="read, or refused")
 def test_votes(tmp_path):
     good = test_rows.line() + test_rows.line(id="r2", messages=[{"role": "user", "content": "x"}])
-    survives(via(tmp_path / "r.jsonl", lambda p: votes.read_votes(p, FieldsConfig(), None)), good, 200)
-    survives(via(tmp_path / "r.jsonl.gz", lambda p: list(rows.read_rows(p))), gzip.compress(good, mtime=0))
+    survives(via(tmp_path / "r.jsonl", functools.partial(examples.of_task, "votes")), good, 200)
+    survives(via(tmp_path / "r.jsonl.gz", functools.partial(examples.of_task, "votes")), gzip.compress(good, mtime=0))
 
 
-@pytest.mark.parametrize(
-    ("read", "row"), [(scruples.read_dilemmas, test_rows.DILEMMA), (scruples.read_anecdotes, test_rows.ANECDOTE)]
-)
-def test_scruples(tmp_path, read, row):
-    survives(via(tmp_path / "r.jsonl", read), test_rows.line(row))
+@pytest.mark.parametrize(("task", "row"), [("dilemmas", test_rows.DILEMMA), ("anecdotes", test_rows.ANECDOTE)])
+def test_scruples(tmp_path, task, row):
+    survives(via(tmp_path / "r.jsonl", functools.partial(examples.of_task, task)), test_rows.line(row))
 
 
 def test_questions(tmp_path):
@@ -135,7 +133,7 @@ def test_replies_of_apis(endpoint, made):
     def read(data):
         try:
             reply = json.loads(data)
-        except (ValueError, RecursionError):  # the client's to say
+        except (ValueError, RecursionError):  # the HTTP client reports it
             return
         if isinstance(reply, dict):
             got = replies.parse(reply, endpoint)
@@ -156,7 +154,7 @@ def test_runs(tmp_path):
 
 
 def source_of(folder):
-    """All that a page says but its pictures, which are slow."""
+    """Makes all parts of a page except its pictures, which are slow."""
     from moral_jax.report import source, words
 
     s = source.read(folder)

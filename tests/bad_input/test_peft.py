@@ -1,4 +1,4 @@
-"""Adapters in PEFT's files."""
+"""Tests adapters in the files of PEFT."""
 
 import json
 

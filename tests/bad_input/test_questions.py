@@ -1,4 +1,4 @@
-"""Questions that a person asks (`moral-jax score`), and words of prompts."""
+"""Tests questions of users (`moral-jax score`) and the texts of prompts."""
 
 import pytest
 
@@ -76,7 +76,7 @@ def test_questions(case, refused, tmp_path):
 @pytest.mark.fault("words of prompts that cannot be asked", promise="one message, before anything is sent")
 @each(PROMPTS)
 def test_prompts(case, refused, config_of, tmp_path):
-    """Words are checked before anything is sent or loaded."""
+    """Texts are checked before anything is sent or loaded."""
     where = ["--base-url=http://127.0.0.1:9/v1", "--api-model=m", f"--workdir={tmp_path / 'run'}"]
     refused(case, "api", config_of("synthetic"), *where, *case.given)
 

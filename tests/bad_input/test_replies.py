@@ -1,4 +1,4 @@
-"""What an API may answer: sent byte by byte from a server on this machine."""
+"""Tests replies of APIs, sent byte by byte from a server on this machine."""
 
 import contextlib
 import gzip
@@ -114,7 +114,7 @@ CASES = BODIES + STATUSES + FLAGS
 
 @contextlib.contextmanager
 def serving(status, body, headers, drip=0.0):
-    """Answers everything with the same; `drip` seconds between one byte and the next."""
+    """Serves one reply to every request, with `drip` seconds between bytes."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_): ...
@@ -125,7 +125,7 @@ def serving(status, body, headers, drip=0.0):
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(OSError):  # who asked has gone
+            with contextlib.suppress(OSError):  # the client has gone
                 for at in range(len(body)) if drip else ():
                     self.wfile.write(body[at : at + 1])
                     time.sleep(drip)

@@ -1,4 +1,4 @@
-"""Rows of votes: JSON lines of three tasks, packed and plain."""
+"""Tests rows of votes: JSON lines of three tasks, packed and plain."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ def line(row=GOOD, **changes):
 
 
 def votes(text):
-    """A row whose votes are written as they stand."""
+    """Returns a row whose votes are written verbatim."""
     return line().replace(b"[3, 2]", text)
 
 
@@ -79,7 +79,7 @@ ROWS = (
     Case("votes as text", votes(b'["3", 1]'), "field 'counts': found '3'", "a finite number"),
     Case("null votes", votes(b"[null, 1]"), "field 'counts': found None", "a finite number"),
     Case("votes in lists", votes(b"[[3], [1]]"), "field 'counts': found [3]", "a finite number"),
-    Case("votes by name", votes(b'{"yes": 3, "no": 1}'), "field 'counts'", "expected a list"),
+    Case("votes of no option", votes(b'{"yes": 3, "on": 1}'), "found 'on'", "expected one of 'yes', 'no'"),
     Case("a vote missing", votes(b"[3]"), "field 'counts'", "2 numbers, one per option"),
     Case("a vote too many", votes(b"[3, 1, 1]"), "field 'counts'", "2 numbers, one per option"),
     Case("no field for votes", line(counts=None), "field 'counts': found None", "expected a list"),
@@ -208,10 +208,10 @@ def test_anecdotes(case, refused, config_of, tmp_path):
 
 def read(path, content, task="votes"):
     from moral_jax.config.task import TaskConfig
-    from moral_jax.tasks import registry
+    from moral_jax.tasks import load
 
     path.write_bytes(content)
-    return registry.read(str(path), TaskConfig(name=task))
+    return load.read(str(path), TaskConfig(name=task)).examples
 
 
 def test_the_rows_that_the_others_are_changes_of(tmp_path):
@@ -238,7 +238,7 @@ def test_what_only_looks_bad_is_read(content, tmp_path):
 
 
 def test_separators_that_unicode_knows_do_not_cut_records(tmp_path):
-    """U+2028 and the like end a line for str.splitlines, but not in JSON."""
+    """U+2028 and similar characters end a line for str.splitlines, but not in JSON."""
     from moral_jax.runs.records import read_jsonl, write_jsonl
 
     row = {"options": ["a", "b"], "counts": [1, 2], "probabilities": [0.5, 0.5], "text": "x\u2028y\x85z\x1c"}

@@ -1,4 +1,4 @@
-"""Run directories that somebody else made, and pages of them."""
+"""Tests run directories of unknown origin, and their pages."""
 
 import json
 
@@ -78,7 +78,7 @@ CASES = (
 
 @pytest.fixture
 def folder(tmp_path):
-    """A finished run."""
+    """Writes a finished run; returns its folder."""
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.json").write_text('{"stages": ["initial", "trained"]}')

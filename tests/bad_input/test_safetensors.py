@@ -1,4 +1,4 @@
-"""Safetensors, their index and links: written byte by byte, asked for as a person would."""
+"""Tests safetensors files, their index and links, written byte by byte and read by the command line."""
 
 import json
 import pickle
@@ -20,7 +20,7 @@ def change(name, **fields):
     return head | {name: head[name] | fields}
 
 
-# what the header is; bytes of data; bytes that the header is said to have
+# the header, bytes of data, claimed length of the header
 HEADERS = (
     Case("a header of 2^60 bytes", (change("a"), 40, 1 << 60), FILE, "fetch or write it again"),
     Case("a header of 101 MB", (change("a"), 40, 101_000_000), FILE, "expected 2 to 100000000"),
@@ -65,7 +65,7 @@ HEADERS = (
 
 
 class Evil:
-    """A pickle that says that it was opened."""
+    """A pickle that reports that it was opened."""
 
     def __init__(self, mark: Path):
         self.mark = mark

@@ -1,4 +1,4 @@
-"""Tokenizers of folders and chat templates: data that transformers reads, and programs that Jinja runs."""
+"""Tests tokenizers of folders and chat templates: data for transformers, and programs for Jinja."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ def as_is(content):
 
 
 def beyond(text):
-    """Gives a word that every question holds a number that the model has no row for."""
+    """Gives a word of every question an id for which the model has no row."""
     words = json.loads(text)
     words["model"]["vocab"]["?"] = 4_000_000
     return json.dumps(words).encode()

@@ -72,7 +72,10 @@ def test_version(capsys):
     [
         ("evl", "evl: no such command; did you mean eval?"),
         ("studdy", "studdy: no such command; did you mean study?"),
-        ("xyzzy", "xyzzy: no such command; there are train, eval, ask, study, sweep, report, export, plan, doctor"),
+        (
+            "xyzzy",
+            "xyzzy: no such command; there are train, eval, ask, data, study, sweep, report, export, plan, doctor",
+        ),
     ],
 )
 def test_an_unknown_command_is_met_with_the_nearest(command, hint, capsys):

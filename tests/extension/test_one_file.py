@@ -25,16 +25,14 @@ OBJECTIVES: dict[str, Objective] = {
     "squared_distance": Objective(squared_distance, Options, "cross_entropy", "Brier-tuned", reads=()),
 '''
 TOY_TASK = '''
-def _coins(path: Path, config: TaskConfig) -> list[Example]:
-    """Reads a number of heads and tails a line."""
-    lines = path.read_text().split()
-    return [Example(f"coin {i}", "Heads or tails?", ("heads", "tails"), tuple(map(float, line.split("-"))))
-            for i, line in enumerate(lines)]
+def _coins(row: Row, config: TaskConfig) -> list[Example]:
+    """Returns the question of a row of heads and tails."""
+    return [Example(row.where, "Heads or tails?", ("heads", "tails"), row.votes("coins", row.items("coins", 2)))]
 
 
 TASKS: dict[str, Task] = {
     "coins": Task(
-        read=_coins, built_in=None, released=None, study_prompt=None, about_one=None, classes=None,
+        examples=_coins, built_in=None, released=None, study_prompt=None, about_one=None, classes=None,
         description="coins that were thrown", citation="nobody", licence="none",
     ),
 '''
@@ -90,10 +88,10 @@ def _defaults(folder: Path) -> Path:
 
 
 def test_a_task(run, tmp_path):
-    (tmp_path / "coins.txt").write_text("\n".join(f"{i}-{20 - i}" for i in range(1, 20)))
+    (tmp_path / "coins.csv").write_text("coins\n" + "".join(f'"[{i}, {20 - i}]"\n' for i in range(1, 20)))
     folder = run(
         "tasks/registry.py", "TASKS: dict[str, Task] = {\n", TOY_TASK.lstrip("\n"), "eval", "--model=scripted:uniform",
-        "--config.task.name=coins", f"--config.task.path={tmp_path / 'coins.txt'}", "--config.task.test=1",
+        "--config.task.name=coins", f"--config.task.path={tmp_path / 'coins.csv'}", "--config.task.test=1",
         "--config.task.validation=0", *QUICK,
     )  # fmt: skip
     assert len((folder / "answers" / "test.jsonl").read_text().splitlines()) == 19

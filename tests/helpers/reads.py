@@ -1,4 +1,4 @@
-"""A read-out without a model: what was read is given."""
+"""A read-out without a model, which returns given values."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from moral_jax.types import Array, OptionScores
 
 
 class Reads(NamedTuple):
-    """Stands for `models.read_out`."""
+    """Replaces `models.read_out`."""
 
     scores: OptionScores
 
@@ -21,5 +21,5 @@ class Reads(NamedTuple):
 
 
 def options(logits_BQC: Array, log_s_BQ: Array) -> Reads:
-    """A read-out of these scores."""
+    """Returns a read-out of given scores."""
     return Reads(OptionScores(logits_BQC, log_s_BQ))

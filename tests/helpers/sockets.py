@@ -1,4 +1,4 @@
-"""The TCP sockets of this process, from the kernel's table."""
+"""Lists the TCP sockets of this process from the kernel's table."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ LISTENS = "0A"
 
 
 def sockets() -> list[tuple[str, str]]:
-    """Local address and state of each, as /proc/net/tcp writes them."""
+    """Returns local address and state of each socket, as /proc/net/tcp writes them."""
     files = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
     targets = [os.readlink(file) for file in files if file.is_symlink()]
     mine = {target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")}

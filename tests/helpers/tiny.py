@@ -32,7 +32,7 @@ SPECIALS = ["<|unk|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assist
 
 
 def spec(**changes: object) -> DecoderSpec:
-    """Grouped heads, a head size that is not D / N, three layers."""
+    """Returns a decoder of three layers with grouped heads and a head size that is not D / N."""
     values = {
         "family": "llama",
         "vocab": 97,
@@ -53,7 +53,7 @@ def spec(**changes: object) -> DecoderSpec:
 
 
 def encoder_spec(**changes: object) -> EncoderSpec:
-    """Three layers, two token types."""
+    """Returns an encoder of three layers with two token types."""
     values = {
         "family": "bert",
         "vocab": 97,
@@ -73,7 +73,7 @@ ROBERTA = {"family": "roberta", "token_types": 1, "first_position": 2, "norm_eps
 
 
 def model(of: Spec, **changes: object) -> api.Model:
-    """`changes` of the compute and of the policy; one device, if no mesh is given."""
+    """Returns a model. `changes` set fields of ComputeOptions and of Model; one device if no mesh is given."""
     how = {f.name: changes.pop(f.name) for f in dataclasses.fields(ComputeOptions) if f.name in changes}
     compute = ComputeOptions(**{"mesh": mesh(1, 1, 1)} | how)
     adapter = changes.pop("adapter", AdapterConfig())
@@ -83,17 +83,17 @@ def model(of: Spec, **changes: object) -> api.Model:
 
 
 def load(path: Path, of: Spec) -> Params:
-    """The backbone's float32 parameters from a file, on one device."""
+    """Loads the float32 parameters of the backbone from a file, on one device."""
     return weights.load(path, of, api.abstract_params(model(of))[of.backbone], piece_bytes=4096)
 
 
 def mesh(data: int, fsdp: int, tensor: int) -> Mesh:
-    """The first data * fsdp * tensor devices."""
+    """Returns a mesh of the first data * fsdp * tensor devices."""
     return sharding.make_mesh(MeshConfig(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
 
 
 def params(of: api.Model, seed: int = 0, scale: float = 0.12) -> Params:
-    """Random parameters, larger than at initialisation, so that attention and logits are far from flat."""
+    """Returns random parameters, larger than at initialisation, so that attention and logits are far from flat."""
     rng = np.random.default_rng(seed)
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.Array:
@@ -107,25 +107,25 @@ def params(of: api.Model, seed: int = 0, scale: float = 0.12) -> Params:
 
 
 def layer(decoder: Params, index: int) -> Params:
-    """One layer's parameters."""
+    """Returns the parameters of one layer."""
     stacked = decoder["layers"]["mlp"]["down"]["kernel"].shape[0] if "layers" in decoder else 0
     return jax.tree.map(lambda x: x[index], decoder["layers"]) if index < stacked else decoder["last_layer"]
 
 
 def cut(decoder: Params, layers: int) -> Params:
-    """The decoder of the first so many layers."""
+    """Returns a decoder of the first `layers` layers."""
     first = [layer(decoder, i) for i in range(layers)]
     stack = {"layers": jax.tree.map(lambda *x: np.stack(x), *first[:-1])} if layers > 1 else {}
     return {k: v for k, v in decoder.items() if k != "layers"} | stack | {"last_layer": first[-1]}
 
 
 def run_config(folder: Path, **sections: object) -> Config:
-    """A short run of the model in a folder, with checkpoints between validations."""
+    """Returns the config of a short run of the model in a folder, with checkpoints between validations."""
     of = {
-        # the same numbers on every machine
+        # gives equal numbers on every machine
         "model": ModelConfig(path=str(folder), product_dtype="float32", unroll=1),
         "task": TaskConfig(name="synthetic", limit=16),
-        "data": DataConfig(length=224, batch_size=3, micro_batch_size=1),  # on several devices rows stay empty
+        "data": DataConfig(length=224, batch_size=3, micro_batch_size=1),  # on several devices some rows are empty
         "objective": ObjectiveConfig("dirichlet_multinomial", "predicted"),
         "optim": OptimConfig(lr=3e-3),
         "train": TrainConfig(epochs=2, eval_every=7, checkpoint_every=3),
@@ -135,7 +135,7 @@ def run_config(folder: Path, **sections: object) -> Config:
 
 
 def questions(rng: np.random.Generator, count: int, vocab: int, options: int = 2) -> list[dict]:
-    """Random questions of different lengths."""
+    """Returns random questions of different lengths."""
     out = []
     for _ in range(count):
         ids = rng.permutation(vocab)[: 2 * options].reshape(options, 2)
@@ -151,7 +151,7 @@ def questions(rng: np.random.Generator, count: int, vocab: int, options: int = 2
 
 
 def each(rng: np.random.Generator, count: int, vocab: int) -> list[dict]:
-    """The same for a score head of one row: a text for each option; beginnings differ, so that nothing is shared."""
+    """Returns random questions with a text for each option, for a score head of one row. Texts share no prefix."""
     asked = questions(rng, count, vocab)
     for question in asked:
         question["texts"] = [rng.integers(0, vocab, rng.integers(4, 9)) for _ in range(2)]
@@ -205,7 +205,7 @@ def lay_out(
 
 
 def hf_encoder_config(of: EncoderSpec) -> dict:
-    """The config.json of a spec, as transformers 5 writes it."""
+    """Returns the config.json of an encoder, as transformers 5 writes it."""
     return {
         "model_type": of.family,
         "vocab_size": of.vocab,
@@ -222,7 +222,7 @@ def hf_encoder_config(of: EncoderSpec) -> dict:
 
 
 def hf_config(of: DecoderSpec) -> dict:
-    """The same of a decoder."""
+    """Returns the config.json of a decoder, as transformers 5 writes it."""
     rope = {"rope_type": "default", "rope_theta": of.rope_theta}
     if of.rope_scaling:
         s = of.rope_scaling
@@ -254,7 +254,7 @@ def hf_config(of: DecoderSpec) -> dict:
 
 
 def hf_tensors(of: Spec, backbone: Params) -> dict[str, np.ndarray]:
-    """Parameters under their Hugging Face names and in their layout."""
+    """Returns parameters under their Hugging Face names and in the layout of Hugging Face."""
     out = {}
     leaves = weights.flat(backbone)
     for entry in parameters.entries(of):
@@ -276,7 +276,7 @@ def write_tokenizer(folder: Path) -> int:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    letters = [f"{c} {c}" for c in "ABCDEFGHYN"] * 50  # so that " A" is a token, as in every real vocabulary
+    letters = [f"{c} {c}" for c in "ABCDEFGHYN"] * 50  # makes " A" a token, as in real vocabularies
     tokenizer.train_from_iterator([a for a, _ in synthetic.read_actions()] + letters, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="<|unk|>", bos_token="<|bos|>", eos_token="<|end|>", pad_token="<|end|>"
@@ -287,7 +287,7 @@ def write_tokenizer(folder: Path) -> int:
 
 
 def write_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
-    """A whole model folder."""
+    """Writes a complete model folder."""
     of = spec(vocab=write_tokenizer(folder), **changes)
     decoder = params(model(of), seed)["decoder"]
     (folder / "config.json").write_text(json.dumps(hf_config(of)))
@@ -296,7 +296,7 @@ def write_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
 
 
 def write_encoder_folder(folder: Path, seed: int = 0, **changes: object) -> Path:
-    """A whole folder of an encoder, with BERT's two special tokens around texts and between those of a pair."""
+    """Writes a complete encoder folder; the tokenizer has BERT's special tokens around texts and between pairs."""
     words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     words.normalizer, words.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(

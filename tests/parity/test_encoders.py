@@ -11,10 +11,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from moral_jax.models import api, read_out
-from moral_jax.tasks.scruples import read_dilemmas
 from moral_jax.types import Tokens
 from moral_jax.weights import load, tokenizer
-from tests.helpers import tiny
+from tests.helpers import examples, tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 transformers = pytest.importorskip("transformers")
@@ -130,7 +129,7 @@ def test_real_weights(dilemmas):
     hf_model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     spec = load.read_spec(folder)
     encoder = tiny.load(folder, spec)
-    module, actions = api.module(tiny.model(spec)), [o for e in read_dilemmas(dilemmas)[:8] for o in e.options]
+    module, actions = api.module(tiny.model(spec)), [o for e in examples.dilemmas(dilemmas)[:8] for o in e.options]
     ids = [words(action)["input_ids"] for action in actions]
     assert ids == [theirs(action)["input_ids"] for action in actions]
     length = max(map(len, ids))

@@ -10,9 +10,8 @@ import pytest
 from moral_jax.config.task import PromptConfig
 from moral_jax.models import api, read_out
 from moral_jax.prompts.render import make_renderer
-from moral_jax.tasks.scruples import read_dilemmas
 from moral_jax.weights import load, tokenizer
-from tests.helpers import tiny
+from tests.helpers import examples, tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 pytest.importorskip("accelerate", reason="transformers needs it to read GGUF; [test] installs it")
@@ -60,7 +59,7 @@ def prompts(words, dilemmas) -> tuple[np.ndarray, np.ndarray]:
     """Real prompts, padded to one length, and which tokens are theirs: 546 of them."""
     chat = partial(words.apply_chat_template, tokenize=False, add_generation_prompt=True)
     render = make_renderer(PromptConfig(), "dilemmas", chat)
-    ids = [words(render(e, (0, 1)).text)["input_ids"] for e in read_dilemmas(dilemmas)[:8]]
+    ids = [words(render(e, (0, 1)).text)["input_ids"] for e in examples.dilemmas(dilemmas)[:8]]
     length = max(map(len, ids))
     return np.array([i + [0] * (length - len(i)) for i in ids]), np.array(
         [[n < len(i) for n in range(length)] for i in ids]

@@ -1,4 +1,4 @@
-"""Rows of votes that would take over a page: they are text on it, whatever a browser makes of the page."""
+"""Tests rows of votes that try to take over a page: whatever a browser does with the page, they stay text."""
 
 import html.parser
 import json
@@ -40,7 +40,7 @@ OF_PICTURES = {
 
 
 def rows(count=13):
-    """Each hostile text stands in every field that a page shows."""
+    """Returns rows with a hostile text in every field that a page shows."""
     out = []
     for i in range(count):
         bad = HOSTILE[i % len(HOSTILE)]
@@ -53,7 +53,7 @@ def rows(count=13):
 
 @pytest.fixture
 def run(tmp_path):
-    """A run whose rows, subsets, config and origin are hostile; and its name."""
+    """Writes a run whose name, rows, subsets, config and provenance are hostile; returns its folder."""
     folder = tmp_path / "<script>x<!--"
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps({"stages": ["initial", "trained"]}))
@@ -70,7 +70,7 @@ def run(tmp_path):
 
 
 class Elements(html.parser.HTMLParser):
-    """What a page is made of."""
+    """Collects the tags, attributes and comments of a page."""
 
     def __init__(self):
         super().__init__()
@@ -119,7 +119,7 @@ def browser():
 
 
 def seen(browser, text, folder) -> str:
-    """The document as a browser has it after its scripts ran."""
+    """Returns the document of a browser after the scripts of the page ran."""
     (folder / "page.html").write_text(text)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}"]  # fmt: skip
@@ -138,7 +138,7 @@ def title(document: str) -> str:
 
 @pytest.mark.fault("the same rows in a real browser, its own protection taken out", promise="nothing of them runs")
 def test_a_browser_runs_nothing_of_it(browser, run, tmp_path):
-    """Escaping has to do without the policy that forbids scripts, and the policy is there as well."""
+    """Escaping suffices without the content security policy, which is a second defence."""
     text = page.write(run).html.read_text()
     bare = CSP.sub("", text)
     assert bare != text
@@ -149,7 +149,7 @@ def test_a_browser_runs_nothing_of_it(browser, run, tmp_path):
 
 
 def test_the_trap_works(browser, run, tmp_path):
-    """Without escaping, the same browser falls for it."""
+    """Without escaping, the hostile text runs in this browser."""
     text = CSP.sub("", page.write(run).html.read_text())
     document = seen(browser, text.replace("<main>", f"<main>{HOSTILE[1]}", 1), tmp_path)
     assert title(document) == MARK

@@ -1,4 +1,4 @@
-"""The page: numbers in words that follow from them, nothing loaded from elsewhere, data inert."""
+"""Tests the page: sentences follow from the numbers, nothing is loaded from elsewhere, data is inert."""
 
 import html.parser
 import json

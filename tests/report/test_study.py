@@ -1,4 +1,4 @@
-"""A study's page: sentences that follow from the numbers and claim no more, nothing dropped, nothing loaded."""
+"""Tests the page of a study: sentences claim no more than the numbers show, and nothing is dropped or loaded."""
 
 import json
 
@@ -233,7 +233,7 @@ def test_the_page_stands_alone_and_says_what_the_markdown_says(whole, tmp_path):
     elements.feed(html)
     assert "script" not in elements.tags
     assert elements.links == []
-    assert elements.tags.count("svg") == 6  # two forests, splits, two curves, reliability of the one that is there
+    assert elements.tags.count("svg") == 6  # two forests, splits, two curves, one reliability
     for text in (html, markdown):
         assert "1 of 2 cells are done." in text
         assert "fine-tuning lowered the cross-entropy" in text

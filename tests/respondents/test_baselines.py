@@ -10,8 +10,9 @@ from moral_jax.analysis.table import from_examples
 from moral_jax.cli import main
 from moral_jax.respondents.baselines import registry, simple, text
 from moral_jax.runs.records import read_jsonl
-from moral_jax.tasks import scruples, synthetic
+from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
+from tests.helpers import examples
 
 OWN = [n for n, b in registry.BASELINES.items() if b.needs == registry.OWN]
 
@@ -179,7 +180,7 @@ def test_its_run_answers_as_it_did(arguments, tmp_path, capsys):
 
 
 def test_real_dilemmas_ranker_beats_the_prior(dilemmas):
-    rows = scruples.read_dilemmas(dilemmas)
+    rows = examples.dilemmas(dilemmas)
     train, validation, test = rows[:1500], rows[1500:1800], rows[1800:]
     p = fit("logistic_ranker", train, validation).answer(test).p_EC
     t = from_examples(test)

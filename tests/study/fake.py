@@ -1,7 +1,7 @@
-"""A command that fills a run directory in milliseconds: predictions between one half and a second panel's shares.
+"""Fills a run directory in milliseconds. Predictions lie between one half and the shares of a second panel.
 
-`optim.lr` says how far they go towards the panel, `train.seed` which way they err. Where the file that FAKE_BROKEN
-names exists, it fails like a program does: half of its files, a last line, an exit code.
+`optim.lr` sets how far they move towards the panel, `train.seed` their errors. If the file named by FAKE_BROKEN exists
+and names the cell, the command fails as programs do: half of its files, a last line, an exit code.
 """
 
 import json
@@ -15,7 +15,7 @@ from moral_jax.analysis.calibrate import fit
 from moral_jax.analysis.table import from_examples, from_records
 from moral_jax.config import parsing, saved
 from moral_jax.runs import records
-from moral_jax.tasks import registry
+from moral_jax.tasks import load
 
 NOISE = 0.05
 
@@ -47,7 +47,7 @@ def main(arguments):
     if broken.exists() and workdir.name in broken.read_text():
         print("error: the machine is on fire")
         return 2
-    data = registry.load(config.task)
+    data = load.load(config.task)
     rng = np.random.default_rng(config.train.seed)
     stage = workdir / ("initial" if config.train.steps == 0 else "trained")
     stage.mkdir(exist_ok=True)

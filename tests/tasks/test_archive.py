@@ -8,9 +8,9 @@ import pytest
 
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import files
-from moral_jax.tasks import archive, registry
+from moral_jax.tasks import archive, load
 from moral_jax.types import UserError
-from tests.tasks.test_scruples import DILEMMA, write
+from tests.tasks.test_scruples import dilemma, write
 
 
 @pytest.fixture
@@ -88,10 +88,10 @@ def test_only_https(tmp_path):
 
 
 def test_fetched_once_hashed_and_divided_as_released(monkeypatch, cache, tmp_path):
-    rows = {s: write(tmp_path / s, DILEMMA | {"id": s}).read_bytes() for s in ("train", "dev", "test")}
+    rows = {s: write(tmp_path / s, dilemma(s)).read_bytes() for s in ("train", "dev", "test")}
     tar = pack(tmp_path / "a.tar.gz", {f"dilemmas/{s}.scruples-dilemmas.jsonl": r for s, r in rows.items()})
     serve(monkeypatch, tar.read_bytes())
-    data = registry.load(TaskConfig(name="dilemmas"))
+    data = load.load(TaskConfig(name="dilemmas"))
     assert [e.id for side in (data.train, data.validation, data.test) for e in side] == ["train", "dev", "test"]
     assert data.provenance["sha256"] == {"dilemmas.tar.gz": files.sha256(tar)}
 
@@ -99,7 +99,7 @@ def test_fetched_once_hashed_and_divided_as_released(monkeypatch, cache, tmp_pat
         raise AssertionError("fetched twice")
 
     monkeypatch.setattr(archive.urllib.request, "urlopen", gone)
-    assert registry.load(TaskConfig(name="dilemmas")).provenance == data.provenance
+    assert load.load(TaskConfig(name="dilemmas")).provenance == data.provenance
 
 
 def test_without_a_network_file_and_flag_are_named(monkeypatch, cache):
@@ -108,5 +108,5 @@ def test_without_a_network_file_and_flag_are_named(monkeypatch, cache):
 
     monkeypatch.setattr(archive.urllib.request, "urlopen", refuse)
     with pytest.raises(UserError, match=r"dilemmas.tar.gz.*--config.task.path=train.scruples-dilemmas.jsonl"):
-        registry.load(TaskConfig(name="dilemmas"))
+        load.load(TaskConfig(name="dilemmas"))
     assert not list(cache.rglob("*.partial"))

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from moral_jax.tasks import scruples
 from moral_jax.types import UserError
+from tests.helpers import examples as read
 
 DILEMMA = {
     "id": "d1",
@@ -16,6 +16,14 @@ DILEMMA = {
     "human_perf_label": 1,
     "controversial": True,
 }
+
+
+def dilemma(name):
+    """Returns a row whose actions no row of another name has."""
+    actions = [{"id": f"{name}{k}", "description": f"{verb} {name}"} for k, verb in enumerate(("leaving", "reading"))]
+    return DILEMMA | {"id": name, "actions": actions}
+
+
 ANECDOTE = {
     "id": "x1",
     "title": "AITA for leaving?",
@@ -32,7 +40,7 @@ def write(path, *rows):
 
 
 def test_a_dilemma(tmp_path):
-    [example] = scruples.read_dilemmas(write(tmp_path / "d.jsonl", DILEMMA))
+    [example] = read.dilemmas(write(tmp_path / "d.jsonl", DILEMMA))
     assert example.options == ("leaving early", "reading a diary")
     assert example.counts == (1.0, 4.0)  # counts of votes that the FIRST, the SECOND is LESS ethical
     assert example.second_counts == (0.0, 5.0)
@@ -43,14 +51,14 @@ def test_a_dilemma(tmp_path):
 
 def test_on_train_nobody_was_asked_twice(tmp_path):
     row = DILEMMA | {"human_perf_annotations": [0, 0], "gold_annotations": [0, 5]}
-    [example] = scruples.read_dilemmas(write(tmp_path / "d.jsonl", row))
+    [example] = read.dilemmas(write(tmp_path / "d.jsonl", row))
     assert example.second_counts is None
     assert example.groups == {"vote split": "5-0"}
 
 
 def test_anecdotes_both_ways(tmp_path):
     path = write(tmp_path / "a.jsonl", ANECDOTE)
-    [five], [two] = scruples.read_anecdotes(path), scruples.read_anecdotes_binary(path)
+    [five], [two] = read.of_task("anecdotes", path), read.of_task("anecdotes_binary", path)
     assert five.counts == (2.0, 6.0, 1.0, 3.0, 1.0)
     assert five.options[:2] == ("the author", "the other person")
     assert two.counts == (9.0, 3.0)
@@ -77,7 +85,7 @@ def test_anecdotes_both_ways(tmp_path):
 def test_a_bad_row_is_named(tmp_path, change, message):
     path = write(tmp_path / "d.jsonl", DILEMMA, DILEMMA | {"id": "d2"} | change)
     with pytest.raises(UserError, match=message):
-        scruples.read_dilemmas(path)
+        read.dilemmas(path)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +98,7 @@ def test_a_bad_row_is_named(tmp_path, change, message):
 )
 def test_a_bad_anecdote_is_named(tmp_path, change, message):
     with pytest.raises(UserError, match=message):
-        scruples.read_anecdotes(write(tmp_path / "a.jsonl", ANECDOTE | change))
+        read.of_task("anecdotes", write(tmp_path / "a.jsonl", ANECDOTE | change))
 
 
 @pytest.mark.parametrize(
@@ -104,17 +112,17 @@ def test_a_bad_anecdote_is_named(tmp_path, change, message):
 def test_a_bad_file_is_named(tmp_path, content, message):
     (tmp_path / "d.jsonl").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        scruples.read_dilemmas(tmp_path / "d.jsonl")
+        read.dilemmas(tmp_path / "d.jsonl")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere.jsonl: no such file"):
-        scruples.read_dilemmas(tmp_path / "nowhere.jsonl")
+        read.dilemmas(tmp_path / "nowhere.jsonl")
 
 
 def test_the_real_dilemmas(dilemmas):
     """Facts of the released dev split."""
-    examples = scruples.read_dilemmas(dilemmas)
+    examples = read.dilemmas(dilemmas)
     assert len(examples) == 2340
     assert {sum(e.counts) for e in examples} == {5.0}
     first = sum(e.counts[0] >= e.counts[1] for e in examples) / 2340
@@ -127,7 +135,7 @@ def test_the_real_dilemmas(dilemmas):
 
 def test_the_real_anecdotes(shared):
     path = shared / "scruples" / "anecdotes" / "test_sample_60.scruples-anecdotes.jsonl"
-    five, two = scruples.read_anecdotes(path), scruples.read_anecdotes_binary(path)
+    five, two = read.of_task("anecdotes", path), read.of_task("anecdotes_binary", path)
     assert len(five) == len(two) == 60
     for a, b in zip(five, two, strict=True):  # INFO votes are in neither
         assert (a.counts[1] + a.counts[3], a.counts[0] + a.counts[2]) == b.counts

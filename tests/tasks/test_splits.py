@@ -5,9 +5,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moral_jax.tasks.scruples import read_dilemmas
 from moral_jax.tasks.splits import divide
 from moral_jax.types import Example
+from tests.helpers import examples as read
 
 
 def row(name, *keys):
@@ -55,7 +55,7 @@ def test_the_test_side_does_not_depend_on_the_validation_share():
 
 def test_the_real_dilemmas_lose_next_to_nothing(dilemmas):
     """Every action stands in two rows and the rows form long rings, so random rows would touch a third of train."""
-    examples = read_dilemmas(dilemmas)
+    examples = read.dilemmas(dilemmas)
     split = divide(examples, 0.2, 0.2, 0)
     assert (len(split.validation), len(split.test)) == (468, 468)
     assert split.dropped <= 8

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from moral_jax.config import parsing
-from moral_jax.config.task import FieldsConfig
-from moral_jax.tasks import registry
+from moral_jax.config.task import FieldsConfig, TaskConfig
+from moral_jax.tasks import load
 from moral_jax.tasks.rows import Row
-from moral_jax.tasks.votes import example
+from moral_jax.tasks.votes import examples
 from moral_jax.types import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +17,8 @@ ROW = {"id": "r1", "text": "He lied.", "question": "Was it wrong?", "options": [
 
 
 def read(row, total=None, **fields):
-    return example(Row(row, "f.jsonl:7"), FieldsConfig(**fields), total)
+    [one] = examples(Row(row, "f.jsonl:7"), TaskConfig(name="votes", fields=FieldsConfig(**fields), total_votes=total))
+    return one
 
 
 def test_the_plain_format_needs_no_fields():
@@ -87,7 +88,7 @@ def configured(name, path):
     ],
 )
 def test_real_sets_by_their_configs(shared, name, path, rows, options, votes):
-    data = registry.load(configured(name, shared / path))
+    data = load.load(configured(name, shared / path))
     examples = [*data.train, *data.validation, *data.test]
     dropped = data.provenance["rows dropped, as they share a key with another split"]
     assert len(examples) + dropped == rows
@@ -101,7 +102,10 @@ def test_a_slice_of_globalopinionqa(shared, tmp_path):
     source = shared / "globalopinionqa" / "globalopinionbench_eval.jsonl.gz"
     lines = gzip.decompress(source.read_bytes()).splitlines(keepends=True)[:300]
     (tmp_path / "slice.jsonl").write_bytes(b"".join(lines))
-    data = registry.load(configured("globalopinionqa", tmp_path / "slice.jsonl"))
+    data = load.load(configured("globalopinionqa", tmp_path / "slice.jsonl"))
     examples = [*data.train, *data.validation, *data.test]
     assert {2, 3, 4, 5} <= {len(e.options) for e in examples}
     assert all(abs(sum(e.counts) - 100) < 1e-6 for e in examples)
+    assert not data.train
+    assert not data.validation
+    assert "CC BY-NC-SA" in data.provenance["licence"]

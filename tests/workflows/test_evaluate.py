@@ -13,7 +13,7 @@ from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import ObjectiveConfig, TrainConfig
 from moral_jax.runs.directory import read_config
 from moral_jax.runs.records import read_jsonl
-from moral_jax.tasks import registry
+from moral_jax.tasks import load
 from moral_jax.types import UserError
 from moral_jax.workflows import train
 from moral_jax.workflows.local_model import find_model
@@ -178,7 +178,7 @@ def test_transformers_has_the_same_probabilities(runs, name, tmp_path, anecdotes
     assert not told["missing_keys"]
     assert not told["unexpected_keys"]
     trained = moral_jax.load(runs(name))
-    examples = registry.load(read_config(runs(name)).task).test[:4]
+    examples = load.load(read_config(runs(name)).task).test[:4]
     asked = trained.respondent.scoring.encoder.for_scoring(examples, "x")
     for record, encoded in zip(trained.records(examples), asked.encoded, strict=True):
         logits = []

@@ -1,0 +1,113 @@
+"""Keeps large sets of examples on disk: written once into the cache as one Arrow file, then mapped into memory.
+
+Sets of up to `IN_MEMORY` examples are plain lists, and no file is written for them.
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from moral_jax.runtime.files import cache_folder
+from moral_jax.types import Example
+
+IN_MEMORY = 100_000
+VERSION = 1  # of the format, and of how rows become examples
+
+
+class StoredExamples(Sequence[Example]):
+    """Examples of a memory-mapped `datasets.Dataset`."""
+
+    def __init__(self, dataset: Any):
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> "StoredExamples": ...
+    def __getitem__(self, place: int | slice) -> "Example | StoredExamples":
+        if isinstance(place, slice):
+            return self.take(range(*place.indices(len(self))))
+        return _unpacked(self._dataset[place])
+
+    def __iter__(self) -> Iterator[Example]:
+        for batch in self._dataset.iter(1000):
+            for i in range(len(batch["id"])):
+                yield _unpacked({name: column[i] for name, column in batch.items()})
+
+    def take(self, places: Iterable[int]) -> "StoredExamples":
+        """Returns the examples at some places, in that order."""
+        return StoredExamples(self._dataset.select(places))
+
+
+def take(examples: Sequence[Example], places: Sequence[int]) -> Sequence[Example]:
+    """Returns the examples at some places, in that order: a list of a list, stored ones of stored ones."""
+    return examples.take(places) if isinstance(examples, StoredExamples) else [examples[i] for i in places]
+
+
+def _packed(example: Example) -> dict[str, Any]:
+    return example._asdict() | {"groups": json.dumps(example.groups), "messages": json.dumps(example.messages)}
+
+
+def _unpacked(row: dict[str, Any]) -> Example:
+    lists = {n: tuple(row[n]) for n in ("options", "counts", "keys", "positions")}
+    second = row["second_counts"]
+    objects = {"groups": json.loads(row["groups"]), "messages": tuple(json.loads(row["messages"]))}
+    return Example(**row | lists | objects | {"second_counts": tuple(second) if second is not None else None})
+
+
+def key(what: list[Any]) -> str:
+    """Returns the key of the examples that JSON describes: where they come from, and how they were read."""
+    return hashlib.sha256(json.dumps([VERSION, *what], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _file(key: str) -> Path:
+    return cache_folder() / "rows" / f"{key}.arrow"
+
+
+def find(key: str) -> tuple[StoredExamples, dict[str, Any]] | None:
+    """Returns the stored examples of a key and what was noted with them, or None."""
+    file, note = _file(key), _file(key).with_suffix(".json")
+    if not note.exists() or not file.exists():
+        return None
+    import datasets
+
+    return StoredExamples(datasets.Dataset.from_file(str(file))), json.loads(note.read_text())
+
+
+def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], bool]:
+    """Returns the examples as a list, or stored under `key` if there are more than `IN_MEMORY`; and whether stored.
+
+    `complete` must be called once it is clear that the stored ones are right: `find` knows none before.
+    """
+    first = list(itertools.islice(examples, IN_MEMORY + 1))
+    if len(first) <= IN_MEMORY:
+        return first, False
+    import datasets
+    from datasets.arrow_writer import ArrowWriter
+
+    text, number = datasets.Value("string"), datasets.Value("float64")
+    features = datasets.Features(
+        dict.fromkeys(("id", "question", "title", "text", "groups", "messages"), text)
+        | {name: datasets.List(text) for name in ("options", "keys")}
+        | {name: datasets.List(number) for name in ("counts", "second_counts", "positions")}
+    )
+    file = _file(key)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    with ArrowWriter(features=features, path=str(partial), writer_batch_size=1000) as writer:
+        for example in itertools.chain(first, examples):
+            writer.write(_packed(example))
+        writer.finalize()
+    partial.replace(file)
+    return StoredExamples(datasets.Dataset.from_file(str(file))), True
+
+
+def complete(key: str, note: dict[str, Any]) -> None:
+    """Notes that the examples of a key are all there, and what `find` returns with them."""
+    _file(key).with_suffix(".json").write_text(json.dumps(note))
