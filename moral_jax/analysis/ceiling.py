@@ -9,8 +9,8 @@ import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy import optimize, stats
-from scipy.special import digamma
+from scipy import optimize
+from scipy.special import digamma, gammaln
 
 from moral_jax.analysis.metrics import log_rising
 from moral_jax.analysis.table import Table
@@ -121,9 +121,16 @@ def true_shares_entropy(t: Table, alpha_EC: np.ndarray) -> np.ndarray:
 
 
 def _drawn(t: Table, alpha_EC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns shares drawn from a Dirichlet for each row, [E, C]."""
-    gamma_EC = np.where(t.exists_EC, rng.standard_gamma(np.maximum(alpha_EC, 1e-12)), 0.0)
-    return gamma_EC / gamma_EC.sum(-1, keepdims=True)
+    """Returns shares drawn from a Dirichlet for each row, [E, C].
+
+    In logs, with gamma(a) = gamma(a + 1) U^(1 / a): where people nearly always agree alpha is tiny, and every gamma
+    would underflow to 0.
+    """
+    alpha_EC = np.maximum(alpha_EC, 1e-12)
+    log_EC = np.log(rng.standard_gamma(alpha_EC + 1)) + np.log(1 - rng.random(alpha_EC.shape)) / alpha_EC
+    log_EC = np.where(t.exists_EC, log_EC, -np.inf)
+    drawn_EC = np.exp(log_EC - log_EC.max(-1, keepdims=True))
+    return drawn_EC / drawn_EC.sum(-1, keepdims=True)
 
 
 def true_shares_draws(t: Table, alpha_EC: np.ndarray, draws: int, seed: int) -> Iterator[Table]:
@@ -153,6 +160,13 @@ def split_ceiling(
     return float(np.mean(found))
 
 
+def _log_choose(n: float, k: np.ndarray) -> np.ndarray:
+    """Returns the log of the number of ways to choose k of n; -inf where there is none."""
+    possible = (k >= 0) & (k <= n)
+    k = np.where(possible, k, 0)
+    return np.where(possible, log_rising(n - k + 1, k) - gammaln(k + 1), -np.inf)
+
+
 def votes_curve(t: Table, second_EC: np.ndarray) -> np.ndarray:
     """Returns the cross-entropy of a prediction from m votes of a second panel, m = 0, 1, ..., [E, 1 + m].
 
@@ -168,7 +182,7 @@ def votes_curve(t: Table, second_EC: np.ndarray) -> np.ndarray:
     def expected(c: float, N: float, alpha: float) -> np.ndarray:
         """Returns E[log(alpha + c')] for each m."""
         m, x = np.arange(most + 1)[:, None], np.arange(most + 1)
-        chances = stats.hypergeom(int(N), int(c), m).pmf(x)
+        chances = np.exp(_log_choose(c, x) + _log_choose(N - c, m - x) - _log_choose(N, m))
         return chances @ np.log(alpha + x)
 
     logs_ECM = np.zeros((*t.p_EC.shape, most + 1))

@@ -46,6 +46,25 @@ def test_nobody_who_does_not_see_the_votes_can_expect_less():
     assert metrics.vote_entropy(t).mean() < expected - 0.1
 
 
+def test_where_people_always_agree_true_shares_are_certain():
+    """The fitted alpha is as good as 0; draws are one option or the other, and no number is missing."""
+    t = table(np.full((6, 2), 0.5), [[5, 0], [0, 5]] * 3)
+    alpha = ceiling.fitted_alpha(t, t.counts_EC)
+    for d in ceiling.true_shares_draws(t, alpha, 20, 0):
+        np.testing.assert_allclose(d.p_EC, t.q_EC, atol=1e-6)
+    numbers = second_order.second_order(t, None, 100, 0, [[]] * 6)
+    assert np.isfinite(numbers["split_ceiling"])
+
+
+def test_draws_are_those_of_the_dirichlet():
+    t = table(np.full((40_000, 2), 0.5), np.zeros((40_000, 2)))
+    for alpha in ([0.3, 0.9], [4.0, 2.0]):
+        drawn = ceiling._drawn(t, np.tile(alpha, (40_000, 1)), np.random.default_rng(0))
+        known = dirichlet(alpha)
+        np.testing.assert_allclose(drawn.mean(0), known.mean(), atol=6e-3)
+        np.testing.assert_allclose(drawn.var(0), known.var(), rtol=0.03)
+
+
 def test_votes_of_another_panel_by_brute_force():
     """All ways to draw m of the panel's five votes; the same prior for all."""
     second = np.array([[4.0, 1.0], [1.0, 4.0], [5.0, 0.0]])
@@ -58,6 +77,15 @@ def test_votes_of_another_panel_by_brute_force():
         want = np.mean([-t.q_EC[e] @ np.log((alpha + c) / (alpha.sum() + m)) for c in drawn])
         assert curve[e, m] == pytest.approx(want)
     np.testing.assert_allclose(curve[:, 5], metrics.cross_entropy(ceiling.second_panel(t, second)))
+
+
+def test_a_second_panel_of_billions():
+    """Its first 100 votes are as good as binomial."""
+    t = table(np.full((2, 2), 0.5), [[3, 2], [0, 5]])
+    curve = ceiling.votes_curve(t, np.array([[6e9, 4e9], [1e9, 9e9]]))
+    assert curve.shape == (2, 101)
+    assert np.isfinite(curve).all()
+    assert curve[0, 100] == pytest.approx(-0.6 * np.log(0.6) - 0.4 * np.log(0.4), abs=0.02)
 
 
 def test_worth_in_votes_lies_on_the_curve():
