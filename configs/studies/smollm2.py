@@ -16,6 +16,7 @@ SEEDS = (0, 1, 2)
 def get_study():
     cells = [
         *(baseline(name, "dilemmas", PAIR) for name in BASELINES),
+        baseline("frozen_states", "dilemmas", ENCODER),
         *both_objectives("MiniLM-L6", "dilemmas", ENCODER, seeds=SEEDS),
         zero_shot("SmolLM2-135M, pair", "dilemmas", PAIR),
         *tuned("SmolLM2-135M, pair", "dilemmas", CE, PAIR, seeds=SEEDS),

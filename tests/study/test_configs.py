@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     ("file", "cells"),
     [
-        ("smollm2.py", 5 + 2 * 3 + (1 + 3) + (1 + 2 * 3) + 2 * 3),
+        ("smollm2.py", 6 + 2 * 3 + (1 + 3) + (1 + 2 * 3) + 2 * 3),
         ("ethical_ambiguity.py", 3 * (3 * 7 + 2 * 6)),
         ("ethical_ambiguity.py:gpu-80gb", 99),
     ],
