@@ -134,7 +134,7 @@ def groups(
         for name, rows in named.items():
             wanted = {m: metrics.ROW_METRICS[m](t.take(rows)) for m in OF_GROUP}
             found = _estimates(resampling_of([records[i] for i in rows], resamples, seed).draws(wanted))
-            best = float(of.true_shares["cross_entropy"][rows].mean())
+            best = float(of.true_in_groups_E[rows].mean())
             out.setdefault(kind, {})[name] = {"rows": len(rows), "BEST": best} | found
     return out
 

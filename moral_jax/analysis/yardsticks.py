@@ -22,6 +22,9 @@ class Rows(NamedTuple):
 
     constant: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll", "squared_distance"
     true_shares: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"
+    true_in_groups_E: (
+        np.ndarray
+    )  # cross-entropy of the true shares, knowing the second panel too: groups are by its split
     panel: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"; empty without a second panel
     votes_curve_EM: np.ndarray | None  # cross-entropy of m votes of the second panel; None without whole ones
 
@@ -44,11 +47,12 @@ def rows(t: Table, second_EC: np.ndarray | None) -> Rows:
     # a claim about the true shares is a Dirichlet of infinite concentration
     of_true = {"cross_entropy": best_E, "dirichlet_nll": best_E * t.counts_EC.sum(-1)}
     if second_EC is None:
-        return Rows(of_constant, of_true, {}, None)
+        return Rows(of_constant, of_true, best_E, {}, None)
     people = ceiling.second_panel(t, second_EC)
     of_panel = {name: metrics.ROW_METRICS[name](people) for name in ("cross_entropy", "dirichlet_nll")}
     is_whole = (second_EC == np.round(second_EC)).all()
-    return Rows(of_constant, of_true, of_panel, ceiling.votes_curve(t, second_EC) if is_whole else None)
+    in_groups_E = ceiling.true_shares_cross_entropy(t, alpha_EC + second_EC)
+    return Rows(of_constant, of_true, in_groups_E, of_panel, ceiling.votes_curve(t, second_EC) if is_whole else None)
 
 
 def relative(t: Table, of: Rows) -> dict[str, Statistic]:

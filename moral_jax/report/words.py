@@ -190,7 +190,9 @@ def votes_worth(e: Estimate, most: int) -> str:
     """Puts into words how many votes of other people a model is worth, of `most` that are there to compare with."""
     if e["value"] >= most:
         return f"at least {most} votes"
-    return f"{e['value']:.1f} votes ({e['low']:.1f} to {e['high']:.1f})" if "low" in e else f"{e['value']:.1f} votes"
+    if "low" not in e:
+        return f"{e['value']:.1f} votes"
+    return f"{e['value']:.1f} votes ({e['low']:.1f} to {min(e['high'], most):.1f})"
 
 
 def _people(stage: Stage) -> str:

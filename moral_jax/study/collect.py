@@ -17,7 +17,7 @@ def by_group(pool: Pool, resamples: int) -> list[dict[str, Any]]:
     known = [e for e in pool.entries if e.scored]
     assert pool.rows is not None, "entries are scored"
     first, out = known[0].scored[0], []
-    best_E = pool.rows.true_shares["cross_entropy"]
+    best_E = pool.rows.true_in_groups_E
     for kind, named in summary.grouped(first.records).items():
         for name, rows in named.items():
             resampling = summary.resampling_of([first.records[i] for i in rows], resamples, 0)

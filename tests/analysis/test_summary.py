@@ -229,6 +229,23 @@ def test_groups_are_scored_alone_and_small_ones_left_out():
     assert scores["total_variation"]["value"] == pytest.approx(0.1)
 
 
+def test_groups_by_a_second_panel_have_the_true_shares_of_who_knows_both():
+    """Shares are drawn, then both panels' votes: in every group the true shares score what the column says."""
+    rng = np.random.default_rng(0)
+    true = rng.dirichlet([1, 1], 6000)
+    votes, second = (np.array([rng.multinomial(5, p) for p in true]) for _ in range(2))
+    rows = [
+        record(list(p), c.tolist(), second_counts=s.tolist(), groups={"split": str(max(s))})
+        for p, c, s in zip(true, votes, second, strict=True)
+    ]
+    t = from_records(rows)
+    of = yardsticks.rows(t, yardsticks.second_votes(rows, 2))
+    for name, group in summary.groups(rows, t, of, 100, 0)["split"].items():
+        assert group["BEST"] == pytest.approx(group["cross_entropy"]["value"], abs=0.012)
+        of_votes_alone = of.true_shares["cross_entropy"][[r["groups"]["split"] == name for r in rows]].mean()
+        assert name == "4" or abs(of_votes_alone - group["BEST"]) > 0.02
+
+
 def test_a_kind_of_groups_that_are_all_small_is_left_out():
     rows = [grouped(name, [5, 0]) for name in "aaaabbbb"]
     t = from_records(rows)
