@@ -22,9 +22,7 @@ class Rows(NamedTuple):
 
     constant: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll", "squared_distance"
     true_shares: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"
-    true_in_groups_E: (
-        np.ndarray
-    )  # cross-entropy of the true shares, knowing the second panel too: groups are by its split
+    true_in_groups_E: np.ndarray  # cross-entropy of the true shares given both panels, as groups are by the second
     panel: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"; empty without a second panel
     votes_curve_EM: np.ndarray | None  # cross-entropy of m votes of the second panel; None without whole ones
 
