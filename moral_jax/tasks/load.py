@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
 from moral_jax.runtime.files import sha256
 from moral_jax.tasks import archive, hub, registry, stored, tables
 from moral_jax.tasks.registry import Task
 from moral_jax.tasks.rows import Columns
-from moral_jax.tasks.splits import Split, divide, lowest
+from moral_jax.tasks.splits import Split, divide, lowest, rank
 from moral_jax.tasks.stored import take
 from moral_jax.types import Example, UserError
 
@@ -106,11 +108,15 @@ def _opened(path: str, columns: Columns) -> _Opened:
 
 
 def _check_ids(examples: Sequence[Example], path: str) -> None:
+    """Raises UserError if two rows have one id; eight bytes a row, as there may be millions."""
+    ranks = np.fromiter((rank(example.id, 0) for example in examples), np.uint64, len(examples))
+    values, counts = np.unique(ranks, return_counts=True)
     seen: set[str] = set()
-    for example in examples:
-        if example.id in seen:
-            raise UserError(f"{path}: the id {example.id!r} appears in two rows; ids must differ")
-        seen.add(example.id)
+    for place in np.flatnonzero(np.isin(ranks, values[counts > 1])):
+        name = examples[int(place)].id
+        if name in seen:
+            raise UserError(f"{path}: the id {name!r} appears in two rows; ids must differ")
+        seen.add(name)
 
 
 def read(path: str, config: TaskConfig) -> FileRows:
