@@ -17,11 +17,11 @@ from pathlib import Path
 READ = """
 import json, resource, sys, time
 from moral_jax.config.task import TaskConfig
-from moral_jax.tasks import load
+from moral_jax.tasks import load, reading
 config = TaskConfig(name="votes", path=sys.argv[1], test=0.001, validation=0.001)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
-rows = load.read(config.path, config).examples
+rows = reading.read(config.path, config).examples
 read, read_mib = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 data = load.load(config)
 divided, mib = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

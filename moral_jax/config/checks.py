@@ -72,6 +72,12 @@ def field_type(annotation: Any) -> FieldType:
     return FieldType(annotation)
 
 
+def item_type(annotation: Any) -> type | None:
+    """Returns the section of which a field holds several, `tuple[SECTION, ...]`; None for any other field."""
+    is_tuple = typing.get_origin(annotation) is tuple
+    return typing.get_args(annotation)[0] if is_tuple else None
+
+
 @functools.cache
 def annotations(section: type) -> dict[str, Any]:
     """Returns the annotation of every field of a section, ranges included."""

@@ -58,6 +58,7 @@ class Scored:
 
 ChatTemplate = Callable[[list[dict[str, str]]], str]
 Renderer = Callable[[Example, tuple[int, ...]], Rendered | Scored]
+OrdersOf = Callable[[Example], list[tuple[int, ...]]]  # the orders in which an example's options are shown
 OnePrompt = Callable[[Example, tuple[int, ...]], Rendered]  # the renderer of a model that answers with a token
 
 
@@ -77,9 +78,9 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
     return [given[i:] + given[:i] for i in range(example_options)]
 
 
-def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
+def all_items(examples: Sequence[Example], orders_of: OrdersOf) -> list[Item]:
     """Returns every example in every order: scoring averages over them."""
-    return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
+    return [(i, order) for i, example in enumerate(examples) for order in orders_of(example)]
 
 
 def fill(template: str, values: dict[str, str]) -> str:

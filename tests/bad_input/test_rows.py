@@ -208,10 +208,10 @@ def test_anecdotes(case, refused, config_of, tmp_path):
 
 def read(path, content, task="votes"):
     from moral_jax.config.task import TaskConfig
-    from moral_jax.tasks import load
+    from moral_jax.tasks import reading
 
     path.write_bytes(content)
-    return load.read(str(path), TaskConfig(name=task)).examples
+    return reading.read(str(path), TaskConfig(name=task)).examples
 
 
 def test_the_rows_that_the_others_are_changes_of(tmp_path):

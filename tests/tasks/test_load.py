@@ -3,7 +3,7 @@
 import pytest
 
 from moral_jax.config.task import TaskConfig
-from moral_jax.tasks import load, synthetic
+from moral_jax.tasks import load, reading, synthetic
 from moral_jax.types import UserError
 from tests.tasks.test_scruples import DILEMMA, dilemma, write
 
@@ -21,13 +21,13 @@ def test_votes_needs_a_path():
 def test_ids_must_differ(tmp_path):
     path = write(tmp_path / "d.jsonl", DILEMMA, DILEMMA)
     with pytest.raises(UserError, match="the id 'd1' appears in two rows"):
-        load.read(str(path), TaskConfig())
+        reading.read(str(path), TaskConfig())
 
 
 def test_an_empty_file_is_named(tmp_path):
     path = write(tmp_path / "d.jsonl")
     with pytest.raises(UserError, match="holds no rows"):
-        load.read(str(path), TaskConfig())
+        reading.read(str(path), TaskConfig())
 
 
 def test_own_files_are_taken_as_they_are(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
-from moral_jax.tasks import load, stored
+from moral_jax.tasks import load, reading, stored
 from moral_jax.types import Example
 
 ROWS = [
@@ -38,7 +38,7 @@ def test_stored_rows_are_those_of_a_list(config, monkeypatch):
 
 def test_a_second_start_reads_no_row(config, monkeypatch):
     monkeypatch.setattr(stored, "IN_MEMORY", 10)
-    first = list(load.read(config.path, config).examples)
+    first = list(reading.read(config.path, config).examples)
 
     def never(*_):
         raise AssertionError("read again")
@@ -46,23 +46,23 @@ def test_a_second_start_reads_no_row(config, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(load.registry.votes, "examples", never)
         patch.setitem(load.registry.TASKS, "votes", load.registry.TASKS["votes"]._replace(examples=never))
-        assert list(load.read(config.path, config).examples) == first
+        assert list(reading.read(config.path, config).examples) == first
 
 
 @pytest.mark.parametrize("change", [{"scale": False}, {"fields": FieldsConfig(key="{scene}")}, {"total_votes": 10.0}])
 def test_other_settings_are_other_rows(config, monkeypatch, change):
     monkeypatch.setattr(stored, "IN_MEMORY", 10)
-    before = list(load.read(config.path, config).examples)
+    before = list(reading.read(config.path, config).examples)
     changed = TaskConfig(**{"name": "votes", "path": config.path, "scale": True, "fields": config.fields} | change)
-    assert list(load.read(config.path, changed).examples) != before
+    assert list(reading.read(config.path, changed).examples) != before
 
 
 def test_a_changed_file_is_read_again(config, monkeypatch):
     monkeypatch.setattr(stored, "IN_MEMORY", 10)
-    load.read(config.path, config)
+    reading.read(config.path, config)
     with open(config.path, "a") as out:
         out.write(json.dumps(ROWS[0] | {"id": "new"}) + "\n")
-    assert len(load.read(config.path, config).examples) == 41
+    assert len(reading.read(config.path, config).examples) == 41
 
 
 def test_rows_of_a_file_that_was_refused_are_not_found_later(config, monkeypatch):
@@ -71,7 +71,7 @@ def test_rows_of_a_file_that_was_refused_are_not_found_later(config, monkeypatch
         out.write(json.dumps(ROWS[0]) + "\n")
     for _ in range(2):
         with pytest.raises(load.UserError, match="the id '0' appears in two rows"):
-            load.read(config.path, config)
+            reading.read(config.path, config)
 
 
 def test_a_missing_second_panel_stays_missing(tmp_path, monkeypatch):
