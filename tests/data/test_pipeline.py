@@ -141,6 +141,17 @@ def test_two_of_five_orders_at_a_time():
     assert {order for unit in shown for _, order in unit} == set(rotations(five[0]))
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_no_order_comes_again_before_all_have_come(at_once):
+    """Of six options, in the epochs that all orders take; every row begins elsewhere."""
+    six = [synthetic.examples()[0]._replace(options=tuple("abcdef"), counts=(1.0,) * 6)] * 4
+    epochs = [pipeline.epoch_items(six, epoch, "rotations", True, at_once) for epoch in range(6 // at_once)]
+    for row in range(len(six)):
+        shown = [order for epoch in epochs for _, order in epoch[row]]
+        assert sorted(shown) == sorted(pipeline.orders(6, "rotations", True))
+    assert len({epochs[0][row][0] for row in range(len(six))}) == len(six)
+
+
 def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):
     questions, epochs = prompter.for_training(examples[:8], 1)
     longest = max(e.length for e in questions.encoded)

@@ -40,6 +40,14 @@ def test_an_option_that_is_not_listed_has_half_of_what_it_could_have():
     np.testing.assert_allclose(b.high_C, [1, 0.01 / 0.91])
 
 
+def test_what_others_can_have_is_no_more_than_what_is_missing():
+    """Three options with an unlisted spelling each, of 0.1 at most, and 0.1 that no listed token has."""
+    b = replies.bounded(top(A=0.5, B=0.2, C=0.1, The=0.1), (*AB, ("C", " C")))
+    assert b.missing == pytest.approx(0.1)
+    np.testing.assert_allclose(b.low_C, [0.5 / 0.9, 0.2 / 0.9, 0.1 / 0.9])
+    np.testing.assert_allclose(b.high_C, [0.6 / 0.9, 0.3 / 0.9, 0.2 / 0.9])
+
+
 def test_the_truth_lies_within_the_bounds():
     """Cuts true distributions after their k likeliest tokens."""
     rng = np.random.default_rng(0)
