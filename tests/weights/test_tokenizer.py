@@ -67,9 +67,36 @@ def test_how_text_is_cut_before_merges_is_saved_too(tmp_path):
     words.chat_template = "{{ messages }}"
     words.save_pretrained(tmp_path / "saved")
     for either in (words, tokenizer.load(tmp_path / "saved")):
-        assert either.convert_ids_to_tokens(either("12345<s>")["input_ids"]) == ["123", "4", "5", "<s>"]
+        assert either.convert_ids_to_tokens(either("12345<s>")["input_ids"]) == ["<s>", "123", "4", "5", "<s>"]
         assert either.chat_template == "{{ messages }}"
         assert either.bos_token == "<s>"
+
+
+@pytest.mark.parametrize(
+    ("pre", "flags", "want"),
+    [
+        ("llama-bpe", {}, ["<s>", "abc"]),  # no merge makes "abc", and the file does not say whether BOS comes first
+        ("llama-bpe", {"add_bos_token": False}, ["abc"]),
+        ("gpt-2", {}, ["ab", "c"]),
+        ("gpt-2", {"add_bos_token": True}, ["<s>", "ab", "c"]),
+    ],
+)
+def test_llama_3_takes_words_whole_after_a_bos(tmp_path, pre, flags, want):
+    """llama.cpp's rules for the pre-tokenizer `llama-bpe`, which Llama 3's tokenizer.json spells out."""
+    words = [*"abc", "ab", "abc", "<s>"]
+    fields = {"token_list": words, "token_merges": ["a b"], "token_types": [1] * 5 + [3], "bos_token_id": 5}
+    file = write(tmp_path / "m.gguf", "gpt2", tokenizer_pre=pre, **fields, **flags)
+    rebuilt = tokenizer.from_gguf(file)
+    rebuilt.save_pretrained(tmp_path / "saved")
+    for either in (rebuilt, tokenizer.load(tmp_path / "saved")):
+        assert either.convert_ids_to_tokens(either("abc")["input_ids"]) == want
+
+
+@pytest.mark.parametrize("fields", [{}, {"tokenizer_pre": "default"}])
+def test_a_rule_that_the_file_does_not_name_is_not_guessed(tmp_path, fields):
+    file = write(tmp_path / "m.gguf", "gpt2", token_list=["a"], token_merges=["a b"], **fields)
+    with pytest.raises(UserError, match="pre-tokenizer 'default' is not supported.*--config.model.tokenizer=FOLDER"):
+        tokenizer.from_gguf(file)
 
 
 def test_an_unknown_kind_is_named(tmp_path):
