@@ -98,7 +98,7 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
         tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
     # what llama.cpp knows of Llama 3 beside the file: words of the vocabulary are taken whole, before any merge
     tokenizer.backend_tokenizer.model.ignore_merges = pre == LLAMA3
-    # defaults of llama.cpp where the flag is missing: byte-level BPE adds no BOS but that of Llama 3, SentencePiece does
+    # llama.cpp's defaults where the flag is missing: BOS for Llama 3 and SentencePiece, none for other byte-level BPE
     # the setter does not stand below its property in transformers, so mypy does not see it
     tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, pre == LLAMA3)  # type: ignore[misc]
     return tokenizer
