@@ -47,6 +47,7 @@ PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
 CONTROL, USER_DEFINED = 3, 4  # GGUF token types
 SPACE = "▁"  # SentencePiece's character for a space
 SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # GGUF: HF
+WORDS = "tokenizer.json"
 FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # files that transformers may read
 
 
@@ -175,8 +176,14 @@ def load(path: Path) -> PreTrainedTokenizerBase:
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
     _check_files(path)
+    # A model family's class rebuilds its own rules of cutting beside tokenizer.json; this one does what the file says
+    reader = PreTrainedTokenizerFast if (path / WORDS).exists() else AutoTokenizer
     with _readable(path):
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise UserError(f"{path}: has only a slow tokenizer; save a fast one (tokenizer.json) there")
+        tokenizer = reader.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"{path}: has only a slow tokenizer; save a fast one ({WORDS}) there")
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # prompts are cut by us, and what rows say is told from control tokens by us
+    backend.no_padding()
+    tokenizer.split_special_tokens = backend.encode_special_tokens = False
     return tokenizer
