@@ -20,7 +20,7 @@ def bounds(records: list[Record], t: Table) -> dict[str, Any] | None:
         return None
     low_EC, high_EC = (pad([r[key] for r in records], t.p_EC.shape[1]) for key in ("low", "high"))
     highest_E = metrics.cross_entropy(t.replace(p_EC=low_EC))
-    lowest_E = np.maximum(metrics.cross_entropy(t.replace(p_EC=high_EC)), metrics.entropy_floor(t))
+    lowest_E = np.maximum(metrics.cross_entropy(t.replace(p_EC=high_EC)), metrics.vote_entropy(t))
     unbounded_E = ((low_EC == 0) & (t.counts_EC > 0)).any(-1)
     return {
         "missing_mass": float(np.mean([r["missing_mass"] for r in records])),

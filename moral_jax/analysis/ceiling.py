@@ -1,12 +1,21 @@
-"""Yardsticks: predictors that read no text (uniform, label priors), and people themselves."""
+"""Yardsticks: predictors that read no text (uniform, label priors), the true shares if they were known, and people.
 
-from collections.abc import Iterator
+What the true shares would score follows from a Dirichlet prior fitted to the votes. Given a row's votes c, its true
+shares are distributed as Dirichlet(alpha + c), so the expected score of a model that knew them is an expectation over
+that posterior: BEST of Scruples, which they sample. No model that does not see the votes can expect less.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy import optimize
-from scipy.special import digamma, gammaln
+from scipy import optimize, stats
+from scipy.special import digamma
 
+from moral_jax.analysis.metrics import log_rising
 from moral_jax.analysis.table import Table
+
+MOST_VOTES = 100  # of another panel that a model is compared with
 
 
 def fit_dirichlet(counts_EC: np.ndarray) -> np.ndarray:
@@ -16,7 +25,7 @@ def fit_dirichlet(counts_EC: np.ndarray) -> np.ndarray:
 
     def negative_log_likelihood(alpha: np.ndarray) -> tuple[float, np.ndarray]:
         A = alpha.sum()
-        log_likelihood = gammaln(A) - gammaln(A + totals) + (gammaln(alpha + rows) - gammaln(alpha)).sum(-1)
+        log_likelihood = log_rising(alpha, rows).sum(-1) - log_rising(A, totals)
         gradient = (digamma(A) - digamma(A + totals))[:, None] + digamma(alpha + rows) - digamma(alpha)
         return -(times @ log_likelihood) / times.sum(), -(times @ gradient) / times.sum()
 
@@ -34,6 +43,20 @@ def by_option_count(t: Table) -> Iterator[tuple[int, np.ndarray]]:
 def uniform(t: Table) -> Table:
     """Predicts equal shares; alpha = 1 for each option, the flat prior."""
     return t.replace(p_EC=t.exists_EC / t.options_E[:, None], concentration_E=t.options_E.astype(float))
+
+
+def with_even_rows(source: Table) -> Table:
+    """Adds one imagined row of even votes for each number of options, with as many votes as rows have on average.
+
+    What is fitted to it gives no option nothing: that nobody took an option in training does not rule it out.
+    """
+    numbers = np.unique(source.options_E)
+    first = source.take(np.array([np.flatnonzero(source.options_E == n)[0] for n in numbers]))
+    votes = np.array([source.counts_EC[source.options_E == n].sum(-1).mean() for n in numbers])
+    even = uniform(first).p_EC * votes[:, None]
+    merged = {"exists_EC": first.exists_EC, "counts_EC": even, "p_EC": first.p_EC}
+    joined = {name: np.concatenate([getattr(source, name), rows]) for name, rows in merged.items()}
+    return Table(**joined, concentration_E=np.concatenate([source.concentration_E, first.concentration_E]))
 
 
 def mean_share(t: Table, source: Table) -> Table:
@@ -58,30 +81,106 @@ def dirichlet_prior(t: Table, source: Table) -> Table:
     return t.replace(p_EC=p_EC, concentration_E=s_E)
 
 
+def fitted_alpha(t: Table, counts_EC: np.ndarray) -> np.ndarray:
+    """Returns for each row the alpha [E, C] of the Dirichlet fitted to all rows with as many options."""
+    alpha_EC = np.zeros_like(t.p_EC)
+    for count, rows in by_option_count(t):
+        alpha_EC[rows, :count] = fit_dirichlet(counts_EC[rows, :count])
+    return alpha_EC
+
+
 def second_panel(t: Table, second_EC: np.ndarray) -> Table:
     """Predicts from a second panel's votes: the posterior of the shares, under a prior fitted to that panel.
 
-    Unlike BEST, it knows nothing of the votes that it is scored on.
+    Unlike the true shares' score, it knows nothing of the votes that it is scored on.
     """
-    p_EC, s_E = np.zeros_like(t.p_EC), np.zeros(len(t.p_EC))
-    for count, rows in by_option_count(t):
-        alpha_EC = fit_dirichlet(second_EC[rows, :count]) + second_EC[rows, :count]
-        s_E[rows] = alpha_EC.sum(-1)
-        p_EC[rows, :count] = alpha_EC / s_E[rows, None]
-    return t.replace(p_EC=p_EC, concentration_E=s_E)
+    alpha_EC = fitted_alpha(t, second_EC) + second_EC
+    s_E = alpha_EC.sum(-1)
+    return t.replace(p_EC=alpha_EC / s_E[:, None], concentration_E=s_E)
 
 
-def best_draws(t: Table, draws: int, seed: int) -> Iterator[Table]:
-    """Yields Scruples' BEST (`utils.oracle_performance`): predictions drawn from the posterior of each row's shares.
+def true_shares_cross_entropy(t: Table, alpha_EC: np.ndarray) -> np.ndarray:
+    """Returns the cross-entropy that the true shares can be expected to have, [E], nats; no draws.
 
-    Fits one Dirichlet prior to all rows, then draws p ~ Dirichlet(prior + votes). Draws are scored against the votes
-    that they were drawn from. BEST is a sampling oracle: a posterior mean has a lower cross-entropy, so BEST's is no
-    floor.
+    With pi ~ Dirichlet(alpha + c), E[- sum_k q_k log pi_k] = sum_k q_k (psi(A + N) - psi(alpha_k + c_k)).
     """
+    posterior_EC = np.where(t.exists_EC, alpha_EC + t.counts_EC, 1.0)
+    total_E = np.where(t.exists_EC, posterior_EC, 0.0).sum(-1)
+    return (t.q_EC * (digamma(total_E)[:, None] - digamma(posterior_EC))).sum(-1)
+
+
+def true_shares_entropy(t: Table, alpha_EC: np.ndarray) -> np.ndarray:
+    """Returns the expected entropy of the true shares given the votes, [E], nats.
+
+    With a = alpha + c and A its sum, E[H(pi)] = psi(A + 1) - sum_k a_k / A psi(a_k + 1). Where it is far from the mean
+    of `true_shares_cross_entropy`, the Dirichlet prior does not fit.
+    """
+    a_EC = np.where(t.exists_EC, alpha_EC + t.counts_EC, 0.0)
+    A_E = a_EC.sum(-1)
+    return digamma(A_E + 1) - (a_EC / A_E[:, None] * digamma(a_EC + 1)).sum(-1)
+
+
+def _drawn(t: Table, alpha_EC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Returns shares drawn from a Dirichlet for each row, [E, C]."""
+    gamma_EC = np.where(t.exists_EC, rng.standard_gamma(np.maximum(alpha_EC, 1e-12)), 0.0)
+    return gamma_EC / gamma_EC.sum(-1, keepdims=True)
+
+
+def true_shares_draws(t: Table, alpha_EC: np.ndarray, draws: int, seed: int) -> Iterator[Table]:
+    """Yields predictions drawn from the posterior of each row's true shares: BEST of Scruples
+    (`utils.oracle_performance`), for metrics without a closed form."""
     rng = np.random.default_rng(seed)
-    alpha_EC = np.zeros_like(t.counts_EC)
-    for count, rows in by_option_count(t):
-        alpha_EC[rows, :count] = fit_dirichlet(t.counts_EC[rows, :count]) + t.counts_EC[rows, :count]
     for _ in range(draws):
-        gamma_EC = np.where(t.exists_EC, rng.standard_gamma(np.maximum(alpha_EC, 1e-12)), 0.0)
-        yield t.replace(p_EC=gamma_EC / gamma_EC.sum(-1, keepdims=True))
+        yield t.replace(p_EC=_drawn(t, alpha_EC + t.counts_EC, rng))
+
+
+def split_ceiling(
+    t: Table, alpha_EC: np.ndarray, correlation: Callable[[np.ndarray, np.ndarray], float], draws: int, seed: int
+) -> float:
+    """Returns the correlation with the observed split that the true shares would have, as few votes are noisy.
+
+    Shares are drawn from the prior and votes from the shares, as many as each row has; the mean over draws.
+
+    Args:
+      t: whole votes.
+      alpha_EC: the fitted prior.
+      correlation: of a table's expected with its observed split, of drawn shares and votes.
+    """
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(draws):
+        pi_EC = _drawn(t, alpha_EC, rng)
+        found.append(correlation(pi_EC, rng.multinomial(t.counts_EC.sum(-1).astype(np.int64), pi_EC)))
+    return float(np.mean(found))
+
+
+def votes_curve(t: Table, second_EC: np.ndarray) -> np.ndarray:
+    """Returns the cross-entropy of a prediction from m votes of a second panel, m = 0, 1, ..., [E, 1 + m].
+
+    The prediction is (alpha + c') / (A + m), the prior fitted to that panel; its cross-entropy is averaged over all
+    ways to draw the m votes from the panel's N without replacement: c'_k is hypergeometric. Up to the smallest panel's
+    votes, and at most MOST_VOTES; votes must be whole.
+    """
+    alpha_EC, N_E = fitted_alpha(t, second_EC), second_EC.sum(-1)
+    most = int(min(N_E.min(), MOST_VOTES))
+    total_EM = np.log(alpha_EC.sum(-1, keepdims=True) + np.arange(most + 1))
+
+    @functools.cache
+    def expected(c: float, N: float, alpha: float) -> np.ndarray:
+        """Returns E[log(alpha + c')] for each m."""
+        m, x = np.arange(most + 1)[:, None], np.arange(most + 1)
+        chances = stats.hypergeom(int(N), int(c), m).pmf(x)
+        return chances @ np.log(alpha + x)
+
+    logs_ECM = np.zeros((*t.p_EC.shape, most + 1))
+    for e, k in zip(*np.nonzero(t.counts_EC), strict=True):
+        logs_ECM[e, k] = expected(float(second_EC[e, k]), float(N_E[e]), float(alpha_EC[e, k]))
+    return total_EM - (t.q_EC[:, :, None] * logs_ECM).sum(1)
+
+
+def worth(cross_entropy_R: np.ndarray, curve_RM: np.ndarray) -> np.ndarray:
+    """Returns the number of votes at which a falling curve reaches a cross-entropy, [R], by straight lines.
+
+    0 where the model is no better than the prior alone, the curve's end where it is better than all of its votes.
+    """
+    falling_RM = np.minimum.accumulate(curve_RM, axis=-1)
+    return np.array([np.interp(-x, -c, np.arange(len(c))) for x, c in zip(cross_entropy_R, falling_RM, strict=True)])

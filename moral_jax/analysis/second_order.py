@@ -4,15 +4,22 @@ alpha = s p makes the votes for option k beta-binomial: c_k ~ BetaBinomial(N, s 
 Dirichlet-multinomial. A model whose shares are right on average can still be too sure or too unsure of each question.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import betainc
 
-from moral_jax.analysis import metrics
+from moral_jax.analysis import ceiling, metrics
+from moral_jax.analysis.bootstrap import Resampling, Statistic, estimate, sharing
 from moral_jax.analysis.calibrate import Calibration, fixed
 from moral_jax.analysis.table import Table
 
 LEVELS = (0.5, 0.8, 0.95)
+MANY = 10_000  # votes of a row; above, the forecast of a share is as good as continuous
+ROUNDING = 0.05  # of a vote, and still whole: votes may be shares that were rounded
+CERTAIN = 1e12  # the concentration of true shares: their votes are multinomial
+CEILING_DRAWS = 20
 SAME = 1e-6  # log concentrations closer than this count as equal, because they passed through float32
 
 
@@ -39,17 +46,36 @@ def covered(alpha_C: np.ndarray, counts_C: np.ndarray) -> np.ndarray:
     result is the part of that interval that lies in the middle 80 %. Under a correct model its expectation is the
     level, exactly and for any N (the non-randomised PIT of Czado, Gneiting and Held, Biometrics 65, 2009).
     """
-    counts = counts_C.astype(int)
+    counts = counts_C.astype(np.int64)
+    if counts.sum() > MANY:
+        bottom_C, top_C = _share_distribution(alpha_C, counts)
+        return _inside(top_C, top_C - bottom_C)
     f = vote_probabilities(alpha_C, int(counts.sum()))
     rows = np.arange(len(counts))
-    width_C = f[rows, counts]
-    top_C = np.cumsum(f, axis=-1)[rows, counts]
+    return _inside(np.cumsum(f, axis=-1)[rows, counts], f[rows, counts])
+
+
+def _inside(top_C: np.ndarray, width_C: np.ndarray) -> np.ndarray:
+    """Returns the part of [top - width, top] in the middle of every level, [C, levels]; of a point, whether it is."""
     levels = np.array(LEVELS)
     low, high = (1 - levels) / 2, (1 + levels) / 2
     inside = np.minimum(top_C[:, None], high) - np.maximum((top_C - width_C)[:, None], low)
     point = (top_C[:, None] >= low) & (top_C[:, None] <= high)  # used where the forecast gives the count no probability
     width_C1 = width_C[:, None]
     return np.where(width_C1 > 0, np.clip(inside, 0, None) / np.maximum(width_C1, metrics.TINY), point)
+
+
+def _share_distribution(alpha_C: np.ndarray, counts_C: np.ndarray) -> np.ndarray:
+    """Returns the forecast's distribution function below and at the observed counts of very many votes, [2, C].
+
+    The share c / N has mean p and variance p (1 - p) (s + N) / (N (s + 1)). The Beta with these two moments stands for
+    its distribution, cut into N + 1 equal parts for the counts: no array is as long as the votes.
+    """
+    N, s = float(counts_C.sum()), float(alpha_C.sum())
+    p_C = np.clip(alpha_C / s, 1e-12, 1 - 1e-12)
+    narrower = max(N * (s + 1) / (s + N) - 1, metrics.TINY)
+    ends_2C = np.stack([counts_C, counts_C + 1]) / (N + 1)
+    return betainc(narrower * p_C, narrower * (1 - p_C), ends_2C)
 
 
 def coverage(t: Table) -> np.ndarray:
@@ -77,10 +103,12 @@ def expected_split(t: Table) -> np.ndarray:
 
 def _ranks(x_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
     """Returns mid-ranks [R, E] of rows that occur w times each; tied rows get their mean rank."""
-    _, tied = np.unique(x_E, return_inverse=True)
-    weight_RG = np.zeros((len(w_RE), tied.max() + 1))
-    np.add.at(weight_RG.T, tied, w_RE.T)
-    return (np.cumsum(weight_RG, axis=-1) - (weight_RG - 1) / 2)[:, tied]
+    order = np.argsort(x_E, kind="stable")
+    _, starts, tied = np.unique(x_E[order], return_index=True, return_inverse=True)
+    weight_RG = np.add.reduceat(w_RE[:, order], starts, axis=-1)
+    out_RE = np.empty_like(w_RE)
+    out_RE[:, order] = (np.cumsum(weight_RG, axis=-1) - (weight_RG - 1) / 2)[:, tied]
+    return out_RE
 
 
 def spearman(x_E: np.ndarray, y_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
@@ -92,38 +120,52 @@ def spearman(x_E: np.ndarray, y_E: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
     return np.divide(covariance, spread, out=np.zeros_like(covariance), where=spread > 1e-9)
 
 
-def _with_interval(values_R: np.ndarray) -> dict[str, float]:
-    """Returns the first value, that of every row once, with the percentiles of the others."""
-    low, high = np.percentile(values_R[1:], [2.5, 97.5])
-    return {"value": float(values_R[0]), "low": float(low), "high": float(high)}
+def whole_votes(t: Table) -> np.ndarray:
+    """Returns the rows whose votes are whole numbers but for rounding, such as 2.9999 or 0.83 of six."""
+    near = np.abs(t.counts_EC - np.round(t.counts_EC)).max(-1) <= ROUNDING
+    return np.flatnonzero(near & (np.round(t.counts_EC).sum(-1) == np.round(t.counts_EC.sum(-1))))
 
 
-def second_order(t: Table, calibration: Calibration | None, resamples: int, seed: int) -> dict[str, Any] | None:
+def _ceiling(t: Table, seed: int) -> float:
+    """Returns the split correlation that the true shares would have, under the Dirichlet fitted to these votes."""
+
+    def correlation(pi_EC: np.ndarray, counts_EC: np.ndarray) -> float:
+        drawn = t.replace(p_EC=pi_EC, counts_EC=counts_EC.astype(float), concentration_E=np.full(len(pi_EC), CERTAIN))
+        return float(spearman(expected_split(drawn), observed_split(drawn), np.ones((1, len(pi_EC))))[0])
+
+    return ceiling.split_ceiling(t, ceiling.fitted_alpha(t, t.counts_EC), correlation, CEILING_DRAWS, seed)
+
+
+def second_order(
+    t: Table, calibration: Calibration | None, resamples: int, seed: int, keys: Sequence[Sequence[str]]
+) -> dict[str, Any] | None:
     """Returns second-order metrics of the rows whose votes are whole numbers; None if there are none.
 
+    rows, of: how many rows they are, of how many.
     coverage: by level, see `covered`.
     split_correlation: Spearman correlation of the expected with the observed split.
+    split_ceiling: what the true shares would reach with as few votes.
     concentration_correlation: Spearman correlation of the concentration with the observed split; left out where all
       questions have one concentration.
     dirichlet_gain: Dirichlet NLL with one concentration for all questions, fitted on validation rows, minus that with
       the model's own concentrations; shares are unchanged. Above 0 the model knows which questions divide people. Left
       out without validation rows.
     """
-    rows = np.flatnonzero((t.counts_EC == np.round(t.counts_EC)).all(-1))
+    rows, of = whole_votes(t), len(t.p_EC)
     if len(rows) == 0:
         return None
-    t, w_RE = t.take(rows), metrics.resamples(len(rows), resamples, seed)
-    coverage_EL, stacked_RE = coverage(t), np.concatenate([np.ones((1, len(rows))), w_RE])
-    split_E, log_s_E = observed_split(t), np.log(t.concentration_E)
-    out: dict[str, Any] = {
-        "rows": len(rows),
-        "coverage": {f"{level:g}": metrics.mean_estimate(coverage_EL[:, i], w_RE) for i, level in enumerate(LEVELS)},
-        "split_correlation": _with_interval(spearman(expected_split(t), split_E, stacked_RE)),
-    }
+    t = t.take(rows)
+    t = t.replace(counts_EC=np.round(t.counts_EC))
+    split_E, expected_E, log_s_E = observed_split(t), expected_split(t), np.log(t.concentration_E)
+    wanted: dict[str, np.ndarray | Statistic] = dict(zip(map("{:g}".format, LEVELS), coverage(t).T, strict=True))
+    wanted["split_correlation"] = lambda w_RE: spearman(expected_E, split_E, w_RE)
+    out: dict[str, Any] = {"rows": len(rows), "of": of, "split_ceiling": _ceiling(t, seed)}
     if np.ptp(log_s_E) > SAME:
-        out["concentration_correlation"] = _with_interval(spearman(log_s_E, split_E, stacked_RE))
+        wanted["concentration_correlation"] = lambda w_RE: spearman(log_s_E, split_E, w_RE)
     if calibration is not None:
         fixed_nll_E = metrics.dirichlet_nll(fixed(t, calibration.fixed_concentration))
         out["fixed_concentration"] = calibration.fixed_concentration
-        out["dirichlet_gain"] = metrics.mean_estimate(fixed_nll_E - metrics.dirichlet_nll(t), w_RE)
-    return out
+        wanted["dirichlet_gain"] = fixed_nll_E - metrics.dirichlet_nll(t)
+    resampling = Resampling(len(rows), resamples, seed, sharing([keys[i] for i in rows]))
+    found = {name: estimate(name, d) for name, d in resampling.draws(wanted).items()}
+    return out | {"coverage": {f"{level:g}": found.pop(f"{level:g}") for level in LEVELS}} | found

@@ -4,32 +4,54 @@ from typing import Any
 
 import numpy as np
 
-from moral_jax.analysis import ceiling, metrics
+from moral_jax.analysis import calibrate, legacy, metrics, share_calibration, yardsticks
+from moral_jax.analysis.bootstrap import Draws, Estimate, Resampling, Statistic, estimate, interval, sharing
 from moral_jax.analysis.bounds import bounds
-from moral_jax.analysis.calibrate import Calibration, concentrate, cool
+from moral_jax.analysis.calibrate import Calibration
 from moral_jax.analysis.second_order import second_order
 from moral_jax.analysis.table import Table, from_records, pad
+from moral_jax.runs.quantities import MAIN
 from moral_jax.runs.records import Record
 
-Estimate = dict[str, float]
-YARDSTICK_METRICS = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")
 VALIDATED = ("cross_entropy", "dirichlet_nll", "accuracy")
-SMALLEST_GROUP = 5  # rows; with fewer, an interval is meaningless
+SMALLEST_GROUP = 5  # rows
+OF_GROUP = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy")
 
 
-def _point(name: str, t: Table) -> float:
-    return float(metrics.METRICS[name](t, np.ones((1, len(t.p_EC))))[0])
+def keys_of(records: list[Record]) -> list[list[str]]:
+    """Returns what every row shares with others; nothing in records from before keys were written."""
+    return [r.get("keys", []) for r in records]
 
 
-def _means(values: dict[str, np.ndarray], w_RE: np.ndarray) -> dict[str, Estimate]:
-    return {name: metrics.mean_estimate(v, w_RE) for name, v in values.items()}
+def resampling_of(records: list[Record], count: int, seed: int) -> Resampling:
+    """Returns how the rows of some records are resampled."""
+    return Resampling(len(records), count, seed, sharing(keys_of(records)))
+
+
+def statistics(t: Table) -> dict[str, np.ndarray | Statistic]:
+    """Returns every metric of a table that has a value there, by name: an array [E], or a statistic of row weights."""
+    out: dict[str, np.ndarray | Statistic] = {}
+    for name, row_metric in metrics.ROW_METRICS.items():
+        values_E = row_metric(t)
+        if np.isfinite(values_E).all():
+            out[name] = values_E
+        elif np.isfinite(values_E).any():
+            out[name] = lambda w_RE, v_E=values_E: metrics.mean_of_known(v_E, w_RE)
+    out["macro_f1"] = lambda w_RE: metrics.macro_f1(t, w_RE)
+    out["share_correlation"] = lambda w_RE: metrics.share_correlation(t, w_RE)
+    return out
+
+
+def _estimates(draws: dict[str, Draws]) -> dict[str, Estimate]:
+    return {name: estimate(name, d) for name, d in draws.items()}
 
 
 def calibrated(t: Table, calibration: Calibration) -> dict[str, np.ndarray]:
     """Returns the two main metrics after calibration, [E] each."""
+    cooled = calibrate.cool(t, calibration.temperature)
     return {
-        "calibrated_cross_entropy": metrics.cross_entropy(cool(t, calibration.temperature)),
-        "calibrated_dirichlet_nll": metrics.dirichlet_nll(concentrate(t, calibration.concentration_factor)),
+        "calibrated_cross_entropy": metrics.cross_entropy(cooled),
+        "calibrated_dirichlet_nll": metrics.dirichlet_nll(calibrate.concentrate(t, calibration.concentration_factor)),
     }
 
 
@@ -39,17 +61,17 @@ def order_sensitivity(record: Record) -> float:
     return float(np.abs(p_OC - p_OC.mean(0)).sum(-1).mean() / 2)
 
 
-def _first_place_bias(record: Record) -> float:
+def first_place_bias(record: Record) -> float:
     """Returns the mean share of the option shown first, minus one over the number of options."""
     return float(np.mean([o["probabilities"][o["order"][0]] for o in record["orders"]]) - 1 / len(record["options"]))
 
 
-def _order_effects(records: list[Record], w_RE: np.ndarray) -> dict[str, Estimate]:
-    """Returns how much the order of options matters; empty where each row was shown in one order only."""
+def order_effects(records: list[Record]) -> dict[str, np.ndarray]:
+    """Returns how much the order of options matters, [E] each; empty where each row was shown in one order only."""
     if max(len(r["orders"]) for r in records) < 2:
         return {}
-    of_row = {"first_place_bias": _first_place_bias, "order_sensitivity": order_sensitivity}
-    return {name: metrics.mean_estimate(np.array(list(map(f, records))), w_RE) for name, f in of_row.items()}
+    of_row = {"first_place_bias": first_place_bias, "order_sensitivity": order_sensitivity}
+    return {name: np.array(list(map(f, records))) for name, f in of_row.items()}
 
 
 def with_row_numbers(records: list[Record]) -> list[Record]:
@@ -64,95 +86,65 @@ def with_row_numbers(records: list[Record]) -> list[Record]:
     ]
 
 
-def _choices(records: list[Record], t: Table, w_RE: np.ndarray) -> dict[str, Estimate]:
-    """Returns accuracy and macro F1 of the options that a rule picks, as in Scruples; empty where nothing is picked."""
+def choices(records: list[Record], t: Table) -> dict[str, np.ndarray | Statistic]:
+    """Returns accuracy and macro F1 of the options that a rule picks, as in Scruples; empty where nothing is picked.
+
+    A rule that finds its options alike picks none (None): that counts as all of them, each for its part.
+    """
     if not all("choice" in r for r in records):
         return {}
-    picked = t.replace(p_EC=np.eye(t.p_EC.shape[1])[[r["choice"] for r in records]])
+    none, one_hot_CC = t.exists_EC / t.options_E[:, None], np.eye(t.p_EC.shape[1])
+    chosen = [none[e] if r["choice"] is None else one_hot_CC[r["choice"]] for e, r in enumerate(records)]
+    picked = t.replace(p_EC=np.array(chosen))
     return {
-        f"choice_{name}": metrics.estimate(metrics.METRICS[name], picked, w_RE) for name in ("accuracy", "macro_f1")
+        "choice_accuracy": metrics.correct(picked),
+        "choice_macro_f1": lambda w_RE: metrics.macro_f1(picked, w_RE),
     }
 
 
-def _second_panel(records: list[Record], t: Table, resamples: int, seed: int) -> dict[str, Estimate]:
+def second_panel(records: list[Record], t: Table, count: int, seed: int) -> dict[str, Estimate]:
     """Returns how often the model, and the first panel, agree with the plurality of an independent second panel."""
     rows = np.flatnonzero([r["second_counts"] is not None for r in records])
     if len(rows) < SMALLEST_GROUP:
         return {}
-    second = pad([records[i]["second_counts"] for i in rows], t.p_EC.shape[1]).argmax(-1)
-    w_RE = metrics.resamples(len(rows), resamples, seed)
-    return {
-        "second_panel_agreement": metrics.mean_estimate((t.p_EC[rows].argmax(-1) == second).astype(float), w_RE),
-        "second_panel_human": metrics.mean_estimate((t.counts_EC[rows].argmax(-1) == second).astype(float), w_RE),
-    }
+    seen = t.take(rows).replace(counts_EC=pad([records[i]["second_counts"] for i in rows], t.p_EC.shape[1]))
+    people = seen.replace(p_EC=t.counts_EC[rows])
+    agree = {"second_panel_agreement": metrics.correct(seen), "second_panel_people": metrics.correct(people)}
+    return _estimates(resampling_of([records[i] for i in rows], count, seed).draws(agree))
 
 
-def legacy(records: list[Record], t: Table) -> dict[str, np.ndarray]:
-    """Returns the study's two metrics, [E] each; empty where some record has no vocabulary probabilities.
-
-    Only the first order counts, and vocabulary probabilities are not renormalised.
-    """
-    if any(r["option_mass"] is None for r in records):
-        return {}
-    first = from_records(records, given_order_only=True)
-    mass_E = np.exp([r["orders"][0]["log_mass"] for r in records])
-    p_EC = first.p_EC * mass_E[:, None]
-    return {
-        "legacy_cross_entropy": metrics.legacy_cross_entropy(p_EC, t.q_EC, t.exists_EC),
-        "legacy_dirichlet": metrics.legacy_dirichlet(p_EC, t.counts_EC),
-    }
-
-
-def yardsticks(t: Table, train: Table | None, draws: int, seed: int) -> dict[str, dict[str, float]]:
-    """Returns scores of predictors that never read the text, on the rows of `t`.
-
-    "best constant" knows the votes of these rows; each of its metrics is the best that any constant can reach. BEST's
-    Dirichlet NLL is taken at infinite concentration, because a draw is a claim about the true shares.
-    """
-
-    def constant(p: Table, alpha: Table) -> dict[str, float]:
-        scores = {name: _point(name, p) for name in YARDSTICK_METRICS}
-        return scores | {"dirichlet_nll": _point("dirichlet_nll", alpha)}
-
-    out = {"uniform": constant(ceiling.uniform(t), ceiling.uniform(t))}
-    if train is not None:
-        out["train prior"] = constant(ceiling.mean_share(t, train), ceiling.dirichlet_prior(t, train))
-    out["best constant"] = constant(ceiling.mean_share(t, t), ceiling.dirichlet_prior(t, t))
-    drawn = []
-    for draw in ceiling.best_draws(t, draws, seed):
-        scores = {name: _point(name, draw) for name in YARDSTICK_METRICS}
-        certain = metrics.cross_entropy(draw) * t.counts_EC.sum(-1)
-        drawn.append(scores | {"dirichlet_nll": float(certain.mean())})
-    out["BEST"] = {name: float(np.mean([d[name] for d in drawn])) for name in YARDSTICK_METRICS}
-    return out
-
-
-def reliability(t: Table) -> list[dict[str, float]]:
-    """Returns for each bin of predicted shares the mean predicted share, mean human share, and (row, option) pairs."""
-    rows, columns = np.nonzero(t.exists_EC)
-    p, q = t.p_EC[rows, columns], t.q_EC[rows, columns]
-    bins = metrics.bin_of(p)
-    return [
-        {"predicted": float(p[bins == b].mean()), "human": float(q[bins == b].mean()), "pairs": int((bins == b).sum())}
-        for b in np.unique(bins)
-    ]
-
-
-def groups(records: list[Record], t: Table, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Returns the main metrics on every named subset of at least SMALLEST_GROUP rows."""
-    out: dict[str, dict[str, Any]] = {}
+def grouped(records: list[Record]) -> dict[str, dict[str, np.ndarray]]:
+    """Returns the rows of every named subset that is large enough, by kind and name."""
+    out: dict[str, dict[str, np.ndarray]] = {}
     for kind in dict.fromkeys(k for r in records for k in r["groups"]):
-        names = [r["groups"].get(kind) for r in records]
-        for name in sorted({n for n in names if n is not None}):
-            rows = np.flatnonzero([n == name for n in names])
-            if len(rows) < SMALLEST_GROUP:
-                continue
-            part, w_RE = t.take(rows), metrics.resamples(len(rows), resamples, seed)
-            chosen = ("cross_entropy", "entropy_floor", "dirichlet_nll", "total_variation", "accuracy")
-            out.setdefault(kind, {})[name] = {"rows": len(rows)} | {
-                m: metrics.estimate(metrics.METRICS[m], part, w_RE) for m in chosen
-            }
+        names = np.array([r["groups"].get(kind, "") for r in records])
+        for name in sorted(set(names.tolist()) - {""}):
+            rows = np.flatnonzero(names == name)
+            if len(rows) >= SMALLEST_GROUP:
+                out.setdefault(kind, {})[name] = rows
     return out
+
+
+def groups(
+    records: list[Record], t: Table, of: yardsticks.Rows, resamples: int, seed: int
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns the main metrics on every named subset, and under "BEST" the cross-entropy of the true shares there."""
+    out: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind, named in grouped(records).items():
+        for name, rows in named.items():
+            wanted = {m: metrics.ROW_METRICS[m](t.take(rows)) for m in OF_GROUP}
+            found = _estimates(resampling_of([records[i] for i in rows], resamples, seed).draws(wanted))
+            best = float(of.true_shares["cross_entropy"][rows].mean())
+            out.setdefault(kind, {})[name] = {"rows": len(rows), "BEST": best} | found
+    return out
+
+
+def against(t: Table, of: yardsticks.Rows, resampling: Resampling) -> dict[str, Estimate]:
+    """Returns how far the model's cross-entropy is above that of each yardstick, paired by row."""
+    known = {yardsticks.CONSTANT: of.constant, yardsticks.TRUE_SHARES: of.true_shares, yardsticks.PANEL: of.panel}
+    ce_E = metrics.cross_entropy(t)
+    above = {name: ce_E - losses["cross_entropy"] for name, losses in known.items() if losses}
+    return {name: interval(d) for name, d in resampling.draws(above).items()}
 
 
 def summarise(
@@ -165,50 +157,54 @@ def summarise(
       calibration: fitted on other rows; None leaves the calibrated metrics out.
       train: training votes for the "train prior" yardstick; None leaves it out.
       resamples: number of bootstrap resamples.
-      draws: number of draws of BEST.
+      draws: number of draws of the true shares.
       seed: seed of both.
     """
-    t = from_records(records)
-    w_RE = metrics.resamples(len(records), resamples, seed)
-    estimates = {name: metrics.estimate(metric, t, w_RE) for name, metric in metrics.METRICS.items()}
+    t, resampling = from_records(records), resampling_of(records, resamples, seed)
+    second_EC = yardsticks.second_votes(records, t.p_EC.shape[1])
+    of = yardsticks.rows(t, second_EC)
+    wanted = statistics(t) | yardsticks.relative(t, of) | order_effects(records) | choices(records, t)
     if calibration is not None:
-        estimates |= _means(calibrated(t, calibration), w_RE)
+        wanted |= calibrated(t, calibration)
     if all(r["option_mass"] is not None for r in records):
-        estimates["option_mass"] = metrics.mean_estimate(np.array([r["option_mass"] for r in records]), w_RE)
-    estimates["concentration"] = metrics.mean_estimate(t.concentration_E, w_RE)
-    estimates["prediction_entropy"] = metrics.mean_estimate(np.array([r["entropy"] for r in records]), w_RE)
-    estimates |= _order_effects(records, w_RE)
-    estimates |= _choices(records, t, w_RE)
-    estimates |= _second_panel(records, t, resamples, seed)
-    estimates |= _means(legacy(records, t), w_RE)
+        wanted["option_mass"] = np.array([r["option_mass"] for r in records])
+    wanted["concentration"], wanted["prediction_entropy"] = t.concentration_E, metrics.entropy(t.p_EC)
+    wanted |= legacy.values(records, t)
+    drawn = resampling.draws(wanted)
+    found = _estimates(drawn) | second_panel(records, t, resamples, seed)
     return {
         "rows": len(records),
-        "metrics": estimates,
+        "shared": _shared(records, resampling, drawn["cross_entropy"]),
+        "metrics": found | {"share_calibration": share_calibration.with_null(t, seed)},
         "calibration": None if calibration is None else calibration._asdict(),
-        "groups": groups(records, t, resamples, seed),
-        "yardsticks": yardsticks(t, train, draws, seed),
-        "reliability": reliability(t),
+        "at_bound": [] if calibration is None else calibrate.at_bound(calibration),
+        "groups": groups(records, t, of, resamples, seed),
+        "yardsticks": yardsticks.table(t, train, second_EC, draws, seed),
+        "against": against(t, of, resampling),
+        "votes_curve": None if of.votes_curve_EM is None else of.votes_curve_EM.mean(0).tolist(),
+        "reliability": share_calibration.reliability(t),
         "bounds": bounds(records, t),
-        "second_order": second_order(t, calibration, resamples, seed),
+        "second_order": second_order(t, calibration, resamples, seed, keys_of(records)),
     }
+
+
+def _shared(records: list[Record], resampling: Resampling, d: Draws) -> dict[str, Any]:
+    """Returns whether records say what rows share, whether any do, and how much wider that makes an interval."""
+    known = all("keys" in r for r in records)
+    return {"known": known, "rows_share": resampling.shared is not None, "cross_entropy_ratio": d.ratio}
 
 
 def point_estimates(records: list[Record], names: tuple[str, ...]) -> dict[str, float]:
     """Returns a few metrics without intervals, as a validation during training logs them."""
     t = from_records(records)
-    return {name: _point(name, t) for name in names}
+    return {name: float(metrics.METRICS[name](t, np.ones((1, len(records))))[0]) for name in names}
 
 
 def compare(before: list[Record], after: list[Record], resamples: int, seed: int) -> dict[str, Estimate]:
     """Returns paired differences, after minus before; rows and resamples are shared."""
-    a, b = from_records(before), from_records(after)
-    w_RE = metrics.resamples(len(before), resamples, seed)
-    chosen = ("cross_entropy", "dirichlet_nll", "total_variation", "accuracy", "macro_f1")
-    out = {}
-    for name in chosen:
-        metric = metrics.METRICS[name]
-        one = np.ones((1, len(before)))
-        low, high = np.percentile(metric(b, w_RE) - metric(a, w_RE), [2.5, 97.5])
-        value = float(metric(b, one)[0] - metric(a, one)[0])
-        out[name] = {"value": value, "low": float(low), "high": float(high)}
-    return out
+    resampling = resampling_of(after, resamples, seed)
+    a, b = (
+        resampling.draws({name: statistics(from_records(records))[name] for name in MAIN})
+        for records in (before, after)
+    )  # fmt: skip
+    return {name: interval(b[name] - a[name]) for name in MAIN}

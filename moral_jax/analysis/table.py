@@ -16,6 +16,7 @@ class Table:
     counts_EC: np.ndarray
     p_EC: np.ndarray
     concentration_E: np.ndarray
+    positions_EC: np.ndarray | None = None  # places of the options on a scale; NaN where an option has none
 
     @property
     def q_EC(self) -> np.ndarray:
@@ -31,17 +32,19 @@ class Table:
         return dataclasses.replace(self, **fields)
 
     def take(self, rows: np.ndarray) -> "Table":
-        return Table(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
+        fields = (getattr(self, f.name) for f in dataclasses.fields(self))
+        return Table(*(None if x is None else x[rows] for x in fields))
 
 
 def concatenate(tables: list[Table]) -> Table:
     """Joins the rows of tables that have equally many columns."""
-    return Table(*(np.concatenate([getattr(t, f.name) for t in tables]) for f in dataclasses.fields(Table)))
+    columns = ([getattr(t, f.name) for t in tables] for f in dataclasses.fields(Table))
+    return Table(*(None if any(x is None for x in xs) else np.concatenate(xs) for xs in columns))
 
 
-def pad(rows: list[list[float]], width: int) -> np.ndarray:
-    """Returns ragged rows as [E, width], padded with zeros."""
-    out = np.zeros((len(rows), width))
+def pad(rows: list[list[float]], width: int, filling: float = 0.0) -> np.ndarray:
+    """Returns ragged rows as [E, width], padded with `filling`."""
+    out = np.full((len(rows), width), filling)
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return out
@@ -64,4 +67,13 @@ def from_records(records: list[Record], given_order_only: bool = False) -> Table
         counts_EC=pad([r["counts"] for r in records], width),
         p_EC=pad(p, width),
         concentration_E=np.array([r["concentration"] for r in records]),
+        positions_EC=_positions(records, width),
     )
+
+
+def _positions(records: list[Record], width: int) -> np.ndarray | None:
+    """Returns the places of the options on a scale, [E, C]; None where no record has any."""
+    if not any(r.get("positions") for r in records):
+        return None
+    places = [r.get("positions") or [None] * len(r["options"]) for r in records]
+    return pad([[np.nan if x is None else x for x in row] for row in places], width, np.nan)

@@ -33,7 +33,7 @@ class Range(NamedTuple):
 AT_LEAST_0 = Range(lambda x: x >= 0, "zero or more")
 AT_LEAST_1 = Range(lambda x: x >= 1, "at least 1")
 AT_LEAST_10 = Range(lambda x: x >= 10, "at least 10")
-AT_LEAST_100 = Range(lambda x: x >= 100, "at least 100")
+RESAMPLES = Range(lambda x: 100 <= x <= 1_000_000, "from 100 to 1,000,000")
 POSITIVE = Range(lambda x: x > 0, "a positive number")
 SHARE = Range(lambda x: 0 <= x <= 1, "a share in [0, 1]")
 SHARE_BELOW_1 = Range(lambda x: 0 <= x < 1, "a share in [0, 1)")

@@ -23,10 +23,25 @@ def _objects(where: str, values: Any) -> dict[str, dict[str, Any]]:
 
 
 def _estimates(where: str, values: Any) -> None:
-    """Checks estimates by name: value, low and high of each; null stands for an estimate that was not made."""
+    """Checks estimates by name: a value, and low and high where there is an interval; null stands for no estimate."""
     for name, value in (values if isinstance(values, dict) else {where: 0}).items():
-        if value is not None and not _has_numbers(value, "value", "low", "high"):
+        fields = set(value) if isinstance(value, dict) else set()
+        ends = {"low", "high"} if {"low", "high"} & fields else set()
+        if value is not None and not _has_numbers(value, "value", *ends, *fields):
             raise UserError(f"{where}: {name}={shown(value)}: expected value, low and high, finite numbers; {AGAIN}")
+
+
+def _optional(file: Path, values: dict[str, Any]) -> None:
+    """Checks fields of a `metrics.json` that older versions did not write."""
+    _estimates(f"{file}: against", values.get("against", {}))
+    curve = values.get("votes_curve")
+    kinds = {"shared": (dict, "an object"), "at_bound": (list, "a list of names")}
+    for field, (kind, expected) in kinds.items():
+        found = values.get(field, kind())
+        if not isinstance(found, kind) or (kind is list and not all(isinstance(x, str) for x in found)):
+            raise UserError(f"{file}: {field}={shown(found)}: expected {expected}; {AGAIN}")
+    if curve is not None and not (isinstance(curve, list) and all(map(is_number, curve))):
+        raise UserError(f"{file}: votes_curve={shown(curve)}: expected numbers; {AGAIN}")
 
 
 def metrics(file: Path, values: dict[str, Any]) -> None:
@@ -48,6 +63,9 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
     for kind, named in _objects(f"{file}: groups", values["groups"]).items():
         for name, group in _objects(f"{file}: groups: {kind}", named).items():
             _estimates(f"{file}: groups: {kind}: {name}", {k: group.get(k) for k in ("cross_entropy", "accuracy")})
+            if not is_number(group.get("BEST", 0.0)):
+                raise UserError(f"{file}: groups: {kind}: {name}: BEST={shown(group['BEST'])}: no number; {AGAIN}")
+    _optional(file, values)
     bins = values["reliability"]
     if not isinstance(bins, list) or not all(_has_numbers(b, "predicted", "human", "pairs") for b in bins):
         raise UserError(f"{file}: reliability={shown(bins)}: expected predicted, human and pairs of each bin; {AGAIN}")

@@ -53,6 +53,7 @@ def write(folder: Path) -> Written:
         "division": words.division(s.last) if s.last.numbers.get("second_order") else "",
         "bounded": words.bounded(s.last),
         "groups": words.group_tables(s),
+        "intervals_note": words.intervals_note(s),
         "resamples": s.config.get("eval", {}).get("bootstrap", "?"),
         "config": json.dumps(s.config, indent=2, ensure_ascii=False),
         "provenance": json.dumps(s.provenance, indent=2, ensure_ascii=False),

@@ -4,50 +4,16 @@ import re
 from typing import Any, NamedTuple
 
 from moral_jax.report.source import Source, Stage
+from moral_jax.runs import quantities
+from moral_jax.runs.quantities import YARDSTICKS
 
-Estimate = dict[str, float]
+Estimate = dict[str, Any]  # value, and low and high if there is an interval
 TAG = re.compile("<(?! )")  # CommonMark: no tag begins with "< "
 
-MAIN = {
-    "cross_entropy": "cross-entropy",
-    "dirichlet_nll": "Dirichlet NLL",
-    "total_variation": "total variation",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-}
-MORE = {
-    "entropy_floor": "entropy of the votes (floor of cross-entropy)",
-    "kl": "KL divergence",
-    "jensen_shannon": "Jensen-Shannon divergence",
-    "brier": "Brier score",
-    "dirichlet_nll_per_vote": "Dirichlet NLL per vote",
-    "ece": "expected calibration error",
-    "share_correlation": "correlation of predicted with human share",
-    "calibrated_cross_entropy": "cross-entropy, temperature fitted on validation",
-    "calibrated_dirichlet_nll": "Dirichlet NLL, concentration fitted on validation",
-    "concentration": "concentration s",
-    "prediction_entropy": "entropy of the prediction",
-    "option_mass": "probability on the options' tokens",
-    "first_place_bias": "order bias: extra share of the option shown first",
-    "order_sensitivity": "order sensitivity: total variation from the average over orders",
-    "second_panel_agreement": "agrees with the plurality of a second panel",
-    "second_panel_human": "first panel agrees with the second (human ceiling)",
-    "choice_accuracy": "accuracy of the option that the rule picks",
-    "choice_macro_f1": "macro F1 of the option that the rule picks",
-    "legacy_cross_entropy": "legacy cross-entropy (formula of arXiv 2410.07826)",
-    "legacy_dirichlet": "legacy Dirichlet (formula of arXiv 2410.07826)",
-}
-SECOND_ORDER = {
-    "split_correlation": "correlation of expected with observed split",
-    "concentration_correlation": "of concentration with observed split",
-    "dirichlet_gain": "gain in Dirichlet NLL over one concentration",
-}
-YARDSTICKS = {
-    "uniform": "uniform",
-    "train prior": "prior of the training votes",
-    "best constant": "best constant (knows these votes)",
-    "BEST": "BEST (oracle of Scruples)",
-}
+MAIN = quantities.labels(quantities.MAIN)
+MORE = quantities.labels(quantities.MORE)
+SECOND_ORDER = quantities.labels(quantities.SECOND_ORDER)
+LITTLE_MASS = 0.01  # probability on the options' tokens below which the page warns
 STAGE_NAMES = {"initial": "before fine-tuning", "trained": "after fine-tuning", "answers": "model"}
 
 
@@ -63,8 +29,30 @@ def number(value: float) -> str:
 
 
 def interval(e: Estimate | None) -> str:
-    """Formats an estimate as "0.661 [0.648, 0.674]"; returns "" for None."""
-    return "" if e is None else f"{number(e['value'])} [{number(e['low'])}, {number(e['high'])}]"
+    """Formats an estimate as "0.661 [0.648, 0.674]"; returns "" for None, the value alone if it has no interval."""
+    if e is None:
+        return ""
+    if "expected" in e:
+        return (
+            f"{number(e['value'])} (if p were the true shares: {number(e['expected'])}, 95 % below {number(e['null'])})"
+        )
+    if "seeds" in e:
+        return f"{number(e['value'])} (seeds: {', '.join(map(number, e['seeds']))})"
+    return f"{number(e['value'])} [{number(e['low'])}, {number(e['high'])}]" if "low" in e else number(e["value"])
+
+
+def side(difference: Estimate) -> int:
+    """Returns -1 or 1 if a difference is below or above 0 beyond doubt, else 0.
+
+    Its interval leaves out 0, and at the digits that pages print it is no 0 either.
+    """
+    if "low" not in difference or difference["low"] <= 0 <= difference["high"] or abs(difference["value"]) < 0.0005:
+        return 0
+    return 1 if difference["value"] > 0 else -1
+
+
+def _questions(count: int) -> str:
+    return "1 question" if count == 1 else f"{count} questions"
 
 
 def main_table(source: Source) -> Table:
@@ -78,20 +66,31 @@ def main_table(source: Source) -> Table:
 
 
 def more_table(source: Source) -> Table:
-    """Returns the other metrics, one a row; leaves out those that no stage has."""
-    header = ["", *(STAGE_NAMES[s.name] for s in source.stages)]
+    """Returns the other metrics, one a row, beside what the true shares would score; leaves out what no stage has."""
+    header = ["", *(STAGE_NAMES[s.name] for s in source.stages), "true shares, if known"]
+    best = source.last.numbers["yardsticks"]["BEST"]
     known = [m for m in MORE if any(s.value(m) for s in source.stages)]
-    return Table(header, [[MORE[m], *(interval(s.value(m)) for s in source.stages)] for m in known])
+    return Table(
+        header,
+        [
+            [MORE[m], *(interval(s.value(m)) for s in source.stages), number(best[m]) if m in best else ""]
+            for m in known
+        ],
+    )  # fmt: skip
 
 
 def second_order_table(source: Source) -> Table | None:
     """Returns how well each stage forecasts the votes; None if no row has whole votes."""
-    rows = []
+    rows: list[list[str]] = []
     for stage in source.stages:
         if numbers := stage.numbers.get("second_order"):
             coverage = [interval(e) for e in numbers["coverage"].values()]
             rows.append([STAGE_NAMES[stage.name], *coverage, *(interval(numbers.get(key)) for key in SECOND_ORDER)])
             levels = [f"{float(level):.0%} interval holds" for level in numbers["coverage"]]
+            ceiling = numbers.get("split_ceiling")
+    if rows and ceiling is not None:
+        blank = [""] * len(levels)
+        rows.append([YARDSTICKS["BEST"], *blank, number(ceiling), *[""] * (len(SECOND_ORDER) - 1)])
     return Table(["", *levels, *SECOND_ORDER.values()], rows) if rows else None
 
 
@@ -99,16 +98,22 @@ def division(stage: Stage) -> str:
     """Describes how well a model predicts how divided people are."""
     numbers = stage.numbers["second_order"]
     e, gain = numbers["coverage"]["0.8"], numbers.get("dirichlet_gain")
+    if "low" not in e:
+        return f"{_questions(numbers['rows'])} with whole votes: too few to judge forecasts of the votes."
     width = "too narrow" if e["high"] < 0.8 else "too wide" if e["low"] > 0.8 else "about as wide as they should be"
-    lead = f"Its forecasts of the votes are {width}: intervals that should hold 80 % of them hold {e['value']:.0%}."
+    lead = f"Its forecasts of the votes are {width}: intervals that should hold 80 % of them hold {e['value']:.0%}"
+    left_out = numbers.get("of", numbers["rows"]) - numbers["rows"]
+    lead += f" ({left_out} of {numbers['of']} questions, whose votes are not whole, are left out)." if left_out else "."
     if gain is None:
         return lead
-    fixed = f"one concentration for all questions ({numbers['fixed_concentration']:.2g}, fitted on the validation rows)"
-    if gain["high"] < 0:
+    s = numbers["fixed_concentration"]
+    size = f"{s:,.0f}" if s >= 100 else f"{s:.2g}"
+    fixed = f"one concentration for all questions ({size}, fitted on the validation rows)"
+    if side(gain) < 0:
         return f"{lead} With {fixed} it would be closer to the votes, by {-gain['value']:.3f} nats a question."
     if "concentration_correlation" not in numbers:
         return lead
-    if gain["low"] > 0:
+    if side(gain) > 0:
         return (
             f"{lead} It partly predicts which questions divide people: against {fixed}, its own concentrations gain "
             f"{gain['value']:.3f} nats a question."
@@ -134,16 +139,16 @@ def bounded(stage: Stage) -> str:
 
 
 def group_tables(source: Source) -> list[Table]:
-    """Returns a table per kind of subset: rows, cross-entropy of each stage, floor, accuracy of the last stage."""
+    """Returns a table per kind of subset: rows, cross-entropy of each stage and of the true shares, last accuracy."""
     out = []
     for kind, named in source.last.numbers["groups"].items():
-        header = [kind, "rows", *(f"cross-entropy {STAGE_NAMES[s.name]}" for s in source.stages), "floor", "accuracy"]
+        of_stages = [f"cross-entropy {STAGE_NAMES[s.name]}" for s in source.stages]
         rows = []
         for name, last in named.items():
             ce = [interval(s.numbers["groups"].get(kind, {}).get(name, {}).get("cross_entropy")) for s in source.stages]
-            floor, accuracy = number(last["entropy_floor"]["value"]), interval(last["accuracy"])
-            rows.append([name, str(last["rows"]), *ce, floor, accuracy])
-        out.append(Table(header, rows))
+            best = number(last["BEST"]) if "BEST" in last else ""
+            rows.append([name, str(last["rows"]), *ce, best, interval(last["accuracy"])])
+        out.append(Table([kind, "rows", *of_stages, "of the true shares", "accuracy"], rows))
     return out
 
 
@@ -163,30 +168,59 @@ def markdown(table: Table) -> str:
 
 
 def _against(stage: Stage) -> str:
-    """Compares the cross-entropy of a stage with the best constant answer and with BEST."""
-    e, yard = stage.cross_entropy, stage.numbers["yardsticks"]
-    constant, best = yard["best constant"]["cross_entropy"], yard["BEST"]["cross_entropy"]
-    if e["low"] > constant:
+    """Compares a stage with the best constant answer, question by question, and with the true shares."""
+    above = stage.numbers.get("against", {}).get("best constant")
+    constant, best = (stage.numbers["yardsticks"][k]["cross_entropy"] for k in ("best constant", "BEST"))
+    if above is None or "low" not in above:
+        return ""
+    if side(above) > 0:
         return f"That is worse than a constant answer ({number(constant)}), which never reads the question."
-    if e["high"] >= constant:
+    if side(above) == 0:
         return f"That cannot be told apart from a constant answer ({number(constant)}), which never reads the question."
-    share = (constant - e["value"]) / (constant - best) if constant > best else 1.0
+    way = stage.value("way_to_true_shares")
+    if way is None:
+        return f"That is better than any constant answer ({number(constant)})."
     return (
-        f"That is {share:.0%} of the way from the best constant answer ({number(constant)}) to BEST ({number(best)}), "
-        f"an oracle that knows these votes."
+        f"That is {way['value']:.0%} of the way ({way['low']:.0%} to {way['high']:.0%}) from the best constant answer "
+        f"({number(constant)}) to the true shares, if they were known ({number(best)})."
     )
+
+
+def votes_worth(e: Estimate, most: int) -> str:
+    """Puts into words how many votes of other people a model is worth, of `most` that are there to compare with."""
+    if e["value"] >= most:
+        return f"at least {most} votes"
+    return f"{e['value']:.1f} votes ({e['low']:.1f} to {e['high']:.1f})" if "low" in e else f"{e['value']:.1f} votes"
+
+
+def _people(stage: Stage) -> str:
+    """Says how many votes of other people the model is worth; returns "" if there is no second panel."""
+    worth, curve = stage.value("worth_in_votes"), stage.numbers.get("votes_curve")
+    if worth is None or not curve or "low" not in worth:
+        return ""
+    return f"As a prediction of these votes it is worth {votes_worth(worth, len(curve) - 1)} of other people."
 
 
 def _order(stage: Stage) -> str:
     """Describes the order bias; returns "" if each question was asked in one order only."""
     bias = stage.value("first_place_bias")
-    if bias is None:
+    if bias is None or "low" not in bias:
         return ""
-    if bias["low"] <= 0 <= bias["high"]:
+    if side(bias) == 0:
         return "Which option is shown first makes no clear difference on average."
     more = "more" if bias["value"] > 0 else "less"
+    points = f"{100 * abs(bias['value']):.1f} percentage points"
+    return f"The option shown first gets {points} {more} than its due, averaged out here over all orders."
+
+
+def _mass(stage: Stage) -> str:
+    """Warns if the options' tokens have hardly any probability; returns "" otherwise."""
+    mass = stage.value("option_mass")
+    if mass is None or mass["value"] >= LITTLE_MASS:
+        return ""
     return (
-        f"The option shown first gets {abs(bias['value']):.1%} {more} than its due, averaged out here over all orders."
+        f"Only {mass['value']:.2g} of the probability lies on the options' tokens: the model would say something else, "
+        f"and these shares are those of its rare answers."
     )
 
 
@@ -194,22 +228,38 @@ def verdict(source: Source) -> list[str]:
     """Returns the verdict: sentences that follow from the numbers alone."""
     last = source.last
     e, rows = last.cross_entropy, last.numbers["rows"]
-    scope = f"{rows} held-out questions" if last.numbers["split"] == "test" else f"{rows} questions"
+    held_out = "held-out " if last.numbers["split"] == "test" else ""
+    scope = f"On {_questions(rows).replace(' ', f' {held_out}', 1)}"
+    if "low" not in e:
+        return [f"{scope}, the model's cross-entropy to the votes is {number(e['value'])}: too few to judge it by."]
     if source.comparison:
         d, first = source.comparison["cross_entropy"], source.stages[0].cross_entropy
-        if d["low"] <= 0 <= d["high"]:
-            lead = "Fine-tuning made no clear difference: "
-        else:
-            lead = (
-                "Fine-tuning brought the model closer to people: " if d["value"] < 0 else "Fine-tuning made it worse: "
-            )
+        leads = ("Fine-tuning made no clear difference", "Fine-tuning made it worse",
+                 "Fine-tuning brought the model closer to people")  # fmt: skip
         moved = (
-            f"{lead}on {scope}, cross-entropy to the votes went from {number(first['value'])} to {number(e['value'])} "
-            f"(difference {d['value']:+.3f}, 95 % interval {d['low']:+.3f} to {d['high']:+.3f})."
+            f"{leads[side(d)]}: {scope[0].lower()}{scope[1:]}, cross-entropy to the votes went from "
+            f"{number(first['value'])} to {number(e['value'])} (difference {d['value']:+.3f}, 95 % interval "
+            f"{d['low']:+.3f} to {d['high']:+.3f})."
         )
     else:
-        moved = f"On {scope}, the model's cross-entropy to the votes is {interval(e)}."
-    return [s for s in (moved, _against(last), _order(last)) if s]
+        moved = f"{scope}, the model's cross-entropy to the votes is {interval(e)}."
+    return [s for s in (moved, _against(last), _people(last), _order(last), _mass(last)) if s]
+
+
+def intervals_note(source: Source) -> str:
+    """Says what the intervals of a run hold, and what they do not."""
+    shared, parts = source.last.numbers.get("shared", {}), []
+    if shared.get("rows_share"):
+        parts.append("Questions that share an action or another key count together, which makes intervals wider.")
+    elif not shared.get("known"):
+        parts.append("These records do not say which questions share an action, so all count as independent.")
+    if source.stages[-1].name == "trained":
+        parts.append("This is one run with one seed: what another seed would change is in no interval.")
+    bounds = source.last.numbers.get("at_bound", [])
+    if bounds:
+        fitted = ", ".join(name.replace("_", " ") for name in bounds)
+        parts.append(f"The fit on the validation rows ended at the bound of what is searched: {fitted}.")
+    return " ".join(parts)
 
 
 def surprises(stage: Stage, count: int = 10) -> list[dict[str, Any]]:

@@ -105,6 +105,8 @@ def _record(example: Example, orders: list[Record]) -> Record:
         "options": list(example.options),
         "counts": list(example.counts),
         "second_counts": None if example.second_counts is None else list(example.second_counts),
+        "keys": list(example.keys),
+        "positions": list(example.positions),
         "groups": example.groups,
         "probabilities": p_C.tolist(),
         "option_mass": _option_mass(orders),

@@ -1,87 +1,85 @@
 """Collects the cells of a study into `study.json`: tables, yardsticks, subsets, comparisons, and missing cells."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from moral_jax.analysis import ceiling, metrics, pooled, summary
-from moral_jax.analysis.table import concatenate, pad
-from moral_jax.runs.records import Record
+from moral_jax.analysis import metrics, pooled, share_calibration, summary
+from moral_jax.analysis.bootstrap import estimate
+from moral_jax.analysis.table import concatenate
 from moral_jax.study import compare, jobs
 from moral_jax.study.jobs import DONE, Job
-from moral_jax.study.pooled_rows import FIRST_SEED_STREAM, Entry, ScoredCell, make_entries
-
-GROUP_RESAMPLES = 1000
+from moral_jax.study.pooled_rows import FIRST_SEED_STREAM, Entry, Pool, ScoredCell, make_entries
 
 
-def _groups(records: list[Record]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yields (kind, name, row indices) of every named subset that is large enough."""
-    for kind in dict.fromkeys(k for r in records for k in r["groups"]):
-        names = np.array([r["groups"].get(kind, "") for r in records])
-        for name in sorted(set(names) - {""}):
-            rows = np.flatnonzero(names == name)
-            if len(rows) >= summary.SMALLEST_GROUP:
-                yield kind, str(name), rows
-
-
-def by_group(of_task: list[Entry]) -> list[dict[str, Any]]:
-    """Returns the cross-entropy of every entry on every subset, beside the entropy of the votes."""
-    done = [e for e in of_task if e.scored]
-    out = []
-    for kind, name, rows in _groups(done[0].scored[0].records):
-        w_RE = metrics.resamples(len(rows), GROUP_RESAMPLES, 0)
-        floor = metrics.entropy_floor(done[0].scored[0].table.take(rows)).mean()
-        by_entry = [np.stack([metrics.cross_entropy(s.table.take(rows)) for s in e.scored]) for e in done]
-        spread = pooled.spread([ce_SE.mean(-1) for ce_SE in by_entry])
-        of_entries = []
-        for number, (e, ce_SE) in enumerate(zip(done, by_entry, strict=True)):
-            d = pooled.over_seeds(ce_SE.mean(-1), ce_SE @ w_RE.T / len(rows), spread, FIRST_SEED_STREAM + number)
-            of_entries.append(e.key | {"cross_entropy": pooled.interval(d)})
-        out.append({"kind": kind, "name": name, "rows": len(rows), "floor": float(floor), "entries": of_entries})
+def by_group(pool: Pool, resamples: int) -> list[dict[str, Any]]:
+    """Returns the cross-entropy of every entry on every subset, beside that of the true shares."""
+    known = [e for e in pool.entries if e.scored]
+    assert pool.rows is not None, "entries are scored"
+    first, out = known[0].scored[0], []
+    best_E = pool.rows.true_shares["cross_entropy"]
+    for kind, named in summary.grouped(first.records).items():
+        for name, rows in named.items():
+            resampling = summary.resampling_of([first.records[i] for i in rows], resamples, 0)
+            values = {s.job.cell.name: metrics.cross_entropy(s.table.take(rows)) for e in known for s in e.scored}
+            drawn = resampling.draws(values)
+            of_entries = [[drawn[s.job.cell.name] for s in e.scored] for e in known]
+            spread = pooled.spread([np.array([d.value for d in ds]) for ds in of_entries])
+            means = [pooled.over_seeds(ds, spread, FIRST_SEED_STREAM + i) for i, ds in enumerate(of_entries)]
+            ce = [{"cross_entropy": estimate("cross_entropy", mean)} for mean in means]
+            numbers = [e.key | e_ce for e, e_ce in zip(known, ce, strict=True)]
+            about = {"kind": kind, "name": name, "rows": len(rows), "BEST": float(best_E[rows].mean())}
+            out.append(about | {"entries": numbers})
     return out
 
 
-def yardsticks(scored: list[ScoredCell]) -> dict[str, dict[str, float]]:
-    """Returns the yardsticks of the first run trained on all rows, or else of any run, and those of a second panel."""
-    full_data = [s for s in scored if s.job.cell.kind == "train" and s.job.cell.share == 1]
-    s = (full_data or scored)[0]
-    out = dict(s.numbers["yardsticks"])
-    if all(r.get("second_counts") for r in s.records):
-        second_EC = pad([r["second_counts"] for r in s.records], s.table.p_EC.shape[1])
-        people, one = ceiling.second_panel(s.table, second_EC), np.ones((1, len(s.records)))
-        out["second panel"] = {m: float(metrics.METRICS[m](people, one)[0]) for m in summary.YARDSTICK_METRICS}
-        agree = second_EC.argmax(-1) == s.table.counts_EC.argmax(-1)  # of the pluralities themselves, as in Scruples
-        out["second panel"]["accuracy"] = float(agree.mean())
-    return out
+def yardstick_numbers(scored: list[ScoredCell]) -> dict[str, dict[str, float]]:
+    """Returns the yardsticks of the first run trained on all rows, or else of any run."""
+    whole = [s for s in scored if s.job.cell.kind == "train" and s.job.cell.share == 1]
+    s = (whole or scored)[0]
+    return s.numbers["yardsticks"]
 
 
 def _entry_numbers(e: Entry) -> dict[str, Any]:
     """Returns an entry as JSON; `metrics` is empty if none of its cells is done."""
     out = e.key | {"planned": len(e.planned), "seeds": [s.job.cell.seed for s in e.scored], "metrics": {}}
     if e.scored:
-        out["metrics"] = {name: pooled.interval(d) for name, d in e.draws.items()}
-        out["reliability"] = summary.reliability(concatenate([s.table for s in e.scored]))
+        seeds = {name: {"seeds": values} for name, values in e.by_seed.items()}
+        out["metrics"] = {name: estimate(name, d) | seeds.get(name, {}) for name, d in e.draws.items()}
+        together = concatenate([s.table for s in e.scored])
+        out["metrics"]["share_calibration"] = share_calibration.with_null(together, 0)
+        out["reliability"] = share_calibration.reliability(together)
         out["train_rows"] = e.scored[0].about.get("data", {}).get("rows", {}).get("train")
     return out
 
 
 def task_numbers(name: str, of_task: list[Job], resamples: int) -> dict[str, Any]:
     """Returns all numbers of a task that the page needs."""
-    rows = make_entries(of_task, resamples)
-    out = {"name": name, "entries": [_entry_numbers(e) for e in rows]}
-    scored = [s for e in rows for s in e.scored]
+    pool = make_entries(of_task, resamples)
+    out = {"name": name, "entries": [_entry_numbers(e) for e in pool.entries]}
+    scored = [s for e in pool.entries for s in e.scored]
     if not scored:
-        return out | {"rows": 0, "about": {}, "yardsticks": {}, "groups": [], "comparisons": []}
+        nothing = {"rows": 0, "about": {}, "yardsticks": {}, "groups": [], "comparisons": [], "lowest": {}, "same": []}
+        return out | nothing
     about = scored[0].about.get("data", {})
     return out | {
         "rows": len(scored[0].records),
         "split": scored[0].numbers["split"],
         "about": {k: about[k] for k in ("task", "description", "citation", "licence") if k in about},
-        "yardsticks": yardsticks(scored),
-        "groups": by_group(rows),
-        "comparisons": compare.comparisons(rows),
+        "keys_known": any(all("keys" in r for r in s.records) for s in scored),
+        "yardsticks": yardstick_numbers(scored),
+        "votes_curve": _votes_curve(pool),
+        "groups": by_group(pool, resamples),
+        "comparisons": compare.comparisons(pool),
+        "lowest": compare.lowest(pool),
+        "same": compare.same(pool),
     }
+
+
+def _votes_curve(pool: Pool) -> list[float] | None:
+    """Returns the cross-entropy of m votes of the second panel, m = 0, 1, ...; None without one."""
+    curve_EM = pool.rows.votes_curve_EM if pool.rows else None
+    return None if curve_EM is None else curve_EM.mean(0).tolist()
 
 
 def cells(all_jobs: list[Job]) -> list[dict[str, Any]]:

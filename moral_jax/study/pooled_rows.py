@@ -1,12 +1,12 @@
 """Pools the finished cells of a study over seeds: the rows of the tables."""
 
 import json
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.analysis import metrics, pooled, summary
+from moral_jax.analysis import legacy, pooled, summary, yardsticks
+from moral_jax.analysis.bootstrap import Draws, Resampling, Statistic
 from moral_jax.analysis.calibrate import Calibration
 from moral_jax.analysis.table import Table, from_records
 from moral_jax.runs.records import Record, read_jsonl
@@ -15,10 +15,11 @@ from moral_jax.study.jobs import Job
 from moral_jax.study.spec import ZERO_SHOT
 from moral_jax.types import UserError
 
-MEANS = ("cross_entropy", "dirichlet_nll", "dirichlet_nll_per_vote", "total_variation", "accuracy")
+METRICS = ("cross_entropy", "dirichlet_nll", "dirichlet_nll_per_vote", "total_variation", "accuracy", "macro_f1",
+           "squared_distance", "jensen_shannon_distance", "wasserstein")  # fmt: skip
 UNUSED = ("question", "title", "text")  # dropped: the posts of a hundred cells would take a gigabyte
-CHUNK = 1000  # resamples in memory at once; each has one weight per row
-FIRST_SEED_STREAM = 1_000_000  # random streams of the seeds' errors; those of the rows' resamples begin at 0
+FIRST_SEED_STREAM = 1_000_000  # random streams of the seeds' errors; that of the rows' resamples is 0
+FEW = 4  # degrees of freedom; with fewer, an interval over seeds is so wide that their values say more
 
 
 class ScoredCell(NamedTuple):
@@ -39,7 +40,8 @@ class Entry(NamedTuple):
     share: float
     planned: list[Job]
     scored: list[ScoredCell]
-    draws: dict[str, pooled.Draws]  # by metric; empty if no cell is done
+    draws: dict[str, Draws]  # by metric; empty if no cell is done
+    by_seed: dict[str, list[float]]  # of the metrics whose spread over seeds has FEW degrees of freedom
 
     @property
     def key(self) -> dict[str, Any]:
@@ -82,64 +84,71 @@ def check_same_rows(task: str, scored: list[ScoredCell]) -> None:
         )
 
 
-def row_values(s: ScoredCell) -> dict[str, np.ndarray]:
-    """Returns every metric that is a mean over rows, [E] each; only those that the run itself reports."""
-    values = {name: metrics.ROW_METRICS[name](s.table) for name in MEANS}
+def numbers_of(s: ScoredCell, of: yardsticks.Rows) -> dict[str, np.ndarray | Statistic]:
+    """Returns the numbers of a cell that the run itself reports too, as arrays [E] or statistics of row weights."""
+    known = summary.statistics(s.table)
+    values = {name: known[name] for name in METRICS if name in known} | yardsticks.relative(s.table, of)
     if s.numbers.get("calibration"):
         values |= summary.calibrated(s.table, Calibration(**s.numbers["calibration"]))
     if "option_mass" in s.numbers["metrics"]:
         values["option_mass"] = np.array([r["option_mass"] for r in s.records])
     if "legacy_dirichlet" in s.numbers["metrics"]:
-        values |= summary.legacy(s.records, s.table)
+        values |= legacy.values(s.records, s.table)
     return values
 
 
-def _weights(rows: int, resamples: int) -> Iterator[np.ndarray]:
-    """Yields weights of the rows: all ones, then those of the bootstrap in chunks."""
-    yield np.ones((1, rows))
-    for seed, start in enumerate(range(0, resamples, CHUNK)):
-        yield metrics.resamples(rows, min(CHUNK, resamples - start), seed)
+class Pool(NamedTuple):
+    """The rows of a task's tables, and what they are measured against."""
+
+    entries: list[Entry]
+    yardsticks: dict[str, dict[str, Draws]]  # by name and metric; empty where nothing is done
+    rows: yardsticks.Rows | None
 
 
-def _resample(scored: list[ScoredCell], resamples: int) -> list[dict[str, np.ndarray]]:
-    """Returns the metrics of each cell, [1 + R]: on all rows, then on each resample. All cells share the resamples."""
-    E = len(scored[0].records)
-    by_cell = [row_values(s) for s in scored]
-    out: list[dict[str, list[np.ndarray]]] = [{} for _ in scored]
-    for w_RE in _weights(E, resamples):
-        for s, values, drawn in zip(scored, by_cell, out, strict=True):
-            for name, v_E in values.items():
-                drawn.setdefault(name, []).append(w_RE @ v_E / E)
-            drawn.setdefault("macro_f1", []).append(metrics.macro_f1(s.table, w_RE))
-    return [{name: np.concatenate(parts) for name, parts in drawn.items()} for drawn in out]
-
-
-def make_entries(of_task: list[Job], resamples: int) -> list[Entry]:
-    """Returns the rows of a task's tables in the order of the study."""
+def make_entries(of_task: list[Job], resamples: int) -> Pool:
+    """Returns the rows of a task's tables, in the order in which the study names them."""
     done = [read(job) for job in of_task if jobs.is_done(job)]
-    if done:
-        check_same_rows(of_task[0].cell.task, done)
-    sampled = dict(zip((s.job.cell.name for s in done), _resample(done, resamples) if done else [], strict=True))
     planned: dict[tuple[str, str, float], list[Job]] = {}
     for job in of_task:
         planned.setdefault((job.cell.row, job.cell.training, job.cell.share), []).append(job)
+    if not done:
+        return Pool([Entry(*key, cells, [], {}, {}) for key, cells in planned.items()], {}, None)
+    check_same_rows(of_task[0].cell.task, done)
+    first = next((s for s in done if all("keys" in r for r in s.records)), done[0])
+    of = yardsticks.rows(first.table, yardsticks.second_votes(first.records, first.table.p_EC.shape[1]))
+    resampling = summary.resampling_of(first.records, resamples, 0)
+    drawn = _draws(done, of, resampling)
     cells_of = [[s for s in done if s.job in cells] for cells in planned.values()]
-    of_seeds = [_stack([sampled[s.job.cell.name] for s in scored]) for scored in cells_of]
+    of_seeds = [_stack([drawn[s.job.cell.name] for s in scored]) for scored in cells_of]
     spreads = {
-        name: pooled.spread([x[name][:, 0] for x in of_seeds if name in x])
+        name: pooled.spread([np.array([d.value for d in x[name]]) for x in of_seeds if name in x])
         for name in dict.fromkeys(name for x in of_seeds for name in x)
     }
-    out = []
+    entries = []
     for number, (key, x) in enumerate(zip(planned, of_seeds, strict=True)):
-        draws = {
-            name: pooled.over_seeds(x_SR[:, 0], x_SR[:, 1:], spreads[name], FIRST_SEED_STREAM + number)
-            for name, x_SR in x.items()
-        }
-        out.append(Entry(*key, planned[key], cells_of[number], draws))
+        draws = {name: pooled.over_seeds(ds, spreads[name], FIRST_SEED_STREAM + number) for name, ds in x.items()}
+        few = [name for name, ds in x.items() if len(ds) > 1 and spreads[name].freedom < FEW]
+        entries.append(Entry(*key, planned[key], cells_of[number], draws, {n: [d.value for d in x[n]] for n in few}))
+    losses = {yardsticks.CONSTANT: of.constant, yardsticks.TRUE_SHARES: of.true_shares, yardsticks.PANEL: of.panel}
+    return Pool(entries, {name: _of_yardstick(rows, resampling) for name, rows in losses.items()}, of)
+
+
+def _of_yardstick(losses: dict[str, np.ndarray], resampling: Resampling) -> dict[str, Draws]:
+    """Returns draws of a yardstick's losses, on the resamples of the models."""
+    return resampling.draws({name: losses[name] for name in ("cross_entropy", "dirichlet_nll") if name in losses})
+
+
+def _draws(done: list[ScoredCell], of: yardsticks.Rows, resampling: Resampling) -> dict[str, dict[str, Draws]]:
+    """Returns draws of every number by cell; all cells share the resamples, which are made once."""
+    by_name = {(s.job.cell.name, name): x for s in done for name, x in numbers_of(s, of).items()}
+    out: dict[str, dict[str, Draws]] = {s.job.cell.name: {} for s in done}
+    flat = resampling.draws({f"{place}": x for place, x in enumerate(by_name.values())})
+    for (cell, name), d in zip(by_name, flat.values(), strict=True):
+        out[cell][name] = d
     return out
 
 
-def _stack(of_seeds: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Stacks the metrics that all seeds have, [S, 1 + R] each."""
+def _stack(of_seeds: list[dict[str, Draws]]) -> dict[str, list[Draws]]:
+    """Returns every number that all seeds have."""
     names = [name for name in of_seeds[0] if all(name in x for x in of_seeds)] if of_seeds else []
-    return {name: np.stack([x[name] for x in of_seeds]) for name in names}
+    return {name: [x[name] for x in of_seeds] for name in names}

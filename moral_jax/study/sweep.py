@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.analysis import metrics, pooled, summary
+from moral_jax.analysis import metrics, summary
+from moral_jax.analysis.bootstrap import interval
 from moral_jax.analysis.table import from_records
 from moral_jax.config import parsing, saved
 from moral_jax.config.checks import field_type
@@ -20,7 +21,7 @@ from moral_jax.study.jobs import Job
 from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
 
-RESAMPLES = 1000
+RESAMPLES = 10_000
 TRIES = 100  # draws per requested point, before the search for a new point is given up
 DIGITS = 3  # of a random rate; more would only make names longer
 Point = dict[str, str]  # field -> value, as on the command line
@@ -132,13 +133,12 @@ def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
         return []
     done.sort(key=lambda x: _values(x[1], by).mean())
     best_E = _values(done[0][1], by)
-    w_RE = metrics.resamples(len(best_E), RESAMPLES, 0)
+    resampling = summary.resampling_of(done[0][1], RESAMPLES, 0)
     rows = []
     for place, (job, records) in enumerate(done, 1):
-        d_E = _values(records, by) - best_E
-        behind = pooled.interval(pooled.Draws(float(d_E.mean()), w_RE @ d_E / len(d_E)))
+        [behind] = resampling.draws({by: _values(records, by) - best_E}).values()
         rows.append(
-            {"rank": place, "name": job.cell.name, "point": point_of(job), "behind": behind}
+            {"rank": place, "name": job.cell.name, "point": point_of(job), "behind": interval(behind)}
             | summary.point_estimates(records, summary.VALIDATED)
             | {"seconds": jobs.read_notes(job).get("seconds")}
         )

@@ -24,6 +24,14 @@ def vote_split(counts: tuple[float, ...]) -> str:
     return "-".join(f"{c:g}" for c in sorted(counts, reverse=True))
 
 
+def split_groups(counts: tuple[float, ...], second: tuple[float, ...] | None) -> dict[str, str]:
+    """Returns the groups of a row by how its votes are split: those of the second panel, if there is one.
+
+    Predictions are scored on the first panel's votes, whose noise would decide the groups too.
+    """
+    return {"vote split": vote_split(counts)} if second is None else {"second panel's split": vote_split(second)}
+
+
 def _whole_votes(row: Row, field: str, values: list[Any]) -> tuple[float, ...]:
     """Returns numbers of votes, which must be whole."""
     counts = tuple(row.vote(field, v) for v in values)
@@ -47,14 +55,15 @@ def dilemma(row: Row) -> Example:
         raise row.error("actions", actions[0]["id"], "two actions that differ")
     counts = row.votes("gold_annotations", _whole_votes(row, "gold_annotations", row.items("gold_annotations", 2)))
     second = _whole_votes(row, "human_perf_annotations", row.items("human_perf_annotations", 2))
+    second_counts = second if sum(second) else None  # all zero on train, which has no second panel
     return Example(
         id=row.text("id"),
         question=LESS_ETHICAL,
         options=tuple(a["description"] for a in actions),
         counts=counts,
-        second_counts=second if sum(second) else None,  # all zero on train, which has no second panel
+        second_counts=second_counts,
         keys=tuple(a["id"] for a in actions),
-        groups={"vote split": vote_split(counts), "controversial": "no" if min(counts) == 0 else "yes"},
+        groups=split_groups(counts, second_counts),
     )
 
 

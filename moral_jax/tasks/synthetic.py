@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from moral_jax.tasks.scruples import LESS_ETHICAL, vote_split
+from moral_jax.tasks.scruples import LESS_ETHICAL, split_groups
 from moral_jax.types import Example
 
 SEED = 20241009
@@ -50,10 +50,7 @@ def examples() -> list[Example]:
                 counts=panels[0],
                 second_counts=panels[1],
                 keys=(f"action-{first}", f"action-{second}"),
-                groups={
-                    "vote split": vote_split(panels[0]),
-                    "controversial": "no" if min(panels[0]) == 0 else "yes",
-                },
+                groups=split_groups(*panels),
             )
         )
     return out

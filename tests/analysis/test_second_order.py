@@ -21,6 +21,10 @@ def simulated(rows, options, votes, seed=0, low=0.5, high=20.0):
     return table(p, [rng.multinomial(rng.integers(1, votes), q) for q in shares], s)
 
 
+def summed(t, calibration, resamples):
+    return second_order.second_order(t, calibration, resamples, 0, [[]] * len(t.p_EC))
+
+
 @pytest.mark.parametrize(("a", "b", "n"), [(1.0, 1.0, 5), (0.3, 2.5, 7), (60.0, 40.0, 300), (1e-3, 1e-3, 1)])
 def test_vote_probabilities_against_scipy(a, b, n):
     got = second_order.vote_probabilities(np.array([a, b]), n)
@@ -67,7 +71,7 @@ def test_simulated_right_over_and_underconfident(options):
     t = simulated(3000, options, 30)
 
     def held(factor):
-        numbers = second_order.second_order(calibrate.concentrate(t, factor), None, 200, 0)
+        numbers = summed(calibrate.concentrate(t, factor), None, 200)
         return [numbers["coverage"][level] for level in ("0.5", "0.8", "0.95")]
 
     for e, level in zip(held(1.0), second_order.LEVELS, strict=True):
@@ -106,12 +110,12 @@ def test_spearman_against_scipy_with_ties_and_repetitions():
 def test_gain_by_hand_and_its_sign():
     t = simulated(2000, 2, 20)
     calibration = calibrate.fit(t)
-    numbers = second_order.second_order(t, calibration, 200, 0)
+    numbers = summed(t, calibration, 200)
     one = metrics.dirichlet_nll(t.replace(concentration_E=np.full(2000, calibration.fixed_concentration)))
     assert numbers["dirichlet_gain"]["value"] == pytest.approx((one - metrics.dirichlet_nll(t)).mean())
     assert numbers["dirichlet_gain"]["low"] > 0  # it knows which questions divide
     shuffled = t.replace(concentration_E=np.random.default_rng(1).permutation(t.concentration_E))
-    assert second_order.second_order(shuffled, calibration, 200, 0)["dirichlet_gain"]["high"] < 0
+    assert summed(shuffled, calibration, 200)["dirichlet_gain"]["high"] < 0
     assert numbers["split_correlation"]["low"] > 0.3
 
 
@@ -122,8 +126,62 @@ def test_the_fixed_concentration_is_found():
 
 def test_what_cannot_be_said_is_left_out():
     t = simulated(50, 3, 9, low=2.0, high=2.0)
-    numbers = second_order.second_order(t, None, 100, 0)
-    assert set(numbers) == {"rows", "coverage", "split_correlation"}  # one concentration, nothing fitted
+    numbers = summed(t, None, 100)
+    assert set(numbers) == {"rows", "of", "coverage", "split_correlation", "split_ceiling"}  # one s, nothing fitted
     some = t.replace(counts_EC=t.counts_EC + np.eye(50)[:, :1] * 0.5)
-    assert second_order.second_order(some, None, 100, 0)["rows"] == 49
-    assert second_order.second_order(t.replace(counts_EC=t.counts_EC / 7.3), None, 100, 0) is None
+    assert (summed(some, None, 100)["rows"], summed(some, None, 100)["of"]) == (49, 50)
+    assert summed(t.replace(counts_EC=t.counts_EC / 7.3), None, 100) is None
+
+
+@pytest.mark.parametrize(("total", "digits"), [(25, 16), (100, 16), (6, 2)])
+def test_votes_that_are_whole_but_for_rounding_are_whole(total, digits):
+    """Shares of a file become votes by a product and a quotient, and 0.83 of six people are five."""
+    counts = np.array([[k, total - k] for k in range(total + 1)], float)
+    shares = np.round(counts / total, digits)
+    t = table(np.full(counts.shape, 0.5), shares * total / shares.sum(-1, keepdims=True), 2.0)
+    assert len(second_order.whole_votes(t)) == total + 1
+    assert summed(t, None, 100)["coverage"] == summed(t.replace(counts_EC=counts), None, 100)["coverage"]
+
+
+def test_shares_of_people_are_not_whole_votes():
+    t = table(np.full((3, 2), 0.5), [[2.5, 2.5], [1.1, 3.9], [2.0, 3.0]], 2.0)
+    assert second_order.whole_votes(t).tolist() == [2]
+
+
+@pytest.mark.parametrize("alpha", [(2.0, 3.0), (0.3, 0.5), (40.0, 9000.0)])
+def test_very_many_votes_are_covered_as_by_the_exact_forecast(alpha, monkeypatch):
+    alpha, votes = np.array(alpha), 2000
+    counts = [np.array([c, votes - c]) for c in range(0, votes + 1, 37)]
+    exact = [second_order.covered(alpha, c) for c in counts]
+    monkeypatch.setattr(second_order, "MANY", 100)
+    np.testing.assert_allclose([second_order.covered(alpha, c) for c in counts], exact, atol=0.25)
+    assert np.mean([second_order.covered(alpha, c) for c in counts]) == pytest.approx(np.mean(exact), abs=0.005)
+
+
+def test_billions_of_votes_need_no_array_of_them():
+    t = table([[0.5, 0.5]] * 6, [[5e9, 5e9], [9e9, 1e9], [1e10, 0], [2e9, 8e9], [5e9, 5e9], [6e9, 4e9]], 2.0)
+    coverage = second_order.coverage(t)
+    np.testing.assert_array_equal(coverage[:, 0], [1, 0, 0, 0, 1, 1])  # uniform forecast: the middle half
+    np.testing.assert_array_equal(coverage[:, 2], [1, 1, 0, 1, 1, 1])
+
+
+def test_one_concentration_for_all_gains_nothing_however_large():
+    """Shares right on average, s = 2000 everywhere, 10,000 votes a question: beyond e^6 there is a minimum too."""
+    t = simulated(200, 2, 3, low=2000.0, high=2000.0)
+    rng = np.random.default_rng(1)
+    counts = np.array([rng.multinomial(10_000, rng.dirichlet(2000 * p)) for p in t.p_EC])
+    t = t.replace(counts_EC=counts.astype(float))
+    calibration = calibrate.fit(t)
+    assert calibration.fixed_concentration == pytest.approx(2000, rel=0.2)
+    gain = summed(t, calibration, 200)["dirichlet_gain"]
+    assert gain["low"] <= 0 <= gain["high"]
+    assert abs(gain["value"]) < 0.02
+    assert calibrate.at_bound(calibration) == []
+
+
+def test_a_fit_that_ends_at_its_bound_says_so():
+    """Votes are the prediction's reverse: no temperature helps, and the best is the highest."""
+    t = table([[0.9, 0.1]] * 20, [[1, 4]] * 20, 2.0)
+    calibration = calibrate.fit(t)
+    assert "temperature" in calibrate.at_bound(calibration)
+    assert calibration.temperature == pytest.approx(np.exp(calibrate.LOG_BOUND), rel=1e-3)

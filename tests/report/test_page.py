@@ -37,6 +37,8 @@ def record(i, p):
 def second_order(held=0.8, gain=0.05, **more):
     return {
         "rows": 12,
+        "of": 12,
+        "split_ceiling": 0.567,
         "coverage": {level: estimate(held) for level in ("0.5", "0.8", "0.95")},
         "split_correlation": estimate(0.2),
         "concentration_correlation": estimate(0.1),
@@ -49,16 +51,23 @@ def numbers(ce):
     yard = {"cross_entropy": 0.69, "dirichlet_nll": 3.0, "total_variation": 0.3, "accuracy": 0.5, "macro_f1": 0.34}
     metrics = {m: estimate(0.5) for m in (*words.MAIN, *words.MORE)} | {"cross_entropy": estimate(ce)}
     metrics["first_place_bias"] = estimate(0.1)
+    metrics["way_to_true_shares"] = estimate((0.69 - ce) / 0.2, 0.05)
+    metrics["share_calibration"] = {"value": 0.084, "expected": 0.04, "null": 0.07}
+    metrics["worth_in_votes"] = estimate(1.2, 0.1)
     return {
         "split": "test",
         "rows": 12,
         "metrics": metrics,
         "groups": {
             "vote split": {
-                "5-0": {"rows": 12, **{m: estimate(0.5) for m in ("cross_entropy", "entropy_floor", "accuracy")}}
+                "5-0": {"rows": 12, "BEST": 0.16, **{m: estimate(0.5) for m in ("cross_entropy", "accuracy")}}
             }
         },
         "second_order": second_order(),
+        "shared": {"known": True, "rows_share": True, "cross_entropy_ratio": 1.5},
+        "at_bound": [],
+        "against": {"best constant": estimate(ce - 0.69)},
+        "votes_curve": [0.69, 0.64, 0.61],
         "yardsticks": {"uniform": yard, "best constant": yard, "BEST": yard | {"cross_entropy": 0.49}},
         "reliability": [{"predicted": 0.3, "human": 0.35, "pairs": 12}, {"predicted": 0.7, "human": 0.65, "pairs": 12}],
     }
@@ -116,32 +125,93 @@ def test_markdown_says_the_same(run):
     page.write(run)
     text = (run / "report.md").read_text()
     assert "0.590 [0.580, 0.600]" in text
-    assert "| BEST (oracle of Scruples)" in text
+    assert "| true shares, if they were known (BEST of Scruples)" in text
+    assert "0.084 (if p were the true shares: 0.040, 95 % below 0.070)" in text
+    assert "Questions that share an action" in text
     assert "Synthetic data" in text
 
 
-def verdict(before, after, difference, constant=0.69):
-    stages = [source.Stage("initial", numbers(before), []), source.Stage("trained", numbers(after), [])]
-    for stage in stages:
-        stage.numbers["yardsticks"]["best constant"] = stage.numbers["yardsticks"]["best constant"] | {
-            "cross_entropy": constant
-        }
-    s = source.Source("x", stages, {"cross_entropy": difference}, [], {}, {})
-    return " ".join(words.verdict(s))
+def verdict(before, after, difference, above=None, **changes):
+    """`above`: how far the model's cross-entropy is above the best constant's, paired by row."""
+    stages = [source.Stage(n, numbers(ce), []) for n, ce in (("initial", before), ("trained", after))]
+    last = stages[-1].numbers
+    last["against"]["best constant"] = above or estimate(after - 0.69)
+    last["metrics"] |= changes
+    return " ".join(words.verdict(source.Source("x", stages, {"cross_entropy": difference}, [], {}, {})))
 
 
 def test_the_verdict_follows_from_the_numbers():
     better = verdict(0.70, 0.59, estimate(-0.11))
-    assert better.startswith("Fine-tuning brought the model closer to people")
+    assert better.startswith("Fine-tuning brought the model closer to people: on 12 held-out questions")
     assert "0.700 to 0.590 (difference -0.110, 95 % interval -0.120 to -0.100)" in better
-    assert "50% of the way" in better  # (0.69 - 0.59) / (0.69 - 0.49)
-    assert "gets 10.0% more than its due" in better
+    assert "50% of the way (45% to 55%) from the best constant answer (0.690) to the true shares" in better
+    assert "worth 1.2 votes (1.1 to 1.3) of other people" in better
+    assert "gets 10.0 percentage points more than its due" in better
     unclear = verdict(0.70, 0.695, {"value": -0.005, "low": -0.02, "high": 0.01})
     assert unclear.startswith("Fine-tuning made no clear difference")
     assert "cannot be told apart from a constant" in unclear
     worse = verdict(0.70, 0.80, estimate(0.1))
     assert worse.startswith("Fine-tuning made it worse")
     assert "worse than a constant answer" in worse
+
+
+def test_a_constant_is_compared_row_by_row_and_not_by_two_intervals():
+    """The interval of the cross-entropy reaches the constant's 0.690, that of the paired difference does not."""
+    apart = verdict(0.70, 0.685, estimate(-0.015), above=estimate(-0.005, 0.002))
+    assert "of the way" in apart
+    level = verdict(0.70, 0.66, estimate(-0.04), above=estimate(-0.03, 0.04))
+    assert "cannot be told apart from a constant" in level
+
+
+def test_what_pages_print_as_nothing_is_nothing():
+    """From 0.693 to 0.693, with an interval from -0.000 to -0.000."""
+    said = verdict(0.6931, 0.6930, estimate(-0.0001, 0.00005), above=estimate(0.0002, 0.00005))
+    assert said.startswith("Fine-tuning made no clear difference")
+    assert "cannot be told apart from a constant" in said
+
+
+def test_nothing_is_concluded_from_a_few_questions():
+    stages = [source.Stage(n, numbers(0.69), []) for n in ("initial", "trained")]
+    for stage in stages:
+        stage.numbers["rows"] = 1
+        stage.numbers["metrics"] = {name: {"value": e["value"]} for name, e in stage.numbers["metrics"].items()}
+        stage.numbers["against"]["best constant"] = {"value": 0.1}
+    s = source.Source("x", stages, {"cross_entropy": {"value": -0.1}}, [], {}, {})
+    [said] = words.verdict(s)
+    assert said.startswith("On 1 held-out question, the model's cross-entropy to the votes is 0.690: too few")
+    assert words.main_table(s).rows[0][1] == "0.690"
+
+
+def test_options_that_the_model_would_not_say_are_warned_of():
+    assert "Only 6e-07 of the probability" in verdict(0.7, 0.59, estimate(-0.11), option_mass=estimate(6e-7, 1e-8))
+    assert "Only" not in verdict(0.7, 0.59, estimate(-0.11), option_mass=estimate(0.3))
+
+
+def test_the_page_says_what_its_intervals_hold():
+    def note(**changes):
+        stage = source.Stage("trained", numbers(0.6) | changes, [])
+        return words.intervals_note(source.Source("x", [stage], {}, [], {}, {}))
+
+    assert "share an action or another key count together" in note()
+    assert "one seed" in note()
+    assert "bound" not in note()
+    assert "ended at the bound of what is searched: temperature" in note(at_bound=["temperature"])
+    assert "do not say which questions share" in note(shared={})  # of an older version
+    assert "share" not in note(shared={"known": True, "rows_share": False})
+
+
+def test_numbers_of_an_older_version_still_have_a_page(run):
+    for stage in ("initial", "trained"):
+        older = json.loads((run / stage / "metrics.json").read_text())
+        for field in ("against", "shared", "at_bound", "votes_curve"):
+            del older[field]
+        del older["groups"]["vote split"]["5-0"]["BEST"]
+        del older["second_order"]["split_ceiling"], older["second_order"]["of"]
+        older["metrics"] |= {"ece": estimate(0.1), "entropy_floor": estimate(0.3)}
+        (run / stage / "metrics.json").write_text(json.dumps(older))
+    text = page.write(run).html.read_text()
+    assert "do not say which questions share" in text
+    assert "from the best constant answer" not in text
 
 
 def test_division_follows_from_the_numbers():
@@ -158,6 +228,8 @@ def test_division_follows_from_the_numbers():
     constant = second_order()
     del constant["concentration_correlation"], constant["dirichlet_gain"]
     assert words.division(source.Stage("trained", {"second_order": constant}, [])).endswith("hold 80%.")
+    assert "hold 80% (1 of 13 questions, whose votes are not whole, are left out)." in said(of=13)
+    assert "(2,000, fitted" in said(fixed_concentration=2000.4)
 
 
 def test_the_page_says_how_divided_people_are(run):

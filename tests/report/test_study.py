@@ -32,10 +32,11 @@ def entry(row, training="", share=1.0, ce=0.65, seeds=(0, 1, 2), planned=3, **me
     return out
 
 
-def comparison(what, a, b, value, p, a_value=0.6, spread=0.01, metric="cross_entropy", one_seed=()):
+def comparison(what, a, b, value, p, a_value=0.6, spread=0.01, metric="cross_entropy", one_seed=(), bound=False):
     return {
-        "metric": metric, "what": what, "a": a, "b": b, "a_value": a_value, "b_value": a_value - value,
-        **estimate(value, spread), "p": p / 2, "p_holm": p, "one_seed": list(one_seed),
+        "metric": metric, "what": what, "a": a, "b": b, "a_value": a_value, "b_value": a_value - value, "family": 3,
+        **estimate(value, spread), "p": p / 2, "p_is_bound": bound, "p_family": p, "p_family_is_bound": bound,
+        "one_seed": list(one_seed),
     }  # fmt: skip
 
 
@@ -47,9 +48,11 @@ def task(entries=(), comparisons=(), **more):
         "name": "dilemmas", "rows": 468, "split": "test", "about": {"task": "dilemmas", "description": SCRIPT},
         "entries": list(entries), "comparisons": list(comparisons), "groups": [],
         "yardsticks": {"best constant": YARD, "BEST": YARD | {"cross_entropy": 0.49}},
+        "lowest": {"cross_entropy": ROBERTA}, "same": [], "votes_curve": None, "keys_known": True,
     } | more  # fmt: skip
 
 
+CONSTANT, PANEL = key("best constant"), key("as many other people")
 ROBERTA, MISTRAL, ZERO = key("RoBERTa", "CE-tuned"), key("Mistral", "CE-tuned"), key("Mistral", "zero-shot")
 
 
@@ -63,6 +66,8 @@ def test_a_real_difference_is_said_with_its_numbers():
         "Mistral (CE-tuned): fine-tuning lowered the cross-entropy, 0.650 to 0.600 (difference -0.050"
     )
     assert said.endswith("95 % interval -0.060 to -0.040, p < 0.001).")
+    beyond = comparison("tuning", MISTRAL, ZERO, -0.05, 0.0001, bound=True)
+    assert findings.tuning(task(comparisons=[beyond]))[0].endswith("-0.040, p ≤ 0.0001).")  # what no draw reached
 
 
 @pytest.mark.parametrize(
@@ -100,24 +105,56 @@ def test_of_tuning_the_number_that_it_trains_is_told():
     assert len(findings.tuning(task(comparisons=both))) == 1
 
 
-def test_models_are_sorted_by_the_constant_answer():
-    said = findings.against_yardsticks(task([entry("Bad", ce=0.75), entry("Even", ce=0.695), entry("Good", ce=0.59)]))
-    assert said == [
+def against(row, value, p=0.01, spread=0.01):
+    return comparison("constant", key(row), CONSTANT, value, p, a_value=0.69 + value, spread=spread)
+
+
+def test_models_are_sorted_by_their_differences_to_the_constant_answer():
+    """Whatever the intervals of their own numbers; and a p of 0.06 carries no claim."""
+    way = estimate(0.5)
+    entries = [entry("Bad", ce=0.75), entry("Even"), entry("Unproven"), entry("Good", way_to_true_shares=0.5)]
+    tests = [against("Bad", 0.06), against("Even", 0.005, 1.0), against("Unproven", -0.05, 0.06), against("Good", -0.1)]
+    assert findings.against_constant(task(entries, tests)) == [
         "Worse in cross-entropy than one constant answer (0.690): Bad.",
-        "Not told apart in cross-entropy from one constant answer (0.690): Even.",
-        "Better in cross-entropy than any constant answer (0.690): Good (50 % of the way to BEST).",
+        "Not told apart in cross-entropy from one constant answer (0.690): Even and Unproven.",
+        f"Better in cross-entropy than any constant answer (0.690): Good ({way['value']:.0%} of the way to the true "
+        "shares).".replace("50%", "50 %"),
     ]
+    assert findings.against_constant(task(entries)) == []
 
 
 @pytest.mark.parametrize(
-    ("panel", "words"), [(0.5, "is still above that"), (0.645, "not told apart"), (0.7, "below that")]
-)
-def test_people_beside_the_best_model(panel, words):
-    t = task([entry("M", ce=0.65)])
-    t["yardsticks"]["second panel"] = YARD | {"cross_entropy": panel, "accuracy": 0.79}
-    [said] = findings.people(t)
-    assert words in said
-    assert "79.0%" in said
+    ("value", "p", "words"),
+    [(0.1, 0.01, "is above that"), (0.005, 0.9, "is not told apart"), (-0.1, 0.01, "is below that"),
+     (0.1, 0.06, "is not told apart")],
+)  # fmt: skip
+def test_people_beside_the_lowest_model(value, p, words):
+    """The lowest is the same entry in every sentence, also where another training of it happens to be lower."""
+    c = comparison("people", ROBERTA, PANEL, value, p, a_value=0.65)
+    other = comparison("people", MISTRAL, PANEL, 0.2, 0.01, a_value=0.64)
+    entries = [entry("RoBERTa", "CE-tuned", ce=0.65, worth_in_votes=1.25), entry("RoBERTa", "Dirichlet-tuned", ce=0.6)]
+    t = task(entries, [other, c], votes_curve=[0.69, 0.64, 0.61, 0.59])
+    first, second = findings.people(t)
+    assert f"RoBERTa (CE-tuned), the lowest here, {words}" in first
+    assert f"come to a cross-entropy of {0.65 - value:.3f}" in first
+    assert second == (
+        "A prediction from 1, 2, ... votes of other people comes to 0.640, 0.610, 0.590: RoBERTa (CE-tuned) is worth "
+        "1.2 votes (1.2 to 1.3)."
+    )
+
+
+def test_what_is_not_told_apart_comes_with_how_far_it_may_be_and_without_p():
+    c = comparison("models", ROBERTA, MISTRAL, -0.012, 0.4, spread=0.014, a_value=0.65)
+    assert findings.models(task(comparisons=[c])) == [
+        "Lowest cross-entropy: RoBERTa (CE-tuned) with 0.650, not told apart from Mistral (CE-tuned) (0.662; at most "
+        "0.026 lower or 0.002 higher)."
+    ]
+
+
+def test_a_few_seeds_stand_for_themselves():
+    few = entry("A", "CE-tuned")
+    few["metrics"]["option_mass"] |= {"seeds": [0.05, 0.1, 0.15]}
+    assert tables.cell(few, "option_mass") == "0.100 (seeds: 0.050, 0.100, 0.150)"
 
 
 def test_legacy_numbers_are_told_beside_the_right_ones():
@@ -138,6 +175,11 @@ def test_caveats_name_what_is_missing():
         "Missing, and nothing is said of: Gone (CE-tuned).",
         "Not all seeds are there: Some (CE-tuned) (1 of 3).",
     ]
+    said = findings.caveats(task(same=[(key("Most words"), key("Fewest words"))], keys_known=False))
+    assert said == [
+        "Most words gives the same numbers as Fewest words, which alone is compared.",
+        "These records do not say which questions share an action, so all count as independent.",
+    ]
 
 
 def test_tables_tell_missing_from_not_planned():
@@ -156,7 +198,7 @@ def test_tables_tell_missing_from_not_planned():
     assert overview.rows[1][:3] == ["B", tables.NOT_PLANNED, "0.650 [0.640, 0.660] (1 of 3 seeds)"]
     names = [row[0] for row in tables.full(t).rows]
     assert names[:3] == ["A (zero-shot)", "A (CE-tuned)", "B (CE-tuned)"]
-    assert names[3:] == ["best constant (knows these votes)", "BEST (oracle of Scruples)"]
+    assert names[3:] == ["best constant (knows these votes)", "true shares, if they were known (BEST of Scruples)"]
     assert tables.overview(task([entry("Fewest words")])) is None
 
 
@@ -170,7 +212,7 @@ def whole():
         entry(SCRIPT, "CE-tuned", seeds=()),
     ]
     groups = [
-        {"kind": "vote split", "name": n, "rows": 30, "floor": 0.3,
+        {"kind": "vote split", "name": n, "rows": 30, "BEST": 0.3,
          "entries": [key(e["row"], e["training"], e["share"]) | {"cross_entropy": estimate(0.6)} for e in entries[:4]]}
         for n in ("5-0", "4-1")
     ]  # fmt: skip

@@ -30,7 +30,8 @@ def record(example, p):
     order = {"order": [0, 1], "probabilities": [p, 1 - p], "log_mass": -1.0, "log_concentration": 1.0}
     return {
         "id": example.id, "question": example.question, "title": "", "text": "", "options": list(example.options),
-        "counts": list(example.counts), "second_counts": list(example.second_counts), "groups": example.groups,
+        "counts": list(example.counts), "second_counts": list(example.second_counts), "keys": list(example.keys),
+        "groups": example.groups,
         "probabilities": [p, 1 - p], "option_mass": float(np.exp(-1.0)), "entropy": 0.5, "concentration": 2.0,
         "orders": [order],
     }  # fmt: skip

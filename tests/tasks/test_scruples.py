@@ -45,7 +45,7 @@ def test_a_dilemma(tmp_path):
     assert example.counts == (1.0, 4.0)  # counts of votes that the FIRST, the SECOND is LESS ethical
     assert example.second_counts == (0.0, 5.0)
     assert "less ethical" in example.question
-    assert example.groups == {"vote split": "4-1", "controversial": "yes"}
+    assert example.groups == {"second panel's split": "5-0"}  # not of the votes that predictions are scored on
     assert example.keys == ("a1", "a2")
 
 
@@ -53,7 +53,7 @@ def test_on_train_nobody_was_asked_twice(tmp_path):
     row = DILEMMA | {"human_perf_annotations": [0, 0], "gold_annotations": [0, 5]}
     [example] = read.dilemmas(write(tmp_path / "d.jsonl", row))
     assert example.second_counts is None
-    assert example.groups == {"vote split": "5-0", "controversial": "no"}
+    assert example.groups == {"vote split": "5-0"}
 
 
 def test_anecdotes_both_ways(tmp_path):
@@ -127,7 +127,7 @@ def test_the_real_dilemmas(dilemmas):
     assert {sum(e.counts) for e in examples} == {5.0}
     first = sum(e.counts[0] >= e.counts[1] for e in examples) / 2340
     assert round(first, 3) == 0.518
-    splits = [e.groups["vote split"] for e in examples]
+    splits = [scruples.vote_split(e.counts) for e in examples]
     assert [round(splits.count(s) / 2340, 3) for s in ("5-0", "4-1", "3-2")] == [0.339, 0.339, 0.321]
     agree = sum((e.counts[0] > e.counts[1]) == (e.second_counts[0] > e.second_counts[1]) for e in examples)
     assert round(agree / 2340, 3) == 0.807

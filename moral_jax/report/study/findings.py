@@ -4,7 +4,7 @@ from typing import Any
 
 from moral_jax.report.study import tables
 from moral_jax.report.study.tables import OVERVIEW, Task, name
-from moral_jax.report.words import number
+from moral_jax.report.words import number, side, votes_worth
 
 LEVEL = 0.05
 TRAINED_FOR = {"cross_entropy": "CE-tuned", "dirichlet_nll": "Dirichlet-tuned"}
@@ -12,18 +12,29 @@ Comparison = dict[str, Any]
 
 
 def is_significant(c: Comparison) -> bool:
-    """Returns true if zero lies outside the interval and p is below LEVEL after the correction."""
-    return c["p_holm"] < LEVEL and not c["low"] <= 0 <= c["high"]
+    """Returns true if a difference is beyond doubt by its interval, and p is below LEVEL in its family."""
+    return side(c) != 0 and c["p_family"] < LEVEL
 
 
 def _evidence(c: Comparison) -> str:
-    return f"difference {c['value']:+.3f}, 95 % interval {c['low']:+.3f} to {c['high']:+.3f}, {_p(c)}"
+    """Formats a difference with its interval, and with p only where it carries a claim."""
+    if "low" not in c:
+        return f"difference {c['value']:+.3f}, too few questions for an interval"
+    p = f", {_p(c)}" if is_significant(c) else ""
+    return f"difference {c['value']:+.3f}, 95 % interval {c['low']:+.3f} to {c['high']:+.3f}{p}"
 
 
 def _p(c: Comparison) -> str:
-    """Formats the corrected p-value as "p = 0.012" or "p < 0.001"."""
-    p = tables.p_value(c["p_holm"])
-    return f"p {p}" if p.startswith("<") else f"p = {p}"
+    """Formats the p-value within the family as "p = 0.012" or "p ≤ 0.0001"."""
+    return f"p {tables.p_value(c['p_family'], c['p_family_is_bound'])}"
+
+
+def _at_most(c: Comparison) -> str:
+    """Formats how far the one of a comparison may be below and above the other."""
+    if "low" not in c:
+        return "too few questions"
+    ends = (f"{-c['low']:.3f} lower" if c["low"] < 0 else "", f"{c['high']:.3f} higher" if c["high"] > 0 else "")
+    return "at most " + " or ".join(e for e in ends if e)
 
 
 def _list(parts: list[str]) -> str:
@@ -68,62 +79,65 @@ def models(task: Task) -> list[str]:
     """Names the model with the lowest value of a metric, and the models from which it does or does not differ."""
     out = []
     for metric, words in OVERVIEW.items():
-        of_metric = [c for c in _comparisons(task, "models") if c["metric"] == metric]
-        if not of_metric:
+        best = task["lowest"].get(metric)
+        against = [c for c in _comparisons(task, "models") if c["metric"] == metric and c["a"] == best]
+        if not against:
             continue
-        best = of_metric[0]["a"]  # pairs come in the order of their values
-        against = [c for c in of_metric if c["a"] == best]
-        others = [f"{name(c['b'])} ({number(c['b_value'])}, {_p(c)})" for c in against]
-        beaten = [s for s, c in zip(others, against, strict=True) if is_significant(c)]
-        level = [s for s, c in zip(others, against, strict=True) if not is_significant(c)]
+        beaten = [f"{name(c['b'])} ({number(c['b_value'])}, {_p(c)})" for c in against if is_significant(c)]
+        level = [
+            f"{name(c['b'])} ({number(c['b_value'])}; {_at_most(c)})" for c in against if not is_significant(c)
+        ]  # fmt: skip
         parts = [f"lower than {_list(beaten)}"] if beaten else []
         parts += [f"not told apart from {_list(level)}"] if level else []
         out.append(f"Lowest {words}: {name(best)} with {number(against[0]['a_value'])}, {'; '.join(parts)}.")
     return out
 
 
-def against_yardsticks(task: Task) -> list[str]:
-    """Sorts models by cross-entropy: worse than, not told apart from, and better than the best constant answer."""
-    yard = task["yardsticks"]
-    scored = [e for e in tables.full_data_entries(task) if e["metrics"]]
-    if not scored or not {"best constant", "BEST"} <= set(yard):
+def against_constant(task: Task) -> list[str]:
+    """Sorts entries by cross-entropy: worse than, not told apart from, and better than the best constant answer."""
+    tests = [c for c in _comparisons(task, "constant") if c["metric"] == "cross_entropy"]
+    if not tests:
         return []
-    constant, best = (yard[k]["cross_entropy"] for k in ("best constant", "BEST"))
-    worse: list[str] = []
-    level: list[str] = []
-    better: list[str] = []
-    for e in scored:
-        ce = e["metrics"]["cross_entropy"]
-        side = worse if ce["low"] > constant else level if ce["high"] >= constant else better
-        side.append(name(e))
-        if side is better and constant > best:
-            better[-1] += f" ({(constant - ce['value']) / (constant - best):.0%} of the way to BEST)".replace("%", " %")
-    groups = [
-        (worse, "Worse in cross-entropy than one constant answer"),
-        (level, "Not told apart in cross-entropy from one constant answer"),
-        (better, "Better in cross-entropy than any constant answer"),
-    ]
-    return [f"{words} ({number(constant)}): {_list(names)}." for names, words in groups if names]
+    ways = {name(e): e["metrics"].get("way_to_true_shares") for e in tables.full_data_entries(task)}
+    sides: dict[int, list[str]] = {1: [], 0: [], -1: []}
+    for c in tests:
+        which, way = side(c) if is_significant(c) else 0, ways.get(name(c["a"]))
+        far = f" ({way['value']:.0%} of the way to the true shares)".replace("%", " %") if which < 0 and way else ""
+        sides[which].append(name(c["a"]) + far)
+    constant = number(tests[0]["b_value"])
+    said = {
+        1: f"Worse in cross-entropy than one constant answer ({constant})",
+        0: f"Not told apart in cross-entropy from one constant answer ({constant})",
+        -1: f"Better in cross-entropy than any constant answer ({constant})",
+    }
+    return [f"{said[which]}: {_list(names)}." for which, names in sides.items() if names]
 
 
 def people(task: Task) -> list[str]:
-    """Compares a second panel's votes, taken as a prediction, with the model of lowest cross-entropy."""
-    scored = [e for e in tables.full_data_entries(task) if e["metrics"]]
-    if not scored or "second panel" not in task["yardsticks"]:
+    """Compares the model of lowest cross-entropy with a second panel's votes, taken as a prediction, and in votes."""
+    best = task["lowest"].get("cross_entropy")
+    tests = [c for c in _comparisons(task, "people") if c["metric"] == "cross_entropy" and c["a"] == best]
+    if not tests:
         return []
-    panel = task["yardsticks"]["second panel"]
-    e = min(scored, key=lambda e: e["metrics"]["cross_entropy"]["value"])
-    ce = e["metrics"]["cross_entropy"]
-    position = (
-        "still above that" if ce["low"] > panel["cross_entropy"]
-        else "below that" if ce["high"] < panel["cross_entropy"]
-        else "not told apart from that"
-    )  # fmt: skip
-    return [
-        f"As many other people, their votes taken as a prediction, come to a cross-entropy of "
-        f"{number(panel['cross_entropy'])} and agree with the plurality in {panel['accuracy']:.1%} of the questions; "
-        f"{name(e)}, the lowest here, is {position} ({number(ce['value'])}; {e['metrics']['accuracy']['value']:.1%})."
+    [c] = tests
+    position = {1: "above that", -1: "below that", 0: "not told apart from that"}[side(c) if is_significant(c) else 0]
+    out = [
+        f"As many other people, their votes taken as a prediction, come to a cross-entropy of {number(c['b_value'])}; "
+        f"{name(best)}, the lowest here, is {position} ({number(c['a_value'])}; {_evidence(c)})."
     ]
+    curve = task.get("votes_curve")
+    [worth] = [e["metrics"].get("worth_in_votes") for e in task["entries"] if _is(e, best)]
+    if curve and worth:
+        steps = ", ".join(f"{number(x)}" for x in curve[1:6])
+        out.append(
+            f"A prediction from 1, 2, ... votes of other people comes to {steps}: {name(best)} is worth "
+            f"{votes_worth(worth, len(curve) - 1)}."
+        )
+    return out
+
+
+def _is(e: dict[str, Any], key: dict[str, Any]) -> bool:
+    return all(e[field] == value for field, value in key.items())
 
 
 def legacy(task: Task) -> list[str]:
@@ -173,10 +187,14 @@ def caveats(task: Task) -> list[str]:
     counted = [f"{name(e)} ({len(e['seeds'])} of {e['planned']})" for e in partial]
     out = [f"One seed, so the spread over seeds is in no interval: {_list(list(single))}."] if single else []
     out += [f"Missing, and nothing is said of: {_list(absent)}."] if absent else []
-    return out + ([f"Not all seeds are there: {_list(counted)}."] if counted else [])
+    out += [f"{name(a)} gives the same numbers as {name(b)}, which alone is compared." for a, b in task["same"]]
+    out += [f"Not all seeds are there: {_list(counted)}."] if counted else []
+    if not task.get("keys_known", True):
+        out.append("These records do not say which questions share an action, so all count as independent.")
+    return out
 
 
 def findings(task: Task) -> list[str]:
     """Returns all sentences about a task."""
-    parts = (models, tuning, objective, data, against_yardsticks, people, legacy, caveats)
+    parts = (models, tuning, objective, data, against_constant, people, legacy, caveats)
     return [sentence for part in parts for sentence in part(task)]

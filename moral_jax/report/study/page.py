@@ -25,6 +25,7 @@ def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
             "findings": findings.findings(task),
             "overview": tables.overview(task),
             "full": tables.full(task),
+            "distances": tables.distances(task),
             "calibrated": tables.calibrated(task),
             "legacy": tables.legacy(task),
             "comparisons": tables.comparisons(task),
@@ -41,7 +42,7 @@ def _pictures(task: dict[str, Any]) -> list[tuple[str | None, str]]:
         (plots.forest(task, metric), f"{label}: 95 % intervals over rows and seeds; lines are yardsticks.")
         for metric, label in (("cross_entropy", "Cross-entropy"), ("dirichlet_nll", "Dirichlet NLL"))
     ]
-    out.append((plots.splits(task), "Cross-entropy by how the votes were split, above the entropy of the votes."))
+    out.append((plots.splits(task), "Cross-entropy by how the votes were split, above that of the true shares."))
     for metric in tables.OVERVIEW:
         out.append((plots.learning_curve(task, metric), f"Learning curve: {tables.OVERVIEW[metric]}."))
     for row in dict.fromkeys(e["row"] for e in tables.full_data_entries(task)):

@@ -28,7 +28,8 @@ def _style(number: int) -> Style:
 
 def _span(e: dict[str, float]) -> np.ndarray:
     """Returns how far an interval reaches below and above its value, [2, 1], the shape that matplotlib expects."""
-    return np.array([[max(0.0, e["value"] - e["low"])], [max(0.0, e["high"] - e["value"])]])
+    low, high = e.get("low", e["value"]), e.get("high", e["value"])
+    return np.array([[max(0.0, e["value"] - low)], [max(0.0, high - e["value"])]])
 
 
 def forest(task: Task, metric: str) -> str | None:
@@ -87,7 +88,7 @@ def splits(task: Task) -> str | None:
     places = np.arange(len(of_kind))
 
     def draw(axes: Axes) -> None:
-        axes.plot(places, [g["floor"] for g in of_kind], "s--", color=GRID, markersize=5, label="entropy of the votes")
+        axes.plot(places, [g["BEST"] for g in of_kind], "s--", color=GRID, markersize=5, label="true shares")
         lines = [[e for e in g["entries"] if e["share"] == 1] for g in of_kind]
         for number, of_entry in enumerate(zip(*lines, strict=True)):
             values = [e["cross_entropy"] for e in of_entry]

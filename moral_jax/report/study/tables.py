@@ -2,32 +2,30 @@
 
 from typing import Any
 
-from moral_jax.report.words import YARDSTICKS, Table, interval, number
+from moral_jax.report.words import Table, interval, number
+from moral_jax.runs import quantities
+from moral_jax.runs.quantities import YARDSTICKS
 
 Task = dict[str, Any]
 Entry = dict[str, Any]
 
 MISSING, NOT_PLANNED = "missing", "–"
-OVERVIEW = {"cross_entropy": "cross-entropy", "dirichlet_nll": "Dirichlet NLL"}
-FULL = OVERVIEW | {"total_variation": "total variation", "accuracy": "accuracy", "macro_f1": "macro F1"}
-CALIBRATED = {
-    "calibrated_cross_entropy": "cross-entropy, temperature fitted on validation",
-    "calibrated_dirichlet_nll": "Dirichlet NLL, concentration fitted on validation",
-    "dirichlet_nll_per_vote": "Dirichlet NLL per vote",
-}
-LEGACY = {
-    "cross_entropy": "cross-entropy",
-    "legacy_cross_entropy": "legacy cross-entropy",
-    "dirichlet_nll": "Dirichlet NLL",
-    "legacy_dirichlet": "legacy Dirichlet",
-    "option_mass": "probability on the options' tokens",
-}
-ALL_YARDSTICKS = YARDSTICKS | {"second panel": "a second panel of people, taken as a prediction"}
+OVERVIEW = quantities.labels(("cross_entropy", "dirichlet_nll"))
+FULL = quantities.labels(quantities.MAIN)
+DISTANCES = quantities.labels(
+    ("worth_in_votes", "explained", "squared_distance", "jensen_shannon_distance", "wasserstein", "share_calibration")
+)
+CALIBRATED = quantities.labels(("calibrated_cross_entropy", "calibrated_dirichlet_nll", "dirichlet_nll_per_vote"))
+LEGACY = quantities.labels(
+    ("cross_entropy", "legacy_cross_entropy", "dirichlet_nll", "legacy_dirichlet", "option_mass")
+)  # fmt: skip
 QUESTIONS = {
     "tuning": "what tuning did",
     "objective": "which objective",
     "models": "which model",
     "data": "what more data did",
+    "constant": "better than a constant",
+    "people": "against other people",
 }
 
 
@@ -78,10 +76,17 @@ def full(task: Task) -> Table:
     yard = task["yardsticks"]
     rows = [
         [words, *(number(yard[key][m]) if m in yard[key] else NOT_PLANNED for m in FULL)]
-        for key, words in ALL_YARDSTICKS.items()
+        for key, words in YARDSTICKS.items()
         if key in yard
     ]
     return Table(["", *FULL.values()], _numbers(full_data_entries(task), FULL) + rows)
+
+
+def distances(task: Task) -> Table:
+    """Returns how far the predictions are from people, in other units; leaves out what no entry has."""
+    entries = full_data_entries(task)
+    known = {m: label for m, label in DISTANCES.items() if any(m in e["metrics"] for e in entries)}
+    return Table(["", *known.values()], _numbers(entries, known))
 
 
 def calibrated(task: Task) -> Table:
@@ -95,33 +100,37 @@ def legacy(task: Task) -> Table | None:
     return Table(["", *LEGACY.values()], _numbers(entries, LEGACY)) if entries else None
 
 
-def p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+def p_value(p: float, is_bound: bool) -> str:
+    """Formats a p-value as "= 0.012", or as "≤ 0.0001" if no draw was as extreme."""
+    if is_bound:
+        return f"≤ {p:.1g}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def comparisons(task: Task) -> Table | None:
     """Returns all tested differences in the order in which they were planned."""
-    header = ["", "metric", "one", "the other", "difference", "p", "p (Holm)"]
+    header = ["", "metric", "one", "the other", "difference", "p", "p in its family"]
     rows = [
         [QUESTIONS[c["what"]], OVERVIEW[c["metric"]], f"{name(c['a'])}: {number(c['a_value'])}"]
-        + [f"{name(c['b'])}: {number(c['b_value'])}", interval(c), p_value(c["p"]), p_value(c["p_holm"])]
+        + [f"{name(c['b'])}: {number(c['b_value'])}", interval(c), p_value(c["p"], c["p_is_bound"]).removeprefix("= ")]
+        + [f"{p_value(c['p_family'], c['p_family_is_bound']).removeprefix('= ')} (of {c['family']})"]
         for c in task["comparisons"]
     ]
     return Table(header, rows) if rows else None
 
 
 def groups(task: Task) -> list[Table]:
-    """Returns a table per kind of subset: cross-entropy of every entry, beside the entropy of the votes."""
+    """Returns a table per kind of subset: cross-entropy of every entry, beside that of the true shares."""
     out = []
     for kind in dict.fromkeys(g["kind"] for g in task["groups"]):
         of_kind = [g for g in task["groups"] if g["kind"] == kind]
         names = [name(e) for e in of_kind[0]["entries"] if e["share"] == 1]
         rows = [
-            [g["name"], str(g["rows"]), number(g["floor"])]
+            [g["name"], str(g["rows"]), number(g["BEST"])]
             + [interval(e["cross_entropy"]) for e in g["entries"] if e["share"] == 1]
             for g in of_kind
         ]
-        out.append(Table([kind, "rows", "floor", *names], rows))
+        out.append(Table([kind, "rows", "true shares", *names], rows))
     return out
 
 
