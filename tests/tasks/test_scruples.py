@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from moral_jax.tasks import scruples
 from moral_jax.types import UserError
 from tests.helpers import examples as read
 
