@@ -91,6 +91,8 @@ class TaskConfig:
     """Keep only so many rows of each split (those with the lowest hash)."""
     total_votes: Annotated[float, POSITIVE] | None = None
     """For shares instead of counts: scale every row to so many votes; `fields.total` names a column for it."""
+    majority: bool = False
+    """True to train on each row's most chosen option in place of its votes; validation and test keep them."""
     scale: bool = False
     """True if the options are points of an ordinal scale: their order is kept, and their own digits are the labels."""
     licence: str | None = None

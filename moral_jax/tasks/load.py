@@ -89,8 +89,20 @@ def load(config: TaskConfig) -> Dataset:
       UserError: the task is unknown, a file is missing, rows are bad (the message names file, line, field, value found
         and value expected), or a download failed.
     """
-    if config.sources:
-        return _mixed(config)
+    data = _mixed(config) if config.sources else _of_one(config)
+    if config.majority:
+        data = data._replace(train=[e._replace(counts=of_majority(e.counts)) for e in data.train])
+    return data
+
+
+def of_majority(counts: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns all votes on the option that has most of them; options that tie for most share them."""
+    most = [c == max(counts) for c in counts]
+    return tuple(sum(counts) / sum(most) if is_most else 0.0 for is_most in most)
+
+
+def _of_one(config: TaskConfig) -> Dataset:
+    """Returns the rows of one data set."""
     task = registry.get(config.name)
     if config.test_only:
         console.info(f"test only, by its licence ({config.licence or task.licence}): nothing is trained on these rows")

@@ -83,3 +83,13 @@ def test_the_shares_of_rows_of_another_order_are_the_same(tmp_path):
     one, two = (load.load(TaskConfig(path=p, train_share=0.3)) for p in paths)
     assert one.train == two.train
     assert len(one.train) == round(0.3 * 28)
+
+
+def test_majority_moves_the_votes_of_training_rows_alone():
+    votes, majority = (load.load(TaskConfig(name="synthetic", majority=m)) for m in (False, True))
+    assert (votes.validation, votes.test) == (majority.validation, majority.test)
+    for before, after in zip(votes.train, majority.train, strict=True):
+        assert after._replace(counts=before.counts) == before
+        assert sorted(after.counts) == [0.0, 5.0]
+        assert after.counts.index(5.0) == before.counts.index(max(before.counts))
+    assert load.of_majority((2.0, 2.0, 1.0)) == (2.5, 2.5, 0.0)
