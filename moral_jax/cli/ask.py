@@ -46,8 +46,8 @@ def parse(line: str, where: str) -> Example:
         values = {"question": question, "options": options}
     given = values.get("options")
     counts = [1] * len(given) if isinstance(given, list) else None  # nobody voted yet
-    [question] = examples(Row({"id": where} | values | {"counts": counts}, where), TaskConfig(name="votes"))
-    return question
+    row = Row({"id": where} | values | {"counts": counts}, where)
+    return examples(row, TaskConfig(name="votes"))[0]
 
 
 def read(stream: BinaryIO, name: str) -> Iterator[Example]:

@@ -118,7 +118,7 @@ def read(path: str, config: TaskConfig) -> FileRows:
     ]
     key = stored.key([*what, config.on_bad_row])
     if found := stored.find(key):
-        return FileRows(found[0], **found[1], licence=opened.licence)
+        return FileRows(found[0], found[1]["hashes"], found[1]["bad"], opened.licence)
     examples, is_stored = stored.collect(_examples(opened.rows, task, config, bad), key)
     task.check_columns(columns, config.fields, path)
     if bad.count and config.on_bad_row == "stop":
@@ -128,7 +128,7 @@ def read(path: str, config: TaskConfig) -> FileRows:
     if bad.count:
         console.info(f"left out: {bad.message(path)}")
     _check_ids(examples, path)
-    noted = {"hashes": opened.hashes() | (items.hashes() if items else {}), "bad": bad.count}
+    hashes = opened.hashes() | (items.hashes() if items else {})
     if is_stored:
-        stored.complete(key, noted)
-    return FileRows(examples, **noted, licence=opened.licence)
+        stored.complete(key, {"hashes": hashes, "bad": bad.count})
+    return FileRows(examples, hashes, bad.count, opened.licence)

@@ -37,7 +37,7 @@ def in_order(examples: Sequence[Example], seed: int) -> np.ndarray:
 
 def lowest(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
     """Returns the first `count` rows in the seeded order. A smaller count selects a subset of a larger one."""
-    return take(examples, in_order(examples, seed)[:count])
+    return take(examples, in_order(examples, seed)[:count].tolist())
 
 
 def divide(examples: Sequence[Example], validation: float, test: float, seed: int) -> Split:
@@ -86,5 +86,5 @@ def divide(examples: Sequence[Example], validation: float, test: float, seed: in
 
     sides = {name: grow(round(share * len(order))) for name, share in (("test", test), ("validation", validation))}
     sides["train"] = np.flatnonzero(np.frombuffer(is_free, np.uint8))
-    taken = {name: take(examples, order[side]) for name, side in sides.items()}
+    taken = {name: take(examples, order[side].tolist()) for name, side in sides.items()}
     return Split(**taken, dropped=len(order) - sum(map(len, sides.values())))
