@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import encode, layout, pipeline
+from moral_jax.data import control, encode, layout, pipeline
 from moral_jax.models import api
 from moral_jax.models.spec import EncoderSpec
 from moral_jax.prompts import chat, render
@@ -39,10 +39,16 @@ class QuestionEncoder:
         task, spec = registry.get(config.task.name), files.model.spec
         is_encoder, self.vocab, head = isinstance(spec, EncoderSpec), spec.vocab, config.model.head
         self.config, self.tokenizer = config, files.tokenizer
+        marks, prompt = control.pattern(files.tokenizer), config.prompt
+        if prompt.system is not None:
+            prompt = dataclasses.replace(prompt, system=control.as_text(prompt.system, marks))
+        made: render.Renderer
         if files.model.score_rows:
-            self.render = render.make_scored_renderer(config.prompt, head, task.about_one, is_encoder=is_encoder)
+            made = render.make_scored_renderer(prompt, head, task.about_one, is_encoder=is_encoder)
         else:
-            self.render = render.make_renderer(config.prompt, task.study_prompt, chat.renderer(files.tokenizer))
+            made = render.make_renderer(prompt, task.study_prompt, chat.renderer(files.tokenizer))
+        # control tokens of the model are text where a row says them
+        self.render = lambda example, order: made(control.example_as_text(example, marks), order)
         self.shows_order = render.options_move(config.prompt, head, task.study_prompt)
         self.limits = encode.Limits(config.data.length, spec.max_positions, shares=not is_encoder)
 

@@ -11,9 +11,10 @@ from moral_jax.types import UserError
 
 MAX_JSON_BYTES = 100_000_000  # of one JSON object; the largest genuine ones (tokenizers, indices) have a third of this
 
-# Characters that are not text: NUL and surrogates. Characters that make text look different from what it says:
-# directional embeddings, overrides and isolates. Right-to-left scripts need only U+200E and U+200F, which are allowed.
-FORBIDDEN = re.compile("[\0\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+# Characters that are not text: NUL, surrogates, and those that Unicode leaves to programs (of which data.control uses
+# one). Characters that make text look different from what it says: directional embeddings, overrides and isolates.
+# Right-to-left scripts need only U+200E and U+200F, which are allowed.
+FORBIDDEN = re.compile("[\0\ud800-\udfff\ufdd0-\ufdef\u202a-\u202e\u2066-\u2069]")
 
 
 def forbidden_character(text: str) -> str | None:
