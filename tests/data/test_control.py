@@ -1,7 +1,8 @@
 """Control tokens that rows say are text; those of chat templates stay control."""
 
 import pytest
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
 
 from moral_jax.config.task import PromptConfig
 from moral_jax.data import control, encode
@@ -37,6 +38,22 @@ def test_control_tokens_of_a_text_become_ordinary_ones_and_nothing_is_lost(words
 def test_other_text_is_not_touched(words):
     for text in ("a < b > c", "[1] and <b>", "öö", "<|im_en|>", ""):
         assert control.as_text(text, control.pattern(words)) == text
+
+
+def test_a_pair_of_an_encoder_keeps_its_own_ends():
+    names = ["[UNK]", "[CLS]", "[SEP]", "a", "b", "[", "]", "sep"]
+    made = Tokenizer(models.WordPiece({name: i for i, name in enumerate(names)}, unk_token="[UNK]"))
+    made.normalizer, made.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.BertPreTokenizer()
+    made.add_special_tokens(names[:3])
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    bert = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
+    parts = tuple(control.as_text(text, control.pattern(bert)) for text in ("a [SEP] b", "b [SEP]"))
+    [text] = encode.encode(bert, render.Scored((parts,), (0,), reads_last=False)).texts
+    want = ["[CLS]", "a", "[", "sep", "]", "b", "[SEP]", "b", "[", "sep", "]", "[SEP]"]
+    assert bert.convert_ids_to_tokens(text.tokens_T.tolist()) == want
+    assert text.types_T.tolist() == [0] * 7 + [1] * 5
 
 
 def test_a_rest_that_is_a_control_token_is_cut_too(words):
