@@ -16,7 +16,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from moral_jax.runtime.strict_json import forbidden_character
+from moral_jax.runtime.strict_json import direction_character, forbidden_character
 from moral_jax.types import UserError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def check_value(name: str, annotation: Any, value: Any) -> Any:
         return float(value)
     fits = not isinstance(value, int) or abs(value) < 2**31
     is_right = fits and type(value) is of.kind and of.kind is not float
-    if isinstance(value, str) and (bad := forbidden_character(value)):
+    if isinstance(value, str) and (bad := forbidden_character(value) or direction_character(value)):
         raise UserError(f"config.{name}: holds {bad}; remove it")
     if not is_right:
         expected = {float: "a finite number", int: "a whole number below 2**31", str: "a text", bool: "true or false"}

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import encode, layout, pipeline
+from moral_jax.data import control, encode, layout, pipeline
 from moral_jax.models import api
 from moral_jax.models.spec import EncoderSpec
 from moral_jax.prompts import chat, render
@@ -39,6 +39,7 @@ class QuestionEncoder:
         spec = files.model.spec
         is_encoder, self.vocab = isinstance(spec, EncoderSpec), spec.vocab
         self.config, self.tokenizer, self.files = config, files.tokenizer, files
+        self._marks = control.pattern(files.tokenizer)
         names = [source.name for source in config.task.sources] or [""]
         self._ways = {name: self._way(name, is_encoder) for name in names}
         self.weights = {source.name: source.weight for source in config.task.sources}
@@ -50,14 +51,16 @@ class QuestionEncoder:
         task_config, prompt = self.config.source(source)
         task, head = registry.get(task_config.name), self.config.model.head
         moves = render.options_move(prompt, head, task.study_prompt)
+        if prompt.system is not None:
+            prompt = dataclasses.replace(prompt, system=control.as_text(prompt.system, self._marks))
         if self.files.model.score_rows:
             return render.make_scored_renderer(prompt, head, task.about_one, is_encoder=is_encoder), moves
         return render.make_renderer(prompt, task.study_prompt, chat.renderer(self.tokenizer)), moves
 
     def render(self, example: Example, order: tuple[int, ...]) -> render.Rendered | render.Scored:
-        """Returns the text of a question in one order of its options."""
+        """Returns the text of a question in one order of its options; a control token in a row is text."""
         way, _ = self._ways.get(example.source) or next(iter(self._ways.values()))
-        return way(example, order)
+        return way(control.example_as_text(example, self._marks), order)
 
     def orders_of(self, example: Example) -> list[tuple[int, ...]]:
         """Returns the orders in which an example's options are shown."""

@@ -97,6 +97,13 @@ def test_the_drawn_token_is_listed_too():
     assert ("rare", -7.0) in replies.parse(reply, "chat").top
 
 
+def test_parts_of_characters_may_look_alike_and_sums_are_rounded():
+    reply = stub.chat({"messages": [{"content": "x"}]})
+    top = [{"token": t, "logprob": p} for t, p in [("A", -0.01), ("\ufffd", -5.3), ("\ufffd", -5.3)]]
+    reply["choices"][0]["logprobs"]["content"][0] |= {"token": "A", "logprob": -0.01, "top_logprobs": top}
+    assert sum(math.exp(p) for _, p in replies.parse(reply, "chat").top) > 1
+
+
 @pytest.mark.parametrize(
     "logprobs",
     [None, {}, {"content": None}, {"content": []}, {"content": [{"token": "A", "logprob": None, "top_logprobs": []}]},
