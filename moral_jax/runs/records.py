@@ -42,7 +42,7 @@ class Choices(NamedTuple):
     log_p_EC: Array
     log_mass_E: Array | None  # log probability of all options' tokens together; None where options are no tokens
     log_concentration_E: Array
-    picked_E: np.ndarray | None = None  # place of the option that a rule picks, which need not be the likeliest
+    picked_E: np.ndarray | None = None  # place of the option that a rule picks, if not the likeliest; -1: none
     bounds: Bounds | None = None
 
 
@@ -66,7 +66,8 @@ def make_records(asks: Asks, choices: Choices) -> list[Record]:
         orders = [asks.items[row][1] for row in rows_of[i]]
         record |= _bounds(rows_of[i], orders, choices.bounds) if choices.bounds else {}
         if choices.picked_E is not None:
-            record["choice"] = int(orders[0][choices.picked_E[rows_of[i][0]]])
+            place = int(choices.picked_E[rows_of[i][0]])
+            record["choice"] = None if place < 0 else int(orders[0][place])
     return records
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from moral_jax.analysis.calibrate import Calibration
 from moral_jax.config import Config, parsing
@@ -22,6 +22,9 @@ from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import provenance
 from moral_jax.workflows.summarise import calibration_of, summarise
+
+if TYPE_CHECKING:
+    from moral_jax.respondents.baselines.respondent import Reader
 
 
 def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path) -> None:
@@ -80,10 +83,24 @@ def _other(config: Config, data: task_rows.Dataset | None, budget: Budget) -> Re
 
         study_prompt = registry.get(config.task.name).study_prompt
         return ApiRespondent(who, config.prompt, study_prompt, concentration, budget)
+    from moral_jax.respondents.baselines import registry as baselines
     from moral_jax.respondents.baselines.respondent import BaselineRespondent
 
     data = data or _dataset(config)
-    return BaselineRespondent(who.name, data.train, data.validation, config.train.seed, concentration)
+    reader = _reader(config) if baselines.get(who.name, data.train).reads else None
+    return BaselineRespondent(who.name, data.train, data.validation, config.train.seed, concentration, reader)
+
+
+def _reader(config: Config) -> "Reader":
+    """Returns the frozen model that a baseline reads with: that of config.model."""
+    from moral_jax.respondents.baselines.respondent import Reader
+    from moral_jax.respondents.embedder import Embedder
+    from moral_jax.workflows import local_model
+
+    jax_setup.configure()
+    files = local_model.find_model(config)
+    embedder = Embedder(config, files, local_model.InitialParams(config, files).for_scoring)
+    return Reader(embedder, provenance.about_model(config, files))
 
 
 def respondent_of(

@@ -9,6 +9,7 @@ from moral_jax.analysis import ceiling, metrics
 from moral_jax.analysis.table import from_examples
 from moral_jax.cli import main
 from moral_jax.respondents.baselines import registry, simple, text
+from moral_jax.respondents.baselines.respondent import BaselineRespondent, Reader
 from moral_jax.runs.records import read_jsonl
 from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
@@ -40,7 +41,7 @@ def test_a_rule_claims_what_its_pick_was_worth_in_training():
     answers = fit("fewest_characters", train).answer([pair("x", "yy", (1, 0)), pair("zz", "ww", (1, 0))])
     share = (1 / 2 + 4 / 5 + 3 / 5) / 3  # one even imagined row, and two where the rule picks
     np.testing.assert_allclose(answers.p_EC, [[share, 1 - share], [0.5, 0.5]])
-    assert answers.choice_E.tolist() == [0, 0]
+    assert answers.choice_E.tolist() == [0, -1]  # a tie picks nothing
     longest = fit("most_characters", train).answer([pair("x", "yy", (1, 0))])
     np.testing.assert_allclose(longest.p_EC, answers.p_EC[:1])  # for two options the same claim, the other pick
     assert longest.choice_E.tolist() == [1]
@@ -61,15 +62,22 @@ def test_a_rule_on_three_options_leaves_the_rest_to_the_others():
 
 def test_the_prior_is_the_yardstick(rows):
     train, _, test = rows
-    want = ceiling.mean_share(from_examples(test), from_examples(train))
+    want = ceiling.mean_share(from_examples(test), ceiling.with_even_rows(from_examples(train)))
     np.testing.assert_array_equal(fit("prior", train).answer(test).p_EC, want.p_EC)
 
 
+def test_the_prior_rules_out_nothing():
+    """No training row has the third option; a zero would cost the log of the smallest number wherever somebody does."""
+    train = [anecdote(str(i), (3.0, 2.0, 0.0)) for i in range(9)]
+    p = fit("prior", train).answer([anecdote("x", (0.0, 0.0, 1.0))]).p_EC[0]
+    np.testing.assert_allclose(p, [(9 * 0.6 + 1 / 3) / 10, (9 * 0.4 + 1 / 3) / 10, 1 / 30])
+
+
 def test_stratified_picks_as_often_as_votes_and_claims_the_prior():
-    train = [anecdote(str(i), (7.0, 2.0, 1.0)) for i in range(10)]
-    answers = fit("stratified", train).answer(train * 300)
+    train = [anecdote(str(i), (7.0, 2.0, 1.0)) for i in range(1000)]
+    answers = fit("stratified", train).answer(train * 3)
     np.testing.assert_allclose(np.bincount(answers.choice_E) / 3000, [0.7, 0.2, 0.1], atol=0.02)
-    np.testing.assert_allclose(answers.p_EC, np.tile([0.7, 0.2, 0.1], (3000, 1)))
+    np.testing.assert_allclose(answers.p_EC, np.tile([0.7, 0.2, 0.1], (3000, 1)), atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["logistic_ranker", "style_ranker"])
@@ -105,6 +113,43 @@ def test_a_classifier_reads_words_and_keeps_every_option():
     assert (p[:, 2] > 0).all()
 
 
+class Embed:
+    """States of three numbers: how good a deed is, and two that say nothing; counts what it reads."""
+
+    def __init__(self):
+        self.read = 0
+
+    def __call__(self, texts):
+        self.read += len(texts)
+        return np.array([[2.0 * t.startswith("good") - 1, len(t) % 3, 100.0] for t in texts])
+
+
+def test_a_probe_finds_what_states_know_and_swaps_with_its_options():
+    train = [pair(f"good deed {i}", f"bad deed {i * 7}", (1, 4)) for i in range(200)]
+    fitted = registry.BASELINES["frozen_states"].fit(Embed(), train, train[:50], 0)
+    p = fitted.answer([pair("bad", "good", (1, 1)), pair("good", "bad", (1, 1)), pair("good", "good", (1, 1))]).p_EC
+    np.testing.assert_allclose(p, [[0.8, 0.2], [0.2, 0.8], [0.5, 0.5]], atol=0.03)
+
+
+def test_a_probe_of_the_same_options_reads_the_text():
+    """Word counts know nothing of words that they have not seen; states do."""
+    train = [
+        anecdote(f"{w} {i}", c) for i in range(60) for w, c in (("good", (4.0, 1.0, 0.0)), ("bad", (1.0, 4.0, 0.0)))
+    ]
+    train = [e._replace(title="", text=e.text) for e in train]
+    fitted = registry.BASELINES["frozen_states"].fit(Embed(), train, train[:20], 0)
+    p = fitted.answer([anecdote("good x", (1.0, 0, 0))._replace(title="")]).p_EC
+    np.testing.assert_allclose(p[0, :2], [0.8, 0.2], atol=0.05)
+
+
+def test_a_frozen_model_belongs_to_what_a_run_records():
+    train = [pair(f"good {i}", f"bad {i}", (1, 4)) for i in range(20)]
+    reader = Reader(Embed(), {"path": "some/model"})
+    respondent = BaselineRespondent("frozen_states", train, train, 0, 2.0, reader)
+    assert respondent.about["frozen"] == {"path": "some/model"}
+    assert "C" in respondent.about["fitted"]
+
+
 def test_only_validation_rows_choose_the_penalty(rows):
     train, validation, test = rows
     fitted = fit("logistic_ranker", train, validation)
@@ -125,7 +170,7 @@ def test_the_letter_i_is_a_word():
     ("name", "train", "message"),
     [
         ("nearest", [pair("a", "b", (1, 1))], "no such baseline; there are prior, stratified"),
-        ("fewest_words", [anecdote("x", (1, 1, 1))] * 2, "take prior, stratified, logistic$"),
+        ("fewest_words", [anecdote("x", (1, 1, 1))] * 2, "take prior, stratified, logistic, frozen_states$"),
         ("logistic", [pair("a", "b", (1, 1)), pair("c", "d", (1, 1))], "needs the same options in all rows"),
         ("prior", [], "no training rows"),
     ],

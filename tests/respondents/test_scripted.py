@@ -148,7 +148,7 @@ def test_a_baseline_that_picks_nothing_has_no_picks():
     respondent = BaselineRespondent("prior", TRAIN, [], 0, 2.0)
     choices = respondent.choose(asks_of(respondent, [PAIR], lambda _: "rotations"), "questions")
     assert choices.picked_E is None
-    assert np.exp(choices.log_p_EC[0]) == pytest.approx([(1 / 5 + 3 / 5) / 2, (4 / 5 + 2 / 5) / 2])
+    assert np.exp(choices.log_p_EC[0]) == pytest.approx([(1 / 5 + 3 / 5 + 1 / 2) / 3, (4 / 5 + 2 / 5 + 1 / 2) / 3])
 
 
 def test_the_concentration_of_a_baseline_is_fitted_to_validation_rows():

@@ -9,7 +9,8 @@ import pytest
 from moral_jax.runs.records import Asks, Bounds, Choices, entropy, make_records, read_jsonl, write_jsonl
 from moral_jax.types import Example, UserError
 
-THREE = Example("three", "Which?", ("a", "b", "c"), (3.0, 1.0, 0.0), "A title", "A text", groups={"kind": "odd"})
+THREE = Example("three", "Which?", ("a", "b", "c"), (3.0, 1.0, 0.0), "A title", "A text", None, ("scene",),
+                {"kind": "odd"}, (), (1.0, 2.0, 3.0))  # fmt: skip
 PAIR = Example("pair", "Which?", ("yes", "no"), (4.0, 1.0), second_counts=(2.0, 3.0))
 
 
@@ -71,9 +72,9 @@ def test_options_that_are_no_tokens_have_no_mass():
 def test_a_record_says_what_was_asked_and_what_people_said():
     asks = Asks([THREE, PAIR], [(0, (0, 1, 2)), (1, (0, 1))])
     three, pair = make_records(asks, choices([[0.5, 0.3, 0.2], [0.5, 0.5, 0.0]]))
-    given = ("id", "question", "title", "text", "options", "counts", "second_counts", "groups")
+    given = ("id", "question", "title", "text", "options", "counts", "second_counts", "groups", "keys", "positions")
     assert [three[field] for field in given] == [
-        "three", "Which?", "A title", "A text", ["a", "b", "c"], [3, 1, 0], None, {"kind": "odd"}
+        "three", "Which?", "A title", "A text", ["a", "b", "c"], [3, 1, 0], None, {"kind": "odd"}, ["scene"], [1, 2, 3]
     ]  # fmt: skip
     assert pair["second_counts"] == [2, 3]
     assert not {"low", "high", "missing_mass", "choice"} & set(pair)
@@ -111,6 +112,8 @@ def test_a_pick_is_the_option_in_that_place_of_the_first_order():
     said = choices([[0.5, 0.5, 0.0], [0.4, 0.3, 0.3], [0.4, 0.3, 0.3]], picked_E=np.array([0, 1, 2]))
     three, pair = make_records(asks, said)
     assert (three["choice"], pair["choice"]) == (0, 1)
+    [none] = make_records(Asks([PAIR], [(0, (1, 0))]), choices([[0.5, 0.5]], picked_E=np.array([-1])))
+    assert none["choice"] is None
     json.dumps([three, pair])
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from moral_jax.tasks import scruples
+from moral_jax.tasks.scruples import vote_split
 from moral_jax.types import UserError
 from tests.helpers import examples as read
 
@@ -128,7 +128,7 @@ def test_the_real_dilemmas(dilemmas):
     assert {sum(e.counts) for e in examples} == {5.0}
     first = sum(e.counts[0] >= e.counts[1] for e in examples) / 2340
     assert round(first, 3) == 0.518
-    splits = [scruples.vote_split(e.counts) for e in examples]
+    splits = [vote_split(e.counts) for e in examples]
     assert [round(splits.count(s) / 2340, 3) for s in ("5-0", "4-1", "3-2")] == [0.339, 0.339, 0.321]
     agree = sum((e.counts[0] > e.counts[1]) == (e.second_counts[0] > e.second_counts[1]) for e in examples)
     assert round(agree / 2340, 3) == 0.807

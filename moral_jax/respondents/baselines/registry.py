@@ -14,9 +14,10 @@ ANY, OWN, SAME = "any options", "options with words of their own", "the same opt
 class Baseline(NamedTuple):
     """How to fit it, to which rows, and what it does."""
 
-    fit: Callable[[list[Example], list[Example], int], Fitted]  # training rows, validation rows, seed
+    fit: Callable[..., Fitted]  # training rows, validation rows, seed; before them `text.Embed`, if it reads
     needs: str
     description: str
+    reads: bool = False  # with the frozen model of the config
 
 
 BASELINES: dict[str, Baseline] = {
@@ -28,7 +29,8 @@ BASELINES: dict[str, Baseline] = {
     "most_characters": Baseline(functools.partial(simple.length_rule, len, -1), OWN, "the longest option"),
     "logistic_ranker": Baseline(functools.partial(text.ranker, text.tfidf), OWN, "TF-IDF of the options' words"),
     "style_ranker": Baseline(functools.partial(text.ranker, text.style), OWN, "length, punctuation, persons, negation"),
-    "logistic": Baseline(text.classifier, SAME, "TF-IDF of the words of title and text"),
+    "logistic": Baseline(functools.partial(text.classifier, text.tfidf), SAME, "TF-IDF of the words of title and text"),
+    "frozen_states": Baseline(text.probe, ANY, "logistic regression on the mean states of a frozen model", reads=True),
 }
 
 

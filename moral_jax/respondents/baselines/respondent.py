@@ -1,15 +1,23 @@
 """A baseline, fitted to training rows, as a respondent."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.analysis import calibrate
 from moral_jax.analysis.table import from_examples
 from moral_jax.respondents.baselines import registry
+from moral_jax.respondents.baselines.text import Embed
 from moral_jax.runs.records import Asks, Choices
 from moral_jax.types import Example
+
+
+class Reader(NamedTuple):
+    """A frozen model as a baseline sees it."""
+
+    embed: Embed
+    about: dict[str, Any]  # what a run records about the model
 
 
 class BaselineRespondent:
@@ -19,18 +27,31 @@ class BaselineRespondent:
     shows_order = False
 
     def __init__(
-        self, name: str, train: list[Example], validation: list[Example], seed: int, initial_concentration: float
+        self,
+        name: str,
+        train: list[Example],
+        validation: list[Example],
+        seed: int,
+        initial_concentration: float,
+        reader: Reader | None = None,
     ):
         """Fits the baseline.
 
         The penalty of a regression and the concentration are chosen on the validation rows; without any, the
         concentration is `initial_concentration`.
 
+        Args:
+          reader: the frozen model, for a baseline that reads with one.
+
         Raises:
           UserError: no such baseline, or rows that it cannot answer.
         """
-        self.name, self.baseline = name, registry.get(name, train)
-        self.fitted = self.baseline.fit(train, validation, seed)
+        self.name, self.baseline, self.reader = name, registry.get(name, train), reader
+        if self.baseline.reads:
+            assert reader is not None, "whoever makes the respondent has a model for it"
+            self.fitted = self.baseline.fit(reader.embed, train, validation, seed)
+        else:
+            self.fitted = self.baseline.fit(train, validation, seed)
         self.concentration = initial_concentration
         if validation:
             claimed = from_examples(validation).replace(p_EC=self.fitted.answer(validation).p_EC)
@@ -38,9 +59,10 @@ class BaselineRespondent:
 
     @property
     def about(self) -> dict[str, Any]:
-        """The baseline and what was fitted."""
-        fitted = self.fitted.settings
-        return {"path": f"baseline:{self.name}", "description": self.baseline.description, "fitted": fitted}
+        """The baseline, what was fitted, and the frozen model if there is one."""
+        frozen = {"frozen": self.reader.about} if self.reader else {}
+        about = {"path": f"baseline:{self.name}", "description": self.baseline.description}
+        return about | {"fitted": self.fitted.settings} | frozen
 
     def prepare(self, splits: Mapping[str, Asks]) -> None:
         """Does nothing: rows that it cannot answer were refused when it was fitted."""
@@ -56,7 +78,7 @@ class BaselineRespondent:
         picked_E = None
         if answers.choice_E is not None:
             picks = zip(answers.choice_E[index_E], asks.items, strict=True)
-            picked_E = np.array([order.index(choice) for choice, (_, order) in picks])
+            picked_E = np.array([-1 if choice < 0 else order.index(choice) for choice, (_, order) in picks])
         count = len(asks.items)
         with np.errstate(divide="ignore"):
             return Choices(np.log(p_EC), np.zeros(count), np.full(count, np.log(self.concentration)), picked_E)

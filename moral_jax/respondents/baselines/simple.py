@@ -18,7 +18,7 @@ class Answers(NamedTuple):
     """What a baseline says to some examples."""
 
     p_EC: np.ndarray  # zero where an example has no such option
-    choice_E: np.ndarray | None = None  # the option that a rule picks, which need not be the likeliest
+    choice_E: np.ndarray | None = None  # the option that a rule picks, which need not be the likeliest; -1 for none
 
 
 class Fitted(NamedTuple):
@@ -29,8 +29,8 @@ class Fitted(NamedTuple):
 
 
 def prior(train: list[Example], validation: list[Example], seed: int) -> Fitted:
-    """The training rows' mean share of the votes, option by option."""
-    source = from_examples(train)
+    """The mean share of the votes, option by option, of the training rows and of an imagined one with even votes."""
+    source = ceiling.with_even_rows(from_examples(train))
     return Fitted(lambda examples: Answers(ceiling.mean_share(from_examples(examples), source).p_EC), {})
 
 
@@ -57,7 +57,8 @@ def length_rule(
     size: Callable[[str], int], sign: int, train: list[Example], validation: list[Example], seed: int
 ) -> Fitted:
     """Picks the option of extreme size and claims the mean share that such options have in training, where one
-    imagined row with even votes keeps the claim off 0 and 1. The other options share the rest; a tie claims nothing."""
+    imagined row with even votes keeps the claim off 0 and 1. The other options share the rest; a tie claims and picks
+    nothing."""
     shares: dict[int, list[float]] = {}
     for example in train:
         first, *ties = picks(example, size, sign)
@@ -70,7 +71,7 @@ def length_rule(
         p_EC, choice = ceiling.uniform(from_examples(examples)).p_EC, []
         for p_C, example in zip(p_EC, examples, strict=True):
             (first, *ties), n = picks(example, size, sign), len(example.options)
-            choice.append(first)
+            choice.append(-1 if ties else first)
             if not ties and n in claimed:
                 p_C[:n] = (1 - claimed[n]) / (n - 1)
                 p_C[first] = claimed[n]

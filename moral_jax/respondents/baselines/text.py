@@ -3,8 +3,9 @@
 The soft votes are weights: a question counts once for each of its options, as much as that option's share.
 """
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +18,7 @@ from moral_jax.analysis.table import from_examples, pad
 from moral_jax.respondents.baselines.simple import Answers, Fitted
 from moral_jax.types import Example, UserError
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C: the inverse of the L2 penalty
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C: the inverse of the L2 penalty
 MOST_TERMS = 200_000
 WORD = r"(?u)\b\w+\b"  # scikit-learn's own rule leaves out words of one letter, and so "I"
 PERSONS = (
@@ -26,7 +27,9 @@ PERSONS = (
     ("not", "no", "never", "n", "don", "didn", "won", "wouldn", "couldn"),  # as WORD cuts "don't"
 )
 
-Transform = Callable[[list[str]], sparse.csr_matrix]
+Features = sparse.csr_matrix | np.ndarray  # a row for each text
+Transform = Callable[[list[str]], Features]
+Embed = Callable[[Sequence[str]], np.ndarray]  # texts -> mean states of a frozen model, [E, D]
 Claims = Callable[[list[Example]], np.ndarray]  # examples -> p_EC
 
 
@@ -53,6 +56,26 @@ def style(texts: list[str]) -> Transform:
     return lambda texts: sparse.csr_matrix(scaler.transform([_style(t) for t in texts]))
 
 
+def _stacked(parts: list[Features]) -> Features:
+    return sparse.vstack(parts, format="csr") if sparse.issparse(parts[0]) else np.vstack(parts)
+
+
+def states(embed: Embed, texts: list[str]) -> Transform:
+    """Mean states of a frozen model less their mean in `texts`, in one common unit: their deviation (root mean square).
+
+    Each dimension in a unit of its own would make the penalty blind to which ones say most.
+    """
+    of_training = embed(texts)
+    middle, unit = of_training.mean(0), np.sqrt(of_training.var(0).mean())
+    return lambda texts: (embed(texts) - middle) / unit
+
+
+def probe(embed: Embed, train: list[Example], validation: list[Example], seed: int) -> Fitted:
+    """A linear probe of a frozen model: a classifier where the options are the same in all rows, else a ranker."""
+    fit = classifier if len({e.options for e in train}) == 1 else ranker
+    return fit(functools.partial(states, embed), train, validation, seed)
+
+
 def _softmax(utilities: np.ndarray) -> np.ndarray:
     e = np.exp(utilities - utilities.max())
     return e / e.sum()
@@ -77,7 +100,7 @@ def ranker(
     intercept: swapping them swaps the answer. More options are taught in pairs (Bradley-Terry)."""
     transform = features([option for e in train for option in e.options])
 
-    def option_features(examples: list[Example]) -> tuple[sparse.csr_matrix, np.ndarray]:
+    def option_features(examples: list[Example]) -> tuple[Features, np.ndarray]:
         """Features of all options in a row, and where each example's begin."""
         starts = np.cumsum([0, *(len(e.options) for e in examples)])
         return transform([option for e in examples for option in e.options]), starts
@@ -91,7 +114,7 @@ def ranker(
     ]
     first, second, q_first, q_second = map(np.array, zip(*pairs, strict=True))
     difference = f[first] - f[second]
-    X, y = sparse.vstack([difference, difference]), np.repeat([1, 0], len(pairs))
+    X, y = _stacked([difference, difference]), np.repeat([1, 0], len(pairs))
 
     def make(C: float) -> Claims:
         model = LogisticRegression(C=C, fit_intercept=False, max_iter=2000)
@@ -112,10 +135,12 @@ def _judged(example: Example) -> str:
     return f"{example.title}\n{example.text}".strip() or example.question
 
 
-def classifier(train: list[Example], validation: list[Example], seed: int) -> Fitted:
-    """Multinomial logistic regression from the words of a text to options that are the same in all rows. One imagined
-    row without words and with even votes keeps options that nobody took in training off 0."""
-    transform, options = tfidf([_judged(e) for e in train]), len(train[0].options)
+def classifier(
+    features: Callable[[list[str]], Transform], train: list[Example], validation: list[Example], seed: int
+) -> Fitted:
+    """Multinomial logistic regression from a text to options that are the same in all rows. One imagined row without
+    words and with even votes keeps options that nobody took in training off 0."""
+    transform, options = features([_judged(e) for e in train]), len(train[0].options)
     X = transform([*(_judged(e) for e in train), ""])
     q_EC = np.vstack([from_examples(train).q_EC, np.full((1, options), 1 / options)])
     rows, classes = np.nonzero(q_EC)

@@ -1,0 +1,69 @@
+"""Mean hidden states of texts: what a frozen model says of a text before any head reads it."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+
+from moral_jax import sharding
+from moral_jax.data import pack
+from moral_jax.models import api
+from moral_jax.runtime import console
+from moral_jax.types import Array, Params, Tokens
+
+MOST_TEXTS = 32  # in a packed row
+
+
+def make_states(model: api.Model) -> Callable[[Params, Tokens, Array], Array]:
+    """Returns the compiled backbone: parameters, packed rows and positions -> float32 states [B, T, D]."""
+    module, mesh = api.module(model), model.compute.mesh
+
+    @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
+    def states(params: Params, tokens: Tokens, positions_BT: Array) -> Array:
+        variables = {"params": params[model.backbone], "adapters": {}}
+        return module.apply(variables, tokens, positions_BT).astype("float32")
+
+    return states
+
+
+def _packed(ids: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Tokens:
+    """Returns rows of whole texts side by side, none of which sees another; `rows` holds indices of texts."""
+    tokens, segments, ends, positions, types = (np.zeros(shape, np.int32) for _ in Tokens._fields)
+    ends += 1
+    for b, texts in enumerate(rows):
+        start = 0
+        for number, text in enumerate(texts, 1):
+            part = slice(start, start + len(ids[text]))
+            tokens[b, part], segments[b, part], ends[b, part] = ids[text], number, number + 1
+            positions[b, part] = np.arange(len(ids[text]))
+            start = part.stop
+    return Tokens(tokens, segments, ends, positions, types)
+
+
+def mean_states(
+    model: api.Model, params: Params, ids: Sequence[Sequence[int]], length: int, rows: int, what: str
+) -> np.ndarray:
+    """Returns the mean of the last hidden states over the tokens of each text, float64 [E, D].
+
+    Args:
+      params: as `models.api.cast_for_scoring` returns them.
+      ids: token ids of each text, at least one and none more than `length`.
+      length: tokens in a packed row.
+      rows: packed rows in a batch; every device gets as many.
+      what: names the texts in the progress bar.
+    """
+    lengths = np.array([len(x) for x in ids])
+    packed = pack.pack(lengths, np.ones_like(lengths), length, MOST_TEXTS)
+    states, mesh = make_states(model), model.compute.mesh
+    everywhere = np.tile(np.arange(length, dtype=np.int32), (rows, 1))
+    out = np.zeros((len(ids), model.spec.width))
+    batches = pack.in_batches(packed, rows)
+    for batch in console.progress(batches, total=len(batches), desc=f"reading {what}", unit="batch", leave=None):
+        tokens = _packed(ids, batch, (rows, length))
+        placed = jax.device_put((tokens, everywhere), sharding.of_batch(mesh, micro_batches=False))
+        states_BTD = np.asarray(states(params, *placed), np.float64)
+        for b, texts in enumerate(batch):
+            for number, text in enumerate(texts, 1):
+                out[text] = states_BTD[b][tokens.segments_BT[b] == number].mean(0)
+    return out
