@@ -14,6 +14,7 @@ from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
 from moral_jax.runtime import console
 from moral_jax.runtime.strict_json import parse as parse_json
+from moral_jax.runtime.strict_json import visible
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.tables import lines
 from moral_jax.tasks.votes import examples
@@ -46,8 +47,8 @@ def parse(line: str, where: str) -> Example:
         values = {"question": question, "options": options}
     given = values.get("options")
     counts = [1] * len(given) if isinstance(given, list) else None  # nobody voted yet
-    [question] = examples(Row({"id": where} | values | {"counts": counts}, where), TaskConfig(name="votes"))
-    return question
+    row = Row({"id": where} | values | {"counts": counts}, where)
+    return examples(row, TaskConfig(name="votes"))[0]
 
 
 def read(stream: BinaryIO, name: str) -> Iterator[Example]:
@@ -56,8 +57,9 @@ def read(stream: BinaryIO, name: str) -> Iterator[Example]:
 
 
 def _printable(text: str) -> str:
-    """The text without what would tell a terminal to do something."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
+    """The text without what would tell a terminal to do something, or to show it in another order."""
+    text = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
+    return visible(text)
 
 
 def as_text(record: Record) -> str:
@@ -73,7 +75,7 @@ def as_text(record: Record) -> str:
 
 def as_json(record: Record) -> str:
     kept = ("id", "question", "text", "options", "probabilities", "option_mass", "entropy", "concentration")
-    return json.dumps({k: record[k] for k in kept}, ensure_ascii=False)
+    return visible(json.dumps({k: record[k] for k in kept}, ensure_ascii=False))
 
 
 def open_input(path: str) -> BinaryIO:

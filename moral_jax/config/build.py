@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import config_dict
 
-from moral_jax.config.checks import annotations, check_value, field_type
+from moral_jax.config.checks import annotations, check_value, field_type, item_type
 from moral_jax.config.experiment import Config
 from moral_jax.types import UserError
 
@@ -32,13 +32,24 @@ def _build(cls: type, values: dict[str, Any], prefix: str = "") -> Any:
     for field, value in values.items():
         if field not in hints:
             raise UserError(f"config.{prefix}{field}: no such field; config.default() has those that there are")
-        if not dataclasses.is_dataclass(hints[field]):
+        if isinstance(item := item_type(hints[field]), type):
+            checked[field] = _several(item, value, f"{prefix}{field}")
+        elif not dataclasses.is_dataclass(hints[field]):
             checked[field] = check_value(prefix + field, hints[field], value)
         elif isinstance(value, dict):
             checked[field] = _build(hints[field], value, f"{prefix}{field}.")
         else:
             raise UserError(f"config.{prefix}{field}={value!r}: is a section; set its fields")
     return cls(**checked)
+
+
+def _several(cls: type, values: Any, name: str) -> tuple[Any, ...]:
+    """Returns the sections of a list of nested dicts."""
+    if not isinstance(values, list | tuple) or not all(isinstance(value, dict) for value in values):
+        raise UserError(f"config.{name}={values!r}: expected a list of sections")
+    if missing := [i for i, value in enumerate(values) if "name" not in value]:
+        raise UserError(f"config.{name}[{missing[0]}]: has no name")
+    return tuple(_build(cls, value, f"{name}[{i}].") for i, value in enumerate(values))
 
 
 def from_dict(values: dict[str, Any]) -> Config:

@@ -16,7 +16,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from moral_jax.runtime.strict_json import forbidden_character
+from moral_jax.runtime.strict_json import direction_character, forbidden_character
 from moral_jax.types import UserError
 
 if TYPE_CHECKING:
@@ -72,6 +72,12 @@ def field_type(annotation: Any) -> FieldType:
     return FieldType(annotation)
 
 
+def item_type(annotation: Any) -> type | None:
+    """Returns the section of which a field holds several, `tuple[SECTION, ...]`; None for any other field."""
+    is_tuple = typing.get_origin(annotation) is tuple
+    return typing.get_args(annotation)[0] if is_tuple else None
+
+
 @functools.cache
 def annotations(section: type) -> dict[str, Any]:
     """Returns the annotation of every field of a section, ranges included."""
@@ -123,7 +129,7 @@ def check_value(name: str, annotation: Any, value: Any) -> Any:
         return float(value)
     fits = not isinstance(value, int) or abs(value) < 2**31
     is_right = fits and type(value) is of.kind and of.kind is not float
-    if isinstance(value, str) and (bad := forbidden_character(value)):
+    if isinstance(value, str) and (bad := forbidden_character(value) or direction_character(value)):
         raise UserError(f"config.{name}: holds {bad}; remove it")
     if not is_right:
         expected = {float: "a finite number", int: "a whole number below 2**31", str: "a text", bool: "true or false"}

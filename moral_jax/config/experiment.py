@@ -8,6 +8,7 @@ from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.respondent import RespondentConfig
 from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
+from moral_jax.types import Example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +33,21 @@ class Config:
         check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
         initial = self.eval.initial or self.trains
         check(self.eval, "initial", initial, "true where nothing is trained, as then nothing else is scored")
-        head, prompt = self.model.head, self.prompt
+        head = self.model.head
         ask = "each" if head == "score" else "together"
-        check(prompt, "ask", prompt.ask_for(head) == ask, f"{ask!r} with config.model.head={head!r}")
-        reads_chat = head == "vocabulary" or prompt.format_for(head) == "plain"
-        check(prompt, "format", reads_chat, f"'plain' with config.model.head={head!r}, which reads no chat")
+        for prompt in (self.prompt, *(source.prompt for source in self.task.sources)):
+            check(prompt, "ask", prompt.ask_for(head) == ask, f"{ask!r} with config.model.head={head!r}")
+            reads_chat = head == "vocabulary" or prompt.format_for(head) == "plain"
+            check(prompt, "format", reads_chat, f"'plain' with config.model.head={head!r}, which reads no chat")
 
-    @property
-    def orders(self) -> str:
-        """The orders in which options are shown, the default filled in: a scale keeps its order."""
-        return self.prompt.orders or ("reversal" if self.task.scale else "rotations")
+    def source(self, name: str) -> tuple[TaskConfig, PromptConfig]:
+        """Returns task and prompt of a source of a mixture; those of the config where the task is none."""
+        return next(((s.task, s.prompt) for s in self.task.sources if s.name == name), (self.task, self.prompt))
+
+    def orders_of(self, example: Example) -> str:
+        """Returns the setting of the orders in which an example's options are shown; a scale keeps its order."""
+        _, prompt = self.source(example.source)
+        return prompt.orders or ("reversal" if example.positions else "rotations")
 
     @property
     def trains(self) -> bool:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from moral_jax.config import renamed
 from moral_jax.config.build import build, default
-from moral_jax.config.checks import field_type
+from moral_jax.config.checks import field_type, item_type
 from moral_jax.config.experiment import Config
 from moral_jax.config.saved import FIELDS, flatten
 from moral_jax.runtime import secrets
@@ -35,9 +35,19 @@ def without_secrets(config: Config) -> Config:
       UserError: one does; names the field and what it holds, never the value.
     """
     for name, value in flatten(config).items():
-        if isinstance(value, str) and (held := secrets.found_in(value)):
-            raise UserError(f"{FIELD_FLAG}{name}: holds {held}, which every run would write down; leave it out")
+        for text in _texts(value):
+            if held := secrets.found_in(text):
+                raise UserError(f"{FIELD_FLAG}{name}: holds {held}, which every run would write down; leave it out")
     return config
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yields all texts in a value of a field."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def unknown_field(name: str) -> UserError:
@@ -56,6 +66,8 @@ def unknown_field(name: str) -> UserError:
 
 def parse(name: str, text: str) -> Any:
     """Reads a field's value from a flag, by the field's type."""
+    if item_type(FIELDS[name]):
+        raise UserError(f"{FIELD_FLAG}{name}: holds whole sections; write them in a config file (config.source)")
     kind, optional, *_ = field_type(FIELDS[name])
     if optional and text.lower() == "none":
         return None
@@ -172,6 +184,32 @@ def from_file(file: str, function: str) -> Any:
         raise UserError(f"{FILE_FLAG}{file}: {path} has no presets; leave out ':{preset}'")
     with _user_code(path):
         return get(preset) if preset else get()
+
+
+def source(name: str, file: str, weight: float = 1.0, **task: Any) -> dict[str, Any]:
+    """Returns a source of a mixture for `config.task.sources`: task and prompt of another config file.
+
+        c.task.name = "mixture"
+        c.task.sources = (
+            config.source("dilemmas", "scruples/smollm2_dilemmas", path="dev.jsonl"),
+            config.source("moca", "votes/moca", path="moral.jsonl", weight=2.0),
+        )
+
+    Args:
+      name: its name on the page, and in `config.task.train_on`.
+      file: a config file, or the name of one that ships with moral_jax.
+      weight: how often an epoch shows each of its training rows.
+      task: fields of the task that differ, such as path; those of `fields` as **{"fields.by": "gender"}.
+
+    Raises:
+      UserError: there is no such file or field.
+    """
+    config = from_file(file, "get_config")
+    try:
+        config.task.update_from_flattened_dict(task)
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise UserError(f"config.source({name!r}, {file!r}): {str(e).strip(chr(39))}") from e
+    return {"name": name, "weight": weight, "task": config.task.to_dict(), "prompt": config.prompt.to_dict()}
 
 
 def flags(file: str | None, rest: list[str]) -> list[str]:

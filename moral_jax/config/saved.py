@@ -39,13 +39,13 @@ FIELDS: dict[str, Any] = dict(_leaves(Config))
 
 
 def flatten(config: Config) -> dict[str, Any]:
-    """Returns the values by dotted name: {"optim.lr": 3e-05, ...}."""
+    """Returns the values by dotted name: {"optim.lr": 3e-05, ...}; sections of which there are several as dicts."""
     values = {}
     for name in FIELDS:
         value: Any = config
         for part in name.split("."):
             value = getattr(value, part)
-        values[name] = value
+        values[name] = [dataclasses.asdict(item) for item in value] if isinstance(value, tuple) else value
     return values
 
 

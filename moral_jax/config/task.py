@@ -91,6 +91,8 @@ class TaskConfig:
     """Keep only so many rows of each split (those with the lowest hash)."""
     total_votes: Annotated[float, POSITIVE] | None = None
     """For shares instead of counts: scale every row to so many votes; `fields.total` names a column for it."""
+    majority: bool = False
+    """True to train on each row's most chosen option in place of its votes; validation and test keep them."""
     scale: bool = False
     """True if the options are points of an ordinal scale: their order is kept, and their own digits are the labels."""
     licence: str | None = None
@@ -99,10 +101,22 @@ class TaskConfig:
     """True for rows that may not be trained on: all of them are test rows, and nothing is trained."""
     on_bad_row: Literal["stop", "drop"] = "stop"
     """stop: a run with bad rows ends before it begins, and names them; drop: they are left out, counted and shown."""
+    sources: tuple["SourceConfig", ...] = ()
+    """For task `mixture`: several data sets, each with its own task and prompt; made by `config.source` in a file."""
+    train_on: str | None = None
+    """Sources that are trained on, "moca|unimoral", or all but those, "-moca"; all are tested on. Default: all."""
     fields: FieldsConfig = dataclasses.field(default_factory=FieldsConfig)
 
     def __post_init__(self) -> None:
         check_fields(self)
+        is_mixture = self.name == "mixture"
+        check(self, "sources", bool(self.sources) == is_mixture, "sources with task mixture, and with no other")
+        names = [source.name for source in self.sources]
+        check(self, "sources", len(set(names)) == len(names), "sources whose names differ")
+        for name in (self.train_on or "").removeprefix("-").split("|") if self.train_on is not None else ():
+            check(
+                self, "train_on", name in names, f"names of config.task.sources: {', '.join(names) or 'there are none'}"
+            )
         check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
         check(self, "items_path", not self.items_path or bool(self.fields.vote), "none without config.task.fields.vote")
         check(self, "test_only", not (self.test_only and self.test_path), "false, or all rows in config.task.path")
@@ -146,3 +160,23 @@ class PromptConfig:
     def ask_for(self, head: str) -> str:
         """Returns how options are asked about, the default filled in for a model with that head."""
         return self.ask or ("each" if head == "score" else "together")
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceConfig:
+    """One data set of a mixture."""
+
+    SECTION: ClassVar[str] = "task.sources"
+
+    name: str
+    """Its name on the page, and in `train_on`."""
+    weight: Annotated[float, POSITIVE] = 1.0
+    """How often an epoch shows each of its training rows: 2 twice, 0.5 every other one."""
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    prompt: PromptConfig = dataclasses.field(default_factory=PromptConfig)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        plain = self.name and not set(self.name) & set("|: ") and not self.name.startswith("-")
+        check(self, "name", bool(plain), "a name without blanks, '|' and ':' that does not start with '-'")
+        check(self, "task", not self.task.sources, "one data set, as a mixture holds no mixtures")

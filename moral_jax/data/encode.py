@@ -2,16 +2,19 @@
 
 With a vocabulary an option is the first token of its surface variants ("A", " A"). `_options` finds these tokens by
 tokenising the prompt and each variant as one string, and refuses options that share one. With a score head an option is
-a row of the head. `fit` encodes a question within the limits of a packed row and of the model: while it is too long, it
-cuts the middle of the example's text, never the question or its options, and renders again.
+a row of the head. `_tokens` is the one place where text becomes tokens. `fit` encodes a question within the limits of a
+packed row and of the model: while it is too long, it cuts the middle of the example's text, never the question or its
+options, and renders again.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
+from moral_jax.data import control
 from moral_jax.prompts.render import Rendered, Scored
 from moral_jax.types import Example, UserError
 
@@ -61,29 +64,58 @@ def common_length(tokens: Sequence[np.ndarray]) -> int:
     return min(limit, next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), limit))
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], has_specials: bool) -> list[list[int]]:
-    return tokenizer(texts, add_special_tokens=not has_specials, return_attention_mask=False)["input_ids"]
+def _encoding(tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_specials: bool) -> Encoding:
+    """Returns the tokens of a text or a pair, with the tokenizer's own around it unless the text has its specials.
+
+    What lies between marks of `control` is tokenised by itself.
+    """
+    backend = tokenizer.backend_tokenizer
+    try:
+        pieces = [[backend.encode(p, add_special_tokens=False) for p in part.split(control.CUT)] for part in parts]
+        return backend.post_process(*map(Encoding.merge, pieces), add_special_tokens=not has_specials)
+    except BaseException as e:
+        if type(e).__name__ != "PanicException":  # of the Rust code; it is no Exception, and has no public name
+            raise
+        raise UserError(
+            f"this tokenizer cannot read the text ({e}); pass another with --config.model.tokenizer=FOLDER. "
+            f"Text: {_excerpt(parts[-1])}"
+        ) from None
+
+
+def _tokens(
+    tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_specials: bool, reads_last: bool
+) -> tuple[list[int], list[int]]:
+    """Returns the token ids and types of a text or a pair.
+
+    Where answers are read from the last token, it is the text's own: end tokens that a tokenizer adds
+    (`add_eos_token`) are left off.
+    """
+    encoding = _encoding(tokenizer, parts, has_specials)
+    end, added = len(encoding.ids), encoding.special_tokens_mask
+    while reads_last and end and added[end - 1]:
+        end -= 1
+    return encoding.ids[:end], encoding.type_ids[:end]
 
 
 def _excerpt(text: str) -> str:
     """Returns a text for a message, without its middle if it is long."""
+    text = text.replace(control.CUT, "")
     return repr(text if len(text) <= 300 else text[:100] + " ... " + text[-180:])
 
 
-def _first_tokens(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, prefix: list[int], variant: str, ids: list[int]
-) -> int:
+def _first_token(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int], variant: str) -> int:
     """Returns the token that follows the prompt if prompt and answer are tokenised as one string.
 
     This is the rule of lm-evaluation-harness. It has no meaning where the answer changes the prompt's own tokens.
     """
+    ids, _ = _tokens(tokenizer, (r.text + variant,), r.has_specials, r.reads_last)
     if ids[: len(prefix)] != prefix:
         raise UserError(
             f"the answer {variant!r} merges into the end of the prompt, so it has no token of its own; end the prompt "
-            f"(config.prompt.answer_prefix) differently. Prompt: {_excerpt(prompt)}"
+            f"(config.prompt.answer_prefix) differently. Prompt: {_excerpt(r.text)}"
         )
     if len(ids) == len(prefix):
-        raise UserError(f"the answer {variant!r} adds no token to the prompt. Prompt: {_excerpt(prompt)}")
+        raise UserError(f"the answer {variant!r} adds no token to the prompt. Prompt: {_excerpt(r.text)}")
     return ids[len(prefix)]
 
 
@@ -99,9 +131,10 @@ def _options(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int])
     if r.answers_are_tokens:
         options = [[i for v in vs if (i := _vocabulary_id(tokenizer, v)) is not None] for vs in r.answers]
     else:
-        flat = [v for variants in r.answers for v in variants]
-        ids = iter(_ids(tokenizer, [r.text + v for v in flat], r.has_specials))
-        options = [[_first_tokens(tokenizer, r.text, prefix, v, next(ids)) for v in vs] for vs in r.answers]
+        options = [[_first_token(tokenizer, r, prefix, variant) for variant in variants] for variants in r.answers]
+    if len(options) > 1:  # " 1" and " 2" may begin with the token of a blank, which tells nothing
+        shared = set.intersection(*map(set, options))
+        options = [[token for token in ids if token not in shared] or ids for ids in options]
     owner: dict[int, int] = {}
     for option, ids_of_option in enumerate(options):
         if not ids_of_option:
@@ -117,12 +150,8 @@ def _options(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int])
 
 
 def _texts(tokenizer: PreTrainedTokenizerBase, r: Rendered | Scored) -> tuple[Text, ...]:
-    out = []
-    for parts in r.texts:
-        # types are requested, because a tokenizer without a class of its own does not return them by default
-        encoding = tokenizer(*parts, add_special_tokens=not r.has_specials, return_token_type_ids=True)
-        out.append(Text(*(np.asarray(encoding[name], np.int32) for name in ("input_ids", "token_type_ids"))))
-    return tuple(out)
+    every = (_tokens(tokenizer, parts, r.has_specials, r.reads_last) for parts in r.texts)
+    return tuple(Text(np.asarray(ids, np.int32), np.asarray(types, np.int32)) for ids, types in every)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored) -> Encoded:
@@ -155,7 +184,7 @@ def next_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, answers: tuple[
 
 def _cut(tokenizer: PreTrainedTokenizerBase, text: str, keep: int) -> str:
     """Returns the beginning and the end of a text, together about `keep` tokens."""
-    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    offsets = _encoding(tokenizer, (text,), True).offsets
     head, tail = (keep + 1) // 2, keep // 2
     return text[: offsets[head - 1][1]].rstrip() + GAP + text[offsets[len(offsets) - tail][0] :].lstrip()
 
@@ -185,7 +214,7 @@ def fit(
     excess, in_row = _excess(tokenizer, rendered, limits)
     if excess <= 0:
         return encode(tokenizer, rendered), False
-    total = len(_ids(tokenizer, [example.text], True)[0]) if example.text else 0
+    total = len(_encoding(tokenizer, (example.text,), True).ids) if example.text else 0
     keep = total - excess - 8  # the gap needs a few tokens too
     while keep >= MIN_TEXT_TOKENS:
         rendered = render(example._replace(text=_cut(tokenizer, example.text, keep)))

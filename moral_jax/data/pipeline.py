@@ -1,6 +1,7 @@
 """From examples to packed batches: questions are encoded once, and any batch can be made from its number alone."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import grain
@@ -10,24 +11,40 @@ from transformers import PreTrainedTokenizerBase
 from moral_jax.data.encode import Limits, fit
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
-from moral_jax.prompts.render import Rendered, Renderer, Scored, orders
+from moral_jax.prompts.render import OrdersOf, Rendered, Renderer, Scored
 from moral_jax.runtime import console
 from moral_jax.types import Batch, Example, Item, Params, UserError
 
+GOLDEN = 0.6180339887498949  # its multiples spread evenly over [0, 1), so rows shown now and then take turns evenly
+
+
+def passes_in(epoch: int, place: int, weight: float) -> range:
+    """Returns which passes over an example lie in an epoch that shows it `weight` times on average.
+
+    With weight 2 every epoch has two; with 0.5 every other one has one, and which differs between neighbours in place.
+    """
+    phase = place * GOLDEN % 1
+    return range(math.floor(epoch * weight + phase), math.floor((epoch + 1) * weight + phase))
+
 
 def epoch_items(
-    examples: Sequence[Example], epoch: int, setting: str, moves: bool, at_once: int
+    examples: Sequence[Example],
+    epoch: int,
+    orders_of: OrdersOf,
+    at_once: int,
+    weight_of: Callable[[Example], float] = lambda _: 1.0,
 ) -> list[tuple[Item, ...]]:
-    """What an epoch shows of each example: `at_once` of its orders, side by side, the next ones in the next epoch.
+    """What an epoch shows of each example: `at_once` of its orders, side by side, the next ones in the next pass.
 
     Showing a question in opposite orders in one step cancels the gradient of merely preferring a place, which is else
     the largest part of its noise.
     """
     out = []
     for i, example in enumerate(examples):
-        choices = orders(len(example.options), setting, moves)
-        start = i + epoch * at_once
-        out.append(tuple((i, choices[(start + k) % len(choices)]) for k in range(min(at_once, len(choices)))))
+        choices, weight = orders_of(example), weight_of(example)
+        for number in passes_in(epoch, i, weight) if weight != 1 else (epoch,):
+            start = i + number * at_once
+            out.append(tuple((i, choices[(start + k) % len(choices)]) for k in range(min(at_once, len(choices)))))
     return out
 
 

@@ -172,10 +172,14 @@ class Fields:
 
 
 def _rope(hf: Fields) -> tuple[float, Llama3Scaling | None]:
-    """Reads RoPE settings: `rope_parameters` of transformers 5, or the older `rope_theta` and `rope_scaling`."""
-    rope = hf.inner("rope_parameters")
-    scaling = rope or hf.inner("rope_scaling") or Fields({}, hf.where)
-    theta = (rope if rope and "rope_theta" in rope.values else hf).positive("rope_theta", 10_000.0)
+    """Reads RoPE settings: `rope_parameters` of transformers 5, or the older `rope_theta` and `rope_scaling`.
+
+    Of both, transformers takes `rope_scaling`.
+    """
+    scaling = hf.inner("rope_scaling") or hf.inner("rope_parameters") or Fields({}, hf.where)
+    theta = (scaling if "rope_theta" in scaling.values else hf).positive("rope_theta", 10_000.0)
+    for fields in (hf, scaling):
+        _check_neutral(fields, {"partial_rotary_factor": 1.0})
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if kind == "default":
         return theta, None
@@ -192,7 +196,7 @@ def _rope(hf: Fields) -> tuple[float, Llama3Scaling | None]:
 def _check_neutral(hf: Fields, neutral: dict[str, Any]) -> None:
     """Refuses settings that would change results and are not ported."""
     for field, supported in neutral.items():
-        if (value := hf.values.get(field, supported)) != supported:
+        if (value := hf.values.get(field)) not in (None, supported):
             raise UserError(f"{hf.where}: {field}={shown(value)} is not supported (only {supported!r} is)")
 
 

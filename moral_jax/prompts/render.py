@@ -46,6 +46,11 @@ class Rendered:
     def texts(self) -> tuple[tuple[str, ...], ...]:
         return ((self.text,),)
 
+    @property
+    def reads_last(self) -> bool:
+        """An answer is what comes after the last token."""
+        return True
+
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
@@ -53,11 +58,13 @@ class Scored:
 
     texts: tuple[tuple[str, ...], ...]  # one for all options, or one for each; two parts are a pair
     rows: tuple[int, ...]  # which row of the head scores each option
+    reads_last: bool  # at the last token of a text (decoders), or at the first (encoders)
     has_specials: bool = False
 
 
 ChatTemplate = Callable[[list[dict[str, str]]], str]
 Renderer = Callable[[Example, tuple[int, ...]], Rendered | Scored]
+OrdersOf = Callable[[Example], list[tuple[int, ...]]]  # the orders in which an example's options are shown
 OnePrompt = Callable[[Example, tuple[int, ...]], Rendered]  # the renderer of a model that answers with a token
 
 
@@ -77,9 +84,9 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
     return [given[i:] + given[:i] for i in range(example_options)]
 
 
-def all_items(examples: Sequence[Example], setting: str, moves: bool) -> list[Item]:
+def all_items(examples: Sequence[Example], orders_of: OrdersOf) -> list[Item]:
     """Returns every example in every order: scoring averages over them."""
-    return [(i, order) for i, e in enumerate(examples) for order in orders(len(e.options), setting, moves)]
+    return [(i, order) for i, example in enumerate(examples) for order in orders_of(example)]
 
 
 def fill(template: str, values: dict[str, str]) -> str:
@@ -201,7 +208,8 @@ def each(config: PromptConfig, about_one: str | None) -> Renderer:
         return ("\n\n".join([*_turns(example), f"{message}\n{_answer_prefix(config)}"]),)
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
-        return Scored(tuple(prompt(example, example.options[i]) for i in order), rows=(0,) * len(order))
+        prompts = tuple(prompt(example, example.options[i]) for i in order)
+        return Scored(prompts, rows=(0,) * len(order), reads_last=True)
 
     return render
 
@@ -217,7 +225,8 @@ def each_alone(config: PromptConfig, about_one: str | None) -> Renderer:
         question = "" if about_one else example.question
         about = " ".join(part for part in (*_turns(example), question, example.title, example.text) if part)
         parts = (about,) if about else ()
-        return Scored(tuple((*parts, example.options[i]) for i in order), rows=(0,) * len(order))
+        texts = tuple((*parts, example.options[i]) for i in order)
+        return Scored(texts, rows=(0,) * len(order), reads_last=False)
 
     return render
 
@@ -229,7 +238,7 @@ def classes(config: PromptConfig) -> Renderer:
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
         parts = tuple(part for part in (example.title, example.text) if part)
-        return Scored((parts,), rows=order)
+        return Scored((parts,), rows=order, reads_last=False)
 
     return render
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jinja2
 
 from moral_jax.report import plots, source, words
+from moral_jax.runtime.strict_json import visible
 
 
 class Written(NamedTuple):
@@ -72,7 +73,7 @@ def write(folder: Path) -> Written:
             **values, css=css, plots=pictures, surprises=words.surprises(s.last), stage_names=[x.name for x in s.stages]
         )
     )
-    (folder / "report.html").write_text(html, encoding="utf-8")
+    (folder / "report.html").write_text(visible(html), encoding="utf-8")
     text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
-    (folder / "report.md").write_text(text, encoding="utf-8")
+    (folder / "report.md").write_text(visible(text), encoding="utf-8")
     return Written(folder / "report.html", words.markdown(main), " ".join(verdict))

@@ -1,12 +1,14 @@
 """The contract of a respondent, and the way from its answers to records. No jax."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from moral_jax.prompts.render import all_items
+from moral_jax.prompts.render import all_items, orders
 from moral_jax.runs.records import Asks, Choices, Record, make_records
 from moral_jax.types import Example
+
+SettingOf = Callable[[Example], str]
 
 
 class Respondent(Protocol):
@@ -37,13 +39,14 @@ class Respondent(Protocol):
         ...
 
 
-def asks_of(respondent: Respondent, examples: Sequence[Example], orders: str) -> Asks:
+def asks_of(respondent: Respondent, examples: Sequence[Example], setting_of: SettingOf) -> Asks:
     """Returns the asks about some examples: each in all orders of its options that the respondent can tell apart.
 
     Args:
-      orders: as `Config.orders`.
+      setting_of: the setting of orders of an example, as `Config.orders_of`.
     """
-    return Asks(examples, all_items(examples, orders, respondent.shows_order))
+    moves = respondent.shows_order
+    return Asks(examples, all_items(examples, lambda e: orders(len(e.options), setting_of(e), moves)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +54,11 @@ class Interview:
     """A respondent and how it is asked: the way to put questions from Python. `moral_jax.load` returns one."""
 
     respondent: Respondent
-    orders: str  # as `Config.orders`
+    setting_of: SettingOf  # as `Config.orders_of`
 
     def records(self, examples: Sequence[Example]) -> list[Record]:
         """Returns one record per example, with the shares averaged over the orders of its options."""
-        asks = asks_of(self.respondent, examples, self.orders)
+        asks = asks_of(self.respondent, examples, self.setting_of)
         return make_records(asks, self.respondent.choose(asks, "questions"))
 
     def ask(self, question: str, options: Sequence[str], text: str = "", title: str = "") -> dict[str, float]:

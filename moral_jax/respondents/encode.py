@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax import sharding
 from moral_jax.config import Config
-from moral_jax.data import encode, layout, pipeline
+from moral_jax.data import control, encode, layout, pipeline
 from moral_jax.models import api
 from moral_jax.models.spec import EncoderSpec
 from moral_jax.prompts import chat, render
@@ -36,15 +36,36 @@ class QuestionEncoder:
     """Encodes examples the way a config asks for."""
 
     def __init__(self, config: Config, files: ModelFiles):
-        task, spec = registry.get(config.task.name), files.model.spec
-        is_encoder, self.vocab, head = isinstance(spec, EncoderSpec), spec.vocab, config.model.head
-        self.config, self.tokenizer = config, files.tokenizer
-        if files.model.score_rows:
-            self.render = render.make_scored_renderer(config.prompt, head, task.about_one, is_encoder=is_encoder)
-        else:
-            self.render = render.make_renderer(config.prompt, task.study_prompt, chat.renderer(files.tokenizer))
-        self.shows_order = render.options_move(config.prompt, head, task.study_prompt)
+        spec = files.model.spec
+        is_encoder, self.vocab = isinstance(spec, EncoderSpec), spec.vocab
+        self.config, self.tokenizer, self.files = config, files.tokenizer, files
+        self._marks = control.pattern(files.tokenizer)
+        names = [source.name for source in config.task.sources] or [""]
+        self._ways = {name: self._way(name, is_encoder) for name in names}
+        self.weights = {source.name: source.weight for source in config.task.sources}
+        self.shows_order = any(moves for _, moves in self._ways.values())
         self.limits = encode.Limits(config.data.length, spec.max_positions, shares=not is_encoder)
+
+    def _way(self, source: str, is_encoder: bool) -> tuple[render.Renderer, bool]:
+        """Returns how a source's questions are asked: its renderer, and whether that shows options in places."""
+        task_config, prompt = self.config.source(source)
+        task, head = registry.get(task_config.name), self.config.model.head
+        moves = render.options_move(prompt, head, task.study_prompt)
+        if prompt.system is not None:
+            prompt = dataclasses.replace(prompt, system=control.as_text(prompt.system, self._marks))
+        if self.files.model.score_rows:
+            return render.make_scored_renderer(prompt, head, task.about_one, is_encoder=is_encoder), moves
+        return render.make_renderer(prompt, task.study_prompt, chat.renderer(self.tokenizer)), moves
+
+    def render(self, example: Example, order: tuple[int, ...]) -> render.Rendered | render.Scored:
+        """Returns the text of a question in one order of its options; a control token in a row is text."""
+        way, _ = self._ways.get(example.source) or next(iter(self._ways.values()))
+        return way(control.example_as_text(example, self._marks), order)
+
+    def orders_of(self, example: Example) -> list[tuple[int, ...]]:
+        """Returns the orders in which an example's options are shown."""
+        _, moves = self._ways.get(example.source) or next(iter(self._ways.values()))
+        return render.orders(len(example.options), self.config.orders_of(example), moves)
 
     def encode(self, asks: Asks, what: str) -> layout.Questions:
         """Encodes every ask.
@@ -68,13 +89,13 @@ class QuestionEncoder:
 
     def all_items(self, examples: Sequence[Example]) -> list[Item]:
         """Returns every example in every order of its options."""
-        return render.all_items(examples, self.config.orders, self.shows_order)
+        return render.all_items(examples, self.orders_of)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
     ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
         """Returns all that is shown in training, encoded, and what each epoch shows of it."""
-        orders, at_once = self.config.orders, self.config.train.orders_per_epoch
-        shown = [pipeline.epoch_items(examples, epoch, orders, self.shows_order, at_once) for epoch in range(epochs)]
+        at_once, weight_of = self.config.train.orders_per_epoch, lambda e: self.weights.get(e.source, 1.0)
+        shown = [pipeline.epoch_items(examples, epoch, self.orders_of, at_once, weight_of) for epoch in range(epochs)]
         items = [item for groups in shown for group in groups for item in group]
         return self.encode(Asks(examples, items), "train"), shown

@@ -135,7 +135,8 @@ def same_everywhere(what: str, mine: Any) -> None:
     Raises:
       UserError: the primary's value differs; raised on the processes that differ.
     """
-    if json.loads(json.dumps(mine)) != from_primary(lambda: mine):
+    mine = json.loads(json.dumps(mine))  # a tuple is a list there
+    if mine != from_primary(lambda: mine):
         raise UserError(f"{what} is not the same here as on process 0: start the same command on all machines")
 
 

@@ -11,18 +11,34 @@ from moral_jax.types import UserError
 
 MAX_JSON_BYTES = 100_000_000  # of one JSON object; the largest genuine ones (tokenizers, indices) have a third of this
 
-# Characters that are not text: NUL and surrogates. Characters that make text look different from what it says:
-# directional embeddings, overrides and isolates. Right-to-left scripts need only U+200E and U+200F, which are allowed.
-FORBIDDEN = re.compile("[\0\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+# Characters that are not text: NUL, surrogates, and those that Unicode leaves to programs (data.control uses one).
+NO_TEXT = re.compile("[\0\ud800-\udfff\ufdd0-\ufdef]")
+# Directional embeddings, overrides and isolates, which can make text look different from what it says. Real posts hold
+# them, because apps put them around names. U+200E and U+200F, which right-to-left scripts need, are not among them.
+DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+STEERS = re.compile(
+    f"{DIRECTIONS.pattern}|[\x7f-\x9f]"
+)  # and control characters of terminals that JSON leaves as they are
+
+
+def _first(pattern: re.Pattern[str], text: str, reason: str) -> str | None:
+    match = pattern.search(text)
+    return f"the character U+{ord(match[0]):04X} at position {match.start() + 1}, which {reason}" if match else None
 
 
 def forbidden_character(text: str) -> str | None:
-    """Returns a description of the first forbidden character in a text, or None."""
-    match = FORBIDDEN.search(text)
-    if match is None:
-        return None
-    position = match.start() + 1
-    return f"the character U+{ord(match[0]):04X} at position {position}, which is not text or hides what the text says"
+    """Returns a description of the first character in a text that is none, or None."""
+    return _first(NO_TEXT, text, "is not text")
+
+
+def direction_character(text: str) -> str | None:
+    """Returns a description of the first character in a text that may hide what it says, or None."""
+    return _first(DIRECTIONS, text, "hides what the text says")
+
+
+def visible(text: str) -> str:
+    """Returns a text for a page or a terminal, with what would steer them escaped as in JSON: it looks like it is."""
+    return STEERS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from moral_jax.config.respondent import respondent_flags
 from moral_jax.types import UserError
@@ -12,6 +12,7 @@ ZERO_SHOT, CE, DIRICHLET = "zero-shot", "CE-tuned", "Dirichlet-tuned"
 SOFT = ("--config.objective.name=soft_cross_entropy", "--config.objective.concentration=fixed")
 COUNTS = ("--config.objective.name=dirichlet_multinomial", "--config.objective.concentration=predicted")
 OBJECTIVE_FLAGS = {CE: SOFT, DIRICHLET: COUNTS}
+ON_ALL = "on all"
 LONGEST_NAME = 120
 
 
@@ -101,6 +102,38 @@ def learning_curve(
         cell
         for share in sorted(shares)
         for cell in tuned(row, task, training, config, *overrides, seeds=seeds, share=share)
+    ]
+
+
+def transfer(
+    row: str, task: str, config: str, *overrides: str, sources: Sequence[str], seeds: Sequence[int]
+) -> list[Cell]:
+    """Returns a mixture's runs untrained, trained on each source, on all but each, and on all; each tests on all.
+
+    The page's table of the group "source" is the matrix: its rows are the sources that are tested on.
+
+    Args:
+      config: a config file of task `mixture`.
+      sources: the names of the sources that are trained on.
+    """
+    cells = [zero_shot(row, task, config, *overrides)]
+    for what, train_on in [(f"on {s}", s) for s in sources] + [(f"on all but {s}", f"-{s}") for s in sources]:
+        cells += tuned(row, task, what, config, *overrides, f"--config.task.train_on={train_on}", seeds=seeds)
+    return cells + tuned(row, task, ON_ALL, config, *overrides, seeds=seeds)
+
+
+def ablations(
+    row: str, task: str, config: str, *overrides: str, parts: Mapping[str, Sequence[str]], seeds: Sequence[int]
+) -> list[Cell]:
+    """Returns the runs of a recipe without one part at a time.
+
+    Args:
+      parts: name of each part, and the flags that leave it out.
+    """
+    return [
+        cell
+        for part, flags in parts.items()
+        for cell in tuned(row, task, f"without {part}", config, *overrides, *flags, seeds=seeds)
     ]
 
 

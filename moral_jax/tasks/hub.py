@@ -12,7 +12,7 @@ from huggingface_hub import errors as hub_errors
 from moral_jax.tasks.tables import PACKED, kind_of
 from moral_jax.types import UserError
 
-NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w.+-]+))?(?::([\w.\[\]%+-]+))?")
+NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/([\w.+-]+))?(?::([\w.+-]+(?:\[[\w:%]+\])?))?")
 
 
 class HubName(NamedTuple):

@@ -7,25 +7,20 @@ left out.
 """
 
 import collections
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
-from moral_jax.runtime.files import sha256
-from moral_jax.tasks import archive, hub, registry, stored, tables
+from moral_jax.tasks import archive, registry
+from moral_jax.tasks.reading import FileRows, read
 from moral_jax.tasks.registry import Task
-from moral_jax.tasks.rows import Columns
 from moral_jax.tasks.splits import Split, divide, lowest
 from moral_jax.tasks.stored import take
 from moral_jax.types import Example, UserError
 
-MOST_NAMED = 20  # bad rows in one message
 SHARED_KEY = "rows dropped, as they share a key with another split"
 BAD = "bad rows dropped"
-DROP = "or leave such rows out: --config.task.on_bad_row=drop"
 
 
 class Dataset(NamedTuple):
@@ -40,113 +35,6 @@ class Dataset(NamedTuple):
     def scored(self) -> dict[str, Sequence[Example]]:
         """The splits to score, without empty ones."""
         return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}
-
-
-class FileRows(NamedTuple):
-    """The examples of one file, and its provenance."""
-
-    examples: Sequence[Example]
-    hashes: dict[str, str]  # SHA-256 of each file, or the commit of a data set of the hub
-    bad: int = 0  # rows left out
-    licence: str | None = None  # as a data set's card has it
-
-
-@dataclasses.dataclass
-class _BadRows:
-    """Bad rows of a file: their number, and the messages of the first."""
-
-    count: int = 0
-    messages: list[str] = dataclasses.field(default_factory=list)
-
-    def add(self, error: UserError) -> None:
-        self.count += 1
-        if self.count <= MOST_NAMED:
-            self.messages.append(str(error))
-
-    def message(self, path: str) -> str:
-        if self.count == 1:
-            return self.messages[0]
-        first = f"; the first {MOST_NAMED}" if self.count > MOST_NAMED else ""
-        return "\n  ".join([f"{path}: {self.count} bad rows{first}:", *self.messages])
-
-
-def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: _BadRows) -> Iterator[Example]:
-    """Yields the examples of rows; notes the bad ones."""
-    grouped = task.grouped(rows, config)
-    for row in console.progress(grouped, desc="reading rows", unit="row", delay=3, leave=False):
-        try:
-            if isinstance(row, UserError):
-                raise row
-            yield from task.examples(row, config)
-        except UserError as e:
-            bad.add(e)
-
-
-class _Opened(NamedTuple):
-    """A source of rows."""
-
-    rows: Iterator[tables.Read]
-    identity: list[Any]  # JSON that changes when the rows do
-    hashes: Callable[[], dict[str, str]]
-    licence: str | None
-
-
-def _opened(path: str, columns: Columns) -> _Opened:
-    """Opens a file, a folder or a data set of the hub."""
-    if name := hub.parse(path):
-        found = hub.load(name)
-        commit = {str(name): found.commit or "unknown"}
-        return _Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
-    local = Path(path).expanduser()
-    files = tables.files_of(local)
-    identity = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
-    names = [path] if files == [local] else [str(f) for f in files]
-    hashes = lambda: {name: sha256(file) for name, file in zip(names, files, strict=True)}  # noqa: E731
-    return _Opened(tables.rows(local, columns), identity, hashes, None)
-
-
-def _check_ids(examples: Sequence[Example], path: str) -> None:
-    seen: set[str] = set()
-    for example in examples:
-        if example.id in seen:
-            raise UserError(f"{path}: the id {example.id!r} appears in two rows; ids must differ")
-        seen.add(example.id)
-
-
-def read(path: str, config: TaskConfig) -> FileRows:
-    """Reads all rows of one file, folder or data set of the hub.
-
-    Raises:
-      UserError: the file is missing, empty, has bad rows (the message names the first twenty, unless `on_bad_row` drops
-        them), lacks a column, or two rows have the same id (records and splits are keyed by id).
-    """
-    task, columns, bad = registry.get(config.name), Columns(), _BadRows()
-    opened = _opened(path, columns)
-    items = _opened(config.items_path, Columns()) if config.items_path else None
-    what = [
-        opened.identity,
-        items.identity if items else [],
-        config.name,
-        dataclasses.asdict(config.fields),
-        config.total_votes,
-        config.scale,
-    ]
-    key = stored.key([*what, config.on_bad_row])
-    if found := stored.find(key):
-        return FileRows(found[0], **found[1], licence=opened.licence)
-    examples, is_stored = stored.collect(_examples(opened.rows, task, config, bad), key)
-    task.check_columns(columns, config.fields, path)
-    if bad.count and config.on_bad_row == "stop":
-        raise UserError(f"{bad.message(path)}\n{DROP}" if bad.count > 1 else f"{bad.message(path)}; {DROP}")
-    if not examples:
-        raise UserError(f"{path}: holds no rows" + (f" but bad ones. {bad.message(path)}" if bad.count else ""))
-    if bad.count:
-        console.info(f"left out: {bad.message(path)}")
-    _check_ids(examples, path)
-    noted = {"hashes": opened.hashes() | (items.hashes() if items else {}), "bad": bad.count}
-    if is_stored:
-        stored.complete(key, noted)
-    return FileRows(examples, **noted, licence=opened.licence)
 
 
 def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str] | None]:
@@ -201,6 +89,20 @@ def load(config: TaskConfig) -> Dataset:
       UserError: the task is unknown, a file is missing, rows are bad (the message names file, line, field, value found
         and value expected), or a download failed.
     """
+    data = _mixed(config) if config.sources else _of_one(config)
+    if config.majority:
+        data = data._replace(train=[e._replace(counts=of_majority(e.counts)) for e in data.train])
+    return data
+
+
+def of_majority(counts: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns all votes on the option that has most of them; options that tie for most share them."""
+    most = [c == max(counts) for c in counts]
+    return tuple(sum(counts) / sum(most) if is_most else 0.0 for is_most in most)
+
+
+def _of_one(config: TaskConfig) -> Dataset:
+    """Returns the rows of one data set."""
     task = registry.get(config.name)
     if config.test_only:
         console.info(f"test only, by its licence ({config.licence or task.licence}): nothing is trained on these rows")
@@ -221,6 +123,60 @@ def load(config: TaskConfig) -> Dataset:
     about = provenance(config, [main, *own.values()], {s: len(e) for s, e in splits.items()})
     about |= {"files": {s: p for s, p in paths.items() if p}, SHARED_KEY: split.dropped}
     return Dataset(**splits, provenance=about | ({"sha256": archived} if archived else {}))
+
+
+def trained_sources(config: TaskConfig) -> list[str]:
+    """Returns the names of the sources of a mixture that are trained on, in their order."""
+    names = [source.name for source in config.sources if not source.task.test_only]
+    if config.train_on is None:
+        return names
+    chosen = config.train_on.removeprefix("-").split("|")
+    return [name for name in names if (name in chosen) != config.train_on.startswith("-")]
+
+
+def _named(examples: Sequence[Example], source: str) -> list[Example]:
+    """Returns a source's examples under names that no other source has, as a group of their own."""
+    return [
+        e._replace(
+            id=f"{source}: {e.id}",
+            keys=tuple(f"{source}: {key}" for key in e.keys),
+            groups={"source": source} | {f"{source}: {name}": value for name, value in e.groups.items()},
+            source=source,
+        )
+        for e in examples
+    ]
+
+
+def _mixed(config: TaskConfig) -> Dataset:
+    """Returns the rows of all sources: training and validation rows of those trained on, test rows of all."""
+    trained, of_source = trained_sources(config), {}
+    if config.train_on is not None and not trained:
+        raise UserError(f"config.task.train_on={config.train_on!r}: no source is left to train on")
+    sides: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
+    for source in config.sources:
+        data = load(source.task)
+        of_source[source.name] = data
+        for side, rows in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+            if side == "test" or source.name in trained:
+                sides[side] += _named(rows, source.name)
+    about = [data.provenance for data in of_source.values()]
+    task = registry.get(config.name)
+    files = {f"{n}: {s}": p for n, data in of_source.items() for s, p in data.provenance["files"].items()}
+    return Dataset(
+        **sides,
+        provenance={
+            "task": config.name,
+            "description": f"{task.description}: {', '.join(of_source)}; trained on {', '.join(trained) or 'none'}",
+            "citation": "; ".join(dict.fromkeys(one["citation"] for one in about)),
+            "licence": "; ".join(dict.fromkeys(one["licence"] for one in about)),
+            "files": files,
+            "sha256": dict(collections.ChainMap(*(one["sha256"] for one in about))),
+            "rows": {side: len(rows) for side, rows in sides.items()},
+            BAD: sum(one[BAD] for one in about),
+            SHARED_KEY: sum(one[SHARED_KEY] for one in about),
+            "sources": {name: data.provenance for name, data in of_source.items()},
+        },
+    )
 
 
 def of_one_file(path: str, config: TaskConfig) -> tuple[dict[str, Sequence[Example]], dict[str, Any]]:

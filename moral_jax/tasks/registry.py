@@ -32,6 +32,10 @@ class Task(NamedTuple):
     check_columns: Callable[[Columns, FieldsConfig, str], None] = lambda *_: None
 
 
+def _of_a_source(row: Row, config: TaskConfig) -> list[Example]:
+    raise UserError(f"{row.where}: a mixture has no format of its own; name the task (config.task.name) of the file")
+
+
 TASKS: dict[str, Task] = {
     "dilemmas": Task(
         examples=lambda row, _: [scruples.dilemma(row)],
@@ -78,6 +82,17 @@ TASKS: dict[str, Task] = {
         licence="the file's own",
         grouped=votes.by_item,
         check_columns=votes.check_columns,
+    ),
+    "mixture": Task(
+        examples=_of_a_source,
+        built_in=None,
+        released=None,
+        study_prompt=None,
+        about_one=None,
+        classes=None,
+        description="a mixture of data sets",
+        citation="those of its sources",
+        licence="those of its sources",
     ),
     "synthetic": Task(
         examples=lambda row, _: [scruples.dilemma(row)],

@@ -174,4 +174,4 @@ def filled(row: Row, template: str) -> str:
     def value(match: re.Match[str]) -> str:
         return row.clean(match[1], as_text(row.get(match[1])))
 
-    return PLACEHOLDER.sub(value, template).strip()
+    return PLACEHOLDER.sub(value, template).strip() if template else ""

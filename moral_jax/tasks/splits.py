@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from moral_jax.tasks.stored import take
 from moral_jax.types import Example
 
@@ -24,15 +26,18 @@ def rank(example_id: str, seed: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}:{example_id}".encode(), digest_size=8).digest())
 
 
-def in_order(examples: Sequence[Example], seed: int) -> list[int]:
-    """Returns the places of the examples in the seeded order."""
-    ranks = [(rank(example.id, seed), example.id) for example in examples]
-    return sorted(range(len(ranks)), key=ranks.__getitem__)
+def in_order(examples: Sequence[Example], seed: int) -> np.ndarray:
+    """Returns the places of the examples in the seeded order, int64; equal ranks are in the order of ids."""
+    ranks = np.fromiter((rank(example.id, seed) for example in examples), np.uint64, len(examples))
+    order = np.argsort(ranks, kind="stable")
+    if (np.diff(ranks[order]) == 0).any():
+        order = np.array(sorted(order.tolist(), key=lambda place: (ranks[place], examples[place].id)), np.int64)
+    return order
 
 
 def lowest(examples: Sequence[Example], count: int, seed: int) -> Sequence[Example]:
     """Returns the first `count` rows in the seeded order. A smaller count selects a subset of a larger one."""
-    return take(examples, in_order(examples, seed)[:count])
+    return take(examples, in_order(examples, seed)[:count].tolist())
 
 
 def divide(examples: Sequence[Example], validation: float, test: float, seed: int) -> Split:
@@ -50,14 +55,16 @@ def divide(examples: Sequence[Example], validation: float, test: float, seed: in
       seed: seed of the hash.
     """
     order = in_order(examples, seed)
-    keys = [example.keys for example in take(examples, order)]  # from here on a row is its place in the order
+    row_of = np.empty_like(order)  # from here on a row is its place in the order
+    row_of[order] = np.arange(len(order))
+    keys = {int(row_of[place]): example.keys for place, example in enumerate(examples) if example.keys}
     by_key = defaultdict(list)
-    for row, of_row in enumerate(keys):
+    for row, of_row in keys.items():
         for key in of_row:
             by_key[key].append(row)
     is_free = bytearray(b"\1") * len(order)
 
-    def grow(size: int) -> list[int]:
+    def grow(size: int) -> np.ndarray:
         side: list[int] = []
         frontier: list[int] = []
         starts = iter(range(len(order)))
@@ -69,15 +76,15 @@ def divide(examples: Sequence[Example], validation: float, test: float, seed: in
                 break
             is_free[row] = 0
             side.append(row)
-            for key in keys[row]:
+            for key in keys.get(row, ()):
                 for neighbour in by_key[key]:
                     if is_free[neighbour]:
                         heapq.heappush(frontier, neighbour)
         for row in frontier:
             is_free[row] = 0
-        return sorted(side)
+        return np.array(sorted(side), np.int64)
 
     sides = {name: grow(round(share * len(order))) for name, share in (("test", test), ("validation", validation))}
-    sides["train"] = [row for row in range(len(order)) if is_free[row]]
-    taken = {name: take(examples, [order[row] for row in side]) for name, side in sides.items()}
+    sides["train"] = np.flatnonzero(np.frombuffer(is_free, np.uint8))
+    taken = {name: take(examples, order[side].tolist()) for name, side in sides.items()}
     return Split(**taken, dropped=len(order) - sum(map(len, sides.values())))

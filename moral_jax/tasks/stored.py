@@ -93,7 +93,7 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
 
     text, number = datasets.Value("string"), datasets.Value("float64")
     features = datasets.Features(
-        dict.fromkeys(("id", "question", "title", "text", "groups", "messages"), text)
+        dict.fromkeys(("id", "question", "title", "text", "source", "groups", "messages"), text)
         | {name: datasets.List(text) for name in ("options", "keys")}
         | {name: datasets.List(number) for name in ("counts", "second_counts", "positions")}
     )

@@ -15,7 +15,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 from moral_jax.runtime.strict_json import parse, parse_value
 from moral_jax.tasks.rows import Columns, Row
@@ -170,7 +170,7 @@ def _opened(path: Path) -> tuple[IO[bytes], float]:
     """Returns the unpacked bytes of a file, and the most of them that are read."""
     match path.suffix:
         case ".gz":
-            return gzip.open(path, "rb"), CAP_BYTES
+            return cast(IO[bytes], gzip.open(path, "rb")), CAP_BYTES
         case ".bz2":
             return bz2.open(path, "rb"), CAP_BYTES
         case ".xz":

@@ -34,6 +34,8 @@ def _option(value: Any) -> str:
 
 def _visible(option: str) -> str:
     """Returns the option normalised (NFC) without invisible format characters: options that look equal become equal."""
+    if option.isascii():
+        return option
     return "".join(c for c in unicodedata.normalize("NFC", option) if unicodedata.category(c) != "Cf")
 
 

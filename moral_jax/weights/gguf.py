@@ -3,7 +3,7 @@
 `gguf_check` validates the header before the package parses the file. `GgufFile` then reads rows of tensors from a
 memory map. Only the Llama architecture is supported. `hf_config` translates its metadata to a Hugging Face config:
 RoPE scaling is recovered from the stored divisors (`_rope_parameters`), and `halves_order` undoes llama.cpp's
-interleaving of query and key rows.
+interleaving of query and key rows. `_check_fields` refuses every field that we would not compute.
 """
 
 import functools
@@ -18,6 +18,23 @@ from moral_jax.types import UserError
 from moral_jax.weights import gguf_check
 
 T = TypeVar("T")
+# Fields "llama.*". READ: those that are computed. SILENT: those that change no logit. All others pass only with their
+# value in NEUTRAL, or as zero, false or empty, which is how llama.cpp switches a field off.
+READ = (
+    "attention.head_count", "attention.head_count_kv", "attention.key_length", "attention.layer_norm_rms_epsilon",
+    "attention.sliding_window", "block_count", "context_length", "feed_forward_length", "rope.freq_base",
+    "rope.scale_linear", "rope.scaling.factor", "rope.scaling.type",
+)  # fmt: skip
+SILENT = (
+    "pooling_type", "rope.scaling.finetuned", "rope.scaling.original_context_length", "tensor_data_layout",
+    "vocab_size",
+)  # fmt: skip
+NEUTRAL = {
+    "general.type": "model",
+    "general.quantization_version": 2,
+    "llama.attention.causal": True,
+    "llama.rope.scaling.attn_factor": 1.0,
+}
 READABLE = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
 
 
@@ -100,12 +117,16 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
     """Returns the RoPE settings under Hugging Face's names.
 
     Llama 3.1 scaling is stored as a tensor of divisors, not as its four settings. The divisors are compared with those
-    of the settings that Meta released (factor 8 for 3.1, 32 for 3.2). Divisors that match neither are refused.
+    of the settings that Meta released (factor 8 for 3.1, 32 for 3.2). Divisors that match neither are refused. As in
+    llama.cpp, a factor without a type is linear, and a factor of zero is none.
     """
     theta = file.get("llama.rope.freq_base", float, 10_000.0)
-    kind = file.get("llama.rope.scaling.type", str, "none")
-    if kind not in ("none", ""):
-        raise UserError(f"{file.path}: RoPE scaling {kind!r} is not supported; only that of Llama 3 is")
+    kind = file.get("llama.rope.scaling.type", str, "linear")
+    factor = file.get("llama.rope.scaling.factor", float, file.get("llama.rope.scale_linear", float, 0.0))
+    if kind != "none" and not (kind in ("linear", "") and factor in (0, 1)):
+        raise UserError(
+            f"{file.path}: RoPE scaling {kind!r} with factor {factor:g} is not supported; only that of Llama 3 is"
+        )
     if "rope_freqs.weight" not in file.names():
         return {"rope_type": "default", "rope_theta": theta}
     if file.shape("rope_freqs.weight") != (head_size // 2,):
@@ -131,18 +152,49 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
     )
 
 
-def hf_config(file: GgufFile) -> dict[str, Any]:
-    """Returns the Hugging Face config (`config.json`) that is equivalent to the file's metadata."""
+def _check_architecture(file: GgufFile) -> None:
+    """Refuses files of another architecture, and parts of files."""
     architecture = file.get("general.architecture", str)
     if architecture != "llama":
         raise UserError(
             f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
         )
+    if (parts := file.get("split.count", int, 1)) > 1:
+        raise UserError(
+            f"{file.path}: is one of {parts} parts ('split.count'); join them with llama-gguf-split --merge, and load "
+            f"the whole"
+        )
+
+
+def _check_fields(file: GgufFile, known: dict[str, int]) -> None:
+    """Refuses metadata fields that would change a logit and are not computed, by name.
+
+    Args:
+      file: the file.
+      known: {field: value} of the sizes that another field or a tensor has decided.
+    """
+    expected = NEUTRAL | known
+    for key, value in file.metadata.items():
+        name = key.removeprefix("llama.")
+        is_off = name == key or name in READ + SILENT or not value
+        if not (value == expected[key] if key in expected else is_off):
+            only = f" (only {expected[key]!r} is)" if key in expected else ""
+            raise UserError(
+                f"{file.path}: the metadata field {key!r} is {shown(value)}, which is not supported{only}; load the "
+                f"model from safetensors instead"
+            )
+
+
+def hf_config(file: GgufFile) -> dict[str, Any]:
+    """Returns the Hugging Face config (`config.json`) that is equivalent to the file's metadata."""
+    _check_architecture(file)
     if "token_embd.weight" not in file.names() or len(file.shape("token_embd.weight")) != 2:
         raise UserError(f"{file.path}: the matrix 'token_embd.weight' is missing; convert the model again")
     vocab, width = file.shape("token_embd.weight")
     heads = file.get("llama.attention.head_count", int)
-    head_size = file.get("llama.attention.key_length", int, file.get("llama.embedding_length", int) // max(heads, 1))
+    head_size = file.get("llama.attention.key_length", int, width // max(heads, 1))
+    sizes = {"embedding_length": width, "rope.dimension_count": head_size, "attention.value_length": head_size}
+    _check_fields(file, {f"llama.{name}": size for name, size in sizes.items()})
     return {
         # Mistral files name the architecture "llama" too; only the sliding window tells them apart
         "model_type": "mistral" if "llama.attention.sliding_window" in file.metadata else "llama",

@@ -21,6 +21,7 @@ from moral_jax.runtime import strict_json
 from moral_jax.types import UserError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"  # of PEFT
 READABLE = ("F32", "F16", "BF16")
 INDICES = re.compile(r"(\w+\.)?embeddings\.(position_ids|token_type_ids)")  # 0, 1, 2, ... in files of older encoders
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the safetensors package
@@ -134,13 +135,29 @@ def _checked_against_index(folder: Path, weight_map: dict[str, str]) -> dict[Pat
     return {folder / file: shapes for file, shapes in files.items()}
 
 
+def _check_one_model(folder: Path) -> None:
+    """Raises UserError if a folder holds a second set of weights: transformers would compute another model."""
+    single, index, adapter = (inside(folder, name) for name in (SINGLE, INDEX, ADAPTER))
+    if single.exists() and index.exists() and set(_weight_map(folder).values()) != {SINGLE}:
+        raise UserError(
+            f"{folder}: holds {SINGLE} and also the files of {INDEX}, which are two sets of weights; remove one of "
+            f"them (transformers reads {SINGLE})"
+        )
+    if adapter.exists():
+        raise UserError(
+            f"{folder}: holds an adapter ({ADAPTER}) beside the weights, which transformers would apply; move it into "
+            f"a folder of its own and name that in --config.adapter.path, or remove it"
+        )
+
+
 def weight_files(folder: Path) -> dict[Path, dict[str, tuple[int, ...]]]:
     """Returns {file: {tensor: shape}} for the safetensors files of a folder.
 
     Raises:
-      UserError: no file exists, a file is damaged, or the index and the files contradict each other. The message names
-        the file and the tensor.
+      UserError: no file exists, a file is damaged, the index and the files contradict each other, or the folder holds
+        more than one model. The message names the file and the tensor.
     """
+    _check_one_model(folder)
     if inside(folder, INDEX).exists():
         return _checked_against_index(folder, _weight_map(folder))
     single = inside(folder, SINGLE)

@@ -19,8 +19,16 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from moral_jax import sharding
-from moral_jax.models.parameters import POOLER, Entry, entries, match_names, may_ignore
-from moral_jax.models.spec import EncoderSpec, Spec, from_hf
+from moral_jax.models.parameters import (
+    EMBEDDING,
+    POOLER,
+    UNEMBEDDING,
+    Entry,
+    entries,
+    match_names,
+    may_ignore,
+)
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec, from_hf
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import gguf, hf, shard_slices
@@ -82,6 +90,27 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf
     if extra:
         raise UserError(
             f"{path}: {len(extra)} tensors have no place in this model, first {min(extra)!r}; use another model"
+        )
+
+
+def _check_tied(path: Path, reader: Reader, spec: Spec, piece_bytes: int) -> None:
+    """Refuses a head that differs from the embeddings which the config says it is tied to.
+
+    Such files come from training the head or the embeddings alone; transformers uses both matrices.
+    """
+    head, embedding = UNEMBEDDING.hf, EMBEDDING.hf
+    if not (isinstance(spec, DecoderSpec) and spec.tied_embeddings and head in reader.names()):
+        return
+    rows, width = reader.shape(embedding)
+    step = max(1, piece_bytes // (8 * width))  # rows of both, as float32
+    parts = (slice(at, min(at + step, rows)) for at in range(0, rows, step))
+    is_same = reader.shape(head) == (rows, width) and all(
+        np.array_equal(*(reader.read(name, (part,)).astype(np.float32) for name in (head, embedding))) for part in parts
+    )
+    if not is_same:
+        raise UserError(
+            f"{path}: {head!r} differs from {embedding!r}, but config.json says that they are one "
+            f"(tie_word_embeddings); set tie_word_embeddings to false there to use both, or remove the tensor"
         )
 
 
@@ -190,7 +219,9 @@ def parameters(
     matched = match_names(entries(spec, frozen_layers), spec, reader.names())
     expected = {name for entry in matched for name in shard_slices.sources(entry, is_gguf)}
     _check_names(path, reader.names(), expected, spec, is_gguf)
-    return _loaders(path, reader, matched, spec, like, piece_bytes)
+    loaders = _loaders(path, reader, matched, spec, like, piece_bytes)
+    _check_tied(path, reader, spec, piece_bytes)
+    return loaders
 
 
 def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Params:

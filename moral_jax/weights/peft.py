@@ -23,7 +23,7 @@ from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import hf, shard_slices
 from moral_jax.weights.load import flat, nest
 
-CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+CONFIG, TENSORS = hf.ADAPTER, "adapter_model.safetensors"
 PREFIX = "base_model.model."
 NAMES = {"a": "lora_A.weight", "b": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
 # READ: fields that are checked against the config. SILENT: fields that do not change the computation, or only repeat

@@ -31,13 +31,13 @@ _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+LLAMA3 = "llama-bpe"
 PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
-    "default": None,
     "gpt-2": None,
     "smollm": pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     ),
-    "llama-bpe": pre_tokenizers.Sequence(
+    LLAMA3: pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_LLAMA3), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
@@ -47,6 +47,7 @@ PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
 CONTROL, USER_DEFINED = 3, 4  # GGUF token types
 SPACE = "▁"  # SentencePiece's character for a space
 SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # GGUF: HF
+WORDS = "tokenizer.json"
 FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # files that transformers may read
 
 
@@ -78,7 +79,10 @@ def _special_tokens(file: GgufFile, tokens: list[str]) -> dict[str, str]:
 
 
 def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) -> GPT2Tokenizer:
-    """Returns a byte-level BPE tokenizer with the pre-tokenizer that the file names."""
+    """Returns a byte-level BPE tokenizer with the pre-tokenizer that the file names.
+
+    Older files name none, and "default" is no rule of any model: with a guess, text would be cut differently.
+    """
     pre = file.get("tokenizer.ggml.pre", str, "default")
     if pre not in PRE_TOKENIZERS:
         raise UserError(
@@ -93,9 +97,11 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
     tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **names)  # type: ignore[arg-type]
     if PRE_TOKENIZERS[pre] is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
-    # defaults of llama.cpp where the flag is missing: byte-level BPE adds no BOS, SentencePiece does
+    # what llama.cpp knows of Llama 3 beside the file: words of the vocabulary are taken whole, before any merge
+    tokenizer.backend_tokenizer.model.ignore_merges = pre == LLAMA3
+    # llama.cpp's defaults where the flag is missing: BOS for Llama 3 and SentencePiece, none for other byte-level BPE
     # the setter does not stand below its property in transformers, so mypy does not see it
-    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, False)  # type: ignore[misc]
+    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, pre == LLAMA3)  # type: ignore[misc]
     return tokenizer
 
 
@@ -170,8 +176,14 @@ def load(path: Path) -> PreTrainedTokenizerBase:
     if path.suffix == ".gguf":
         return from_gguf(open_gguf(path))
     _check_files(path)
+    # A model family's class rebuilds its own rules of cutting beside tokenizer.json; this one does what the file says
+    reader = PreTrainedTokenizerFast if (path / WORDS).exists() else AutoTokenizer
     with _readable(path):
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    if not tokenizer.is_fast:
-        raise UserError(f"{path}: has only a slow tokenizer; save a fast one (tokenizer.json) there")
+        tokenizer = reader.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"{path}: has only a slow tokenizer; save a fast one ({WORDS}) there")
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()  # prompts are cut by us, and what rows say is told from control tokens by us
+    backend.no_padding()
+    tokenizer.split_special_tokens = backend.encode_special_tokens = False
     return tokenizer

@@ -122,7 +122,7 @@ def respondent_of(
 def interview(config: Config, budget: Budget, run: RunDirectory | None = None) -> Interview:
     """Returns whoever a config names, to be asked one question after the other."""
     respondent, _ = respondent_of(config, budget, run)
-    return Interview(respondent, config.orders)
+    return Interview(respondent, config.orders_of)
 
 
 def evaluate(
@@ -148,7 +148,7 @@ def evaluate(
         if not rows:
             raise UserError("nothing to score: config.task.validation and config.task.test are 0")
     respondent, origin = respondent_of(config, budget, run, data)
-    splits = {split: asks_of(respondent, examples, config.orders) for split, examples in rows.items()}
+    splits = {split: asks_of(respondent, examples, config.orders_of) for split, examples in rows.items()}
     respondent.prepare(splits)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
         evaluation.record(origin(about))

@@ -21,7 +21,7 @@ from pathlib import Path
 from moral_jax.config.task import TaskConfig
 from moral_jax.models import spec
 from moral_jax.report import page
-from moral_jax.tasks import load as task_rows
+from moral_jax.tasks import reading
 from moral_jax.types import UserError
 from moral_jax.weights import gguf_check, gguf, hf, load, tokenizer
 
@@ -30,7 +30,7 @@ resource.setrlimit(resource.RLIMIT_AS, (held + {memory}, -1))
 READERS = {{
     "safetensors": lambda p: hf.SafetensorsFolder(p),
     "gguf": lambda p: gguf.GgufFile(p),
-    "rows": lambda p: task_rows.read(str(p), TaskConfig(name="votes")),
+    "rows": lambda p: reading.read(str(p), TaskConfig(name="votes")),
     "config": lambda p: load.read_spec(p),
     "tokenizer": lambda p: tokenizer.load(p),
     "run": lambda p: page.write(p),

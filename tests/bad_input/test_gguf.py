@@ -56,6 +56,7 @@ LLAMA = {
     "llama.attention.head_count": (UINT32, u32(4)),
     "llama.attention.layer_norm_rms_epsilon": (FLOAT32, struct.pack("<f", 1e-5)),
     "tokenizer.ggml.model": (STRING, text("gpt2")),
+    "tokenizer.ggml.pre": (STRING, text("gpt-2")),
     "tokenizer.ggml.tokens": (ARRAY, texts(*"abcdefgh")),
     "tokenizer.ggml.merges": (ARRAY, texts()),
 }

@@ -1,5 +1,7 @@
 """Tests questions of users (`moral-jax score`) and the texts of prompts."""
 
+import json
+
 import pytest
 
 from tests.bad_input.refusal import Case, each
@@ -21,7 +23,6 @@ QUESTIONS = (
     Case("a number of 10,000 digits", b'{"id": ' + b"1" * 10_000 + b"}\n", "q.txt:1", "not valid JSON"),
     Case("Latin-1", b"Ob\xe9ir? | oui | non\n", "q.txt:1", "UTF-8"),
     Case("NUL", b"Was\0it? | yes | no\n", "q.txt:1: field 'question'", "remove it"),
-    Case("text turned round", "Was it? | \u202eyes | no\n".encode(), "U+202E", "remove it"),
     Case("a line of 10 MB", b"x" * 10_000_000 + b"? | yes | no\n", "q.txt:1", "shorten or split it"),
     Case(
         "roles of nobody",
@@ -84,6 +85,8 @@ def test_prompts(case, refused, config_of, tmp_path):
 def test_terminals_are_not_steered():
     from moral_jax.cli import ask as questions
 
-    record = {"question": "Was\x1b[2J it\x9b?", "text": "", "options": ["y\x07", "no"], "probabilities": [0.5, 0.5],
-              "option_mass": None}  # fmt: skip
+    record = {"question": "Was\x1b[2J it\x9b?", "text": "", "options": ["y\x07", "\u202eon"], "id": "1", "entropy": 0.7,
+              "probabilities": [0.5, 0.5], "option_mass": None, "concentration": 2.0}  # fmt: skip
     assert questions.as_text(record).replace("\n", "").isprintable()
+    assert questions.as_json(record).isprintable()
+    assert json.loads(questions.as_json(record))["options"] == record["options"]

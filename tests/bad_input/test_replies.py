@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import json
+import socketserver
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from moral_jax.respondents.api import client
+from moral_jax.types import UserError
 from tests.bad_input.refusal import Case, each
 from tests.respondents import api_stub as stub
 
@@ -23,6 +25,11 @@ def reply(**changes):
 def first(**changes):
     one = {"token": "A", "logprob": -0.1} | {k: v for k, v in changes.items() if k != "top_logprobs"}
     return reply(choices=[{"logprobs": {"content": [one | {"top_logprobs": [dict(one)]} | changes]}}])
+
+
+def listed(*pairs):
+    top = [{"token": token, "logprob": logprob} for token, logprob in pairs]
+    return reply(choices=[{"logprobs": {"content": [top[0] | {"top_logprobs": top}]}}])
 
 
 NO_NUMBERS = "holds no log-probabilities"
@@ -43,6 +50,10 @@ BODIES = (
     Case("no tokens", reply(choices=[{"logprobs": {"content": []}}]), NO_NUMBERS, "take a model"),
     Case("a number that is none", first(logprob=float("nan")), NO_NUMBERS, "take a model"),
     Case("a probability above one", first(logprob=3.0), NO_NUMBERS, "take a model"),
+    Case("a number that is false", first(logprob=False), NO_NUMBERS, "take a model"),
+    Case("a number in quotes", first(logprob="-0.1"), NO_NUMBERS, "take a model"),
+    Case("a sum of three", listed(("A", 0.0), ("B", 0.0), ("C", 0.0)), "their sum is 3", "take another endpoint"),
+    Case("a token twice", listed(("A", -2.0), ("A", -2.0)), "'A' is listed twice", "take another endpoint"),
     Case("a number in words", first(logprob="high"), NO_NUMBERS, "take a model"),
     Case("a token that is a list", first(token=["A"]), NO_NUMBERS, "take a model"),
     Case("listed tokens by name", first(top_logprobs={"A": -0.1}), NO_NUMBERS, "take a model"),
@@ -184,6 +195,39 @@ def test_a_reply_that_trickles_in_is_given_up(ask):
     case = Case("", None, "failed 2 times, at last with ReadTimeout", "the same command goes on")
     with serving(200, reply(), {}, drip=0.05) as url:
         ask(case, f"--base-url={url}", "--timeout=0.2")
+
+
+@contextlib.contextmanager
+def sending(beginning, again):
+    """Answers everything with the beginning of a reply, and then goes on without end."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(65536)
+            with contextlib.suppress(OSError):  # who asked has gone
+                self.request.sendall(beginning)
+                while True:
+                    self.request.sendall(again)
+                    time.sleep(0.02)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("beginning", "again"),
+    [(b"HTTP/1.1 200 OK\r\nX-A: ", b"a"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"", b"")],
+    ids=["a header", "continue", "nothing"],
+)
+def test_a_reply_whose_headers_never_end_is_given_up(beginning, again):
+    with sending(beginning, again) as url, contextlib.closing(client.Client(url, None, timeout=0.2, retries=0)) as one:
+        began = time.monotonic()
+        with pytest.raises(UserError, match="failed 1 times, at last with ReadTimeout"):
+            one.post({})
+        assert time.monotonic() - began < 5
 
 
 def test_names_that_cannot_be_written_down_are_mended():

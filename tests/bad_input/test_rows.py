@@ -113,8 +113,7 @@ ROWS = (
     Case("NUL in an option", line(options=["y\0", "n"]), "U+0000", "remove it"),
     Case("half a surrogate pair", line(question="Was it \ud83d?"), "U+D83D", "remove it"),
     Case("half a surrogate pair in an id", line(id="\udfff"), "field 'id': holds the character U+DFFF", "remove it"),
-    Case("text turned round", line(options=["on \u202edias eh", "no"]), "U+202E", "hides what the text says"),
-    Case("an isolate that never ends", line(text="\u2067He lied"), "U+2067 at position 1", "remove it"),
+    Case("a character that is none", line(text="He \ufdd0lied"), "U+FDD0 at position 4", "remove it"),
     Case("nothing to judge", line(text="", question=" "), "field 'text'", "something to judge"),
     Case("turns that are no list", line(messages="hi"), "field 'messages'", "expected a list"),
     Case("a turn that is a text", line(messages=["hi"]), "field 'messages'", "turns like"),
@@ -141,8 +140,8 @@ DILEMMAS = (
         "a missing panel", line(DILEMMA, human_perf_annotations=None), "field 'human_perf_annotations'", "a list of 2"
     ),
     Case(
-        "an action turned round",
-        line(DILEMMA, actions=[{"id": "a", "description": "\u202ex"}] * 2),
+        "NUL in an action",
+        line(DILEMMA, actions=[{"id": "a", "description": "\0x"}] * 2),
         "field 'actions[0]'",
         "remove",
     ),
@@ -208,10 +207,10 @@ def test_anecdotes(case, refused, config_of, tmp_path):
 
 def read(path, content, task="votes"):
     from moral_jax.config.task import TaskConfig
-    from moral_jax.tasks import load
+    from moral_jax.tasks import reading
 
     path.write_bytes(content)
-    return load.read(str(path), TaskConfig(name=task)).examples
+    return reading.read(str(path), TaskConfig(name=task)).examples
 
 
 def test_the_rows_that_the_others_are_changes_of(tmp_path):

@@ -1,11 +1,14 @@
 """Tokens of prompts and answers, with a real byte-level BPE and a real SentencePiece vocabulary."""
 
+import copy
+
 import pytest
+from tokenizers import Regex, pre_tokenizers, processors
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 from moral_jax.config.task import PromptConfig
 from moral_jax.data import encode
-from moral_jax.prompts.render import Rendered, make_renderer
+from moral_jax.prompts.render import Rendered, Scored, make_renderer
 from moral_jax.types import Example, UserError
 from moral_jax.weights import tokenizer
 
@@ -74,6 +77,55 @@ def test_a_doubled_bos(spm):
     with pytest.raises(UserError, match="begins with two BOS tokens"):
         encode.encode(spm, rendered("<s>Answer:"))
     encode.encode(spm, rendered("<s>Answer:", has_specials=True))
+
+
+def test_digits_are_told_apart_where_a_blank_is_a_token_of_its_own(bpe):
+    """ " 1" is a blank and "1" there: the blank begins all of them and says nothing."""
+    got = encode.encode(bpe, rendered("Answer:", (("1", " 1"), ("2", " 2"), ("3", " 3"))))
+    assert [bpe.convert_ids_to_tokens(list(ids)) for ids in got.option_ids] == [["1"], ["2"], ["3"]]
+
+
+def ended(words):
+    """The tokenizer of a model that was fine-tuned with `add_eos_token`."""
+    words = copy.deepcopy(words)
+    b, e = words.bos_token, words.eos_token
+    words.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{b} $A {e}",
+        pair=f"{b} $A {e} $B {e}",
+        special_tokens=[(b, words.bos_token_id), (e, words.eos_token_id)],
+    )
+    return words
+
+
+@pytest.mark.parametrize("which", ["bpe", "spm"])
+def test_an_end_token_of_the_tokenizers_own_is_left_off_where_the_last_token_is_read(request, which):
+    words = ended(request.getfixturevalue(which))
+    got = encode.encode(words, rendered("Which?\nAnswer:"))
+    scored = encode.encode(words, Scored((("Which?\nAnswer:",),), (0,), reads_last=True))
+    for text in (*got.texts, *scored.texts):
+        assert text.tokens_T[0] == words.bos_token_id
+        assert words.decode(text.tokens_T[1:]).lstrip() == "Which?\nAnswer:"
+    assert [words.decode(ids[:1]) for ids in got.option_ids] == ["A", "B"]
+    with pytest.raises(UserError, match="adds no token"):
+        encode.encode(words, rendered("Answer:", answers=(("",), ("A",))))
+
+
+def test_an_end_token_stays_where_it_is_not_read_or_where_the_text_says_it(bpe):
+    words = ended(bpe)
+    e = words.eos_token_id
+    pair = encode.encode(words, Scored((("a", "b"),), (0,), reads_last=False)).texts[0].tokens_T.tolist()
+    assert [i == e for i in pair] == [False, False, True, False, True] or words.bos_token_id == e
+    said = encode.encode(words, rendered(f"x{words.eos_token}", has_specials=True)).texts[0].tokens_T
+    assert said[-1] == e
+
+
+def test_a_tokenizer_that_gives_up_is_named(bpe):
+    """Its pattern goes back and forth without end, and its Rust code panics, which is no Exception in Python."""
+    words = copy.deepcopy(bpe)
+    bomb = pre_tokenizers.Split(Regex("(a+)+b"), behavior="isolated")
+    words.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([bomb, words.backend_tokenizer.pre_tokenizer])
+    with pytest.raises(UserError, match=r"cannot read the text .*--config.model.tokenizer=FOLDER. Text: 'a+\?'"):
+        encode.encode(words, rendered("a" * 40 + "?"))
 
 
 def test_the_studys_tokens_are_looked_up(bpe):

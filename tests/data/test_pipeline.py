@@ -11,6 +11,7 @@ from moral_jax.config.model import ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.data import layout, pipeline
+from moral_jax.prompts import render
 from moral_jax.respondents.encode import QuestionEncoder
 from moral_jax.tasks import synthetic
 from moral_jax.types import UserError
@@ -122,8 +123,12 @@ def test_every_epoch_shows_every_example_in_both_orders_side_by_side(training):
             assert all(held.count(index) == 2 for index in held)
 
 
+def rotations(example):
+    return render.orders(len(example.options), "rotations", True)
+
+
 def test_one_order_at_a_time_takes_turns(examples):
-    epochs = [pipeline.epoch_items(examples, epoch, "rotations", True, 1) for epoch in range(3)]
+    epochs = [pipeline.epoch_items(examples, epoch, rotations, 1) for epoch in range(3)]
     first, second, third = (dict(unit[0] for unit in epoch) for epoch in epochs)
     assert all(first[i] != second[i] and first[i] == third[i] for i in range(40))
     assert 0.4 < np.mean([order == (0, 1) for order in first.values()]) < 0.6
@@ -131,9 +136,20 @@ def test_one_order_at_a_time_takes_turns(examples):
 
 def test_two_of_five_orders_at_a_time():
     five = [synthetic.examples()[0]._replace(options=tuple("abcde"), counts=(1.0,) * 5)]
-    shown = [pipeline.epoch_items(five, epoch, "rotations", True, 2)[0] for epoch in range(5)]
+    shown = [pipeline.epoch_items(five, epoch, rotations, 2)[0] for epoch in range(5)]
     assert all(len(set(unit)) == 2 for unit in shown)
-    assert {order for unit in shown for _, order in unit} == set(pipeline.orders(5, "rotations", True))
+    assert {order for unit in shown for _, order in unit} == set(rotations(five[0]))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_no_order_comes_again_before_all_have_come(at_once):
+    """Of six options, in the epochs that all orders take; every row begins elsewhere."""
+    six = [synthetic.examples()[0]._replace(options=tuple("abcdef"), counts=(1.0,) * 6)] * 4
+    epochs = [pipeline.epoch_items(six, epoch, "rotations", True, at_once) for epoch in range(6 // at_once)]
+    for row in range(len(six)):
+        shown = [order for epoch in epochs for _, order in epoch[row]]
+        assert sorted(shown) == sorted(pipeline.orders(6, "rotations", True))
+    assert len({epochs[0][row][0] for row in range(len(six))}) == len(six)
 
 
 def test_orders_that_do_not_fit_one_row_are_shown_all_the_same(prompter, examples):

@@ -47,14 +47,16 @@ def test_fresh_adapters_change_no_bit(batch):
 
 
 def test_fresh_a_is_drawn_as_peft_draws_it():
-    model = tiny.model(tiny.spec(width=64), adapter=AdapterConfig(kind="lora", rank=64))
+    """Uniform in +-1 / sqrt(in), whatever the rank; the inputs of `down` are not those of `gate`."""
+    model = tiny.model(tiny.spec(width=64, mlp_width=256), adapter=AdapterConfig(kind="lora", rank=16))
     made = flat(api.random_params(model, 0)["adapters"])
-    a = made["layers/mlp/gate/a"]
-    assert a.shape == (2, 64, 64)
-    assert 0.97 / 8 < np.abs(a).max() <= 1 / 8
-    assert a.std() == pytest.approx(1 / 8 / math.sqrt(3), rel=0.03)
+    for name, inputs in {"gate": 64, "down": 256}.items():
+        a = made[f"layers/mlp/{name}/a"]
+        assert a.shape == (2, inputs, 16)
+        assert 0.97 / math.sqrt(inputs) < np.abs(a).max() <= 1 / math.sqrt(inputs)
+        assert a.std() == pytest.approx(1 / math.sqrt(3 * inputs), rel=0.03)
     assert not made["layers/mlp/gate/b"].any()
-    assert not np.array_equal(a, made["layers/mlp/up/a"])
+    assert not np.array_equal(made["layers/mlp/gate/a"], made["layers/mlp/up/a"])
     assert all(leaf.dtype == jnp.float32 for leaf in made.values())
 
 

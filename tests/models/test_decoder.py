@@ -10,7 +10,7 @@ import pytest
 
 from moral_jax.models import read_out
 from moral_jax.objectives import OBJECTIVES
-from moral_jax.types import Batch
+from moral_jax.types import NEG, Batch
 from tests.helpers import tiny
 
 LOSS = OBJECTIVES["soft_cross_entropy"]
@@ -30,10 +30,22 @@ def scores(params, model, batch):
 
 
 def assert_same(a, b, rtol=2e-5):
-    """Every leaf, relative to the largest entry of the leaf."""
+    """Every leaf, relative to the largest entry of the leaf. What does not exist (NEG) is absent in both; beside it,
+    every difference would be small."""
     for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        scale = max(float(np.abs(y).max()), 1e-6)
-        np.testing.assert_allclose(np.asarray(x) / scale, np.asarray(y) / scale, atol=rtol, err_msg=str(path))
+        x, y = np.asarray(x), np.asarray(y)
+        exists = y > NEG / 2
+        np.testing.assert_array_equal(x > NEG / 2, exists, err_msg=str(path))
+        scale = max(float(np.abs(y[exists]).max(initial=0)), 1e-6)
+        np.testing.assert_allclose(x[exists] / scale, y[exists] / scale, atol=rtol, err_msg=str(path))
+
+
+@pytest.mark.parametrize("wrong", [[1.01, 2.0, NEG], [1.0, 2.0, 0.0], [1.0, NEG, NEG], [1.0, np.nan, NEG]])
+def test_a_difference_beside_what_does_not_exist_is_seen(wrong):
+    right = np.array([1.0, 2.0, NEG])
+    assert_same({"x": right * [1.0, 1 + 1e-6, 1.0]}, {"x": right})
+    with pytest.raises(AssertionError):
+        assert_same({"x": np.array(wrong)}, {"x": right})
 
 
 @pytest.fixture(scope="module")

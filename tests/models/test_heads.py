@@ -70,3 +70,11 @@ def test_predicted_concentration_depends_on_the_question_and_not_on_its_scale(st
         got = heads.log_concentration(head, scale * hidden, 1.0)
         np.testing.assert_allclose(got, unit.sum(-1) + 0.5, rtol=1e-5)
     assert len(np.unique(got)) > 1
+
+
+def test_a_questions_value_is_the_mean_over_the_options_that_it_has():
+    """Three, two and no options, in a batch of three: each reads states of its own."""
+    values = jnp.array([[1.0, 2.0, 6.0, 40.0, 50.0]])
+    states = jnp.array([[[0, 1, 2], [3, 4, 0], [2, 2, 2]]])
+    ids = jnp.array([[[[5], [6], [7]], [[8], [9], [-1]], [[-1], [-1], [-1]]]])
+    np.testing.assert_allclose(heads.of_questions(values, states, ids), [[3.0, 45.0, 0.0]])

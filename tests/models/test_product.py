@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from moral_jax.config.model import AdapterConfig
 from moral_jax.models import api, read_out
 from moral_jax.models import product as products
 from moral_jax.models.attention import plain_attention
@@ -33,14 +34,20 @@ def test_operands_are_rounded_and_sums_are_not(shape):
     assert 1e-4 < np.abs(exact - y).max() < 0.1
 
 
-@pytest.mark.parametrize(("kinds", "rounded"), [(("float32", "bfloat16"), True), (("float32", "float32"), False)])
-def test_kernels_that_are_rounded_once_give_the_same_scores(kinds, rounded):
+@pytest.mark.parametrize(
+    ("product_dtype", "adapter", "rounded"),
+    [("bfloat16", "none", True), ("float32", "none", False), ("bfloat16", "lora", True), ("bfloat16", "dora", False)],
+)
+def test_kernels_that_are_rounded_once_give_the_same_scores(product_dtype, adapter, rounded):
+    """DoRA's are not: it takes their lengths too."""
     of = tiny.spec()
-    model = tiny.model(of, dtype=kinds[0], product_dtype=kinds[1])
+    model = tiny.model(of, product_dtype=product_dtype, adapter=AdapterConfig(kind=adapter, rank=2))
     params, rng = tiny.params(model), np.random.default_rng(0)
     batch = tiny.lay_out([tiny.questions(rng, 3, of.vocab)], 64, 4)
     ready = api.cast_for_scoring(params, model)
     assert (tiny.layer(ready["decoder"], 0)["mlp"]["gate"]["kernel"].dtype == jnp.bfloat16) == rounded
+    loaded = api.abstract_loaded(model, trained=False)
+    assert jax.tree.map(lambda x: x.dtype, loaded) == jax.tree.map(lambda x: x.dtype, ready["decoder"])
     assert ready["decoder"]["embedding"].dtype == jnp.float32
     score = jax.jit(read_out.score_options_and_mass, static_argnums=1)
     jax.tree.map(np.testing.assert_array_equal, score(params, model, batch), score(ready, model, batch))

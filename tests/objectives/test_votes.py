@@ -211,3 +211,22 @@ def test_concentration_is_learned_from_how_votes_split():
 def test_dirichlet_multinomial_against_float64(alpha, counts):
     got = value("dirichlet_multinomial", np.log([alpha]), [counts], [np.log(sum(alpha))])
     assert got == pytest.approx(exact_nll(alpha, counts), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("total", [0.3, 7.0])
+def test_shares_may_sum_to_anything(name, total):
+    """Shares that were cut, or never scaled: a soft cross-entropy reads them as shares; the others read votes, whose
+    loss per vote is the same cross-entropy where the votes are few or many."""
+    q = np.array([0.2, 0.5, 0.3])
+    z = [[0.4, -0.3, 0.1]]
+    got = value(name, z, [total * q], [80.0])  # so certain that the votes are a multinomial
+    want = value("soft_cross_entropy", z, [q])
+    assert got == pytest.approx(want * (total if name == "dirichlet_multinomial" else 1), rel=1e-4)
+
+
+def test_the_logged_concentration_is_the_mean_over_questions_by_weight():
+    z, counts = jnp.zeros((1, 3, 2)), [[1, 2], [3, 1], [0, 0]]
+    read = reads.options(z, jnp.array([[1.0, 4.0, 100.0]]))  # the last slot is empty
+    total, weight = votes.dirichlet_multinomial(read, batch_of(counts, [1.0, 2.0, 0.0]))["log_concentration"]
+    assert float(total / weight) == pytest.approx((1 + 2 * 4) / 3)

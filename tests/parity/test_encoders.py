@@ -128,7 +128,8 @@ def test_real_weights(dilemmas):
     words, theirs = tokenizer.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
     hf_model = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
     spec = load.read_spec(folder)
-    encoder = tiny.load(folder, spec)
+    like = api.abstract_params(tiny.model(spec))["encoder"]
+    encoder = load.load(folder, spec, like, piece_bytes=64 << 20)
     module, actions = api.module(tiny.model(spec)), [o for e in examples.dilemmas(dilemmas)[:8] for o in e.options]
     ids = [words(action)["input_ids"] for action in actions]
     assert ids == [theirs(action)["input_ids"] for action in actions]

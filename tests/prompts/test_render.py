@@ -137,3 +137,21 @@ def test_braces_in_the_data_are_left_alone():
 def test_more_options_than_labels():
     with pytest.raises(UserError, match="row 's' has 3 options, config.prompt.labels has only 2"):
         make(labels="AB")(STORY, (0, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("format", "study"),
+    [("chat", None), ("chat", "anecdotes"), ("plain", None), ("paper", "dilemmas"), ("paper", "anecdotes")],
+)
+def test_options_move_where_another_order_is_another_prompt(format, study):  # noqa: A002
+    """A prompt that is the same in both orders, asked in both, would make every prediction one half."""
+    config = PromptConfig(format=format)
+    shown = {make(format=format, study=study)(DILEMMA, order).text for order in ((0, 1), (1, 0))}
+    moves = render.options_move(config, "vocabulary", study)
+    assert moves == (len(shown) == 2)
+    assert len(render.all_items([DILEMMA], config.orders, moves)) == len(shown)
+
+
+@pytest.mark.parametrize("head", ["score", "classes"])
+def test_options_of_a_score_head_have_no_places(head):
+    assert not render.options_move(PromptConfig(), head, None)

@@ -27,6 +27,7 @@ HOSTILE = (
     "<base href=https://example.org/><link rel=stylesheet href=//example.org/x.css>",
     "{{ 7 * 7 }}{% raw %}",
     f"<scr\0ipt>{ACT}</scr\0ipt>",
+    "\u202enruter ot gnorw\u202c \u2067@name\u2069",
 )  # fmt: skip
 CSP = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 KNOWN = {
@@ -39,7 +40,7 @@ OF_PICTURES = {
 }  # fmt: skip
 
 
-def rows(count=13):
+def rows(count=14):
     """Returns rows with a hostile text in every field that a page shows."""
     out = []
     for i in range(count):
@@ -98,6 +99,13 @@ def test_no_element_or_attribute_comes_from_data(run):
     assert not any(MARK in comment for comment in found.comments)
     assert text.count(MARK) > 100  # it is all there, as text
     assert CSP.search(text)
+
+
+@pytest.mark.fault("rows whose text runs in another direction", promise="pages show where it does")
+def test_text_looks_like_what_it_says(run):
+    for text in (page.write(run).html.read_text(), (run / "report.md").read_text()):
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)
+        assert r"\u202enruter ot gnorw\u202c \u2067@name\u2069" in text
 
 
 def test_markdown_begins_no_tag_and_no_row(run):

@@ -40,6 +40,14 @@ def test_an_option_that_is_not_listed_has_half_of_what_it_could_have():
     np.testing.assert_allclose(b.high_C, [1, 0.01 / 0.91])
 
 
+def test_what_others_can_have_is_no_more_than_what_is_missing():
+    """Three options with an unlisted spelling each, of 0.1 at most, and 0.1 that no listed token has."""
+    b = replies.bounded(top(A=0.5, B=0.2, C=0.1, The=0.1), (*AB, ("C", " C")))
+    assert b.missing == pytest.approx(0.1)
+    np.testing.assert_allclose(b.low_C, [0.5 / 0.9, 0.2 / 0.9, 0.1 / 0.9])
+    np.testing.assert_allclose(b.high_C, [0.6 / 0.9, 0.3 / 0.9, 0.2 / 0.9])
+
+
 def test_the_truth_lies_within_the_bounds():
     """Cuts true distributions after their k likeliest tokens."""
     rng = np.random.default_rng(0)
@@ -87,6 +95,13 @@ def test_the_drawn_token_is_listed_too():
     reply = stub.chat({"messages": [{"content": "x"}]})
     reply["choices"][0]["logprobs"]["content"][0] |= {"token": "rare", "logprob": -7.0}
     assert ("rare", -7.0) in replies.parse(reply, "chat").top
+
+
+def test_parts_of_characters_may_look_alike_and_sums_are_rounded():
+    reply = stub.chat({"messages": [{"content": "x"}]})
+    top = [{"token": t, "logprob": p} for t, p in [("A", -0.01), ("\ufffd", -5.3), ("\ufffd", -5.3)]]
+    reply["choices"][0]["logprobs"]["content"][0] |= {"token": "A", "logprob": -0.01, "top_logprobs": top}
+    assert sum(math.exp(p) for _, p in replies.parse(reply, "chat").top) > 1
 
 
 @pytest.mark.parametrize(

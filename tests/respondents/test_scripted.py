@@ -21,7 +21,7 @@ PAIR = example("long one", "short", name="pair")
 
 def choose(name, examples, orders="rotations"):
     respondent = ScriptedRespondent(name, 2.0)
-    asks = asks_of(respondent, examples, orders)
+    asks = asks_of(respondent, examples, lambda _: orders)
     return asks, respondent.choose(asks, "questions")
 
 
@@ -85,9 +85,12 @@ def test_a_run_says_which_rule_it_was():
 
 
 def test_an_interview_gives_shares_by_option():
-    interview = Interview(ScriptedRespondent("longest", 2.0), "rotations")
+    interview = Interview(ScriptedRespondent("longest", 2.0), lambda _: "rotations")
     assert interview.ask("Which?", ["a", "bbb", "cc"]) == {"a": 0, "bbb": 1, "cc": 0}
-    assert Interview(ScriptedRespondent("first", 2.0), "given").ask("Which?", ["yes", "no"]) == {"yes": 1, "no": 0}
+    assert Interview(ScriptedRespondent("first", 2.0), lambda _: "given").ask("Which?", ["yes", "no"]) == {
+        "yes": 1,
+        "no": 0,
+    }
 
 
 class Listener(ScriptedRespondent):
@@ -100,7 +103,7 @@ class Listener(ScriptedRespondent):
 
 def test_an_interview_passes_on_all_that_is_asked():
     listener = Listener("uniform", 2.0)
-    Interview(listener, "rotations").ask("Which?", ["yes", "no"], text="He left.", title="Leaving")
+    Interview(listener, lambda _: "rotations").ask("Which?", ["yes", "no"], text="He left.", title="Leaving")
     [heard] = listener.heard.examples
     assert (heard.question, heard.options, heard.title, heard.text) == ("Which?", ("yes", "no"), "Leaving", "He left.")
     assert listener.heard.items == [(0, (0, 1)), (0, (1, 0))]
@@ -108,7 +111,9 @@ def test_an_interview_passes_on_all_that_is_asked():
 
 def test_an_interview_averages_over_the_orders_that_it_was_given(monkeypatch):
     monkeypatch.setitem(SCRIPTED, "test", Scripted(lambda options: [0.7, 0.3], "three to seven"))
-    asked = {orders: Interview(ScriptedRespondent("test", 2.0), orders) for orders in ("given", "rotations")}
+    asked = {
+        name: Interview(ScriptedRespondent("test", 2.0), lambda _, name=name: name) for name in ("given", "rotations")
+    }
     assert asked["given"].ask("Which?", ["yes", "no"]) == pytest.approx({"yes": 0.7, "no": 0.3})
     assert asked["rotations"].ask("Which?", ["yes", "no"]) == pytest.approx({"yes": 0.5, "no": 0.5})
 
@@ -119,9 +124,9 @@ TRAIN = [example("aa", "b", counts=(1.0, 4.0)), example("a", "bbb", counts=(3.0,
 def test_a_baselines_pick_is_the_place_of_its_option():
     """The shortest option, wherever it is shown; an order of its own is what the data has."""
     respondent = BaselineRespondent("fewest_characters", TRAIN, [], 0, 2.0)
-    assert asks_of(respondent, [PAIR], "rotations").items == [(0, (0, 1))]  # it sees no places
+    assert asks_of(respondent, [PAIR], lambda _: "rotations").items == [(0, (0, 1))]  # it sees no places
     shown = ScriptedRespondent("uniform", 2.0)  # to be asked in all orders all the same
-    asks = asks_of(shown, [PAIR, THREE], "rotations")
+    asks = asks_of(shown, [PAIR, THREE], lambda _: "rotations")
     choices = respondent.choose(asks, "questions")
     assert choices.picked_E.tolist() == [1, 0, 2, 1, 0]
     pair, three = make_records(asks, choices)
@@ -131,7 +136,7 @@ def test_a_baselines_pick_is_the_place_of_its_option():
 def test_a_baselines_claim_follows_its_option_through_orders():
     respondent = BaselineRespondent("fewest_characters", TRAIN, [], 0, 2.0)
     worth = (1 / 2 + 4 / 5 + 3 / 5) / 3  # one imagined row with even votes, and two of training
-    asks = asks_of(ScriptedRespondent("uniform", 2.0), [PAIR], "rotations")
+    asks = asks_of(ScriptedRespondent("uniform", 2.0), [PAIR], lambda _: "rotations")
     choices = respondent.choose(asks, "questions")
     assert np.exp(choices.log_p_EC).ravel() == pytest.approx([1 - worth, worth, worth, 1 - worth])
     [record] = make_records(asks, choices)
@@ -141,7 +146,7 @@ def test_a_baselines_claim_follows_its_option_through_orders():
 
 def test_a_baseline_that_picks_nothing_has_no_picks():
     respondent = BaselineRespondent("prior", TRAIN, [], 0, 2.0)
-    choices = respondent.choose(asks_of(respondent, [PAIR], "rotations"), "questions")
+    choices = respondent.choose(asks_of(respondent, [PAIR], lambda _: "rotations"), "questions")
     assert choices.picked_E is None
     assert np.exp(choices.log_p_EC[0]) == pytest.approx([(1 / 5 + 3 / 5 + 1 / 2) / 3, (4 / 5 + 2 / 5 + 1 / 2) / 3])
 

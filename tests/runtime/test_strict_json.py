@@ -121,17 +121,33 @@ def test_lines_of_a_directory_or_of_nothing_are_refused(tmp_path):
             list(strict_json.read_lines(path))
 
 
-@pytest.mark.parametrize("code", [0x0, 0xD800, 0xDFFF, 0x202A, 0x202E, 0x2066, 0x2069])
+NO_TEXT, DIRECTIONS = (0x0, 0xD800, 0xDFFF, 0xFDD0, 0xFDEF), (0x202A, 0x202E, 0x2066, 0x2069)
+
+
+@pytest.mark.parametrize("code", NO_TEXT)
 def test_a_forbidden_character_is_named_with_its_place(code):
     found = strict_json.forbidden_character(f"ab{chr(code)}c{chr(code)}")
-    assert found == f"the character U+{code:04X} at position 3, which is not text or hides what the text says"
+    assert found == f"the character U+{code:04X} at position 3, which is not text"
+    assert strict_json.direction_character(chr(code)) is None
+
+
+@pytest.mark.parametrize("code", DIRECTIONS)
+def test_a_character_of_direction_is_text_and_is_shown(code):
+    text = f"ab{chr(code)}c{chr(code)}"
+    assert strict_json.forbidden_character(text) is None
+    found = strict_json.direction_character(text)
+    assert found == f"the character U+{code:04X} at position 3, which hides what the text says"
+    assert strict_json.visible(text) == f"ab\\u{code:04x}c\\u{code:04x}"
+    assert json.loads(strict_json.visible(json.dumps(text, ensure_ascii=False))) == text
 
 
 @pytest.mark.parametrize(
-    "code", [0x1, 0x9, 0xA, 0x200E, 0x200F, 0x2029, 0x202F, 0x2065, 0x206A, 0xD7FF, 0xE000, 0x1F600]
+    "code", [0x1, 0x9, 0xA, 0x200E, 0x200F, 0x2029, 0x202F, 0x2065, 0x206A, 0xD7FF, 0xE000, 0xFDCF, 0xFDF0, 0x1F600]
 )
 def test_neighbours_of_forbidden_characters_are_allowed(code):
-    assert strict_json.forbidden_character(f"ab{chr(code)}c") is None
+    text = f"ab{chr(code)}c"
+    assert strict_json.forbidden_character(text) is strict_json.direction_character(text) is None
+    assert strict_json.visible(text) == text
 
 
 def test_a_forbidden_character_may_come_out_of_an_escape():

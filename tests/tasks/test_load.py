@@ -3,7 +3,7 @@
 import pytest
 
 from moral_jax.config.task import TaskConfig
-from moral_jax.tasks import load, synthetic
+from moral_jax.tasks import load, reading, synthetic
 from moral_jax.types import UserError
 from tests.tasks.test_scruples import DILEMMA, dilemma, write
 
@@ -21,13 +21,13 @@ def test_votes_needs_a_path():
 def test_ids_must_differ(tmp_path):
     path = write(tmp_path / "d.jsonl", DILEMMA, DILEMMA)
     with pytest.raises(UserError, match="the id 'd1' appears in two rows"):
-        load.read(str(path), TaskConfig())
+        reading.read(str(path), TaskConfig())
 
 
 def test_an_empty_file_is_named(tmp_path):
     path = write(tmp_path / "d.jsonl")
     with pytest.raises(UserError, match="holds no rows"):
-        load.read(str(path), TaskConfig())
+        reading.read(str(path), TaskConfig())
 
 
 def test_own_files_are_taken_as_they_are(tmp_path):
@@ -83,3 +83,13 @@ def test_the_shares_of_rows_of_another_order_are_the_same(tmp_path):
     one, two = (load.load(TaskConfig(path=p, train_share=0.3)) for p in paths)
     assert one.train == two.train
     assert len(one.train) == round(0.3 * 28)
+
+
+def test_majority_moves_the_votes_of_training_rows_alone():
+    votes, majority = (load.load(TaskConfig(name="synthetic", majority=m)) for m in (False, True))
+    assert (votes.validation, votes.test) == (majority.validation, majority.test)
+    for before, after in zip(votes.train, majority.train, strict=True):
+        assert after._replace(counts=before.counts) == before
+        assert sorted(after.counts) == [0.0, 5.0]
+        assert after.counts.index(5.0) == before.counts.index(max(before.counts))
+    assert load.of_majority((2.0, 2.0, 1.0)) == (2.5, 2.5, 0.0)

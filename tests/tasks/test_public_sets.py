@@ -100,7 +100,7 @@ def test_popquorn_as_a_whole_and_by_group(tmp_path):
     path.write_text(PEOPLE)
     config, [whole] = first("popquorn", path)
     assert (whole.counts, whole.positions) == ((0, 0, 1, 0, 2), (1, 2, 3, 4, 5))
-    assert config.orders == "reversal"
+    assert config.orders_of(whole) == "reversal"
     _, groups = first("popquorn", path, "fields.by=gender")
     assert {e.id: e.counts for e in groups} == {"7 Man": (0, 0, 1, 0, 0), "7 Woman": (0, 0, 0, 0, 2)}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
-from moral_jax.tasks import load
+from moral_jax.tasks import load, reading
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.tally import code
 from moral_jax.tasks.votes import examples, positions
@@ -27,7 +27,7 @@ def write(path, rows):
 
 def read(path, config=None, **fields):
     config = TaskConfig(name="votes", fields=FieldsConfig(**FIXED | fields), **(config or {}))
-    return list(load.read(str(path), config).examples)
+    return list(reading.read(str(path), config).examples)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_all_bad_rows_are_named_at_once_or_left_out(tmp_path):
     assert message.count("expected at least one vote") == 20
     assert "config.task.on_bad_row=drop" in message
     config = TaskConfig(name="votes", path=path, on_bad_row="drop", fields=FieldsConfig(**FIXED | {"text": "{story}"}))
-    assert len(load.read(path, config).examples) == 25
+    assert len(reading.read(path, config).examples) == 25
     assert load.load(config).provenance["bad rows dropped"] == 25
 
 

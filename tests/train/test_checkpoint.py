@@ -120,6 +120,13 @@ def test_checkpoints_of_an_older_version(tmp_path):
     assert (tmp_path / "c" / "4" / "progress").exists()
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_without_a_validation_the_latest_is_chosen(tmp_path, keep):
+    save(tmp_path / "c", Progress(step=3), Progress(step=6))
+    with Checkpoints(tmp_path / "c") as c:
+        assert c.chosen(keep) == 6
+
+
 def test_no_checkpoint_is_an_error_that_says_so(tmp_path):
     with Checkpoints(tmp_path / "c") as c, pytest.raises(UserError, match="holds no checkpoint"):
         c.chosen("best")

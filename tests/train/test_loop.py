@@ -138,6 +138,20 @@ def test_the_best_validation_is_kept(tmp_path):
     assert steps(tmp_path) == [4, 6]
 
 
+def test_a_run_that_died_in_its_last_validation_still_has_it_to_do(tmp_path):
+    """The last step is saved first. What goes on from there validates it, and it may be the best."""
+    with pytest.raises(IndexError):  # the script ends before its third validation
+        run(tmp_path, validation=[0.7, 0.5], eval_every=2)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        left = checkpoints.read_manifest(6).progress
+    assert (left.step, left.validated, left.best_step, left.finished) == (6, 4, 4, False)
+    state = TrainState(jnp.int32(6), {"w": jnp.float32(6)}, {"m": jnp.float32(0)})
+    progress, seen, latest = run(tmp_path, validation=[0.1], eval_every=2, state=state, progress=left)
+    assert seen == [6]
+    assert (progress.validated, progress.best_step, progress.finished, latest) == (6, 6, True, 6)
+    assert [line["step"] for line in lines(tmp_path, "validation")] == [2, 4, 6]
+
+
 def test_early_stop(tmp_path):
     progress, seen, latest = run(tmp_path, total=10, validation=[0.5, 0.6, 0.7, 0.1], eval_every=2, patience=2)
     assert seen == [2, 4, 6]

@@ -68,3 +68,46 @@ def test_clipping_is_of_the_global_norm():
     moments = optax.tree_utils.tree_get_all_with_path(state, "mu")
     norm = np.sqrt(sum(float(jnp.sum(jnp.square(leaf))) for _, mu in moments for leaf in jax.tree.leaves(mu)))
     assert norm == pytest.approx(0.1, rel=1e-4)  # (1 - b1) * 1.0
+
+
+def first_updates(config, steps, tree, gradient=1.0):
+    tx = optim.make(config, steps)
+    return tx.update(optax.tree_utils.tree_full_like(tree, gradient), tx.init(tree), tree)[0]
+
+
+def test_both_rates_follow_one_schedule():
+    """Adam's updates are rates: at every step those of the two parts are as far apart as the two settings."""
+    config = OptimConfig(lr=1e-3, head_lr=1e-1, warmup=0.5, weight_decay=0.0, clip=None)
+    tx, tree = optim.make(config, 8), params()
+    state, grads = tx.init(tree), optax.tree_utils.tree_full_like(tree, 1.0)
+    seen = []
+    for _ in range(8):
+        updates, state = tx.update(grads, state, tree)
+        seen.append((float(updates["decoder"]["layers"]["norm"]["scale"][0, 0]), float(updates["head"]["bias"])))
+    body, head = np.array(seen).T
+    np.testing.assert_allclose(body / -1e-3, [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25], rtol=1e-4)
+    np.testing.assert_allclose(head, 100 * body, rtol=1e-4)
+
+
+def test_a_magnitude_does_not_decay_and_its_factors_do():
+    """The magnitude holds the length of the frozen weights: its decay would be theirs."""
+    tree = {"adapters": {name: jnp.ones((2, 3)) for name in ("a", "b", "magnitude")}}
+    got = first_updates(OptimConfig(lr=0.1, warmup=0.0, weight_decay=0.5), 10, tree, gradient=0.0)["adapters"]
+    assert (got["magnitude"] == 0).all()
+    np.testing.assert_allclose(got["a"], -0.05, rtol=1e-6)
+    np.testing.assert_allclose(got["b"], -0.05, rtol=1e-6)
+
+
+def test_moments_in_bfloat16_are_rounded_between_steps_and_nowhere_else():
+    """A step from them is a step from the same numbers in float32, bit for bit; only what it leaves is rounded."""
+    tree, rng = params(), np.random.default_rng(0)
+    half, single = (
+        optim.make(OptimConfig(warmup=0.0, b2=0.95, moment_dtype=name), 10) for name in ("bfloat16", "float32")
+    )
+    grads = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), tree)
+    _, stored = half.update(grads, half.init(tree), tree)
+    wide = jax.tree.map(lambda x: x.astype("float32") if jnp.issubdtype(x.dtype, jnp.floating) else x, stored)
+    got, kept = half.update(grads, stored, tree)
+    want, exact = single.update(grads, wide, tree)
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y.astype(x.dtype)), kept, exact)

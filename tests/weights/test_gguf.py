@@ -121,6 +121,60 @@ def test_llama_31_scaling_is_recognised(tmp_path, decoder):
         load.read_spec(path)
 
 
+# Fields that llama.cpp computes and we do not
+UNREAD = {
+    "llama.rope.scale_linear": lambda w, key: w.add_float32(key, 4.0),
+    "llama.rope.scaling.factor": lambda w, key: w.add_float32(key, 4.0),
+    "llama.rope.scaling.attn_factor": lambda w, key: w.add_float32(key, 0.5),
+    "llama.rope.scaling.yarn_ext_factor": lambda w, key: w.add_float32(key, 1.0),
+    "llama.rope.dimension_count": lambda w, key: w.add_uint32(key, SPEC.head_size // 2),
+    "llama.attention.value_length": lambda w, key: w.add_uint32(key, 2 * SPEC.head_size),
+    "llama.attention.causal": lambda w, key: w.add_bool(key, False),
+    "llama.attention.clamp_kqv": lambda w, key: w.add_float32(key, 8.0),
+    "llama.attention.max_alibi_bias": lambda w, key: w.add_float32(key, 8.0),
+    "llama.attention.scale": lambda w, key: w.add_float32(key, 0.1),
+    "llama.final_logit_softcapping": lambda w, key: w.add_float32(key, 30.0),
+    "llama.logit_scale": lambda w, key: w.add_float32(key, 16.0),
+    "llama.residual_scale": lambda w, key: w.add_float32(key, 0.2),
+    "llama.embedding_scale": lambda w, key: w.add_float32(key, 12.0),
+    "llama.expert_count": lambda w, key: w.add_uint32(key, 8),
+    "llama.use_parallel_residual": lambda w, key: w.add_bool(key, True),
+    "llama.a_field_of_tomorrow": lambda w, key: w.add_string(key, "x"),
+    "general.quantization_version": lambda w, key: w.add_uint32(key, 3),
+    "general.type": lambda w, key: w.add_string(key, "adapter"),
+    "split.count": lambda w, key: w.add_uint16(key, 3),
+}
+
+
+@pytest.mark.parametrize("key", UNREAD)
+def test_fields_that_are_not_computed_are_refused(tmp_path, decoder, key):
+    path = write(tmp_path / "m.gguf", SPEC, decoder, metadata=[lambda w: UNREAD[key](w, key)])
+    # a factor of positions is named by what it does
+    with pytest.raises(
+        UserError, match="'linear' with factor 4" if "linear" in key or key.endswith("g.factor") else key
+    ):
+        load.read_spec(path)
+
+
+def test_fields_that_change_nothing_are_read_over(tmp_path, decoder):
+    """What llama.cpp's converters write beside the sizes, and settings in the position where they are off."""
+    metadata = [
+        lambda w: w.add_type("model"),
+        lambda w: w.add_quantization_version(2),
+        lambda w: w.add_vocab_size(SPEC.vocab),
+        lambda w: w.add_rope_dimension_count(SPEC.head_size),
+        lambda w: w.add_value_length(SPEC.head_size),
+        lambda w: w.add_tensor_data_layout("Meta AI original pth"),
+        lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR),
+        lambda w: w.add_rope_scaling_factor(1.0),
+        lambda w: w.add_causal_attention(True),
+        lambda w: w.add_expert_count(0),
+        lambda w: w.add_logit_scale(0.0),
+        lambda w: w.add_uint16("split.count", 1),
+    ]
+    assert load.read_spec(write(tmp_path / "m.gguf", SPEC, decoder, metadata=metadata)) == SPEC
+
+
 def test_strict_in_names(tmp_path, decoder):
     path = write(tmp_path / "m.gguf", SPEC, decoder, tensors={"blk.0.attn_q.bias": np.ones(4, np.float32)})
     with pytest.raises(UserError, match=r"no place in this model, first 'blk.0.attn_q.bias'"):

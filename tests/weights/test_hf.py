@@ -52,15 +52,39 @@ def test_half_precision_files_become_float32(folder, parameters):
 
 
 def test_several_files_behind_an_index(folder, parameters):
-    tensors = tiny.hf_tensors(SPEC, parameters)
     (folder / "model.safetensors").unlink()
+    split(folder, parameters)
+    jax.tree.map(np.testing.assert_array_equal, tiny.load(folder, SPEC), parameters)
+
+
+def split(folder, parameters):
+    """Writes the model's tensors in two files behind an index, beside what is there."""
+    tensors = tiny.hf_tensors(SPEC, parameters)
     names = sorted(tensors)
     parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
     for file, part in parts.items():
         save_file({n: tensors[n] for n in part}, folder / file)
     weight_map = {n: file for file, part in parts.items() for n in part}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_two_sets_of_weights_are_not_chosen_between(folder, parameters):
+    rewrite(folder, lambda t: t.update({"model.norm.weight": 2 * t["model.norm.weight"]}))
+    split(folder, parameters)
+    with pytest.raises(UserError, match=r"model.safetensors and also the files of model.safetensors.index.json"):
+        tiny.load(folder, SPEC)
+
+
+def test_an_index_may_name_the_one_file(folder, parameters):
+    weight_map = dict.fromkeys(tiny.hf_tensors(SPEC, parameters), "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
     jax.tree.map(np.testing.assert_array_equal, tiny.load(folder, SPEC), parameters)
+
+
+def test_an_adapter_beside_the_weights_is_not_left_out(folder):
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"an adapter \(adapter_config.json\) beside the weights.*config.adapter.path"):
+        tiny.load(folder, SPEC)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +109,16 @@ def test_a_tied_copy_may_be_there_and_is_not_used(tmp_path):
     of = tiny.spec()
     parameters = tiny.params(tiny.model(of))["decoder"]
     tensors = tiny.hf_tensors(of, parameters)
-    save_file(tensors | {"lm_head.weight": np.zeros((97, 32), np.float32)}, tmp_path / "model.safetensors")
+    head = tensors["model.embed_tokens.weight"].copy()
+    save_file(tensors | {"lm_head.weight": head}, tmp_path / "model.safetensors")
     loaded = tiny.load(tmp_path, of)
     assert "unembedding" not in loaded
     jax.tree.map(np.testing.assert_array_equal, loaded, parameters)
+    head[-1, -1] += 0.01
+    for other in (head, head[:-1]):  # a head of its own, and one of before the vocabulary grew
+        save_file(tensors | {"lm_head.weight": other}, tmp_path / "model.safetensors")
+        with pytest.raises(UserError, match="'lm_head.weight' differs from.*set tie_word_embeddings to false"):
+            tiny.load(tmp_path, of)
 
 
 @pytest.mark.parametrize("file", ["../model.safetensors", "/etc/passwd", "sub/x.safetensors", "", ".."])
@@ -121,6 +151,9 @@ def test_a_broken_file_is_named(folder):
         ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' is not supported"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "the field 'factor' is missing"),
         ({"num_key_value_heads": 3}, "not a multiple"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters: partial_rotary_factor=0.5"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "'linear' is not supported"),  # beside rope_parameters
     ],
 )
 def test_a_config_that_cannot_be_computed_is_refused(change, message):

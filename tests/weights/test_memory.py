@@ -1,4 +1,4 @@
-"""Loading costs little more memory than the parameters themselves: measured, on a checkpoint of 4 GiB."""
+"""Loading costs little more memory than the parameters themselves: measured, on a checkpoint of 2 GiB."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from tests.weights import by_hand
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
-# Widths of a model of 8 billion parameters, few layers. What is loaded last is the largest, 1 GiB: a second copy of it
-# would show
+# Widths of a model of 8 billion parameters, few layers. What is loaded last is the largest, half a GiB: a second copy
+# of it would show
 SPEC = tiny.spec(
-    vocab=131_072, layers=5, width=4096, heads=32, kv_heads=8, head_size=128, mlp_width=14_336, tied_embeddings=False
+    vocab=65_536, layers=3, width=4096, heads=32, kv_heads=8, head_size=128, mlp_width=14_336, tied_embeddings=False
 )
 LOAD = """
 import sys, threading, time
@@ -40,12 +40,13 @@ def watch():
         seen.append(anonymous())
         time.sleep(0.005)
 
+# the widths are about half of the largest in use, and so are the pieces
 seen, folder = [], Path(sys.argv[1])
 spec = load.read_spec(folder)
 like = api.abstract_params(tiny.model(spec, param_dtype="bfloat16"))["decoder"]
 before = anonymous()
 threading.Thread(target=watch, daemon=True).start()
-params = load.load(folder, spec, like, ModelConfig().load_piece_mb << 20)
+params = load.load(folder, spec, like, ModelConfig().load_piece_mb << 19)
 last = params["unembedding"][-1, -1].item()
 print(sum(x.nbytes for x in jax.tree.leaves(params)), before, max(seen), last)
 """
@@ -82,10 +83,10 @@ def available() -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
 
 
-@pytest.mark.skipif(available() < 6 * GIB, reason="needs 6 GiB of free memory, and Linux to measure it")
-def test_four_gib_load_in_less_than_one_more(tmp_path):
+@pytest.mark.skipif(available() < 4 * GIB, reason="needs 4 GiB of free memory, and Linux to measure it")
+def test_two_gib_load_in_less_than_half_of_one_more(tmp_path):
     total = write_zeros(tmp_path, files=4)
-    assert total >= 4 * GIB
+    assert total >= 2 * GIB
     # one device and XLA as it comes: the flags of the other tests are for tiny programs
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     command = [sys.executable, "-c", LOAD, str(tmp_path)]
@@ -93,5 +94,5 @@ def test_four_gib_load_in_less_than_one_more(tmp_path):
     held, before, peak, last = map(float, done.stdout.split())
     assert held == total
     assert last == 1.0
-    assert peak > held  # the watch sees the parameters
-    assert peak - held < GIB, f"{(peak - held) / GIB:.2f} GiB more, {before / GIB:.2f} of it from before"
+    assert peak - before > held  # the watch sees the parameters
+    assert peak - before - held < GIB / 2, f"{(peak - before - held) / GIB:.2f} GiB more"

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from safetensors import safe_open
 
 import moral_jax
 from moral_jax.cli import main
@@ -244,3 +245,15 @@ def test_a_missing_file_is_named(files):
     (files / peft.TENSORS).unlink()
     with pytest.raises(UserError, match="adapter_model.safetensors: no such file"):
         read(files)
+
+
+@pytest.mark.parametrize(("first", "said"), [(0, None), (1, [1, 2])])
+def test_the_files_say_which_layers_have_adapters(tmp_path, first, said):
+    """Without it PEFT would expect them in all of the three layers."""
+    model = tiny.model(POLICY.spec, adapter=dataclasses.replace(POLICY.adapter, first_layer=first))
+    leaves = flat(tiny.params(model)["adapters"])
+    peft.save(lambda path: np.asarray(leaves[path]), model.spec, model.adapter, "base", tmp_path, "float32")
+    assert json.loads((tmp_path / peft.CONFIG).read_text())["layers_to_transform"] == said
+    with safe_open(tmp_path / peft.TENSORS, "np") as file:
+        layers = {int(re.search(r"layers\.(\d+)\.", name)[1]) for name in file.keys()}  # noqa: SIM118
+    assert layers == set(said or range(3))

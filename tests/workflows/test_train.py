@@ -151,7 +151,7 @@ def test_what_only_answers_is_loaded_as_scoring_reads_it(config, finished):
 def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
     long = dataclasses.replace(config, data=dataclasses.replace(config.data, length=1024))
     respondent, _ = evaluate.respondent_of(long, evaluate.NO_BUDGET)
-    answer = Interview(respondent, "rotations").records
+    answer = Interview(respondent, lambda _: "rotations").records
     of = synthetic.examples()[0]
     with jax.log_compiles():
         for words in range(1, 150, 12):

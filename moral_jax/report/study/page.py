@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from moral_jax.report import words
 from moral_jax.report.page import environment
 from moral_jax.report.study import findings, plots, tables
+from moral_jax.runtime.strict_json import visible
 
 
 class StudyPage(NamedTuple):
@@ -75,10 +76,10 @@ def write(folder: Path, study: dict[str, Any]) -> StudyPage:
     }
     css = (Path(__file__).parents[1] / "page.css").read_text(encoding="utf-8")
     html = environment(True).get_template("study.html.jinja").render(**values, css=css, pictures=_pictures)
-    (folder / "study.html").write_text(html, encoding="utf-8")
+    (folder / "study.html").write_text(visible(html), encoding="utf-8")
     markdown = (
         environment(False).get_template("study.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     )
-    (folder / "study.md").write_text(markdown, encoding="utf-8")
+    (folder / "study.md").write_text(visible(markdown), encoding="utf-8")
     summaries = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
     return StudyPage(folder / "study.html", "\n\n".join([*summaries, done]))

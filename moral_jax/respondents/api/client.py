@@ -1,5 +1,6 @@
 """Requests over HTTP, tried again where that helps; replies kept on disk. The key stays in the header it is sent in."""
 
+import asyncio
 import hashlib
 import json
 import math
@@ -89,22 +90,33 @@ def retry_after(header: str | None) -> float | None:
 
 
 class Client:
-    """Sends requests to one URL. Used by several threads."""
+    """Sends requests to one URL. Used by several threads.
+
+    An event loop in a thread of its own does the transfers: there a request can be ended at any point, where blocking
+    reads are bounded one by one.
+    """
 
     def __init__(self, url: str, key: str | None, timeout: float, retries: int):
         self.url, self.retries = url, retries
         self._timeout = timeout
         self._key = key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx2.Client(headers=headers, timeout=timeout, limits=httpx2.Limits(max_connections=None))
+        self._http = httpx2.AsyncClient(headers=headers, timeout=timeout, limits=httpx2.Limits(max_connections=None))
         self._stopped = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Nothing more is sent, and all waits end; what is under way comes in."""
         self._stopped.set()
 
     def close(self) -> None:
-        self._http.close()
+        """Ends all connections."""
+        asyncio.run_coroutine_threadsafe(self._http.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     def post(self, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request.
@@ -137,16 +149,22 @@ class Client:
         )
 
     def _send(self, body: dict[str, Any]) -> Reply:
-        """One request; the whole reply within the time limit, and no longer than one should be."""
-        end, parts, size = time.monotonic() + self._timeout, [], 0
-        with self._http.stream("POST", self.url, json=body) as reply:
-            for part in reply.iter_bytes():
+        """One request; the whole reply, headers and all, within the time limit."""
+        try:
+            reply = asyncio.wait_for(self._fetch(body), self._timeout)
+            return asyncio.run_coroutine_threadsafe(reply, self._loop).result()
+        except TimeoutError:
+            raise httpx2.ReadTimeout("the reply trickles in") from None
+
+    async def _fetch(self, body: dict[str, Any]) -> Reply:
+        """One request; no more of a reply than one should have."""
+        parts, size = [], 0
+        async with self._http.stream("POST", self.url, json=body) as reply:
+            async for part in reply.aiter_bytes():
                 parts.append(part)
                 size += len(part)
                 if size > LONGEST_REPLY:
                     raise UserError(f"{self.url}: sent more than {LONGEST_REPLY} bytes for one token; check --base-url")
-                if time.monotonic() > end:
-                    raise httpx2.ReadTimeout("the reply trickles in")
             text = b"".join(parts).decode("utf-8", "replace")
             return Reply(reply.status_code, text, reply.headers.get("retry-after"))
 

@@ -1,13 +1,16 @@
 """What comes back: the likeliest first tokens, and what they say about the options and leave open."""
 
+import collections
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from moral_jax.runtime.strict_json import shown
 from moral_jax.types import UserError
 
 ROUNDING = 1e-6  # what float32 log-probabilities that should sum to one may be off by
+MOST = 1.01  # sum of the listed probabilities, where an API rounds log-probabilities to two digits
 NOTHING = -100.0  # below, an API means "too small to tell" (OpenAI writes -9999)
 NAME = 200  # characters that are kept of a model's name
 SPACES = str.maketrans("▁Ġ", "  ")  # how SentencePiece and byte-level vocabularies write a space
@@ -15,6 +18,11 @@ SPACES = str.maketrans("▁Ġ", "  ")  # how SentencePiece and byte-level vocabu
 NO_LOGPROBS = (
     "the reply holds no log-probabilities of the first token, so this model cannot be scored; take a model and an "
     "endpoint that give them (logprobs, top_logprobs)"
+)
+
+NO_PROBABILITIES = (
+    "the reply lists tokens whose probabilities are none ({reason}), so this model cannot be scored; take another "
+    "endpoint of the model"
 )
 
 
@@ -38,17 +46,35 @@ class Bounded(NamedTuple):
     unseen: list[int]  # options of which no token is listed
 
 
-def _chat_top(choice: dict[str, Any]) -> list[tuple[str, float]]:
+def _chat_top(choice: dict[str, Any]) -> list[tuple[str, Any]]:
     first = choice["logprobs"]["content"][0]
     return [(t["token"], t["logprob"]) for t in [*first["top_logprobs"], first]]
 
 
-def _completions_top(choice: dict[str, Any]) -> list[tuple[str, float]]:
+def _completions_top(choice: dict[str, Any]) -> list[tuple[str, Any]]:
     logprobs = choice["logprobs"]
     return [*logprobs["top_logprobs"][0].items(), (logprobs["tokens"][0], logprobs["token_logprobs"][0])]
 
 
 TOP = {"chat": _chat_top, "completions": _completions_top}
+
+
+def _number(value: Any) -> float:
+    """Returns a JSON number as a float; raises TypeError for what is none, true and false too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return float(value)
+
+
+def _check_probabilities(top: list[tuple[str, float]]) -> None:
+    """Refuses lists that no distribution has. Parts of characters may look alike, and be listed as "\ufffd" twice."""
+    tokens = [token for token, _ in top if "\ufffd" not in token]
+    total = sum(math.exp(logprob) for _, logprob in top)
+    if len(set(tokens)) < len(tokens):
+        [(token, _)] = collections.Counter(tokens).most_common(1)
+        raise UserError(NO_PROBABILITIES.format(reason=f"{shown(token)} is listed twice"))
+    if total > MOST:
+        raise UserError(NO_PROBABILITIES.format(reason=f"their sum is {total:.4g}"))
 
 
 def _text(value: Any) -> str:
@@ -65,13 +91,14 @@ def parse(reply: dict[str, Any], endpoint: str) -> Reply:
     try:
         *top, drawn = TOP[endpoint](reply["choices"][0])
         top = top if drawn[0] in dict(top) else [*top, drawn]
-        top = [(_text(token), float(logprob)) for token, logprob in top]
+        top = [(_text(token), _number(logprob)) for token, logprob in top]
         usage = reply.get("usage") or {}
         used = [int(usage.get(field) or 0) for field in ("prompt_tokens", "completion_tokens")]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError):
         raise UserError(NO_LOGPROBS) from None
     if any(math.isnan(logprob) or logprob > ROUNDING for _, logprob in top):
         raise UserError(NO_LOGPROBS)
+    _check_probabilities(top)
     return Reply(
         top=[(token, max(logprob, -1e9)) for token, logprob in top],  # JSON knows no infinity
         model=_text(reply.get("model", ""))[:NAME],

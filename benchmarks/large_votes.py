@@ -1,0 +1,69 @@
+"""Reads a large file of votes twice, each time in a new process: seconds, rows a second, and peak memory.
+
+    python benchmarks/large_votes.py [ROWS] [--json=FILE]
+
+The first start prepares the rows in the cache, the second maps them into memory.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+READ = """
+import json, resource, sys, time
+from moral_jax.config.task import TaskConfig
+from moral_jax.tasks import load, reading
+config = TaskConfig(name="votes", path=sys.argv[1], test=0.001, validation=0.001)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+began = time.perf_counter()
+rows = reading.read(config.path, config).examples
+read, read_mib = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+data = load.load(config)
+divided, mib = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"rows": len(rows), "seconds to read": read, "MiB after reading": read_mib,
+                  "seconds until divided": divided, "peak MiB": mib, "train": len(data.train)}))
+"""
+
+
+def write(path: Path, rows: int) -> None:
+    """Writes rows of votes as JSON lines."""
+    with path.open("w") as out:
+        for i in range(rows):
+            text = f"Story number {i}: somebody did something to somebody else, and nobody knew what to say about it."
+            row = {"id": str(i), "text": text, "question": "Was it wrong?", "options": ["yes", "no"]}
+            out.write(json.dumps(row | {"counts": [i % 5, 5 - i % 5]}) + "\n")
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rows", nargs="?", type=int, default=5_000_000)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "votes.jsonl"
+        write(path, args.rows)
+        environment = os.environ | {"MORAL_JAX_CACHE": folder, "TQDM_DISABLE": "1"}
+        found = []
+        for start in ("first", "second"):
+            began = time.perf_counter()
+            done = subprocess.run([sys.executable, "-c", READ, path], env=environment, capture_output=True, check=True)
+            found.append({"start": start, "seconds": time.perf_counter() - began} | json.loads(done.stdout))
+        found[0]["file MiB"] = path.stat().st_size / 2**20
+    for one in found:
+        print(
+            "  ".join(
+                f"{name} {value:,.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in one.items()
+            )
+        )
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

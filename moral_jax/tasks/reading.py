@@ -1,0 +1,134 @@
+"""Reads all rows of a file, a folder or a data set of the hub as examples.
+
+Bad rows are named together, or left out and counted. Large sets are stored as a memory-mapped table (`stored`).
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from moral_jax.config.task import TaskConfig
+from moral_jax.runtime import console
+from moral_jax.runtime.files import sha256
+from moral_jax.tasks import hub, registry, stored, tables
+from moral_jax.tasks.registry import Task
+from moral_jax.tasks.rows import Columns
+from moral_jax.tasks.splits import rank
+from moral_jax.types import Example, UserError
+
+MOST_NAMED = 20  # bad rows in one message
+DROP = "or leave such rows out: --config.task.on_bad_row=drop"
+
+
+class FileRows(NamedTuple):
+    """The examples of one file, and its provenance."""
+
+    examples: Sequence[Example]
+    hashes: dict[str, str]  # SHA-256 of each file, or the commit of a data set of the hub
+    bad: int = 0  # rows left out
+    licence: str | None = None  # as a data set's card has it
+
+
+@dataclasses.dataclass
+class _BadRows:
+    """Bad rows of a file: their number, and the messages of the first."""
+
+    count: int = 0
+    messages: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, error: UserError) -> None:
+        self.count += 1
+        if self.count <= MOST_NAMED:
+            self.messages.append(str(error))
+
+    def message(self, path: str) -> str:
+        if self.count == 1:
+            return self.messages[0]
+        first = f"; the first {MOST_NAMED}" if self.count > MOST_NAMED else ""
+        return "\n  ".join([f"{path}: {self.count} bad rows{first}:", *self.messages])
+
+
+def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: _BadRows) -> Iterator[Example]:
+    """Yields the examples of rows; notes the bad ones."""
+    grouped = task.grouped(rows, config)
+    for row in console.progress(grouped, desc="reading rows", unit="row", delay=3, leave=False):
+        try:
+            if isinstance(row, UserError):
+                raise row
+            yield from task.examples(row, config)
+        except UserError as e:
+            bad.add(e)
+
+
+class _Opened(NamedTuple):
+    """A source of rows."""
+
+    rows: Iterator[tables.Read]
+    identity: list[Any]  # JSON that changes when the rows do
+    hashes: Callable[[], dict[str, str]]
+    licence: str | None
+
+
+def _opened(path: str, columns: Columns) -> _Opened:
+    """Opens a file, a folder or a data set of the hub."""
+    if name := hub.parse(path):
+        found = hub.load(name)
+        commit = {str(name): found.commit or "unknown"}
+        return _Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
+    local = Path(path).expanduser()
+    files = tables.files_of(local)
+    identity = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    names = [path] if files == [local] else [str(f) for f in files]
+    hashes = lambda: {name: sha256(file) for name, file in zip(names, files, strict=True)}  # noqa: E731
+    return _Opened(tables.rows(local, columns), identity, hashes, None)
+
+
+def _check_ids(examples: Sequence[Example], path: str) -> None:
+    """Raises UserError if two rows have one id; eight bytes a row, as there may be millions."""
+    ranks = np.fromiter((rank(example.id, 0) for example in examples), np.uint64, len(examples))
+    values, counts = np.unique(ranks, return_counts=True)
+    seen: set[str] = set()
+    for place in np.flatnonzero(np.isin(ranks, values[counts > 1])):
+        name = examples[int(place)].id
+        if name in seen:
+            raise UserError(f"{path}: the id {name!r} appears in two rows; ids must differ")
+        seen.add(name)
+
+
+def read(path: str, config: TaskConfig) -> FileRows:
+    """Reads all rows of one file, folder or data set of the hub.
+
+    Raises:
+      UserError: the file is missing, empty, has bad rows (the message names the first twenty, unless `on_bad_row` drops
+        them), lacks a column, or two rows have the same id (records and splits are keyed by id).
+    """
+    task, columns, bad = registry.get(config.name), Columns(), _BadRows()
+    opened = _opened(path, columns)
+    items = _opened(config.items_path, Columns()) if config.items_path else None
+    what = [
+        opened.identity,
+        items.identity if items else [],
+        config.name,
+        dataclasses.asdict(config.fields),
+        config.total_votes,
+        config.scale,
+    ]
+    key = stored.key([*what, config.on_bad_row])
+    if found := stored.find(key):
+        return FileRows(found[0], found[1]["hashes"], found[1]["bad"], opened.licence)
+    examples, is_stored = stored.collect(_examples(opened.rows, task, config, bad), key)
+    task.check_columns(columns, config.fields, path)
+    if bad.count and config.on_bad_row == "stop":
+        raise UserError(f"{bad.message(path)}\n{DROP}" if bad.count > 1 else f"{bad.message(path)}; {DROP}")
+    if not examples:
+        raise UserError(f"{path}: holds no rows" + (f" but bad ones. {bad.message(path)}" if bad.count else ""))
+    if bad.count:
+        console.info(f"left out: {bad.message(path)}")
+    _check_ids(examples, path)
+    hashes = opened.hashes() | (items.hashes() if items else {})
+    if is_stored:
+        stored.complete(key, {"hashes": hashes, "bad": bad.count})
+    return FileRows(examples, hashes, bad.count, opened.licence)
