@@ -26,6 +26,6 @@ def test_a_row_without_a_second_panel_changes_nothing(at):
     want = summarised(rows, shares)
     without = Example("without", "?", ("a", "b"), (1.0, 8.0) if at % 2 else (8.0, 1.0))
     got = summarised([*rows[:at], without, *rows[at:]], [*shares[:at], [0.5, 0.5], *shares[at:]])
-    for name, value in {"second_panel_agreement": 2 / 8, "second_panel_human": 5 / 8}.items():
+    for name, value in {"second_panel_agreement": 2 / 8, "second_panel_people": 5 / 8}.items():
         assert got[name] == want[name]
         assert got[name]["value"] == pytest.approx(value)
