@@ -149,16 +149,16 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
 
 
 def _check_architecture(file: GgufFile) -> None:
-    """Refuses files of another architecture, and parts of files."""
-    architecture = file.get("general.architecture", str)
-    if architecture != "llama":
-        raise UserError(
-            f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
-        )
+    """Refuses parts of files, of which only the first names the architecture, and files of another architecture."""
     if (parts := file.get("split.count", int, 1)) > 1:
         raise UserError(
             f"{file.path}: is one of {parts} parts ('split.count'); join them with llama-gguf-split --merge, and load "
             f"the whole"
+        )
+    architecture = file.get("general.architecture", str)
+    if architecture != "llama":
+        raise UserError(
+            f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
         )
 
 
