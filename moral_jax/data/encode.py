@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data import control
 from moral_jax.prompts.render import Rendered, Scored
+from moral_jax.runtime import panics
 from moral_jax.types import Example, UserError
 
 GAP = " [...] "
@@ -71,15 +72,15 @@ def _encoding(tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_spec
     """
     backend = tokenizer.backend_tokenizer
     try:
-        pieces = [[backend.encode(p, add_special_tokens=False) for p in part.split(control.CUT)] for part in parts]
-        return backend.post_process(*map(Encoding.merge, pieces), add_special_tokens=not has_specials)
-    except BaseException as e:
-        if type(e).__name__ != "PanicException":  # of the Rust code; it is no Exception, and has no public name
-            raise
+        with panics.as_errors():
+            pieces = [[backend.encode(p, add_special_tokens=False) for p in part.split(control.CUT)] for part in parts]
+            return backend.post_process(*map(Encoding.merge, pieces), add_special_tokens=not has_specials)
+    except Exception as e:  # what the Rust code raises
+        reason = " ".join(str(e).split())[:300]
         raise UserError(
-            f"this tokenizer cannot read the text ({e}); pass another with --config.model.tokenizer=FOLDER. "
+            f"this tokenizer cannot read the text ({reason}); pass another with --config.model.tokenizer=FOLDER. "
             f"Text: {_excerpt(parts[-1])}"
-        ) from None
+        ) from e
 
 
 def _tokens(

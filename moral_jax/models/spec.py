@@ -206,7 +206,7 @@ def _check_multiple(where: str, field: str, size: int, of_field: str, of: int) -
 
 
 def _decoder(hf: Fields) -> DecoderSpec:
-    _check_neutral(hf, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False})
+    _check_neutral(hf, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False, "is_causal": True})
     theta, scaling = _rope(hf)
     family, heads, width = hf.get("model_type"), hf.whole("num_attention_heads"), hf.whole("hidden_size")
     has_window = family == "mistral" and hf.values.get("sliding_window")

@@ -1,9 +1,9 @@
 """Reads GGUF files (llama.cpp): metadata, and tensors dequantised to float32 with the `gguf` package.
 
-`gguf_check` validates the header before the package parses the file. `GgufFile` then reads rows of tensors from a
-memory map. Only the Llama architecture is supported. `hf_config` translates its metadata to a Hugging Face config:
-RoPE scaling is recovered from the stored divisors (`_rope_parameters`), and `halves_order` undoes llama.cpp's
-interleaving of query and key rows. `_check_fields` refuses every field that we would not compute.
+`gguf_header` reads the header. `GgufFile` then reads rows of tensors from a memory map. Only the Llama architecture is
+supported. `hf_config` translates its metadata to a Hugging Face config: RoPE scaling is recovered from the stored
+divisors (`_rope_parameters`), and `halves_order` undoes llama.cpp's interleaving of query and key rows. `_check_fields`
+refuses every field that we would not compute.
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 
 from moral_jax.runtime.strict_json import shown
 from moral_jax.types import UserError
-from moral_jax.weights import gguf_check
+from moral_jax.weights import gguf_header
 
 T = TypeVar("T")
 # Fields "llama.*". READ: those that are computed. SILENT: those that change no logit. All others pass only with their
@@ -47,17 +47,13 @@ class GgufFile:
 
     def __init__(self, path: Path):
         self.path = path
-        gguf_check.check(path)
-        try:
-            reader = gguf.GGUFReader(path)
-        except (ValueError, IndexError, KeyError, OverflowError) as e:
-            raise UserError(f"{path}: not a readable GGUF file ({e}); fetch it again") from e
-        self.metadata: dict[str, Any] = {key: field.contents() for key, field in reader.fields.items()}
-        self._tensors = {t.name: t for t in reader.tensors}
-        for name, tensor in self._tensors.items():
-            if tensor.tensor_type.name not in READABLE:
+        self.metadata, tensors = gguf_header.read(path)
+        self._tensors = {tensor.name: tensor for tensor in tensors}
+        for tensor in tensors:
+            if tensor.kind.name not in READABLE:
                 kinds = ", ".join(READABLE)
-                raise UserError(f"{path}: tensor {name!r} is {tensor.tensor_type.name}; readable: {kinds}")
+                raise UserError(f"{path}: tensor {tensor.name!r} is {tensor.kind.name}; readable: {kinds}")
+        self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))  # slicing numpy.memmap itself is slow
 
     def get(self, key: str, kind: type[T], default: T | None = None) -> T:
         """Returns a metadata field, or `default` if the field is missing.
@@ -84,23 +80,23 @@ class GgufFile:
         return set(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(int(n) for n in reversed(self._tensors[name].shape))
+        return self._tensors[name].shape
 
     def read(self, name: str, index: tuple[slice | np.ndarray, ...]) -> np.ndarray:
         """Reads `tensor[index]` as float32.
 
         Full rows are dequantised before columns are selected, because a quantisation block may span a column bound.
         """
-        tensor, (rows, *columns) = self._tensors[name], index
-        data = np.asarray(tensor.data)  # slicing numpy.memmap is slow, and dequantising slices thousands of times
+        (_, kind, shape, start, size), (rows, *columns) = self._tensors[name], index
+        data = self._bytes[start : start + size].reshape(gguf.quants.quant_shape_to_byte_shape(shape, kind))
         if data.ndim == 1:
-            return _to_float(data, tensor.tensor_type)[rows]
-        return _to_float(data[rows], tensor.tensor_type)[:, *columns]
+            return _to_float(data, kind)[rows]
+        return _to_float(data[rows], kind)[:, *columns]
 
 
 @functools.lru_cache(maxsize=2)
 def open_gguf(path: Path) -> GgufFile:
-    """Opens a file. Cached, because parsing 100,000 vocabulary entries takes seconds."""
+    """Opens a file. Cached, because it is asked for its config, its tokenizer and its tensors."""
     return GgufFile(path)
 
 
@@ -153,16 +149,16 @@ def _rope_parameters(file: GgufFile, head_size: int) -> dict[str, Any]:
 
 
 def _check_architecture(file: GgufFile) -> None:
-    """Refuses files of another architecture, and parts of files."""
-    architecture = file.get("general.architecture", str)
-    if architecture != "llama":
-        raise UserError(
-            f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
-        )
+    """Refuses parts of files, of which only the first names the architecture, and files of another architecture."""
     if (parts := file.get("split.count", int, 1)) > 1:
         raise UserError(
             f"{file.path}: is one of {parts} parts ('split.count'); join them with llama-gguf-split --merge, and load "
             f"the whole"
+        )
+    architecture = file.get("general.architecture", str)
+    if architecture != "llama":
+        raise UserError(
+            f"{file.path}: architecture {architecture!r} is not supported; supported: 'llama' (Llama, Mistral, ...)"
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import transformers
 from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
 from transformers import (
     AutoTokenizer,
@@ -21,7 +22,7 @@ from transformers import (
 )
 from transformers.tokenization_utils_base import generate_merges
 
-from moral_jax.runtime import strict_json
+from moral_jax.runtime import panics, strict_json
 from moral_jax.types import UserError
 from moral_jax.weights import hf
 from moral_jax.weights.gguf import GgufFile, open_gguf
@@ -55,7 +56,8 @@ FILES = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")  # files that tr
 def _readable(path: Path) -> Iterator[None]:
     """Turns any error raised inside the block into one UserError that names `path`."""
     try:
-        yield
+        with panics.as_errors():
+            yield
     except UserError:
         raise
     except Exception as e:  # the Rust code of the tokenizers package raises bare Exception
@@ -159,7 +161,14 @@ def _check_files(folder: Path) -> None:
                 f"{strict_json.MAX_JSON_BYTES}"
             )
     settings = folder / "tokenizer_config.json"
-    for key, value in (strict_json.read(settings) if settings.exists() else {}).items():
+    values = strict_json.read(settings) if settings.exists() else {}
+    kind = values.get("tokenizer_class")
+    if kind and values.get("auto_map") and not hasattr(transformers, str(kind)):
+        raise UserError(
+            f"{settings}: tokenizer_class={strict_json.shown(kind)} is code of the folder's own (auto_map), which is "
+            f"never run; pass another tokenizer with --config.model.tokenizer=FOLDER"
+        )
+    for key, value in values.items():
         if key.endswith("_file") and value is not None:
             raise UserError(
                 f"{settings}: {key}={strict_json.shown(value)}: points to another file, which is never read; "

@@ -23,7 +23,7 @@ from moral_jax.models import spec
 from moral_jax.report import page
 from moral_jax.tasks import reading
 from moral_jax.types import UserError
-from moral_jax.weights import gguf_check, gguf, hf, load, tokenizer
+from moral_jax.weights import gguf, hf, load, tokenizer
 
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + {memory}, -1))
@@ -58,6 +58,8 @@ def make(folder):
     """Writes the bombs; returns the text that each message must contain."""
     empty = struct.pack("<IQQ", 3, 10**12, 0)
     texts = struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 57)
+    one = struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"a"  # a field, of as many items as the file can hold
+    items, numbers = one + struct.pack("<IIQ", 9, 8, (1 << 23) - 9), one + struct.pack("<IIQ", 9, 0, (1 << 26) - 49)
     deep = b'{"a":' * 1_000_000
     for name, path, start, size in (
         ("safetensors-2^60", "model.safetensors", struct.pack("<Q", 1 << 60), 100),
@@ -71,6 +73,8 @@ def make(folder):
         ("gguf-tensors.gguf", "", b"GGUF" + empty, 1000),
         ("gguf-500MB.gguf", "", b"GGUF" + empty, 1 << 29),
         ("gguf-texts.gguf", "", b"GGUF" + texts, 1 << 29),
+        ("gguf-items.gguf", "", b"GGUF" + items, 1 << 26),
+        ("gguf-numbers.gguf", "", b"GGUF" + numbers, 1 << 26),
         ("rows-deep.jsonl", "", deep, len(deep)),
         ("rows-4TB.jsonl", "", b"x" * 100, 1 << 42),
     ):
@@ -81,6 +85,8 @@ def make(folder):
         "config-4TB": "at most 100000000",
         "config-deep": "not valid JSON",
         "gguf-500MB.gguf": "1000000000000 tensors",
+        "gguf-items.gguf": "may have 2097152 together",
+        "gguf-numbers.gguf": "may have 2097152 together",
         "gguf-tensors.gguf": "1000000000000 tensors",
         "gguf-texts.gguf": "144115188075855872 strings",
         "rows-10MB.jsonl": "shorten or split it",

@@ -113,7 +113,7 @@ HEADERS = (
     Case(
         "2^60 numbers",
         file([field("a", ARRAY, u32(UINT32) + u64(2**60))]),
-        "'a' of 4611686018427387904",
+        "'a' of 1152921504606846976 numbers",
         "fetch it again",
     ),
     Case(

@@ -56,6 +56,28 @@ FILES = (
         "take the model's own",
     ),
     Case("a normaliser of another kind", (WORDS, spoilt(normalizer={"type": "X"})), "holds no tokenizer", "fetch it"),
+    Case(
+        "a normaliser that panics when it is read",
+        (WORDS, spoilt(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"})),
+        "model: holds no tokenizer",
+        "fetch it again",
+    ),
+    Case(
+        "an end that panics when it is used",
+        (
+            WORDS,
+            spoilt(
+                post_processor={
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": "x", "type_id": 0}}],
+                    "pair": [],
+                    "special_tokens": {},
+                }
+            ),
+        ),
+        "this tokenizer cannot read the text",
+        "--config.model.tokenizer=FOLDER",
+    ),
     Case("a file elsewhere", (SETTINGS, spoilt(tokenizer_file="/etc/hostname")), "tokenizer_file=", "remove the entry"),
     Case("words elsewhere", (SETTINGS, spoilt(vocab_file="../../x")), "vocab_file='../../x'", "remove the entry"),
     Case("settings that are a list", (SETTINGS, as_is(b"[1]")), SETTINGS, "expected a JSON object"),
@@ -64,8 +86,8 @@ FILES = (
     Case(
         "code of its own",
         (SETTINGS, spoilt(auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]}, tokenizer_class="Evil")),
-        "model: holds no tokenizer",
-        "fetch it again",
+        "tokenizer_class='Evil' is code of the folder's own (auto_map), which is never run",
+        "--config.model.tokenizer=FOLDER",
     ),
 )
 TEMPLATES = (
@@ -92,6 +114,11 @@ TEMPLATES = (
         "longer",
         "plain",
     ),
+    Case(
+        "a number of 3 billion digits", "{{ (10**1000000)**3000 }}{{ messages[0].content }}", "longer than 1 s", "plain"
+    ),
+    Case("10 GB of letters", "{{ 'a' * 10**10 }}", "failed (MemoryError", "plain"),
+    Case("2 GB of blanks", "{{ '%2000000000d' % 1 }}", "failed (MemoryError", "plain"),
     Case("a million letters", "{{ 'a' * 3000000 }}", "adds 3000000 characters", "plain"),
     Case("nothing at all", "{{ '' }}", "leaves the question out", "plain"),
     Case("another question", "{{ messages[0].role }}: Was it right?", "leaves the question out", "plain"),
@@ -126,6 +153,9 @@ def test_templates(case, refused, model, monkeypatch, tmp_path):
 def test_templates_work_in_other_threads_too():
     class Words:
         chat_template = "x"
+
+        def get_chat_template(self):
+            return self.chat_template
 
         def apply_chat_template(self, messages, **_):
             return f"<user>{messages[-1]['content']}"

@@ -124,7 +124,9 @@ def test_a_tokenizer_that_gives_up_is_named(bpe):
     words = copy.deepcopy(bpe)
     bomb = pre_tokenizers.Split(Regex("(a+)+b"), behavior="isolated")
     words.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence([bomb, words.backend_tokenizer.pre_tokenizer])
-    with pytest.raises(UserError, match=r"cannot read the text .*--config.model.tokenizer=FOLDER. Text: 'a+\?'"):
+    with pytest.raises(
+        UserError, match=r"cannot read the text \(panic: .*--config.model.tokenizer=FOLDER. Text: 'a+\?'"
+    ):
         encode.encode(words, rendered("a" * 40 + "?"))
 
 

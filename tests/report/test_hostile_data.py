@@ -101,7 +101,6 @@ def test_no_element_or_attribute_comes_from_data(run):
     assert CSP.search(text)
 
 
-@pytest.mark.fault("rows whose text runs in another direction", promise="pages show where it does")
 def test_text_looks_like_what_it_says(run):
     for text in (page.write(run).html.read_text(), (run / "report.md").read_text()):
         assert not re.search("[\u202a-\u202e\u2066-\u2069]", text)

@@ -156,6 +156,19 @@ def test_fields_that_are_not_computed_are_refused(tmp_path, decoder, key):
         load.read_spec(path)
 
 
+def test_a_later_part_says_so(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_uint16("split.no", 1)
+    writer.add_uint16("split.count", 3)
+    del writer.kv_data[0]["general.architecture"]
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UserError, match="is one of 3 parts.*llama-gguf-split --merge"):
+        load.read_spec(tmp_path / "m.gguf")
+
+
 def test_fields_that_change_nothing_are_read_over(tmp_path, decoder):
     """What llama.cpp's converters write beside the sizes, and settings in the position where they are off."""
     metadata = [

@@ -151,6 +151,7 @@ def test_a_broken_file_is_named(folder):
         ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' is not supported"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "the field 'factor' is missing"),
         ({"num_key_value_heads": 3}, "not a multiple"),
+        ({"is_causal": False}, "is_causal=False"),  # a decoder that became an encoder of texts
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters: partial_rotary_factor=0.5"),
         ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "'linear' is not supported"),  # beside rope_parameters

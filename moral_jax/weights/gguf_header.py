@@ -1,33 +1,45 @@
-"""Validates the header of a GGUF file before the gguf package parses it.
+"""Reads the header of a GGUF file: metadata fields, and where tensors lie.
 
-The package trusts the counts in a file: given a count of 2^60, it would read as many empty entries beyond the end of
-the file. `_Header` walks through the memory-mapped header once. It checks every length and count against the bytes
-left, so that the work is bounded by the size of the file, and then checks that the tensors lie in the file without
-overlaps. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+Counts and lengths in a file are not trusted: a count of 2^60 would be read as many empty entries beyond the end of the
+file. `_Header` walks through the memory-mapped header once. It checks every length and count against the bytes left, so
+that the work is bounded by the size of the file, limits the items of arrays, and checks that the tensors lie in the
+file without overlaps. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 import math
 import mmap
 import struct
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import gguf
 
 from moral_jax.types import UserError
 
 UINT32, STRING, ARRAY = gguf.GGUFValueType.UINT32, gguf.GGUFValueType.STRING, gguf.GGUFValueType.ARRAY
-SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of each scalar type
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # of `struct`
+MOST_ITEMS = 2**21  # of all arrays together; the largest honest vocabularies have a million, merges and types included
 LONGEST_NAME = 65_535  # bytes; the format's limit for keys
+ALIGNMENT = gguf.Keys.General.ALIGNMENT
 MOST_DIMENSIONS = 4
 MOST_ALIGNMENT = 2**20
+
+
+class Tensor(NamedTuple):
+    """Where a tensor lies."""
+
+    name: str
+    kind: gguf.GGMLQuantizationType
+    shape: tuple[int, ...]  # in NumPy order: [out, in]
+    start: int  # its first byte in the file
+    size: int  # bytes
 
 
 class _Header:
     """A cursor over a header that never moves past the end of the file."""
 
     def __init__(self, data: mmap.mmap, where: Path):
-        self.data, self.where, self.at = data, where, 0
-        self.alignment = gguf.GGUF_DEFAULT_ALIGNMENT
+        self.data, self.where, self.at, self.items = data, where, 0, 0
 
     def error(self, reason: str) -> UserError:
         return UserError(f"{self.where}: not a readable GGUF file ({reason} at byte {self.at}); fetch it again")
@@ -54,36 +66,35 @@ class _Header:
         except UnicodeDecodeError as e:
             raise self.error(f"{what} that is not UTF-8") from e
 
-    def value(self, kind: int, key: str) -> None:
-        """Checks and skips the value of a metadata field. Notes the alignment."""
-        if key == "general.alignment" and kind != UINT32:
+    def value(self, kind: int, key: str) -> Any:
+        """Reads the value of a metadata field."""
+        if key == ALIGNMENT and kind != UINT32:
             raise self.error(f"{key!r} of type {kind}, expected uint32,")
         if kind == STRING:
-            self.text(f"{key!r}")
-        elif kind == ARRAY:
-            self.array(key)
-        elif kind in SIZES:
-            start = self.skip(SIZES[kind], f"{key!r}")
-            if key == "general.alignment":
-                self.alignment = struct.unpack_from("<I", self.data, start)[0]
-        else:
-            raise self.error(f"{key!r} of unknown type {kind}")
+            return self.text(f"{key!r}")
+        if kind == ARRAY:
+            return self.array(key)
+        if kind in SCALARS:
+            return self.number(SCALARS[kind], f"{key!r}")
+        raise self.error(f"{key!r} of unknown type {kind}")
 
-    def array(self, key: str) -> None:
-        """Checks and skips an array of scalars or strings. Nested arrays are refused."""
+    def array(self, key: str) -> list[Any]:
+        """Reads an array of scalars or strings. Nested arrays are refused."""
         kind, count = self.number("I", f"the type of {key!r}"), self.number("Q", f"the length of {key!r}")
-        if kind in SIZES:
-            self.skip(count * SIZES[kind], f"{key!r}")
-        elif kind == STRING:
-            if 8 * count > len(self.data) - self.at:
-                raise self.error(f"{key!r} of {count} strings")
-            for _ in range(count):
-                self.text(f"{key!r}")
-        else:
+        if kind not in SCALARS and kind != STRING:
             raise self.error(f"{key!r}: an array of type {kind}")
+        size = 8 if kind == STRING else struct.calcsize(SCALARS[kind])  # of a string at least its length
+        if size * count > len(self.data) - self.at:
+            raise self.error(f"{key!r} of {count} {'strings' if kind == STRING else 'numbers'}")
+        self.items += count
+        if self.items > MOST_ITEMS:
+            raise self.error(f"{key!r} of {count} items, where arrays may have {MOST_ITEMS} together,")
+        if kind == STRING:
+            return [self.text(key) for _ in range(count)]
+        return list(struct.unpack_from(f"<{count}{SCALARS[kind]}", self.data, self.skip(count * size, key)))
 
-    def tensor(self) -> tuple[str, int, int]:
-        """Reads a tensor's entry; returns its name, its offset in the tensor data, and its size in bytes."""
+    def tensor(self) -> Tensor:
+        """Reads a tensor's entry; `start` is its offset in the tensor data."""
         name = self.text("the name of a tensor", LONGEST_NAME)
         dimensions = self.number("I", f"the rank of tensor {name!r}")
         if not 1 <= dimensions <= MOST_DIMENSIONS:
@@ -98,7 +109,8 @@ class _Header:
         block, size = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType(kind)]
         if math.prod(shape) == 0 or shape[:1] and shape[0] % block:
             raise self.error(f"tensor {name!r} of shape {shape}, which its type does not allow,")
-        return name, start, math.prod(shape) // block * size
+        bytes_ = math.prod(shape) // block * size
+        return Tensor(name, gguf.GGMLQuantizationType(kind), tuple(reversed(shape)), start, bytes_)
 
     def counter(self, count: int, least: int, what: str) -> range:
         """Returns `range(count)`, after checking that `count` entries of `least` bytes fit in the bytes left."""
@@ -106,50 +118,53 @@ class _Header:
             raise self.error(f"{count} {what}")
         return range(count)
 
-    def check(self) -> None:
-        """Checks the whole header; raises the UserError of the first fault."""
+    def read(self) -> tuple[dict[str, Any], list[Tensor]]:
+        """Returns the metadata fields and the tensors; raises the UserError of the first fault."""
         if self.data[:4] != b"GGUF":
             raise self.error("it does not begin with GGUF")
         self.at = 4
         if (version := self.number("I", "the version")) not in (2, 3):
             raise self.error(f"version {version}; 2 and 3 are read")
         tensors, fields = self.number("Q", "the count of tensors"), self.number("Q", "the count of fields")
-        seen: set[str] = set()
+        metadata: dict[str, Any] = {}
         for _ in self.counter(fields, 12, "fields"):
             key = self.text("a key", LONGEST_NAME)
-            if key in seen:
+            if key in metadata:
                 raise self.error(f"the key {key!r} appears twice")
-            seen.add(key)
-            self.value(self.number("I", f"the type of {key!r}"), key)
-        self.check_tensors([self.tensor() for _ in self.counter(tensors, 24, "tensors")])
+            metadata[key] = self.value(self.number("I", f"the type of {key!r}"), key)
+        listed = [self.tensor() for _ in self.counter(tensors, 24, "tensors")]
+        return metadata, self.placed(listed, metadata.get(ALIGNMENT, gguf.GGUF_DEFAULT_ALIGNMENT))
 
-    def check_tensors(self, tensors: list[tuple[str, int, int]]) -> None:
-        """Checks that tensor names are unique, and that tensors are aligned, disjoint and inside the file."""
-        step = self.alignment
+    def placed(self, tensors: list[Tensor], step: int) -> list[Tensor]:
+        """Returns the tensors with their places in the file.
+
+        Checks that names are unique, and that tensors are aligned to `step` bytes, disjoint and inside the file.
+        """
         if not 0 < step <= MOST_ALIGNMENT or step & (step - 1):
             raise self.error(f"an alignment of {step} bytes")
-        if len({name for name, _, _ in tensors}) < len(tensors):
+        if len({tensor.name for tensor in tensors}) < len(tensors):
             raise self.error("two tensors of the same name")
-        data_size = len(self.data) - -(-self.at // step) * step
-        end = 0
-        for name, start, size in sorted(tensors, key=lambda tensor: tensor[1]):
+        first = -(-self.at // step) * step
+        data_size, end = len(self.data) - first, 0
+        for name, _, _, start, size in sorted(tensors, key=lambda tensor: tensor.start):
             if start % step or start < end or start + size > data_size:
                 raise self.error(
                     f"tensor {name!r} has bytes {start} to {start + size} of {data_size}: it is misaligned, overlaps "
                     f"another tensor, or ends after the file,"
                 )
             end = start + size
+        return [tensor._replace(start=first + tensor.start) for tensor in tensors]
 
 
-def check(path: Path) -> None:
-    """Checks the header of a GGUF file, without reading its tensors.
+def read(path: Path) -> tuple[dict[str, Any], list[Tensor]]:
+    """Returns the metadata fields of a GGUF file, and where its tensors lie, without reading them.
 
     Raises:
       UserError: the file is missing or its header is invalid. The message names the entry and its byte position.
     """
     try:
         with path.open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            _Header(data, path).check()
+            return _Header(data, path).read()
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except ValueError as e:  # mmap refuses empty files
