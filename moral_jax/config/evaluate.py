@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from moral_jax.config.checks import AT_LEAST_1, AT_LEAST_10, AT_LEAST_100, check_fields
+from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, DRAWS, RESAMPLES, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +16,11 @@ class EvalConfig:
     """Score the model before training too. Set to false if another run already scored the initial model."""
     test: bool = True
     """Score the test rows; false for searches, which must not see them."""
-    bootstrap: Annotated[int, AT_LEAST_100] = 1000
+    bootstrap: Annotated[int, RESAMPLES] = 1000
     """Resamples behind every 95 % interval."""
-    best_draws: Annotated[int, AT_LEAST_10] = 1000
+    best_draws: Annotated[int, DRAWS] = 1000
     """Posterior draws behind the BEST yardstick."""
-    seed: int = 0
+    seed: Annotated[int, AT_LEAST_0] = 0
     """Of both."""
 
     def __post_init__(self) -> None:

@@ -35,8 +35,8 @@ def without_secrets(config: Config) -> Config:
       UserError: one does; names the field and what it holds, never the value.
     """
     for name, value in flatten(config).items():
-        if isinstance(value, str) and (held := secrets.found_in(value)):
-            raise UserError(f"{FIELD_FLAG}{name}: holds {held}, which every run would write down; leave it out")
+        if isinstance(value, str):
+            secrets.refuse(f"{FIELD_FLAG}{name}", value)
     return config
 
 

@@ -3,7 +3,16 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from moral_jax.config.checks import AT_LEAST_1, POSITIVE, SHARE, SHARE_ABOVE_0, SHARE_BELOW_1, check, check_fields
+from moral_jax.config.checks import (
+    AT_LEAST_1,
+    POSITIVE,
+    SHARE,
+    SHARE_ABOVE_0,
+    SHARE_BELOW_1,
+    check,
+    check_fields,
+    check_local,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +66,7 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_local(self, "path", "validation_path", "test_path")
         check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moral_jax.config.task import TaskConfig
-from moral_jax.runtime.files import sha256
+from moral_jax.runtime.files import expanded, sha256
 from moral_jax.tasks import archive, scruples, synthetic, votes
 from moral_jax.tasks.splits import divide, lowest
 from moral_jax.types import Example, UserError
@@ -121,7 +121,7 @@ def read(path: str, config: TaskConfig) -> list[Example]:
       UserError: the file is missing, empty or has a bad row, or two rows have the same id (records and splits are keyed
         by id).
     """
-    examples = get(config.name).read(Path(path).expanduser(), config)
+    examples = get(config.name).read(expanded(path), config)
     if not examples:
         raise UserError(f"{path}: holds no rows")
     seen: set[str] = set()
@@ -197,4 +197,4 @@ def provenance(
 
 
 def _hashes(files: dict[str, str]) -> dict[str, str]:
-    return {p: sha256(Path(p).expanduser()) for p in files.values()}
+    return {p: sha256(expanded(p)) for p in files.values()}
