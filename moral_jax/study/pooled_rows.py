@@ -1,6 +1,5 @@
 """Cells that are done, pooled over seeds: the rows of the tables."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -9,8 +8,8 @@ import numpy as np
 from moral_jax.analysis import metrics, pooled, summary
 from moral_jax.analysis.calibrate import Calibration
 from moral_jax.analysis.table import Table, from_records
-from moral_jax.runs.records import Record, read_jsonl
-from moral_jax.study import jobs
+from moral_jax.runs.records import Record
+from moral_jax.study import jobs, stored
 from moral_jax.study.jobs import Job
 from moral_jax.study.spec import ZERO_SHOT
 from moral_jax.types import UserError
@@ -53,10 +52,7 @@ class Entry(NamedTuple):
 
 def read(job: Job) -> Scored:
     """Reads what a cell that is done left."""
-    numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
-    provenance = job.run / "provenance.json"
-    about = json.loads(provenance.read_text(encoding="utf-8")) if provenance.exists() else {}
-    rows = read_jsonl(job.stage / f"{numbers['split']}.jsonl")
+    numbers, about, rows = stored.read(job.run, job.stage_name)
     records = [{k: v for k, v in row.items() if k not in UNUSED} for row in rows]
     return Scored(job, numbers, about, records, from_records(records))
 
@@ -77,12 +73,27 @@ def check_same_rows(task: str, scored: list[Scored]) -> None:
         )
 
 
+def check_same_model(scored: list[Scored]) -> None:
+    """A row of the tables is one model, so its cells must have begun with the same files of it."""
+    first_of: dict[str, Scored] = {}
+    for s in scored:
+        first = first_of.setdefault(s.job.cell.row, s)
+        for kind in ("sha256", "settings_sha256"):
+            want, got = (of.about.get("model", {}).get(kind) for of in (first, s))
+            if isinstance(want, dict) and isinstance(got, dict) and want != got:
+                names = ", ".join(name for name in {**want, **got} if want.get(name) != got.get(name))
+                raise UserError(
+                    f"model {s.job.cell.row!r}: cells {first.job.cell.name} and {s.job.cell.name} began with different "
+                    f"files: {names}. Run one of them again, or give each model a row of its own"
+                )
+
+
 def row_values(s: Scored) -> dict[str, np.ndarray]:
     """Every number that is a mean over rows, [E] each; those alone that the run itself reports."""
     values = {name: metrics.ROW_METRICS[name](s.table) for name in MEANS}
     if s.numbers.get("calibration"):
         values |= summary.calibrated(s.table, Calibration(**s.numbers["calibration"]))
-    if "option_mass" in s.numbers["metrics"]:
+    if "option_mass" in s.numbers["metrics"] and all(r["option_mass"] is not None for r in s.records):
         values["option_mass"] = np.array([r["option_mass"] for r in s.records])
     if "legacy_dirichlet" in s.numbers["metrics"]:
         values |= summary.legacy(s.records, s.table)
@@ -114,6 +125,7 @@ def make_entries(of_task: list[Job], resamples: int) -> list[Entry]:
     done = [read(job) for job in of_task if jobs.is_done(job)]
     if done:
         check_same_rows(of_task[0].cell.task, done)
+        check_same_model(done)
     sampled = dict(zip((s.job.cell.name for s in done), _resample(done, resamples) if done else [], strict=True))
     planned: dict[tuple[str, str, float], list[Job]] = {}
     for job in of_task:

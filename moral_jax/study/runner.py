@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 from moral_jax.runtime import console, files
 from moral_jax.runtime.console import info
 from moral_jax.study import jobs
-from moral_jax.study.jobs import DONE, FAILED, RUNNING, TO_DO, Job
+from moral_jax.study.jobs import DAMAGED, DONE, FAILED, RUNNING, TO_DO, Job
 
 TAIL = 15  # last lines of a log that are kept beside a failure
 PATIENCE = 30.0  # seconds that a run has to finish its step and save when the study is stopped
@@ -82,7 +82,7 @@ def _attempt(job: Job, lock: int) -> Outcome:
         code = _wait(_start(job, out, lock))
     seconds = time.perf_counter() - clock
     state = DONE if code == 0 and jobs.is_done(job) else FAILED
-    ended = f"exit code {code}" if code else f"ended well, but {job.stage}/metrics.json is missing or broken"
+    ended = f"exit code {code}" if code else f"ended well, but {job.trouble}"
     notes = {
         "state": state,
         "command": words(job),
@@ -152,4 +152,4 @@ def listing(todo: list[Job]) -> str:
 
 def commands(todo: list[Job]) -> str:
     """What would be started, a line for each cell that is not done."""
-    return "\n".join(words(job) for job in todo if jobs.state(job) in (TO_DO, FAILED))
+    return "\n".join(words(job) for job in todo if jobs.state(job) in (TO_DO, FAILED, DAMAGED))

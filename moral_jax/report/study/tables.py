@@ -148,6 +148,6 @@ def curve(task: Task) -> Table | None:
 
 
 def unfinished(study: dict[str, Any]) -> Table | None:
-    """The cells that are not done, with the last line of a failed one's log."""
+    """The cells that are not done, with the last line of a failed one's log, or what is wrong with a damaged one."""
     rows = [[c["name"], c["state"], c["tail"][-1] if c["tail"] else ""] for c in study["cells"] if c["state"] != "done"]
-    return Table(["cell", "state", "last line of its log"], rows) if rows else None
+    return Table(["cell", "state", "what it said last, or what is wrong"], rows) if rows else None
