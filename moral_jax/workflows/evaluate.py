@@ -1,5 +1,6 @@
 """An evaluation: whoever answers, the records of a stage are made here, and a run without training is done here."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from moral_jax.report import page
 from moral_jax.respondents.api.cost import Budget
 from moral_jax.respondents.base import Interview, Respondent, asks_of
 from moral_jax.respondents.scripted import ScriptedRespondent
-from moral_jax.runs import directory
+from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
+from moral_jax.runs.origin import NOT_BEGUN, Provenance
 from moral_jax.runs.records import Asks, make_records, read_jsonl, write_jsonl
-from moral_jax.runtime import distributed, jax_setup
+from moral_jax.runtime import distributed, jax_setup, places
 from moral_jax.runtime.console import info
 from moral_jax.runtime.files import storage_errors
 from moral_jax.tasks import registry
@@ -49,17 +51,22 @@ def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path) -> 
 Origin = Callable[[dict[str, Any]], dict[str, Any]]  # what a task says of its rows -> provenance
 
 
-def _local(config: Config, run: RunDirectory | None) -> tuple[Respondent, Origin]:
+def _local(config: Config, run: RunDirectory | None, began: Provenance) -> tuple[Respondent, Origin]:
     """Returns the model of a config; with `run`, the weights that the run stands for."""
     from moral_jax.respondents.local import LocalRespondent, Scoring
     from moral_jax.workflows import local_model
 
     jax_setup.configure()
-    files = local_model.find_model(config)
+    model = origin.read(run.path).get("model", {}) if run else began.get("model", {})
+    files = local_model.find_model(config, began=began | {"model": model})
     initial = local_model.InitialParams(config, files)
-    load = local_model.params_for_scoring(config, initial, run) if run else initial.for_scoring
-    respondent = LocalRespondent(Scoring(config, files), load, lambda: provenance.about_model(config, files))
-    return respondent, lambda data: provenance.of_local(files, respondent.about, data)
+    load, about = initial.for_scoring, functools.cache(lambda: provenance.about_model(config, files))
+    if run:
+        provenance.check_model(config, files, run, about)
+        load = local_model.params_for_scoring(config, initial, run)
+        about = functools.partial(local_model.about_run, about, config, run)
+    respondent = LocalRespondent(Scoring(config, files), load, about)
+    return respondent, lambda data: provenance.of_local(files, respondent.about, data, respondent.scoring.sha256)
 
 
 def _dataset(config: Config) -> registry.Dataset:
@@ -86,7 +93,11 @@ def _other(config: Config, data: registry.Dataset | None, budget: Budget) -> Res
 
 
 def respondent_of(
-    config: Config, budget: Budget, run: RunDirectory | None = None, data: registry.Dataset | None = None
+    config: Config,
+    budget: Budget,
+    run: RunDirectory | None = None,
+    data: registry.Dataset | None = None,
+    began: Provenance = NOT_BEGUN,
 ) -> tuple[Respondent, Origin]:
     """Returns whoever a config names, and what a run records of where its numbers come from.
 
@@ -94,9 +105,10 @@ def respondent_of(
       budget: what an API may cost.
       run: answer with the weights that this run stands for.
       data: the task's rows, if they are read already; baselines are fitted to its training rows.
+      began: the provenance of the evaluation, if it goes on.
     """
     if config.respondent.kind == "local":
-        return _local(config, run)
+        return _local(config, run, began)
     respondent = _other(config, data, budget)
     return respondent, lambda about: provenance.of_other(respondent, about)
 
@@ -122,19 +134,21 @@ def evaluate(
     Raises:
       UserError: `out` holds something else already, a row is bad, or the respondent cannot answer.
     """
+    places.check_workdir(out)
+    places.check_local("--path", path)
     data = _dataset(config) if path is None else None
     if data is not None and not data.scored:
         raise UserError("nothing to score: config.task.validation and config.task.test are 0")
     rows = data.scored if data is not None else {"rows": registry.read(str(path), config.task)}
-    respondent, origin = respondent_of(config, budget, run, data)
+    respondent, origin_of = respondent_of(config, budget, run, data, origin.read(out))
     splits = {split: asks_of(respondent, examples, config.prompt.orders) for split, examples in rows.items()}
     respondent.prepare(splits)
     sizes = {split: len(examples) for split, examples in rows.items()}
     about = data.provenance if data is not None else registry.provenance(config.task, {"rows": str(path)}, sizes)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
-        evaluation.record(origin(about))
+        origin.record(out, origin_of(about))
         answer(respondent, splits, evaluation.stage(ANSWERS))
-        evaluation.record(origin(about))  # an API has said more of itself by now
+        origin.record(out, origin_of(about))  # an API has said more of itself by now
         train = data.train if data is not None else []
         written = summarise(evaluation, list(splits), train, config, _calibration(run))
     assert written is not None, "a run without splits"
