@@ -12,14 +12,15 @@ from moral_jax.types import UserError
 @pytest.mark.parametrize("path", ["gs://bucket/runs/a", "s3://bucket/a", "GS://b", "https://host/a", "hdfs://h/a"])
 def test_an_address_is_no_path(path):
     for given in (path, Path(path)):
-        with pytest.raises(UserError, match=r"config.task.path=\w+:/...: is an address; .* Mount the bucket"):
+        with pytest.raises(UserError, match=r"config.task.path=\w+://\.\.\.: is an address; .* Mount the bucket"):
             places.check_local("config.task.path", given)
         with pytest.raises(UserError, match="--workdir=.*: is an address"):
             places.check_workdir(Path(path))
 
 
 @pytest.mark.parametrize(
-    "path", [None, "runs/a", "/mnt/bucket", "package:llm/model.gguf", "owner/model@main", "a:b", "C:/a"]
+    "path",
+    [None, "runs/a", "/mnt/bucket", "package:llm/model.gguf", "package:/etc/passwd", "owner/model@main", "a:b", "C:/a"],
 )
 def test_paths_are(path):
     places.check_local("config.model.path", path)
