@@ -142,8 +142,9 @@ def _are_orders(values: Any, count: int) -> bool:
         if not isinstance(value, dict) or not _are_shares(value.get("probabilities"), count):
             return False
         order, log_mass = value.get("order"), value.get("log_mass")
-        is_whole = isinstance(order, list) and all(type(place) is int for place in order)
-        return is_whole and sorted(order) == list(range(count)) and (log_mass is None or is_number(log_mass))
+        if not isinstance(order, list) or not all(type(place) is int for place in order):
+            return False
+        return sorted(order) == list(range(count)) and (log_mass is None or is_number(log_mass))
 
     return isinstance(values, list) and bool(values) and all(map(is_one, values))
 
@@ -192,8 +193,9 @@ def read_jsonl(path: Path) -> list[Record]:
         options = row.get("options")
         if not isinstance(options, list) or len(options) < 2:
             raise UserError(f"{where}: no record: field 'options': found {shown(options)}; score the rows again")
-        for field, value in {"second_counts": None, "option_mass": None, "groups": {}}.items():
-            row.setdefault(field, value)
+        row.setdefault("second_counts", None)
+        row.setdefault("option_mass", None)
+        row.setdefault("groups", {})
         for field, expected in _faults(row, len(options)):
             found = f"found {shown(row.get(field))}, expected {expected}"
             raise UserError(f"{where}: no record: field {field!r}: {found}; score the rows again")

@@ -17,7 +17,7 @@ def no_devices(error: BaseException) -> tuple[str, str]:
     """Returns what is wrong where JAX finds no device of the platforms that it is told to use, and the remedy."""
     said = (str(error).strip().splitlines() or ["no such device or plugin"])[0]
     remedy = "unset JAX_PLATFORMS, or install the plugin: pip install -e '.[gpu]' or '.[tpu]'"
-    return f"JAX_PLATFORMS={jax.config.jax_platforms or ''}: JAX finds no device ({said})", remedy
+    return f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: JAX finds no device ({said})", remedy
 
 
 def configure() -> None:

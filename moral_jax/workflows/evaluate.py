@@ -60,11 +60,12 @@ def _local(config: Config, run: RunDirectory | None, began: Provenance) -> tuple
     model = origin.read(run.path).get("model", {}) if run else began.get("model", {})
     files = local_model.find_model(config, began=began | {"model": model})
     initial = local_model.InitialParams(config, files)
-    load, about = initial.for_scoring, functools.cache(lambda: provenance.about_model(config, files))
+    load, about_model = initial.for_scoring, functools.cache(lambda: provenance.about_model(config, files))
+    about: Callable[[], dict[str, Any]] = about_model
     if run:
-        provenance.check_model(config, files, run, about)
+        provenance.check_model(config, files, run, about_model)
         load = local_model.params_for_scoring(config, initial, run)
-        about = functools.partial(local_model.about_run, about, config, run)
+        about = functools.partial(local_model.about_run, about_model, config, run)
     respondent = LocalRespondent(Scoring(config, files), load, about)
     return respondent, lambda data: provenance.of_local(files, respondent.about, data, respondent.scoring.sha256)
 

@@ -171,7 +171,7 @@ def test_help_shows_defaults_choices_and_ranges(explained):
     assert first["optim.clip"] == "--config.optim.clip=1.0   (a positive number)"
     assert first["task.train_share"] == "--config.task.train_share=1.0   (a share in (0, 1])"
     assert first["mesh.fsdp"] == "--config.mesh.fsdp=-1   (at least 1, or -1 for the rest)"
-    assert first["train.seed"] == "--config.train.seed=0"
+    assert first["train.seed"] == "--config.train.seed=0   (zero or more)"
     assert first["task.fields.options"] == "--config.task.fields.options=options"
     assert explained["optim.lr"][1:] == ["Peak learning rate."]
 

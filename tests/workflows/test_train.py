@@ -344,7 +344,7 @@ def test_questions_that_cannot_be_asked(line, message):
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Which? | a | b")))
     assert main.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")
