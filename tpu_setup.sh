@@ -208,6 +208,8 @@ check_env_file() { # names the faulty line, and never shows it
   [[ -r $TPU_ENV_FILE ]] || misuse "--env-file=$TPU_ENV_FILE: cannot be read"
   line=$(grep -nvE "^([A-Za-z_][A-Za-z0-9_]*=([^\"'].*)?|#.*|)\$" "$TPU_ENV_FILE" | head -n 1 | cut -d : -f 1) || :
   [[ -z $line ]] || misuse "--env-file=$TPU_ENV_FILE, line $line: expected NAME=VALUE, without quotes or 'export'"
+  line=$(grep -nE "^[^#].*[[:space:]]\$" "$TPU_ENV_FILE" | head -n 1 | cut -d : -f 1) || :
+  [[ -z $line ]] || misuse "--env-file=$TPU_ENV_FILE, line $line: ends in a blank, or in the carriage return of Windows"
   [[ $TPU_ENV_FILE == /* ]] || TPU_ENV_FILE=$PWD/$TPU_ENV_FILE
   if git -C "$ROOT" ls-files -co --exclude-standard -- "$TPU_ENV_FILE" 2>"$SCRATCH/error" | grep -q .; then
     misuse "--env-file=$TPU_ENV_FILE would travel with the project: move it out, or name it in .gitignore"
@@ -330,8 +332,9 @@ done
 : "${TPU_ENV_FILE:=}" "${TPU_RETRIES:=10}" "${TPU_TIMEOUT:=1440}" "${TPU_YES:=}" "${TPU_DRY_RUN:=}"
 [[ ${TPU_NAME:-} ]] || misuse "--name is missing: --name=NAME, or export TPU_NAME"
 [[ ${TPU_ZONE:-} ]] || misuse "--zone is missing: --zone=ZONE, or export TPU_ZONE"
-[[ $TPU_RETRIES =~ ^[0-9]+$ ]] || misuse "--retries=$TPU_RETRIES: expected a number"
-[[ $TPU_TIMEOUT =~ ^[0-9]+$ ]] || misuse "--timeout=$TPU_TIMEOUT: expected minutes"
+[[ $TPU_RETRIES =~ ^[0-9]{1,6}$ ]] || misuse "--retries=$TPU_RETRIES: expected a number of up to six digits"
+[[ $TPU_TIMEOUT =~ ^[0-9]{1,6}$ ]] || misuse "--timeout=$TPU_TIMEOUT: expected minutes, of up to six digits"
+TPU_RETRIES=$((10#$TPU_RETRIES)) TPU_TIMEOUT=$((10#$TPU_TIMEOUT)) # 08 is no octal number
 for flag in "$TPU_SPOT" "$TPU_YES" "$TPU_DRY_RUN"; do
   [[ $flag =~ ^(yes)?$ ]] || misuse "TPU_SPOT, TPU_YES and TPU_DRY_RUN are 'yes' or empty, not '$flag'"
 done

@@ -520,7 +520,13 @@ def test_secrets_reach_the_command_and_nothing_else(ready: Play):
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [(f"A=1\nexport HF_TOKEN={SECRET}\n", "line 2"), (f"HF_TOKEN='{SECRET}'\n", "line 1"), (f"{SECRET}\n", "line 1")],
+    [
+        (f"A=1\nexport HF_TOKEN={SECRET}\n", "line 2"),
+        (f"HF_TOKEN='{SECRET}'\n", "line 1"),
+        (f"{SECRET}\n", "line 1"),
+        (f"A=1\nHF_TOKEN={SECRET}\r\n", "line 2: ends in a blank, or in the carriage return"),
+        (f"HF_TOKEN={SECRET} \n", "line 1: ends in a blank"),
+    ],
 )
 def test_a_faulty_env_file_is_named_by_line_alone(ready: Play, text: str, why: str):
     (ready.folder / "job.env").write_text(text)
@@ -528,6 +534,12 @@ def test_a_faulty_env_file_is_named_by_line_alone(ready: Play, text: str, why: s
     assert why in said
     assert SECRET not in said
     assert not ready.calls()
+
+
+def test_numbers_with_a_leading_zero_are_decimal(ready: Play):
+    assert "08" not in ready.call("status", "--timeout=08", "--retries=09", "--dry-run")
+    for flag in ("--timeout=1234567", "--retries=x"):
+        assert f"{flag}: expected" in ready.call("status", flag, status=2)
 
 
 def test_an_env_file_must_not_travel_with_the_project(ready: Play):

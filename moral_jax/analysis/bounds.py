@@ -24,7 +24,7 @@ def bounds(records: list[Record], t: Table) -> dict[str, Any] | None:
     unbounded_E = ((low_EC == 0) & (t.counts_EC > 0)).any(-1)
     return {
         "missing_mass": float(np.mean([r["missing_mass"] for r in records])),
-        "unseen": sum(any(o["unseen"] for o in r["orders"]) for r in records),
+        "unseen": sum(any(o.get("unseen") for o in r["orders"]) for r in records),
         "unbounded": int(unbounded_E.sum()),
         "cross_entropy": {
             "low": float(lowest_E.mean()),

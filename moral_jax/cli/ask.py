@@ -1,6 +1,8 @@
 """`moral-jax ask`: lines of text or JSON in, a distribution for each out."""
 
 import argparse
+import contextlib
+import functools
 import json
 import sys
 import unicodedata
@@ -12,7 +14,7 @@ from moral_jax.cli import shared
 from moral_jax.cli.evaluate import check_extras
 from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
-from moral_jax.runtime import console
+from moral_jax.runtime import console, terminal
 from moral_jax.runtime.strict_json import parse as parse_json
 from moral_jax.runtime.strict_json import visible
 from moral_jax.tasks.rows import Row
@@ -62,20 +64,22 @@ def _printable(text: str) -> str:
     return visible(text)
 
 
-def as_text(record: Record) -> str:
+def as_text(record: Record, is_unicode: bool) -> str:
     """A bar per option, and how much of its belief the model puts on the options at all, where they are tokens."""
     width = max(len(o) for o in record["options"])
+    mark = "█" if is_unicode else "#"
     said = [_printable(record["question"] or record["text"])]
     for option, p in zip(record["options"], record["probabilities"], strict=True):
-        said.append(f"  {_printable(option).ljust(width)}  {'█' * round(BAR * p):<{BAR}}  {p:6.1%}")
+        said.append(f"  {_printable(option).ljust(width)}  {mark * round(BAR * p):<{BAR}}  {p:6.1%}")
     if record["option_mass"] is not None:
         said.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
     return "\n".join(said)
 
 
-def as_json(record: Record) -> str:
+def as_json(record: Record, is_unicode: bool) -> str:
+    """One JSON object."""
     kept = ("id", "question", "text", "options", "probabilities", "option_mass", "entropy", "concentration")
-    return visible(json.dumps({k: record[k] for k in kept}, ensure_ascii=False))
+    return visible(json.dumps({k: record[k] for k in kept}, ensure_ascii=not is_unicode))
 
 
 def open_input(path: str) -> BinaryIO:
@@ -99,25 +103,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks."""
-    text_of = as_json if args.json else as_text
+    answers = sys.stdout
+    text_of = functools.partial(as_json if args.json else as_text, is_unicode=terminal.knows_all(answers))
     live = args.file == "-" and sys.stdin.isatty()
     examples = []
     if not live:  # reads everything before it loads anything, so that a bad line costs nothing
         stream = sys.stdin.buffer if args.file == "-" else open_input(args.file)
         examples = list(read(stream, args.file))
+        if not examples:
+            name = "standard input" if args.file == "-" else args.file
+            raise UserError(f"{name}: holds no question; expected 'question | option | option' a line")
     config, run = shared.who_answers(args, rest)
     check_extras(config)
     from moral_jax.runs.directory import RunDirectory
     from moral_jax.workflows.evaluate import interview
 
-    asking = interview(config, shared.budget(args), RunDirectory(run) if run else None)
-    if not live:
-        print("\n".join(map(text_of, asking.records(examples))))
-        return
-    print("question | option | option ... (Ctrl-D ends)", file=sys.stderr)
-    for number, line in enumerate(sys.stdin, 1):
-        if line.strip():
-            try:
-                print(text_of(asking.records([parse(line, f"line {number}")])[0]), flush=True)
-            except UserError as e:
-                console.error(str(e))
+    with contextlib.redirect_stdout(sys.stderr):  # answers alone stand in the output
+        asking = interview(config, shared.budget(args), RunDirectory(run) if run else None)
+        if not live:
+            records = asking.records(examples)
+            print("\n".join(map(text_of, records)), file=answers)
+            return
+        print("question | option | option ... (Ctrl-D ends)")
+        for number, line in enumerate(sys.stdin, 1):
+            if line.strip():
+                try:
+                    print(text_of(asking.records([parse(line, f"line {number}")])[0]), file=answers, flush=True)
+                except UserError as e:
+                    console.error(str(e))

@@ -4,11 +4,12 @@ import argparse
 import difflib
 import importlib
 import sys
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import moral_jax
 from moral_jax.cli.errors import guarded
 from moral_jax.cli.legacy import translate
+from moral_jax.runtime import secrets, terminal
 
 
 class Command(NamedTuple):
@@ -34,9 +35,17 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says no secret: argparse repeats a value that it cannot read."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(secrets.redacted(message))
+
+
 def _run(name: str, program: str, arguments: list[str]) -> int:
+    terminal.outlive()
     module = importlib.import_module(f"moral_jax.cli.{COMMANDS[name].module}")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=program,
         description=module.DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -56,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs `moral-jax`; returns its exit code."""
     arguments = translate(sys.argv[1:] if arguments is None else arguments)
     width = max(map(len, COMMANDS))
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="moral-jax",
         usage="moral-jax [--version] COMMAND ...",
         description=moral_jax.__doc__,

@@ -16,6 +16,7 @@ import types
 import typing
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from moral_jax.runtime import places
 from moral_jax.runtime.strict_json import direction_character, forbidden_character
 from moral_jax.types import UserError
 
@@ -32,8 +33,10 @@ class Range(NamedTuple):
 
 AT_LEAST_0 = Range(lambda x: x >= 0, "zero or more")
 AT_LEAST_1 = Range(lambda x: x >= 1, "at least 1")
-AT_LEAST_10 = Range(lambda x: x >= 10, "at least 10")
-RESAMPLES = Range(lambda x: 100 <= x <= 1_000_000, "from 100 to 1,000,000")
+# each of these is so many passes over all rows, or an array of so many rows
+EPOCHS = Range(lambda x: 0 <= x <= 10_000, "0 to 10000")
+DRAWS = Range(lambda x: 10 <= x <= 100_000, "10 to 100000")
+RESAMPLES = Range(lambda x: 100 <= x <= 100_000, "100 to 100000")
 POSITIVE = Range(lambda x: x > 0, "a positive number")
 SHARE = Range(lambda x: 0 <= x <= 1, "a share in [0, 1]")
 SHARE_BELOW_1 = Range(lambda x: 0 <= x < 1, "a share in [0, 1)")
@@ -105,6 +108,12 @@ def check_fields(section: "DataclassInstance") -> None:
             continue
         valid = value in of.choices if of.choices else of.limits is None or of.limits.holds(value)
         check(section, field.name, valid, of.words)
+
+
+def check_local(section: "DataclassInstance", *fields: str) -> None:
+    """Refuses addresses of buckets and pages in fields that hold paths."""
+    for field in fields:
+        places.check_local(f"--config.{section_name(type(section))}.{field}", getattr(section, field))
 
 
 def check_unread(section: "DataclassInstance", fields: tuple[str, ...], why: str) -> None:

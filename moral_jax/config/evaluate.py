@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated
 
-from moral_jax.config.checks import AT_LEAST_1, AT_LEAST_10, RESAMPLES, check_fields
+from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, DRAWS, RESAMPLES, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +18,9 @@ class EvalConfig:
     """Score the test rows; false for searches, which must not see them."""
     bootstrap: Annotated[int, RESAMPLES] = 10_000
     """Resamples behind every 95 % interval."""
-    best_draws: Annotated[int, AT_LEAST_10] = 1000
+    best_draws: Annotated[int, DRAWS] = 1000
     """Draws of the true shares (BEST of Scruples), for the metrics without a closed form."""
-    seed: int = 0
+    seed: Annotated[int, AT_LEAST_0] = 0
     """Of both."""
 
     def __post_init__(self) -> None:

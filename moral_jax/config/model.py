@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Annotated, Literal
 
-from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, AXIS_SIZE, POSITIVE, check, check_fields
+from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, AXIS_SIZE, POSITIVE, check, check_fields, check_local
 
 Dtype = Literal["float32", "bfloat16"]
 Quantization = Literal["none", "int8", "nf4"]
@@ -41,6 +41,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_local(self, "path", "tokenizer")
 
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -74,6 +75,7 @@ class AdapterConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_local(self, "path")
         some = f"a regular expression that matches some of {', '.join(PROJECTIONS)}"
         check(self, "targets", _matches_some(self.targets, PROJECTIONS), some)
         for field in ("first_layer", "path"):

@@ -36,8 +36,7 @@ def without_secrets(config: Config) -> Config:
     """
     for name, value in flatten(config).items():
         for text in _texts(value):
-            if held := secrets.found_in(text):
-                raise UserError(f"{FIELD_FLAG}{name}: holds {held}, which every run would write down; leave it out")
+            secrets.refuse(f"{FIELD_FLAG}{name}", text)
     return config
 
 

@@ -1,10 +1,12 @@
 """Settings of who answers: weights on this machine, or something else."""
 
 import dataclasses
+import urllib.parse
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, POSITIVE, check, check_fields, check_unread
+from moral_jax.types import UserError
 
 OF_AN_API = ("base_url", "endpoint", "top_logprobs", "api_key_env", "concurrency", "timeout", "retries")
 KINDS = ("api", "baseline", "scripted")  # what may stand before the colon of --model=KIND:NAME
@@ -42,6 +44,26 @@ class RespondentConfig:
             check(self, "name", bool(self.name), f"the name of the {self.kind} respondent")
         if self.kind != "api":
             check_unread(self, OF_AN_API, f"config.respondent.kind is {self.kind!r}, which asks no API")
+        else:
+            _check_url(self.base_url)
+            if self.api_key_env and not self.api_key_env.isidentifier():
+                raise UserError(
+                    "--api-key-env: expected the name of an environment variable, such as OPENAI_API_KEY; the key "
+                    "itself would be written down"
+                )
+
+
+def _check_url(url: str) -> None:
+    """Refuses an address that is none, or that holds more than a place; never says a secret in it."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        is_place = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise UserError("--base-url: cannot be read as a URL, such as https://api.openai.com/v1") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UserError("--base-url: holds a user, a password or a query, which would be written down; leave them out")
+    if not is_place:
+        raise UserError(f"--base-url={url}: expected http(s)://HOST/PATH, such as https://api.openai.com/v1")
 
 
 def model_flags(model: str) -> list[str]:

@@ -70,8 +70,12 @@ def read(path: Path) -> Config:
     Raises:
       UserError: the file is no config that this version can read.
     """
-    values = strict_json.read(path)
+    return parse(strict_json.read(path), str(path))
+
+
+def parse(values: dict[str, Any], where: str) -> Config:
+    """Returns the config of values that `save` wrote, or a checkpoint holds; errors as of `read` name `where`."""
     try:
         return from_dict(modernise(values))
     except UserError as e:
-        raise UserError(f"{path}: not a config that this version can read ({e}); put back what the run wrote") from e
+        raise UserError(f"{where}: not a config that this version can read ({e}); put back what the run wrote") from e

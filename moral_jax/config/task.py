@@ -3,7 +3,16 @@
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
-from moral_jax.config.checks import AT_LEAST_1, POSITIVE, SHARE, SHARE_ABOVE_0, SHARE_BELOW_1, check, check_fields
+from moral_jax.config.checks import (
+    AT_LEAST_1,
+    POSITIVE,
+    SHARE,
+    SHARE_ABOVE_0,
+    SHARE_BELOW_1,
+    check,
+    check_fields,
+    check_local,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +118,7 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_local(self, "path", "validation_path", "test_path", "items_path")
         is_mixture = self.name == "mixture"
         check(self, "sources", bool(self.sources) == is_mixture, "sources with task mixture, and with no other")
         names = [source.name for source in self.sources]

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, BELOW_1, POSITIVE, SHARE, check, check_fields
+from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, BELOW_1, EPOCHS, POSITIVE, SHARE, check, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,9 +75,9 @@ class OptimConfig:
 class TrainConfig:
     """The loop."""
 
-    seed: int = 0
+    seed: Annotated[int, AT_LEAST_0] = 0
     """Decides data order and new parameters."""
-    epochs: Annotated[int, AT_LEAST_0] = 2
+    epochs: Annotated[int, EPOCHS] = 2
     """Passes over the training rows."""
     orders_per_epoch: Annotated[int, AT_LEAST_1] = 2
     """Option orders shown per row and epoch, side by side; later epochs rotate to the next ones."""

@@ -15,6 +15,7 @@ they begin with.
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -69,6 +70,17 @@ class Questions:
     def shared_T(self) -> np.ndarray:
         """What all texts of all items begin with."""
         return self.encoded[0].texts[0].tokens_T[: self._common(range(len(self.items)))]
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of all that is asked: token ids, what options are read from, and votes."""
+        digest = hashlib.sha256()
+        for (index, order), encoded in zip(self.items, self.encoded, strict=True):
+            for text in encoded.texts:
+                digest.update(text.tokens_T.tobytes())
+            example = self.examples[index]
+            digest.update(repr((example.id, example.counts, order, encoded.option_ids)).encode())
+        return digest.hexdigest()
 
     def pack_groups(self, together: Iterable[Sequence[int]], shape: Shape) -> list[PackGroup]:
         """Groups of items that belong together; more than one of them where they do not fit into one row."""

@@ -19,7 +19,7 @@ import numpy as np
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from moral_jax.runtime import supervisor
+from moral_jax.runtime import jax_setup, places, supervisor
 from moral_jax.runtime.files import cache_folder
 from moral_jax.types import UserError
 
@@ -74,8 +74,8 @@ def devices() -> Check:
     """Checks that JAX finds the machine's accelerator."""
     try:
         local = jax.local_devices()
-    except RuntimeError as e:
-        return Check("devices", FAIL, str(e).splitlines()[0], "unset JAX_PLATFORMS, or install the jax extra it names")
+    except jax_setup.NO_DEVICES as e:
+        return Check("devices", FAIL, *jax_setup.no_devices(e))
     limit = (local[0].memory_stats() or {}).get("bytes_limit")
     memory = f", {limit / GIB:.1f} GiB each" if limit else ""
     message = f"{len(local)} x {local[0].device_kind} ({local[0].platform}){memory}"
@@ -164,7 +164,11 @@ def cache(folder: Path) -> Check:
 
 
 def disk(workdir: Path, needed: int) -> Check:
-    """Checks for space for three checkpoints: the latest, the best, and the one that is being written."""
+    """Checks that a run can lie there, with space for three checkpoints: the latest, the best, and the next."""
+    try:
+        places.check_workdir(workdir)
+    except UserError as e:
+        return Check("disk", FAIL, str(e), "pass --workdir=ANOTHER")
     existing = next(p for p in (workdir.absolute(), *workdir.absolute().parents) if p.exists())
     free = shutil.disk_usage(existing).free
     message = f"{existing}: {free / GIB:.1f} GiB free, checkpoints need {needed / GIB:.1f}"
@@ -181,7 +185,10 @@ def checks(address: str | None) -> list[Check]:
         out.append(computes())
         out += [cudnn()] if jax.default_backend() == "gpu" else []
     out += [tpu(TPU_LOCK)] if chips() == "tpu" else []
-    out.append(cache(cache_folder()))
+    try:
+        out.append(cache(cache_folder()))
+    except UserError as e:
+        out.append(Check("cache", FAIL, str(e), "set MORAL_JAX_CACHE to a folder that you may write to"))
     if address:
         try:
             out.append(coordinator(address))

@@ -7,6 +7,7 @@ from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import UserError
 
 NEEDED = ("split", "rows", "metrics", "groups", "yardsticks", "reliability")
+CALIBRATION = ("temperature", "concentration_factor", "fixed_concentration")
 SPLITS = ("test", "validation", "rows")
 AGAIN = "score the rows again"
 
@@ -56,6 +57,10 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
     _estimates(f"{file}: metrics", values["metrics"])
     if values["metrics"].get("cross_entropy") is None:
         raise UserError(f"{file}: metrics: the field 'cross_entropy' is missing; {AGAIN}")
+    calibration = values.get("calibration")
+    if calibration is not None and not (_has_numbers(calibration, *CALIBRATION) and len(calibration) == 3):
+        found = shown(calibration)
+        raise UserError(f"{file}: calibration={found}: expected null, or {' and '.join(CALIBRATION)}; {AGAIN}")
     yardsticks = _objects(f"{file}: yardsticks", values["yardsticks"])
     for name, scores in {"best constant": {}, "BEST": {}, **yardsticks}.items():
         if not _has_numbers(scores, "cross_entropy", *scores):
@@ -104,3 +109,6 @@ def provenance(file: Path, values: dict[str, Any]) -> None:
         texts = values.get(section, {})
         if not isinstance(texts, dict) or not all(isinstance(texts.get(f, ""), str) for f in fields):
             raise UserError(f"{file}: {section!r} is {shown(texts)}, expected texts for {names}; {AGAIN}")
+    rows = values.get("data", {}).get("rows", {})
+    if not isinstance(rows, dict):
+        raise UserError(f"{file}: 'data' holds rows={shown(rows)}, expected an object; {AGAIN}")

@@ -7,7 +7,7 @@ from typing import Any
 from moral_jax.report import checks
 from moral_jax.runs import directory
 from moral_jax.runs.records import read_jsonl
-from moral_jax.runtime import strict_json
+from moral_jax.runtime import secrets, strict_json
 from moral_jax.types import UserError
 
 
@@ -87,7 +87,7 @@ def read(folder: Path) -> Source:
     checks.comparison(folder / "comparison.json", comparison)
     checks.provenance(folder / "provenance.json", provenance)
     return Source(
-        name=folder.resolve().name,
+        name=secrets.redacted(folder.resolve().name),
         stages=stages,
         comparison=comparison,
         trace=_trace(folder / "metrics.jsonl"),

@@ -24,6 +24,7 @@ class ModelFiles:
     path: Path
     tokenizer: PreTrainedTokenizerBase
     model: api.Model
+    words: Path  # where the tokenizer was read
 
 
 def scoring_shape(questions: Sequence[layout.Questions], config: Config, model: api.Model) -> layout.Shape:

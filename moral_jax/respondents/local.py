@@ -28,7 +28,7 @@ class Scoring:
         self.config, self.model = config, files.model
         self.encoder = QuestionEncoder(config, files)
         self.scorer = make_scorer(files.model)
-        self._prepared: list[tuple[Asks, layout.Questions]] = []
+        self._prepared: dict[str, tuple[Asks, layout.Questions]] = {}
         self.shape: layout.Shape | None = None
 
     def prepare(self, splits: Mapping[str, Asks], also: Sequence[layout.Questions] = ()) -> None:
@@ -37,18 +37,23 @@ class Scoring:
         Args:
           also: other questions that fit the same shape.
         """
-        self._prepared = [(asks, self.encoder.encode(asks, split)) for split, asks in splits.items()]
-        everything = [*(questions for _, questions in self._prepared), *also]
+        self._prepared = {split: (asks, self.encoder.encode(asks, split)) for split, asks in splits.items()}
+        everything = [*(questions for _, questions in self._prepared.values()), *also]
         self.shape = scoring_shape(everything, self.config, self.model)
 
     @property
     def cut(self) -> int:
         """The number of prepared questions whose text was shortened."""
-        return sum(questions.cut for _, questions in self._prepared)
+        return sum(questions.cut for _, questions in self._prepared.values())
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The SHA-256 of the prepared questions, by split."""
+        return {split: questions.sha256 for split, (_, questions) in self._prepared.items()}
 
     def score(self, params: Params, asks: Asks, what: str) -> Choices:
         """Scores asks: prepared ones in batches of the common shape, others in as small a batch as will do."""
-        questions = next((questions for prepared, questions in self._prepared if prepared is asks), None)
+        questions = next((questions for prepared, questions in self._prepared.values() if prepared is asks), None)
         shape = self.shape
         if questions is None or shape is None:
             questions = self.encoder.encode(asks, what)

@@ -1,7 +1,7 @@
 """A run directory, whoever answered. No jax.
 
 RUN/config.json       the config that it was started with
-RUN/provenance.json   data, weights, versions, device
+RUN/provenance.json   data, weights, versions, device: `runs.origin`
 RUN/run.json          the names of its stages, in order
 RUN/STAGE/            SPLIT.jsonl (records) and metrics.json of one stage: initial, trained, or answers
 RUN/checkpoints/      what training has saved
@@ -15,15 +15,15 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import moral_jax
 from moral_jax.config import Config, saved
-from moral_jax.runtime import files, strict_json
+from moral_jax.runs.origin import PROVENANCE
+from moral_jax.runtime import files, places, strict_json
 from moral_jax.runtime.console import info
 from moral_jax.types import UserError
 
-CONFIG, PROVENANCE, RUN, LOCK = "config.json", "provenance.json", "run.json", "lock"
+CONFIG, RUN, LOCK = "config.json", "run.json", "lock"
 # The stages that there are: the model before training, after it, and a respondent that is not trained here.
 INITIAL, TRAINED, ANSWERS = "initial", "trained", "answers"
 BEGUN = {LOCK, CONFIG + files.PARTIAL}  # what there may be of a run that was killed before it had a config
@@ -46,20 +46,14 @@ class RunDirectory:
         """Where a profiler trace goes."""
         return self.path / "profile"
 
+    @property
+    def is_trained(self) -> bool:
+        """True if the run stands for what it has trained, even where its first checkpoint is still to come."""
+        return self.checkpoints.exists() or TRAINED in stages(self.path)
+
     def stage(self, name: str) -> Path:
         """Returns the folder of a stage."""
         return self.path / name
-
-    def record(self, provenance: dict[str, Any]) -> None:
-        """Writes `provenance.json`; a resumed run must have the data and the weights that it began with.
-
-        Raises:
-          UserError: a file has changed: names it, and both hashes.
-        """
-        path = self.path / PROVENANCE
-        if path.exists():
-            _check_hashes(path, provenance)
-        files.write_json(path, provenance)
 
 
 @contextlib.contextmanager
@@ -73,6 +67,7 @@ def claim(config: Config, workdir: Path, stages: Sequence[str]) -> Iterator[RunD
       UserError: the directory holds a run of another config (shows the difference), or something else, or another
         process works in it.
     """
+    places.check_workdir(workdir)
     _check(config, workdir)  # before anything is written there
     with files.storage_errors(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
@@ -87,6 +82,7 @@ def claim(config: Config, workdir: Path, stages: Sequence[str]) -> Iterator[RunD
             if e.errno in files.REMEDIES:
                 raise files.storage_error(e, workdir / LOCK) from e
             info(f"{workdir}: this disk keeps no locks ({e}): make sure that no other process uses this directory")
+        files.remove_partial(workdir)
         if _check(config, workdir):  # again: another process may have begun here since
             info(f"resuming {workdir}")
             _move_stages_of_version_0_1(workdir, stages)
@@ -131,25 +127,6 @@ def stages(folder: Path) -> dict[str, Path]:
     if list(found) == [TRAINED] and not (folder / "checkpoints").exists():  # a baseline, or a model behind an API
         return {ANSWERS: found[TRAINED]}
     return found or {ANSWERS: folder}
-
-
-def _check_hashes(path: Path, provenance: dict[str, Any]) -> None:
-    try:
-        began = _hashes(strict_json.read(path))
-    except (UserError, KeyError, TypeError, AttributeError) as e:
-        raise UserError(f"{path}: is not what a run writes ({e}); remove it to go on without its hashes") from e
-    now = _hashes(provenance)
-    for name, was in began.items():
-        if now.get(name) != was:
-            raise UserError(
-                f"{name}: is no longer the file that {path.parent} began with: its SHA-256 was {was}, and is "
-                f"{now.get(name)} now. Put the old file back, or pass --workdir=ANOTHER to begin anew"
-            )
-
-
-def _hashes(provenance: dict[str, Any]) -> dict[str, str]:
-    """Returns the SHA-256 of files by name, of data and of the model's; a model without weights has none."""
-    return provenance["data"]["sha256"] | provenance["model"].get("sha256", {})
 
 
 def is_run(folder: Path) -> bool:

@@ -6,7 +6,7 @@ them into the data's own order and averages the orders.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,13 +131,62 @@ def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
 
 def _are_shares(values: Any, count: int) -> bool:
     """Returns true for a list of `count` numbers of which none is negative and some are positive."""
-    if not isinstance(values, list) or len(values) != count or not all(map(is_number, values)):
-        return False
-    return min(values) >= 0 and max(values) > 0
+    return _are_numbers(values, count) and min(values) >= 0 and max(values) > 0
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count and all(map(is_number, values))
+
+
+def _are_orders(values: Any, count: int) -> bool:
+    """Returns true for what was said in at least one order of `count` options."""
+
+    def is_one(value: Any) -> bool:
+        if not isinstance(value, dict) or not _are_shares(value.get("probabilities"), count):
+            return False
+        order, log_mass = value.get("order"), value.get("log_mass")
+        if not isinstance(order, list) or not all(type(place) is int for place in order):
+            return False
+        return sorted(order) == list(range(count)) and (log_mass is None or is_number(log_mass))
+
+    return isinstance(values, list) and bool(values) and all(map(is_one, values))
+
+
+def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
+    """Yields the fields of a record of `count` options that hold something else than they should, and what that is."""
+    shares = f"{count} finite numbers, not all zero"
+    if not isinstance(row.get("id"), str):
+        yield "id", "a text"
+    if not _are_shares(row.get("counts"), count):
+        yield "counts", shares
+    if not _are_shares(row.get("probabilities"), count):
+        yield "probabilities", shares
+    if not is_number(row.get("concentration")) or row["concentration"] <= 0:
+        yield "concentration", "a positive number"
+    if not _are_orders(row.get("orders"), count):
+        yield "orders", f"a list of objects with an order of {count} options, and their probabilities"
+    if row["second_counts"] is not None and not _are_shares(row["second_counts"], count):
+        yield "second_counts", f"null or {shares}"
+    if row["option_mass"] is not None and not is_number(row["option_mass"]):
+        yield "option_mass", "null or a number"
+    elif row["option_mass"] is not None and any(order.get("log_mass") is None for order in row["orders"]):
+        yield "option_mass", "null, as some order has no log_mass"
+    if not is_number(row.get("entropy", 0)):
+        yield "entropy", "a number"
+    if not isinstance(row["groups"], dict) or not all(isinstance(name, str) for name in row["groups"].values()):
+        yield "groups", "an object of texts"
+    if type(row.get("choice", 0)) is not int or not 0 <= row.get("choice", 0) < count:
+        yield "choice", f"a whole number below {count}"
+    if "low" in row:
+        for bound in ("low", "high"):
+            if not _are_numbers(row.get(bound), count):
+                yield bound, f"{count} finite numbers"
+        if not is_number(row.get("missing_mass")):
+            yield "missing_mass", "a number"
 
 
 def read_jsonl(path: Path) -> list[Record]:
-    """Reads what `write_jsonl` wrote: an object a line, with as many votes and probabilities as options.
+    """Reads what `write_jsonl` wrote: an object a line; fields that only some respondents have are null elsewhere.
 
     Raises:
       UserError: a line is no such record; names it.
@@ -147,12 +196,13 @@ def read_jsonl(path: Path) -> list[Record]:
         options = row.get("options")
         if not isinstance(options, list) or len(options) < 2:
             raise UserError(f"{where}: no record: field 'options': found {shown(options)}; score the rows again")
-        for field in ("counts", "probabilities"):
-            if not _are_shares(row.get(field), len(options)):
-                raise UserError(
-                    f"{where}: no record: field {field!r}: found {shown(row.get(field))}, expected {len(options)} "
-                    f"finite numbers, not all zero; score the rows again"
-                )
+        row.setdefault("second_counts", None)
+        row.setdefault("option_mass", None)
+        row.setdefault("groups", {})
+        for field, expected in _faults(row, len(options)):
+            found = f"found {shown(row.get(field))}, expected {expected}"
+            raise UserError(f"{where}: no record: field {field!r}: {found}; score the rows again")
+        row.setdefault("entropy", entropy(np.array(row["probabilities"])))
         records.append(row)
     if not records:
         raise UserError(f"{path}: holds no records; delete it and score the rows again")

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from moral_jax.types import StorageError
+from moral_jax.types import StorageError, UserError
 
 PARTIAL = ".partial"  # suffix of a file's name while it is written
 REMEDIES = {
@@ -82,6 +82,13 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
             raise
 
 
+def remove_partial(folder: Path) -> None:
+    """Removes what a kill has left of files that were being written, in a folder that nobody else writes to."""
+    for path in [*folder.glob(f"*{PARTIAL}"), *folder.glob(f"*/*{PARTIAL}")]:
+        with storage_errors(path):
+            path.unlink()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically."""
     with atomic_writer(path) as f:
@@ -130,8 +137,23 @@ def owner(path: Path) -> str:
 
 def cache_folder() -> Path:
     """Returns $MORAL_JAX_CACHE, or else the folder moral_jax in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("MORAL_JAX_CACHE") or Path(base) / "moral_jax")
+    if chosen := os.environ.get("MORAL_JAX_CACHE"):
+        return Path(chosen)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "moral_jax"
+    return expanded("~/.cache") / "moral_jax"
+
+
+def expanded(path: str | Path) -> Path:
+    """Returns a path with "~" replaced by the user's home.
+
+    Raises:
+      UserError: the user has none, as in some containers and batch systems.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: this user has no home; set HOME, or MORAL_JAX_CACHE=FOLDER for the cache") from None
 
 
 def sha256(path: Path) -> str:

@@ -7,8 +7,17 @@ import jax
 
 from moral_jax.runtime import malloc
 from moral_jax.runtime.files import cache_folder
+from moral_jax.types import UserError
 
+NO_DEVICES = (RuntimeError, AssertionError)  # what JAX raises where it finds none
 LONG_COMPILATION = 1.0  # seconds; shorter compilations leave little memory behind
+
+
+def no_devices(error: BaseException) -> tuple[str, str]:
+    """Returns what is wrong where JAX finds no device of the platforms that it is told to use, and the remedy."""
+    said = (str(error).strip().splitlines() or ["no such device or plugin"])[0]
+    remedy = "unset JAX_PLATFORMS, or install the plugin: pip install -e '.[gpu]' or '.[tpu]'"
+    return f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: JAX finds no device ({said})", remedy
 
 
 def configure() -> None:
@@ -27,7 +36,11 @@ def configure() -> None:
     for name, value in settings.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
-    if jax.default_backend() == "cpu" and malloc.is_ours():
+    try:
+        backend = jax.default_backend()
+    except NO_DEVICES as e:
+        raise UserError("; ".join(no_devices(e))) from e
+    if backend == "cpu" and malloc.is_ours():
         _reuse_memory()
 
 

@@ -5,6 +5,8 @@ import re
 import urllib.parse
 from pathlib import Path
 
+from moral_jax.types import UserError
+
 NAMES = re.compile(r"(^|_)(API_?KEY|ACCESS_KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.I)
 SHORTEST = 8  # characters: a shorter value is not secret, and might be part of any word
 LOGIN = "the Hugging Face login"
@@ -31,9 +33,19 @@ def _values() -> dict[str, str]:
 def found_in(text: str) -> str | None:
     """Returns a description of a secret in the text, or None if none is found."""
     for name, value in _values().items():
-        if value in text:
+        if value in text or urllib.parse.quote(value, safe="") in text:
             return f"the value of {name}"
     return "a user or password before the host" if IN_URL.search(text) else None
+
+
+def refuse(where: str, text: str) -> None:
+    """Refuses a text that is going to be written down and holds a secret.
+
+    Raises:
+      UserError: names where it was found and what it is, never the value.
+    """
+    if held := found_in(text):
+        raise UserError(f"{where}: holds {held}, which every run would write down; leave it out")
 
 
 def redacted(text: str) -> str:

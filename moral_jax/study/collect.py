@@ -91,9 +91,16 @@ def cells(all_jobs: list[Job]) -> list[dict[str, Any]]:
         out.append(
             {"name": c.name, "row": c.row, "task": c.task, "training": c.training, "seed": c.seed, "share": c.share}
             | {"state": state, "seconds": notes.get("seconds") if state == DONE else None}
-            | {"tail": notes.get("tail", []) if state == jobs.FAILED else []}
+            | {"tail": _last_words(job, state)}
         )
     return out
+
+
+def _last_words(job: Job, state: str) -> list[str]:
+    """Returns the last lines of a cell that failed, or what is wrong with the files of one that is damaged."""
+    if state == jobs.FAILED:
+        return jobs.read_notes(job).get("tail", [])
+    return [str(job.trouble)] if state == jobs.DAMAGED else []
 
 
 def study(title: str, all_jobs: list[Job], resamples: int) -> dict[str, Any]:

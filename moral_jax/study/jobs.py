@@ -8,18 +8,18 @@ STUDY/notes/NAME.lock   locked by the worker that runs it
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from moral_jax.config import Config, parsing, saved
 from moral_jax.runs import directory
-from moral_jax.runtime import files
+from moral_jax.runtime import files, places, secrets, strict_json
+from moral_jax.study import stored
 from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
 
-DONE, TO_DO, FAILED, RUNNING = "done", "to do", "failed", "running"
+DONE, TO_DO, FAILED, RUNNING, DAMAGED = "done", "to do", "failed", "running", "damaged"
 
 
 class Kind(NamedTuple):
@@ -66,19 +66,30 @@ class Job:
         return KINDS[self.cell.kind]
 
     @property
-    def stage(self) -> Path:
-        """Returns the folder of the numbers that the study uses: the last stage of the run."""
+    def stage_name(self) -> str:
+        """Returns the stage whose numbers the study uses: the last of the run."""
         trained = directory.TRAINED if self.config.trains else directory.INITIAL
-        name = trained if self.cell.kind == "train" else directory.ANSWERS
-        return directory.stages(self.run).get(name, self.run / name)
+        return trained if self.cell.kind == "train" else directory.ANSWERS
+
+    @property
+    def stage(self) -> Path:
+        """The folder of that stage."""
+        return stored.folder(self.run, self.stage_name)
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong with the files of a cell that has ended; None where nothing is."""
+        return stored.trouble(self.run, self.stage_name)
 
 
 def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
     """Checks the config of every cell and returns the jobs. `flags` override the cell's own.
 
     Raises:
-      UserError: a cell's config is wrong (names the cell), or its directory holds another config.
+      UserError: a cell's config is wrong (names the cell), it holds a secret, or its directory another config.
     """
+    places.check_workdir(folder)
+    _refuse_secrets(study)
     jobs = []
     for cell in dict.fromkeys(study.cells):
         if cell.kind not in KINDS:
@@ -93,11 +104,21 @@ def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
     return jobs
 
 
+def _refuse_secrets(study: Study) -> None:
+    """Refuses keys and passwords anywhere in a study: command lines stand in logs and notes, names on the page."""
+    secrets.refuse("the title of the study", study.title)
+    for number, cell in enumerate(study.cells, 1):
+        for field, value in dataclasses.asdict(cell).items():
+            for text in value if isinstance(value, tuple) else (str(value),):
+                secrets.refuse(f"cell {number} of the study: {field}", text)
+
+
 def _changes(job: Job) -> list[str]:
-    """Returns the differences between a cell and the run in its directory, a line each."""
-    if not (job.run / "config.json").exists():
+    """What differs between the run that is there and the cell, a line each; a damaged one is told by its state."""
+    try:
+        lines = saved.difference(directory.read_config(job.run), job.config)
+    except UserError:
         return []
-    lines = saved.difference(saved.read(job.run / "config.json"), job.config)
     mine = list(job.cell.arguments)
     theirs = read_notes(job).get("arguments", mine)  # a run copied from elsewhere has no notes
     return lines if theirs == mine else [*lines, f"arguments: {theirs} -> {mine}"]
@@ -115,21 +136,23 @@ def _check_same(jobs: list[Job]) -> None:
 
 
 def read_notes(job: Job) -> dict[str, Any]:
-    """Returns the result of the last attempt on this machine; empty if there was none."""
+    """Returns the result of the last attempt on this machine; empty if there was none, or if its notes are damaged."""
     try:
-        return json.loads(job.notes.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        notes = strict_json.read(job.notes)
+    except UserError:
         return {}
+    texts = [*notes.get("tail", []), *notes.get("arguments", [])] if _has_lists(notes) else [None]
+    is_whole = strict_json.is_number(notes.get("seconds", 0)) and all(isinstance(text, str) for text in texts)
+    return notes if is_whole else {}
+
+
+def _has_lists(notes: dict[str, Any]) -> bool:
+    return all(isinstance(notes.get(field, []), list) for field in ("tail", "arguments"))
 
 
 def is_done(job: Job) -> bool:
-    """Returns true if the numbers of the cell and all records behind them exist."""
-    try:
-        numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
-        records = (job.stage / f"{numbers['split']}.jsonl").read_bytes()
-    except (FileNotFoundError, json.JSONDecodeError, UserError):
-        return False
-    return records.count(b"\n") == numbers["rows"] and (job.run / "config.json").exists()
+    """Returns true if the numbers of the cell and the records behind them exist and are whole."""
+    return job.trouble is None
 
 
 @contextlib.contextmanager
@@ -153,14 +176,16 @@ def owner(job: Job) -> str:
 
 
 def state(job: Job) -> str:
-    """Returns DONE, RUNNING, FAILED or TO_DO."""
+    """Returns DONE, RUNNING, FAILED, DAMAGED or TO_DO."""
     if is_done(job):
         return DONE
     if job.lock.exists():
         with claim(job) as file:
             if file is None:
                 return RUNNING
-    return FAILED if read_notes(job).get("state") == FAILED else TO_DO
+    if read_notes(job).get("state") == FAILED:
+        return FAILED
+    return DAMAGED if any(job.run.glob("*/metrics.json")) else TO_DO
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Pools the finished cells of a study over seeds: the rows of the tables."""
 
-import json
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +8,8 @@ from moral_jax.analysis import legacy, pooled, summary, yardsticks
 from moral_jax.analysis.bootstrap import Draws, Resampling, Statistic
 from moral_jax.analysis.calibrate import Calibration
 from moral_jax.analysis.table import Table, from_records
-from moral_jax.runs.records import Record, read_jsonl
-from moral_jax.study import jobs
+from moral_jax.runs.records import Record
+from moral_jax.study import jobs, stored
 from moral_jax.study.jobs import Job
 from moral_jax.study.spec import ZERO_SHOT
 from moral_jax.types import UserError
@@ -55,10 +54,7 @@ class Entry(NamedTuple):
 
 def read(job: Job) -> ScoredCell:
     """Reads the files of a finished cell."""
-    numbers = json.loads((job.stage / "metrics.json").read_text(encoding="utf-8"))
-    provenance = job.run / "provenance.json"
-    about = json.loads(provenance.read_text(encoding="utf-8")) if provenance.exists() else {}
-    rows = read_jsonl(job.stage / f"{numbers['split']}.jsonl")
+    numbers, about, rows = stored.read(job.run, job.stage_name)
     records = [{k: v for k, v in row.items() if k not in UNUSED} for row in rows]
     return ScoredCell(job, numbers, about, records, from_records(records))
 
@@ -84,13 +80,32 @@ def check_same_rows(task: str, scored: list[ScoredCell]) -> None:
         )
 
 
+def check_same_model(scored: list[ScoredCell]) -> None:
+    """Checks that the cells of a row of the tables began with the same files of a model.
+
+    Raises:
+      UserError: names two cells and the files that differ.
+    """
+    first_of: dict[str, ScoredCell] = {}
+    for s in scored:
+        first = first_of.setdefault(s.job.cell.row, s)
+        for kind in ("sha256", "settings_sha256"):
+            want, got = (of.about.get("model", {}).get(kind) for of in (first, s))
+            if isinstance(want, dict) and isinstance(got, dict) and want != got:
+                names = ", ".join(name for name in {**want, **got} if want.get(name) != got.get(name))
+                raise UserError(
+                    f"model {s.job.cell.row!r}: cells {first.job.cell.name} and {s.job.cell.name} began with different "
+                    f"files: {names}. Run one of them again, or give each model a row of its own"
+                )
+
+
 def numbers_of(s: ScoredCell, of: yardsticks.Rows) -> dict[str, np.ndarray | Statistic]:
     """Returns the numbers of a cell that the run itself reports too, as arrays [E] or statistics of row weights."""
     known = summary.statistics(s.table)
     values = {name: known[name] for name in METRICS if name in known} | yardsticks.relative(s.table, of)
     if s.numbers.get("calibration"):
         values |= summary.calibrated(s.table, Calibration(**s.numbers["calibration"]))
-    if "option_mass" in s.numbers["metrics"]:
+    if "option_mass" in s.numbers["metrics"] and all(r["option_mass"] is not None for r in s.records):
         values["option_mass"] = np.array([r["option_mass"] for r in s.records])
     if "legacy_dirichlet" in s.numbers["metrics"]:
         values |= legacy.values(s.records, s.table)
@@ -114,6 +129,7 @@ def make_entries(of_task: list[Job], resamples: int) -> Pool:
     if not done:
         return Pool([Entry(*key, cells, [], {}, {}) for key, cells in planned.items()], {}, None)
     check_same_rows(of_task[0].cell.task, done)
+    check_same_model(done)
     first = next((s for s in done if all("keys" in r for r in s.records)), done[0])
     of = yardsticks.rows(first.table, yardsticks.second_votes(first.records, first.table.p_EC.shape[1]))
     resampling = summary.resampling_of(first.records, resamples, 0)

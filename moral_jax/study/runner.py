@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 from moral_jax.runtime import console, files
 from moral_jax.runtime.console import info
 from moral_jax.study import jobs
-from moral_jax.study.jobs import DONE, FAILED, RUNNING, TO_DO, Job
+from moral_jax.study.jobs import DAMAGED, DONE, FAILED, RUNNING, TO_DO, Job
 
 TAIL = 15  # last lines of a log that are noted after a failure
 PATIENCE = 30.0  # seconds for a run to finish its step and save when the study is stopped
@@ -83,7 +83,7 @@ def _run_cell(job: Job, lock: int) -> Outcome:
         code = _wait(_start(job, out, lock))
     seconds = time.perf_counter() - clock
     state = DONE if code == 0 and jobs.is_done(job) else FAILED
-    ended = f"exit code {code}" if code else f"ended well, but {job.stage}/metrics.json is missing or broken"
+    ended = f"exit code {code}" if code else f"ended well, but {job.trouble}"
     notes = {
         "state": state,
         "command": shell_command(job),
@@ -153,4 +153,4 @@ def listing(todo: list[Job]) -> str:
 
 def commands(todo: list[Job]) -> str:
     """Returns the commands of the cells that are not done, a line each."""
-    return "\n".join(shell_command(job) for job in todo if jobs.state(job) in (TO_DO, FAILED))
+    return "\n".join(shell_command(job) for job in todo if jobs.state(job) in (TO_DO, FAILED, DAMAGED))

@@ -15,13 +15,14 @@ from moral_jax.analysis.table import from_records
 from moral_jax.config import parsing, saved
 from moral_jax.config.checks import field_type
 from moral_jax.report import words
-from moral_jax.runs.records import Record, read_jsonl
-from moral_jax.study import jobs
+from moral_jax.runs.records import Record
+from moral_jax.study import jobs, stored
 from moral_jax.study.jobs import Job
 from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
 
 RESAMPLES = 10_000
+MOST_POINTS = 10_000
 TRIES = 100  # draws per requested point, before the search for a new point is given up
 DIGITS = 3  # of a random rate; more would only make names longer
 Point = dict[str, str]  # field -> value, as on the command line
@@ -58,11 +59,15 @@ def parse_axis(flag: str, text: str) -> Axis:
 def grid(axes: list[Axis]) -> list[Point]:
     """Returns every combination of values; the last field changes fastest."""
     names = [a.field for a in axes]
+    if (count := math.prod(len(a.values) for a in axes)) > MOST_POINTS:
+        raise UserError(f"--grid: has {count} points, more than {MOST_POINTS}; leave some out, or pass --random=N")
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in axes))]
 
 
 def draw(axes: list[Axis], ranges: list[Axis], count: int, seed: int) -> list[Point]:
     """Returns distinct random points, log-uniform in ranges. A larger `count` only adds points at the end."""
+    if not 1 <= count <= MOST_POINTS:
+        raise UserError(f"--random={count}: expected 1 to {MOST_POINTS} points")
     rng, points = random.Random(seed), []
     for _ in range(TRIES * count):
         point = {a.field: rng.choice(a.values) for a in axes} | {r.field: _between(r, rng) for r in ranges}
@@ -128,7 +133,7 @@ def _values(records: list[Record], by: str) -> np.ndarray:
 
 def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
     """Returns the finished points, lowest validation loss first, each with its distance from the best."""
-    done = [(job, read_jsonl(job.stage / "validation.jsonl")) for job in points if jobs.is_done(job)]
+    done = [(job, stored.read(job.run, job.stage_name).records) for job in points if jobs.is_done(job)]
     if not done:
         return []
     done.sort(key=lambda x: _values(x[1], by).mean())

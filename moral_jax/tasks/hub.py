@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
+from moral_jax.runtime.files import expanded
 from moral_jax.tasks.tables import PACKED, kind_of
 from moral_jax.types import UserError
 
@@ -38,7 +38,7 @@ class HubRows(NamedTuple):
 
 def parse(path: str) -> HubName | None:
     """Returns the data set that a path names; None if it is the name of a local file, whether that exists or not."""
-    match, local = NAME.fullmatch(path), Path(path).expanduser()
+    match, local = NAME.fullmatch(path), expanded(path)
     is_local = local.exists() or kind_of(local) or local.suffix in PACKED or path.startswith((".", "~", "/"))
     if match is None or is_local:
         return None

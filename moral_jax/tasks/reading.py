@@ -5,14 +5,13 @@ Bad rows are named together, or left out and counted. Large sets are stored as a
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
-from moral_jax.runtime.files import sha256
+from moral_jax.runtime.files import expanded, sha256
 from moral_jax.tasks import hub, registry, stored, tables
 from moral_jax.tasks.registry import Task
 from moral_jax.tasks.rows import Columns
@@ -78,7 +77,7 @@ def _opened(path: str, columns: Columns) -> _Opened:
         found = hub.load(name)
         commit = {str(name): found.commit or "unknown"}
         return _Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
-    local = Path(path).expanduser()
+    local = expanded(path)
     files = tables.files_of(local)
     identity = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     names = [path] if files == [local] else [str(f) for f in files]

@@ -6,10 +6,10 @@ import functools
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
+from moral_jax.runtime.files import expanded
 from moral_jax.tasks import people, tables, tally
 from moral_jax.tasks.rows import PLACEHOLDER, Columns, Row, described, filled, is_number, number_text
 from moral_jax.types import Example, UserError
@@ -140,7 +140,7 @@ def by_item(rows: Iterable[Row | UserError], config: TaskConfig) -> Iterable[Row
     if not fields.vote:
         return rows
     if config.items_path:
-        rows = people.with_texts(rows, tables.rows(Path(config.items_path).expanduser(), Columns()), fields)
+        rows = people.with_texts(rows, tables.rows(expanded(config.items_path), Columns()), fields)
     templates = (fields.question, fields.title, fields.text, fields.key, fields.group)
     shown = dict.fromkeys(name for template in templates for name in PLACEHOLDER.findall(template))
     return people.counted(rows, questions_of(fields), [n for n in shown if f"{{{n}}}" not in (EACH, EACH_WORDS)])

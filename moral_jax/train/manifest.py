@@ -32,21 +32,22 @@ class Manifest:
 
     progress: Progress
     checksums: dict[str, int]  # by path: "params/decoder/...", "opt_state/..."
-    about: dict[str, Any]  # "config", "versions" of libraries, "weights": SHA-256 of the files that training began with
+    about: dict[str, Any]  # "config", "versions" of libraries, "hashes" of what training began with: `runs.origin`
 
 
 def _file(folder: Path, step: int) -> Path:
     return folder / f"{step}.json"
 
 
-def _digest(content: dict[str, Any]) -> str:
+def digest(content: dict[str, Any]) -> str:
+    """Returns the SHA-256 of a JSON object, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write(folder: Path, seal: Manifest) -> None:
     """Writes or replaces the manifest of a step."""
     content = dataclasses.asdict(seal)
-    files.write_json(_file(folder, seal.progress.step), {"sha256": _digest(content), "seal": content})
+    files.write_json(_file(folder, seal.progress.step), {"sha256": digest(content), "seal": content})
 
 
 def steps(folder: Path) -> list[int]:
@@ -64,20 +65,26 @@ def read(folder: Path, step: int) -> Manifest:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         content = stored["seal"]
-        if stored["sha256"] != _digest(content):
+        if stored["sha256"] != digest(content):
             raise ValueError("its SHA-256 does not match")
-        return Manifest(Progress(**content["progress"]), content["checksums"], content["about"])
+        manifest = Manifest(Progress(**content["progress"]), content["checksums"], content["about"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise StorageError(f"{path}: is damaged ({type(e).__name__}: {e}). {others(folder, step)}") from e
+    if (named := manifest.progress.step) != step:
+        raise StorageError(f"{path}: is the manifest of step {named}; rename it to {named}.json, and {step} to {named}")
+    return manifest
 
 
 def others(folder: Path, step: int) -> str:
     """Returns what the user can do if a step is damaged."""
-    alternatives = [s for s in steps(folder) if s != step]
-    if not alternatives:
-        return f"There is no other checkpoint: remove {folder} to train from the beginning"
-    flags = " or ".join(f"--resume-from={s}" for s in alternatives)
-    return f"No other step is used automatically: train.py with {flags} goes on from there and drops later steps"
+    older, later = [s for s in steps(folder) if s < step], [s for s in steps(folder) if s > step]
+    if older:
+        flags = " or ".join(f"--resume-from={s}" for s in older)
+        return f"No other step is used automatically: train.py with {flags} goes on from there and drops later steps"
+    again = f"remove {folder} to train from the beginning"
+    if later:
+        return f"There is no older one: train.py with --resume-from={later[-1]} goes on without it, or {again}"
+    return f"There is no other checkpoint: {again}"
 
 
 def remove(folder: Path, keep: AbstractSet[int | None]) -> None:

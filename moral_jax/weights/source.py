@@ -8,6 +8,7 @@ from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
 from moral_jax.config.respondent import KINDS
+from moral_jax.runtime.files import expanded
 from moral_jax.types import UserError
 
 PACKAGE = "package:"
@@ -69,7 +70,7 @@ def revision(path: Path) -> str | None:
 
 def is_hub_name(path: str) -> bool:
     """Returns True if `resolve` would ask the hub: `path` is OWNER/MODEL and no local file or folder has that name."""
-    local = Path(path).expanduser()
+    local = expanded(path)
     looks_like_repo = path.count("/") == 1 and not path.startswith((".", "~", "/")) and local.suffix != ".gguf"
     return looks_like_repo and not path.startswith(PACKAGE) and not local.exists()
 
@@ -88,7 +89,7 @@ def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:
         return _in_package(path.removeprefix(PACKAGE))
     if (kind := path.partition(":")[0]) in KINDS:
         raise UserError(f"model.path={path!r}: names a respondent without weights; set config.respondent.kind={kind!r}")
-    local = Path(path).expanduser()
+    local = expanded(path)
     if local.is_file() and local.suffix != ".gguf":
         raise UserError(
             f"model.path={path!r}: as a single file, only .gguf is read; for safetensors, give the folder. Pickles "

@@ -13,6 +13,7 @@ from moral_jax.objectives.base import Objective
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.respondents.local import Scoring
 from moral_jax.runs.directory import RunDirectory
+from moral_jax.runs.origin import NOT_BEGUN, Provenance
 from moral_jax.runs.records import Asks, make_records
 from moral_jax.runtime.console import info
 from moral_jax.tasks import load
@@ -43,20 +44,24 @@ class TrainingSetup:
     data: load.Dataset
     scored: dict[str, Asks]  # validation and test
     scoring: Scoring
+    prompts: dict[str, str]  # SHA-256 of all that is asked, by split
     objective: Objective
     batches: pipeline.Batches | None  # None: nothing is trained
     total: int  # optimizer steps
     initial: InitialParams
 
 
-def training_setup(config: Config) -> TrainingSetup:
+def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSetup:
     """Finds the model, reads and encodes the rows, and plans the batches.
+
+    Args:
+      began: the provenance of the run, if it goes on.
 
     Raises:
       UserError: whatever in the config or the data stops the run.
     """
     objective = objective_of(config)
-    files = find_model(config)
+    files = find_model(config, began=began)
     data = load.load(config.task)
     scoring = Scoring(config, files)
     encoder = scoring.encoder
@@ -75,7 +80,9 @@ def training_setup(config: Config) -> TrainingSetup:
     cut = scoring.cut + sum(questions.cut for questions in trained)
     info(f"{data.provenance['description']}\nrows: {rows}" + (f"; {cut} prompts cut to fit" if cut else ""))
     total = _total_steps(config, batches)
-    return TrainingSetup(config, files, data, scored, scoring, objective, batches, total, InitialParams(config, files))
+    prompts = scoring.sha256 | ({"train": asked.sha256} if shown else {})
+    initial = InitialParams(config, files)
+    return TrainingSetup(config, files, data, scored, scoring, prompts, objective, batches, total, initial)
 
 
 def _training_batches(

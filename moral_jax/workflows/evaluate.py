@@ -1,5 +1,6 @@
 """An evaluation: whoever answers, the records of a stage are made here, and a run without training is done here."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,11 @@ from moral_jax.report import page
 from moral_jax.respondents.api.cost import Budget
 from moral_jax.respondents.base import Interview, Respondent, asks_of
 from moral_jax.respondents.scripted import ScriptedRespondent
-from moral_jax.runs import directory
+from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
+from moral_jax.runs.origin import NOT_BEGUN, Provenance
 from moral_jax.runs.records import Asks, make_records, read_jsonl, write_jsonl
-from moral_jax.runtime import distributed, jax_setup
+from moral_jax.runtime import distributed, jax_setup, places
 from moral_jax.runtime.console import info
 from moral_jax.runtime.files import storage_errors
 from moral_jax.tasks import load as task_rows
@@ -53,17 +55,23 @@ def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path) -> 
 Origin = Callable[[dict[str, Any]], dict[str, Any]]  # what a task says of its rows -> provenance
 
 
-def _local(config: Config, run: RunDirectory | None) -> tuple[Respondent, Origin]:
+def _local(config: Config, run: RunDirectory | None, began: Provenance) -> tuple[Respondent, Origin]:
     """Returns the model of a config; with `run`, the weights that the run stands for."""
     from moral_jax.respondents.local import LocalRespondent, Scoring
     from moral_jax.workflows import local_model
 
     jax_setup.configure()
-    files = local_model.find_model(config)
+    model = origin.read(run.path).get("model", {}) if run else began.get("model", {})
+    files = local_model.find_model(config, began=began | {"model": model})
     initial = local_model.InitialParams(config, files)
-    load = local_model.params_for_scoring(config, initial, run) if run else initial.for_scoring
-    respondent = LocalRespondent(Scoring(config, files), load, lambda: provenance.about_model(config, files))
-    return respondent, lambda data: provenance.of_local(files, respondent.about, data)
+    load, about_model = initial.for_scoring, functools.cache(lambda: provenance.about_model(config, files))
+    about: Callable[[], dict[str, Any]] = about_model
+    if run:
+        provenance.check_model(config, files, run, about_model)
+        load = local_model.params_for_scoring(config, initial, run)
+        about = functools.partial(local_model.about_run, about_model, config, run)
+    respondent = LocalRespondent(Scoring(config, files), load, about)
+    return respondent, lambda data: provenance.of_local(files, respondent.about, data, respondent.scoring.sha256)
 
 
 def _dataset(config: Config) -> task_rows.Dataset:
@@ -104,7 +112,11 @@ def _reader(config: Config) -> "Reader":
 
 
 def respondent_of(
-    config: Config, budget: Budget, run: RunDirectory | None = None, data: task_rows.Dataset | None = None
+    config: Config,
+    budget: Budget,
+    run: RunDirectory | None = None,
+    data: task_rows.Dataset | None = None,
+    began: Provenance = NOT_BEGUN,
 ) -> tuple[Respondent, Origin]:
     """Returns whoever a config names, and what a run records of where its numbers come from.
 
@@ -112,9 +124,10 @@ def respondent_of(
       budget: what an API may cost.
       run: answer with the weights that this run stands for.
       data: the task's rows, if they are read already; baselines are fitted to its training rows.
+      began: the provenance of the evaluation, if it goes on.
     """
     if config.respondent.kind == "local":
-        return _local(config, run)
+        return _local(config, run, began)
     respondent = _other(config, data, budget)
     return respondent, lambda about: provenance.of_other(respondent, about)
 
@@ -140,6 +153,8 @@ def evaluate(
     Raises:
       UserError: `out` holds something else already, a row is bad, or the respondent cannot answer.
     """
+    places.check_workdir(out)
+    places.check_local("--path", path)
     data = _dataset(config) if path is None else None
     if data is None:
         rows, about = task_rows.of_one_file(str(path), config.task)
@@ -147,13 +162,13 @@ def evaluate(
         rows, about = data.scored, data.provenance
         if not rows:
             raise UserError("nothing to score: config.task.validation and config.task.test are 0")
-    respondent, origin = respondent_of(config, budget, run, data)
+    respondent, origin_of = respondent_of(config, budget, run, data, origin.read(out))
     splits = {split: asks_of(respondent, examples, config.orders_of) for split, examples in rows.items()}
     respondent.prepare(splits)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
-        evaluation.record(origin(about))
+        origin.record(out, origin_of(about))
         answer(respondent, splits, evaluation.stage(ANSWERS))
-        evaluation.record(origin(about))  # an API has said more of itself by now
+        origin.record(out, origin_of(about))  # an API has said more of itself by now
         train = data.train if data is not None else []
         written = summarise(evaluation, list(splits), train, config, _calibration(run))
     assert written is not None, "a run without splits"

@@ -13,13 +13,15 @@ from moral_jax.config.model import MeshConfig
 from moral_jax.models import adapters, api, parameters, quantize
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.respondents.encode import ModelFiles
-from moral_jax.runs.directory import read_config
-from moral_jax.runtime import distributed
+from moral_jax.runs import origin
+from moral_jax.runs.directory import RunDirectory, read_config
+from moral_jax.runtime import distributed, places
 from moral_jax.tasks import registry
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Params, UserError
 from moral_jax.weights import export, load, peft
-from moral_jax.workflows.local_model import check_adapter, find_model
+from moral_jax.workflows import provenance
+from moral_jax.workflows.local_model import check_checkpoint, find_model
 
 
 def _anywhere(config: Config) -> Config:
@@ -27,12 +29,20 @@ def _anywhere(config: Config) -> Config:
     return dataclasses.replace(config, mesh=MeshConfig(), model=dataclasses.replace(config.model, attention="plain"))
 
 
+def _found(folder: Path) -> tuple[RunDirectory, Config, ModelFiles]:
+    """Returns a run with its config and its model's files, which must be those that it stands for."""
+    run, config = RunDirectory(folder), _anywhere(read_config(folder))
+    files = find_model(config, began=origin.read(folder))
+    provenance.check_model(config, files, run, lambda: provenance.about_model(config, files))
+    return run, config, files
+
+
 @contextlib.contextmanager
-def _trained(folder: Path, config: Config) -> Iterator[export.Read]:
+def _trained(run: RunDirectory) -> Iterator[export.Read]:
     """Reads parameters from the checkpoint that the run stands for: those that were trained."""
-    with Checkpoints(folder / "checkpoints") as checkpoints:
-        step = checkpoints.chosen(config.train.select)
-        check_adapter(config, checkpoints, step)
+    with Checkpoints(run.checkpoints) as checkpoints:
+        step = checkpoints.chosen(read_config(run.path).train.select)
+        check_checkpoint(checkpoints, step)
         yield lambda path: checkpoints.restore_param(step, path)
 
 
@@ -101,6 +111,7 @@ def _labels(config: Config, model: api.Model) -> tuple[str, ...]:
 
 
 def _check_new(out: Path) -> None:
+    places.check_local("the directory", out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is not empty; name a new directory")
 
@@ -124,10 +135,8 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
     if shard_mb < 1:
         raise UserError(f"--shard-mb={shard_mb}: expected at least 1")
     _check_new(out)
-    config = _anywhere(read_config(folder))
-    files, dtype = find_model(config), dtype or config.model.param_dtype
-    model = files.model
-    is_trained = (folder / "checkpoints").exists()
+    run, config, files = _found(folder)
+    model, dtype, is_trained = files.model, dtype or config.model.param_dtype, run.is_trained
     if config.adapter.path and not is_trained:
         raise UserError(f"{folder}: trained nothing; its adapters are still those in {config.adapter.path}")
     if model.score_rows and not is_trained:
@@ -135,7 +144,7 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
     with contextlib.ExitStack() as opened:
         read = base = _untrained(config, files)
         if is_trained:
-            trained = opened.enter_context(_trained(folder, config))
+            trained = opened.enter_context(_trained(run))
             whole = _merged(base, trained, model) if model.frozen else lambda path: trained(f"{model.backbone}/{path}")
             read = _exported(trained, whole, model)
         new = opened.enter_context(export.new_folder(out))
@@ -163,14 +172,14 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
     Args and errors as of `write`; the numbers are float32, if `dtype` does not say otherwise.
     """
     _check_new(out)
-    config = _anywhere(read_config(folder))
-    if config.adapter.kind == "none":
+    if read_config(folder).adapter.kind == "none":
         raise UserError(f"{folder}: trained all weights and has no adapter; leave out --format=peft")
-    model, dtype = find_model(config).model, dtype or "float32"
+    run, config, files = _found(folder)
+    model, dtype = files.model, dtype or "float32"
     if model.score_rows:
         raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
     assert isinstance(model.spec, DecoderSpec), "encoders have no adapters"
-    with _trained(folder, config) as read, export.new_folder(out) as new:
+    with _trained(run) as read, export.new_folder(out) as new:
         base = config.model.path
         adapters_of = _until_preempted(lambda path: read(f"adapters/{path}"))
         peft.save(adapters_of, model.spec, config.adapter, base, new, dtype)

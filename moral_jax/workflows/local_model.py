@@ -4,12 +4,12 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jax.sharding import Mesh
 
 from moral_jax import sharding
-from moral_jax.config import Config
-from moral_jax.config.model import AdapterConfig
+from moral_jax.config import Config, saved
 from moral_jax.data import encode
 from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
@@ -17,9 +17,12 @@ from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
 from moral_jax.prompts import render
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
-from moral_jax.runs.directory import RunDirectory
+from moral_jax.runs import origin
+from moral_jax.runs.directory import RunDirectory, read_config
+from moral_jax.runtime import distributed
 from moral_jax.runtime.console import info
 from moral_jax.tasks import registry
+from moral_jax.train import manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Example, Params, UserError
 from moral_jax.weights import load, peft, source, tokenizer
@@ -55,8 +58,26 @@ def _check_encoder(config: Config, spec: EncoderSpec) -> None:
         )
 
 
-def make_model(config: Config, spec: Spec, mesh: Mesh) -> api.Model:
-    """Returns the model that the config asks for, with open settings chosen for the mesh's devices."""
+def _arithmetic(config: Config, platform: str, began: origin.Provenance) -> tuple[str, str]:
+    """Returns the types of activations and of products' operands: half a run with others could not be compared."""
+    here = arithmetic(config.model.dtype, config.model.product_dtype, platform)
+    first = began.get("arithmetic", {})
+    m = dataclasses.replace(config.model, **{k: first[k] for k in ("dtype", "product_dtype") if k in first})
+    kept = arithmetic(m.dtype, m.product_dtype, platform)
+    if kept != here:
+        info(
+            f"this run began with config.model.dtype={kept[0]} and config.model.product_dtype={kept[1]}, and keeps "
+            f"them; this machine by itself takes {here[0]} and {here[1]}"
+        )
+    return kept
+
+
+def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance = origin.NOT_BEGUN) -> api.Model:
+    """Returns the model that the config asks for, with open settings chosen for the mesh's devices.
+
+    Args:
+      began: as of `find_model`.
+    """
     if isinstance(spec, EncoderSpec):
         _check_encoder(config, spec)
     score_rows = _score_rows(config, spec)
@@ -76,7 +97,7 @@ def make_model(config: Config, spec: Spec, mesh: Mesh) -> api.Model:
                 f"model's {name} is {size}; int8 takes any"
             )
     m, platform = config.model, mesh.devices.flat[0].platform
-    dtype, product_dtype = arithmetic(m.dtype, m.product_dtype, platform)
+    dtype, product_dtype = _arithmetic(config, platform, began)
     attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
     info(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
     compute = ComputeOptions(
@@ -92,16 +113,25 @@ def make_model(config: Config, spec: Spec, mesh: Mesh) -> api.Model:
     return api.Model(spec, compute, score_rows, m.quantize, config.adapter, o.concentration, o.initial_concentration)
 
 
-def find_model(config: Config, hub_files: list[str] = source.HUB_FILES) -> ModelFiles:
+def find_model(
+    config: Config, hub_files: list[str] = source.HUB_FILES, began: origin.Provenance = origin.NOT_BEGUN
+) -> ModelFiles:
     """Resolves the model's files and reads its description, without its weights.
 
     Args:
       hub_files: which of a hub model's files are fetched.
+      began: the provenance of the run that goes on, which keeps the commit of its model and its arithmetic.
     """
-    path = source.resolve(config.model.path, hub_files)
-    model = make_model(config, load.read_spec(path), sharding.make_mesh(config.mesh))
+    path = source.resolve(_pinned(config.model.path, began), hub_files)
+    model = make_model(config, load.read_spec(path), sharding.make_mesh(config.mesh), began)
     words = source.resolve(config.model.tokenizer, hub_files) if config.model.tokenizer else path
-    return ModelFiles(path, tokenizer.load(words), model)
+    return ModelFiles(path, tokenizer.load(words), model, words)
+
+
+def _pinned(path: str, began: origin.Provenance) -> str:
+    """Returns a model of the hub at the commit at which the run began: its main branch may have moved since."""
+    commit = began.get("model", {}).get("revision")
+    return f"{path}@{commit}" if commit and source.is_hub_name(path) and "@" not in path else path
 
 
 class InitialParams:
@@ -158,22 +188,44 @@ class InitialParams:
         return {model.backbone: self._backbone} if model.frozen else {}
 
 
-def check_adapter(config: Config, checkpoints: Checkpoints, step: int) -> None:
-    """Refuses a checkpoint whose adapters mean something else than the config says."""
-    saved = dataclasses.asdict(AdapterConfig()) | checkpoints.read_manifest(step).about["config"]["adapter"]
-    for field, value in dataclasses.asdict(config.adapter).items():
-        if saved[field] != value:
-            raise UserError(
-                f"{checkpoints.folder}: was saved with adapter.{field}={saved[field]!r}, the run's config.json says "
-                f"{value!r}; put back what it was"
-            )
+def about_run(about: Callable[[], dict[str, Any]], config: Config, run: RunDirectory) -> dict[str, Any]:
+    """Returns what is recorded about the model that a run stands for: its files, and the checkpoint that answers."""
+    model = about()
+    if not run.is_trained:
+        return model
+    with Checkpoints(run.checkpoints) as checkpoints:
+        step = checkpoints.chosen(config.train.select)
+        checkpoint = {f"checkpoints/{step}": manifest.digest(checkpoints.read_manifest(step).checksums)}
+    return model | {"settings_sha256": model["settings_sha256"] | checkpoint}
+
+
+def check_checkpoint(checkpoints: Checkpoints, step: int) -> None:
+    """Refuses a checkpoint of another run: of another config than the run's, or trained from other files."""
+    about, run = checkpoints.read_manifest(step).about, checkpoints.folder.parent
+    where = f"{checkpoints.folder}/{step}"
+
+    def differences() -> list[str]:
+        found = saved.difference(saved.parse(about["config"], f"{where}.json"), read_config(run))
+        if began := origin.read(run):
+            older = {"model.sha256": about["weights"]} if "weights" in about else {}
+            hashes = about.get("hashes", older)
+            if other := origin.changed(hashes, origin.hashes_of(began)):
+                found.append("{}: {} -> {}".format(*other))
+        return found
+
+    if found := distributed.from_primary(differences):
+        lines = "\n  ".join(found)
+        raise UserError(
+            f"{where}: is a checkpoint of another run. Put this run's own checkpoints back, or remove "
+            f"{checkpoints.folder} to train from the beginning. What differs, there and here:\n  {lines}"
+        )
 
 
 def selected_params(config: Config, initial: InitialParams, checkpoints: Checkpoints) -> Params:
     """Returns the parameters that a run stands for, cast for scoring: trained ones from the checkpoint, beside those
     that are frozen."""
     step, model = checkpoints.chosen(config.train.select), initial.files.model
-    check_adapter(config, checkpoints, step)
+    check_checkpoint(checkpoints, step)
     _, like = api.split(api.abstract_params(model), model)
     return api.cast_for_scoring(initial.frozen | checkpoints.restore_params(step, like), model)
 
@@ -182,7 +234,7 @@ def params_for_scoring(config: Config, initial: InitialParams, run: RunDirectory
     """Returns a function that loads the parameters that a run stands for; of a run without checkpoints, its model's."""
 
     def load_params() -> Params:
-        if not run.checkpoints.exists():
+        if not run.is_trained:
             return initial.for_scoring()
         with Checkpoints(run.checkpoints) as checkpoints:
             return selected_params(config, initial, checkpoints)

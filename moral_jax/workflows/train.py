@@ -10,17 +10,17 @@ from moral_jax.config import Config
 from moral_jax.models import api
 from moral_jax.report import page
 from moral_jax.respondents.local import LocalRespondent
-from moral_jax.runs import directory
+from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import INITIAL, TRAINED, RunDirectory
 from moral_jax.runs.metric_log import RunLog
 from moral_jax.runtime import distributed, jax_setup
 from moral_jax.runtime.console import info
 from moral_jax.runtime.files import remove_folder
-from moral_jax.train import loop
+from moral_jax.train import loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
 from moral_jax.train.step import abstract_state, init_state
-from moral_jax.types import Params, UserError
+from moral_jax.types import Params, StorageError, UserError
 from moral_jax.workflows import build, local_model, provenance
 from moral_jax.workflows.evaluate import answer
 from moral_jax.workflows.summarise import summarise
@@ -45,16 +45,17 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
     jax_setup.configure()
     distributed.same_everywhere("the config", dataclasses.asdict(config))
     with _claimed(config, workdir) as run:  # 1. the directory is ours, and holds this config or none
-        setup = build.training_setup(config)  # 2. model, rows, batches, objective; nothing is loaded yet
+        began = distributed.from_primary(lambda: origin.read(run.path))
+        setup = build.training_setup(config, began)  # 2. model, rows, batches, objective; nothing is loaded yet
         distributed.same_everywhere("the data", sorted(setup.data.provenance["sha256"].values()))
+        distributed.same_everywhere("the prompts", setup.prompts)
         about = provenance.about_model(config, setup.files) if distributed.is_primary() else {}
-        origin = distributed.from_primary(lambda: _record(run, setup, about))
+        at_start = distributed.from_primary(lambda: _record(run, setup, about))
         if config.eval.initial:  # 3. score the model as it comes
             first = LocalRespondent(setup.scoring, lambda: _initial(setup), lambda: about)
             answer(first, setup.scored, run.stage(INITIAL))
             del first  # and its parameters, before training needs the memory
         if setup.total:
-            at_start = {"config": dataclasses.asdict(config)} | origin
             with Checkpoints(run.checkpoints, at_start, config.train.checkpoint_every) as checkpoints:
                 if resume_from is not None:
                     distributed.from_primary(lambda: _rewind_to(resume_from, run, checkpoints))
@@ -85,9 +86,9 @@ def _claimed(config: Config, workdir: Path) -> Iterator[RunDirectory]:
 
 def _record(run: RunDirectory, setup: build.TrainingSetup, about: dict[str, Any]) -> dict[str, Any]:
     """Writes where the numbers come from; returns what checkpoints keep of it."""
-    origin = provenance.of_local(setup.files, about, setup.data.provenance)
-    run.record(origin)
-    return {"versions": origin["versions"], "weights": origin["model"]["sha256"]}
+    now = provenance.of_local(setup.files, about, setup.data.provenance, setup.prompts)
+    origin.record(run.path, now)
+    return {"config": dataclasses.asdict(setup.config), "versions": now["versions"], "hashes": origin.hashes_of(now)}
 
 
 def _initial(setup: build.TrainingSetup) -> Params:
@@ -101,6 +102,16 @@ def _rewind_to(step: int, run: RunDirectory, checkpoints: Checkpoints) -> None:
     if run.stage(TRAINED).exists():
         remove_folder(run.stage(TRAINED))
     checkpoints.drop_after(step)
+    sealed = manifest.read(run.checkpoints, step)
+    best = sealed.progress.best_step
+    if best in (None, step):
+        return
+    try:
+        checkpoints.verify(best)
+    except (UserError, StorageError):
+        info(f"{run.checkpoints}: the best step, {best}, is lost; until another is found, the last one counts")
+        without = dataclasses.replace(sealed.progress, best_step=None, best_loss=None, without_best=0)
+        manifest.write(run.checkpoints, dataclasses.replace(sealed, progress=without))
 
 
 def _train_or_resume(setup: build.TrainingSetup, run: RunDirectory, checkpoints: Checkpoints) -> Progress:
@@ -113,7 +124,7 @@ def _train_or_resume(setup: build.TrainingSetup, run: RunDirectory, checkpoints:
         _, trained = api.split(setup.initial.training(), model)
         state, progress = init_state(trained, model, stage.optimizer), Progress()
     else:
-        local_model.check_adapter(setup.config, checkpoints, latest)
+        local_model.check_checkpoint(checkpoints, latest)
         state, progress = checkpoints.restore(latest, abstract_state(model, stage.optimizer))
     if progress.finished:
         return progress

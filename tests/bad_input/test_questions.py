@@ -7,6 +7,8 @@ import pytest
 from tests.bad_input.refusal import Case, each
 
 QUESTIONS = (
+    Case("no question at all", b"", "q.txt: holds no question", "'question | option | option' a line"),
+    Case("blank lines alone", b"\n \n\n", "q.txt: holds no question", "'question | option | option' a line"),
     Case("no options", b"Was it wrong?\n", "q.txt:1", "'question | option | option'"),
     Case("one option", b"Was it wrong? | yes\n", "q.txt:1", "'question | option | option'"),
     Case("no question", b" | yes | no\n", "q.txt:1", "'question | option | option'"),
@@ -87,6 +89,6 @@ def test_terminals_are_not_steered():
 
     record = {"question": "Was\x1b[2J it\x9b?", "text": "", "options": ["y\x07", "\u202eon"], "id": "1", "entropy": 0.7,
               "probabilities": [0.5, 0.5], "option_mass": None, "concentration": 2.0}  # fmt: skip
-    assert questions.as_text(record).replace("\n", "").isprintable()
-    assert questions.as_json(record).isprintable()
-    assert json.loads(questions.as_json(record))["options"] == record["options"]
+    assert questions.as_text(record, is_unicode=True).replace("\n", "").isprintable()
+    assert questions.as_json(record, is_unicode=True).isprintable()
+    assert json.loads(questions.as_json(record, is_unicode=True))["options"] == record["options"]

@@ -2,6 +2,8 @@
 
 import argparse
 import errno
+import io
+import json
 import os
 import re
 import subprocess
@@ -328,3 +330,26 @@ def test_the_traceback_of_a_fault_holds_no_key(monkeypatch, capsys):
     assert "Traceback" in said
     assert "the key [$SOME_API_KEY] was refused" in said
     assert "123456789" not in said
+
+
+def test_json_is_answers_alone_escaped_where_the_output_needs_it(tmp_path, monkeypatch):
+    """In the output; what is said besides, and a question that a terminal cannot show, do not stop it."""
+    (tmp_path / "q.txt").write_text("Which? \u4e00 \u00e9 | a | b\n", encoding="utf-8")
+    for encoding, shown in (("utf-8", "\u4e00 \u00e9"), ("ascii", r"\u4e00 \u00e9")):
+        out = io.TextIOWrapper(io.BytesIO(), encoding)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main.main(["ask", "--model=scripted:uniform", "--json", str(tmp_path / "q.txt")]) == 0
+        out.flush()
+        said = out.buffer.getvalue().decode(encoding)
+        assert shown in said
+        assert json.loads(said)["question"] == "Which? \u4e00 \u00e9"
+
+
+def test_bars_are_of_what_the_output_knows(tmp_path, monkeypatch):
+    (tmp_path / "q.txt").write_text("Which? | a | b\n")
+    for encoding, mark in (("utf-8", "\u2588"), ("latin-1", "#")):
+        out = io.TextIOWrapper(io.BytesIO(), encoding)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main.main(["ask", "--model=scripted:uniform", str(tmp_path / "q.txt")]) == 0
+        out.flush()
+        assert out.buffer.getvalue().decode(encoding).count(mark) == 30

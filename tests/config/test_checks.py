@@ -51,8 +51,9 @@ def test_values_of_a_field_in_words():
 RANGES = {  # values inside and outside
     "AT_LEAST_0": ((0, 7), (-1, -1e-9)),
     "AT_LEAST_1": ((1, 2.5), (0, 0.99)),
-    "AT_LEAST_10": ((10,), (9,)),
-    "AT_LEAST_100": ((100,), (99,)),
+    "EPOCHS": ((0, 10_000), (-1, 10_001)),
+    "DRAWS": ((10, 100_000), (9, 100_001)),
+    "RESAMPLES": ((100, 100_000), (99, 100_001)),
     "POSITIVE": ((1e-9, 3), (0, -1)),
     "SHARE": ((0, 0.5, 1), (-0.01, 1.01)),
     "SHARE_BELOW_1": ((0, 0.99), (1, -0.01)),
@@ -170,7 +171,7 @@ def test_help_shows_defaults_choices_and_ranges(explained):
     assert first["optim.clip"] == "--config.optim.clip=1.0   (a positive number)"
     assert first["task.train_share"] == "--config.task.train_share=1.0   (a share in (0, 1])"
     assert first["mesh.fsdp"] == "--config.mesh.fsdp=-1   (at least 1, or -1 for the rest)"
-    assert first["train.seed"] == "--config.train.seed=0"
+    assert first["train.seed"] == "--config.train.seed=0   (zero or more)"
     assert first["task.fields.options"] == "--config.task.fields.options=options"
     assert explained["optim.lr"][1:] == ["Peak learning rate."]
 

@@ -13,6 +13,7 @@ from moral_jax.cli import main
 from moral_jax.doctor import examine, machine
 from moral_jax.doctor.machine import FAIL, OK, WARN
 from moral_jax.models import api
+from moral_jax.types import UserError
 
 
 @pytest.fixture(autouse=True)
@@ -152,13 +153,22 @@ def test_a_python_that_is_too_old(doctor, monkeypatch):
     assert doctor(config=False)[1]["python"] == ("python", FAIL, "3.9.1", "install Python >=3.11")
 
 
-def test_no_device(doctor, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(RuntimeError("Unable to initialize backend 'tpu'"), "initialize backend"), (AssertionError(), "no such device")],
+)
+def test_no_device(error, said, doctor, monkeypatch):
+    """What JAX raises with JAX_PLATFORMS=tpu, and with JAX_PLATFORMS=cuda."""
+
     def none():
-        raise RuntimeError("Unable to initialize backend 'tpu'")
+        raise error
 
     monkeypatch.setattr(jax, "local_devices", none)
     _, checks = doctor()
     assert checks["devices"].state == FAIL
+    assert said in checks["devices"].found
+    assert "JAX_PLATFORMS" in checks["devices"].found
+    assert "unset JAX_PLATFORMS, or install the plugin" in checks["devices"].to_do
     assert "computing" not in checks
     assert "model" not in checks
 
@@ -236,6 +246,23 @@ def test_a_coordinator_elsewhere(monkeypatch, obstacle, state):
     """192.0.2.1 is an address for documentation: no machine has it."""
     monkeypatch.setattr(machine.supervisor, "reach", lambda *_: obstacle)
     assert machine.coordinator("192.0.2.1:80").state == state
+
+
+@pytest.mark.parametrize("where", ["gs://bucket/runs/a", "a\\b"])
+def test_a_place_where_no_run_can_lie(where, doctor):
+    code, checks = doctor(f"--workdir={where}", config=False)
+    assert (code, checks["disk"].state) == (1, FAIL)
+    assert "--workdir" in checks["disk"].found
+
+
+def test_no_home_and_no_cache(doctor, monkeypatch):
+    def no_home():
+        raise UserError("~/.cache: this user has no home")
+
+    monkeypatch.setattr(machine, "cache_folder", no_home)
+    code, checks = doctor(config=False)
+    assert (code, checks["cache"].state) == (1, FAIL)
+    assert "MORAL_JAX_CACHE" in checks["cache"].to_do
 
 
 def test_memory_and_disk(doctor, monkeypatch):

@@ -147,6 +147,27 @@ def test_resume_from_an_older_step(config, finished, tmp_path):
 
 
 @pytest.mark.fault(
+    "the best step lost, no older one left",
+    promise="named; --resume-from=LAST goes on without it, and the run stands for the last step, which is said",
+)
+def test_the_best_step_is_lost(config, finished, tmp_path, capsys):
+    folder = copied(finished, tmp_path)
+    last = manifest.read(folder / "checkpoints", 2)
+    best_before = dataclasses.replace(last.progress, best_step=1, best_loss=0.1)
+    manifest.write(folder / "checkpoints", dataclasses.replace(last, progress=best_before))
+    shutil.rmtree(folder / "checkpoints" / "1")
+    (folder / "checkpoints" / "1.json").unlink()
+    shutil.rmtree(folder / "trained")
+    with pytest.raises(StorageError, match=r"1.json: is damaged .*--resume-from=2 goes on without it, or remove"):
+        train.train(config, folder)
+    capsys.readouterr()
+    train.train(config, folder, resume_from=2)
+    assert "the best step, 1, is lost; until another is found, the last one counts" in capsys.readouterr().out
+    assert (folder / "trained" / "test.jsonl").read_bytes() == (finished / "trained" / "test.jsonl").read_bytes()
+    train.train(config, folder)
+
+
+@pytest.mark.fault(
     "SIGTERM in the middle of an export",
     promise="exit code 143, and nothing of it is left",
 )
@@ -172,11 +193,20 @@ def rows(tmp_path):
 
 
 @pytest.mark.fault(
-    "a data file, or a file of the model, that changes between two starts of a run",
+    "a data file, or a file of the model (weights, config, tokenizer, template), that changes between two starts",
     promise="refused before anything is computed, naming the file, both SHA-256 and the remedy",
 )
-@pytest.mark.parametrize("which", ["data", "model"])
-def test_changed_file(which, config, rows, tiny_folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("rows.jsonl", lambda data: data.replace(b"[3, 2]", b"[2, 3]", 1)),
+        ("model.safetensors", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+        ("config.json", lambda data: data.replace(b'"rms_norm_eps": 1e-05', b'"rms_norm_eps": 0.5')),
+        ("tokenizer.json", lambda data: data + b" "),
+        ("chat_template.jinja", lambda data: b"Answer wrongly. " + data),
+    ],
+)
+def test_changed_file(name, change, config, rows, tiny_folder, tmp_path, monkeypatch):
     model = shutil.copytree(tiny_folder, tmp_path / "model")
     config = dataclasses.replace(
         config,
@@ -190,12 +220,13 @@ def test_changed_file(which, config, rows, tiny_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "answer", killed)  # the first computation
     with pytest.raises(KeyboardInterrupt):
         train.train(config, tmp_path / "r")
-    file = rows if which == "data" else model / "model.safetensors"
+    file = rows if name == rows.name else model / name
     data = file.read_bytes()
-    changed = data.replace(b"[3, 2]", b"[2, 3]", 1) if which == "data" else data[:-1] + bytes([data[-1] ^ 1])
+    changed = change(data)
+    assert changed != data
     file.write_bytes(changed)
     was, now = (hashlib.sha256(content).hexdigest() for content in (data, changed))
-    with pytest.raises(UserError, match=rf"{file.name}: is no longer .*{was}.*{now} now.*--workdir=ANOTHER"):
+    with pytest.raises(UserError, match=rf"{file.name}: no longer what .*{was}.*{now} now.*--workdir=ANOTHER"):
         train.train(config, tmp_path / "r")
     file.write_bytes(data)
     with pytest.raises(KeyboardInterrupt):

@@ -28,6 +28,7 @@ def record(i, p):
         "counts": [i % 6, 5 - i % 6],
         "groups": {"vote split": "5-0"},
         "probabilities": [p, 1 - p],
+        "concentration": 2.0,
         "orders": orders,
         "kl": abs(p - (i % 6) / 5),
         "order_sensitivity": p / 10,

@@ -94,6 +94,17 @@ def test_a_run_that_was_killed_before_it_had_a_config_begins_anew(tmp_path):
     assert (tmp_path / "lock").read_text().endswith(f"process {os.getpid()}")
 
 
+@pytest.mark.fault("what a kill leaves of files that were being written", promise="gone after the next start")
+def test_half_written_files_go_with_the_next_start(tmp_path):
+    claim(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("provenance.json", "report.html", "checkpoints/149.json"):
+        (tmp_path / f"{name}.partial").write_text("{")
+    claim(tmp_path)
+    assert contents(tmp_path) == before
+
+
 def test_a_directory_in_which_another_process_works_is_refused_by_name(tmp_path):
     command = [sys.executable, "-c", HOLDS, str(tmp_path / "lock")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -192,52 +203,6 @@ def test_a_bad_run_json_is_refused(tmp_path, content, message):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(UserError, match=message):
         directory.stages(tmp_path)
-
-
-def provenance(data, weights=None):
-    return {"data": {"sha256": data}, "model": {"path": "m"} | ({} if weights is None else {"sha256": weights})}
-
-
-def test_where_a_run_comes_from_is_written_and_written_again(tmp_path):
-    run, first = RunDirectory(tmp_path), provenance({"rows": "aa"}, {"w": "bb"})
-    run.record(first)
-    assert json.loads((tmp_path / "provenance.json").read_text()) == first
-    later = first | {"versions": {"numpy": "3"}}
-    run.record(later)
-    assert json.loads((tmp_path / "provenance.json").read_text()) == later
-
-
-@pytest.mark.parametrize(
-    ("now", "name", "hashes"),
-    [
-        (provenance({"rows": "cc"}, {"w": "bb"}), "rows", ("aa", "cc")),
-        (provenance({"rows": "aa"}, {"w": "dd"}), "w", ("bb", "dd")),
-        (provenance({"rows": "aa"}), "w", ("bb", "None")),
-    ],
-)
-def test_a_file_that_has_changed_is_refused_with_both_hashes(tmp_path, now, name, hashes):
-    run, first = RunDirectory(tmp_path), provenance({"rows": "aa"}, {"w": "bb"})
-    run.record(first)
-    said = f"^{name}: is no longer the file that .* began with: its SHA-256 was {hashes[0]}, and is {hashes[1]} now"
-    with pytest.raises(UserError, match=said):
-        run.record(now)
-    assert json.loads((tmp_path / "provenance.json").read_text()) == first
-
-
-def test_a_respondent_without_weights_has_no_hash_to_change(tmp_path):
-    run = RunDirectory(tmp_path)
-    run.record(provenance({"rows": "aa"}))
-    run.record(provenance({"rows": "aa"}) | {"model": {"path": "m", "fitted": 1}})
-    with pytest.raises(UserError, match="^rows: is no longer the file"):
-        run.record(provenance({"rows": "bb"}))
-
-
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"data": "x"}', '{"data": {"sha256": {}}}'])
-def test_a_provenance_that_no_run_wrote_is_named(tmp_path, content):
-    (tmp_path / "provenance.json").write_text(content)
-    with pytest.raises(UserError, match="provenance.json: is not what a run writes .*; remove it to go on"):
-        RunDirectory(tmp_path).record(provenance({}))
-    assert (tmp_path / "provenance.json").read_text() == content
 
 
 @pytest.mark.parametrize(("beside", "is_run"), [("", False), ("run.json", True), ("checkpoints", True), ("x", False)])

@@ -122,14 +122,34 @@ def test_entropy_counts_what_is_impossible_as_nothing():
     assert entropy(np.array([0.25] * 4)) == pytest.approx(log(4))
 
 
+ORDER = {"order": [1, 0], "probabilities": [0.5, 0.5], "log_mass": -1.0}
+
+
 def row(**changes):
-    return {"options": ["a", "b"], "counts": [3, 1], "probabilities": [0.5, 0.5]} | changes
+    """A record with all that numbers are made of."""
+    known = {"counts": [3, 1], "probabilities": [0.5, 0.5], "concentration": 2.0, "orders": [ORDER], "entropy": 0.7}
+    return (
+        {"id": "1", "options": ["a", "b"], "second_counts": None, "option_mass": 0.4, "groups": {"g": "x"}}
+        | known
+        | changes
+    )
+
+
+def order(**changes):
+    return row(orders=[ORDER, ORDER | changes])
 
 
 def test_records_are_read_as_they_were_written(tmp_path):
     rows = [row(text="é \u2028 \n \u05d0"), row(more={"deep": [1.5, None]})]
     write_jsonl(tmp_path / "r.jsonl", rows)
     assert read_jsonl(tmp_path / "r.jsonl") == rows
+
+
+def test_what_only_some_respondents_have_is_null_elsewhere(tmp_path):
+    old = {k: v for k, v in row().items() if k not in ("second_counts", "option_mass", "groups", "entropy")}
+    write_jsonl(tmp_path / "r.jsonl", [old])
+    filled = {"second_counts": None, "option_mass": None, "groups": {}, "entropy": pytest.approx(log(2))}
+    assert read_jsonl(tmp_path / "r.jsonl") == [old | filled]
 
 
 def test_numbers_that_json_does_not_know_are_not_written(tmp_path):
@@ -153,6 +173,27 @@ def test_numbers_that_json_does_not_know_are_not_written(tmp_path):
         (row(probabilities=[0.5, float("nan")]), "field 'probabilities'"),
         (row(probabilities=[0.5, float("inf")]), "field 'probabilities'"),
         (row(probabilities=None), "field 'probabilities': found None"),
+        (row(id=1), "field 'id': found 1, expected a text"),
+        (row(concentration=None), "field 'concentration': found None, expected a positive number"),
+        (row(concentration=-1), "field 'concentration': found -1"),
+        (row(concentration="2"), "field 'concentration': found '2'"),
+        (row(orders=None), "field 'orders': found None, expected a list of objects"),
+        (row(orders=[]), "field 'orders'"),
+        (row(orders=[1]), "field 'orders'"),
+        (order(probabilities=[0.5]), "field 'orders'"),
+        (order(order=[0, 0]), "field 'orders'"),
+        (order(order=[0, True]), "field 'orders'"),
+        (order(order=None), "field 'orders'"),
+        (order(log_mass="x"), "field 'orders'"),
+        (row(second_counts="x"), "field 'second_counts': found 'x', expected null or 2 finite numbers"),
+        (row(second_counts=[1]), "field 'second_counts'"),
+        (row(option_mass="x"), "field 'option_mass': found 'x', expected null or a number"),
+        (row(entropy="x"), "field 'entropy'"),
+        (row(groups=["x"]), "field 'groups'"),
+        (row(groups={"g": 1}), "field 'groups': found {'g': 1}, expected an object of texts"),
+        (row(choice=2), "field 'choice': found 2, expected a whole number below 2"),
+        (row(low=[0.1, 0.2]), "field 'high': found None, expected 2 finite numbers"),
+        (row(low=[0.1, 0.2], high=[0.3, 0.4]), "field 'missing_mass'"),
         ([1, 2], "found list, expected a JSON object"),
     ],
 )

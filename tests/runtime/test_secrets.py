@@ -14,10 +14,12 @@ from huggingface_hub import errors as hub_errors
 
 from moral_jax.cli import main as cli
 from moral_jax.config import parsing
+from moral_jax.report import page
 from moral_jax.respondents.api import client
 from moral_jax.runtime import console, secrets
 from moral_jax.types import UserError
 from moral_jax.weights import source
+from tests.report.test_page import numbers, record
 from tests.respondents import api_stub as stub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,6 +185,65 @@ def test_no_config_may_hold_one(flag, what, run, tmp_path):
     assert what in said
     assert "leave it out" in said
     assert not (tmp_path / "run").exists()
+
+
+STUDY = """from moral_jax.study.spec import Cell, Study, api
+
+def get_study():
+    first = Cell({row!r}, {task!r}, "", CONFIG, ({override!r},), "eval", ({argument!r},))
+    return Study({title!r}, (first, *{more}), 1000)
+"""
+PLAIN = {"title": "t", "row": "a", "task": "b", "override": "--config.train.seed=0", "argument": "--yes", "more": "()"}
+
+
+def api_cell(*flags):
+    return f"(api('a', 't', CONFIG, flags={('--model=api:m', *flags)!r}),)"
+
+
+@pytest.mark.fault("a key in any field of a study", promise="refused before a file is written; the value is not said")
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("title", f"of {API}", "the title of the study: holds the value of $OPENAI_API_KEY"),
+        ("row", API, "cell 1 of the study: row: holds the value of $OPENAI_API_KEY"),
+        ("task", API, "cell 1 of the study: task: holds"),
+        ("override", f"--config.task.path={API}.jsonl", "cell 1 of the study: overrides: holds"),
+        ("override", "--config.task.path=https://me:pw@host/x", "overrides: holds a user or password before the host"),
+        ("argument", f"--header=Bearer {API}", "cell 1 of the study: arguments: holds"),
+        ("argument", "--header=q8R%2Ft%2BWz4Kk%3D9sYv", "arguments: holds the value of $AWS_SECRET_ACCESS_KEY"),
+        ("more", api_cell("--base-url=https://me:hunter22@h/v1"), "a user or password before the host"),
+        ("more", api_cell("--base-url=https://h/v1?key=hunter22"), "--base-url: holds a user, a password"),
+        ("more", api_cell(f"--endpoint={API}"), "cell 2 of the study: overrides: holds"),
+        ("more", api_cell("--api-key-env=sk-hunter22-0123456789"), "the key itself would be written down"),
+    ],
+)
+@pytest.mark.parametrize("how", [[], ["--dry-run"]])
+def test_no_study_may_hold_one(field, value, what, how, run, tmp_path):
+    file = config(tmp_path).removeprefix("--config=")
+    text = STUDY.format(**PLAIN | {field: value}).replace("CONFIG", repr(file))
+    (tmp_path / "s.py").write_text(text)
+    code, said = run("study", f"--config={tmp_path / 's.py'}", f"--workdir={tmp_path / 's'}", *how)
+    assert code == 2, said
+    assert what in said
+    assert "hunter22" not in said
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_value_that_argparse_cannot_read_is_not_said(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["export", "r", "o", f"--shard-mb={API}"])
+    said = capsys.readouterr().err
+    assert leaks(said) == []
+    assert "invalid int value: '[$OPENAI_API_KEY]'" in said
+
+
+def test_a_page_is_not_named_after_one(tmp_path):
+    for stage in ("initial", "trained"):
+        (tmp_path / HUB / stage).mkdir(parents=True)
+        (tmp_path / HUB / stage / "metrics.json").write_text(json.dumps(numbers(0.6)))
+        (tmp_path / HUB / stage / "test.jsonl").write_text(json.dumps(record(1, 0.4)) + "\n")
+    (tmp_path / HUB / "run.json").write_text('{"stages": ["initial", "trained"]}')
+    assert leaks(page.write(tmp_path / HUB).html.read_text()) == []
 
 
 def test_nor_may_a_config_file(run, tmp_path):

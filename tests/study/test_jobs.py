@@ -11,6 +11,7 @@ from moral_jax.config import saved
 from moral_jax.study import jobs
 from moral_jax.study.spec import CE, Cell, Study, baseline, tuned
 from moral_jax.types import UserError
+from tests.report.test_page import numbers, record
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,8 +20,8 @@ def done(job):
     """Writes the files of a finished run that the study reads."""
     job.stage.mkdir(parents=True)
     saved.save(job.config, job.run / "config.json")
-    (job.stage / "test.jsonl").write_text("{}\n{}\n")
-    (job.stage / "metrics.json").write_text(json.dumps({"split": "test", "rows": 2}))
+    (job.stage / "test.jsonl").write_text("".join(json.dumps(record(i, 0.4)) + "\n" for i in range(2)))
+    (job.stage / "metrics.json").write_text(json.dumps(numbers(0.6) | {"rows": 2}))
 
 
 @pytest.fixture
@@ -35,10 +36,13 @@ def test_states(some):
     done(second)
     assert (first.stage.name, second.stage.name) == ("initial", "trained")  # zero-shot, and trained
     assert [jobs.state(first), jobs.state(second)] == [jobs.DONE, jobs.DONE]
-    (first.stage / "test.jsonl").write_text("{}\n{")
+    records = (first.stage / "test.jsonl").read_text()
+    (first.stage / "test.jsonl").write_text(records[:-9])
+    assert jobs.state(first) == jobs.DAMAGED
+    (first.stage / "metrics.json").unlink()  # stopped before there were numbers
     assert jobs.state(first) == jobs.TO_DO
     (second.stage / "metrics.json").write_text('{"split": "te')
-    assert jobs.state(second) == jobs.TO_DO
+    assert jobs.state(second) == jobs.DAMAGED
     with jobs.claim(second) as lock:
         assert lock is not None
         assert jobs.state(second) == jobs.RUNNING

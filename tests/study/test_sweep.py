@@ -20,6 +20,15 @@ def test_a_grid_is_every_combination():
     assert points[1] == {"optim.lr": "0.1", "train.epochs": "2"}
 
 
+def test_a_search_without_end_is_refused():
+    many = [sweep.Axis(f"f{n}", list("12345678")) for n in range(8)]
+    with pytest.raises(UserError, match=r"--grid: has 16777216 points, more than 10000"):
+        sweep.grid(many)
+    for count in (0, -1, 100_000_000):
+        with pytest.raises(UserError, match=f"--random={count}: expected 1 to 10000 points"):
+            sweep.draw(many, [], count, 0)
+
+
 def test_random_points_differ_lie_in_their_range_and_more_begin_with_the_same():
     rate = sweep.Axis("optim.lr", ["1e-6", "1e-2"])
     points = sweep.draw([EPOCHS], [rate], 40, seed=3)

@@ -177,6 +177,24 @@ def test_a_checksum_sees_every_bit_and_every_exchange():
     assert len(signs) == 4, "of a number's highest bit only one bit of its product is left"
 
 
+def test_a_step_under_another_name_is_said_to_be_that(tmp_path):
+    save(tmp_path, Progress(step=3))
+    (tmp_path / "3.json").rename(tmp_path / "7.json")
+    with pytest.raises(StorageError, match=r"7.json: is the manifest of step 3; rename it to 3.json, and 7 to 3"):
+        manifest.read(tmp_path, 7)
+
+
+def test_what_is_offered_instead_of_a_damaged_step_is_older_where_there_is_one(tmp_path):
+    for step in (2, 4, 6):
+        manifest.write(tmp_path, manifest.Manifest(Progress(step=step), {}, {}))
+    assert "with --resume-from=2 or --resume-from=4 goes on from there" in manifest.others(tmp_path, 6)
+    assert "with --resume-from=2 goes on" in manifest.others(tmp_path, 4)
+    said = manifest.others(tmp_path, 2)
+    assert "There is no older one: train.py with --resume-from=6 goes on without it, or remove" in said
+    manifest.remove(tmp_path, {2})
+    assert "There is no other checkpoint: remove" in manifest.others(tmp_path, 2)
+
+
 def test_a_seal_that_was_changed_is_refused(tmp_path):
     save(tmp_path / "c", Progress(step=4, best_step=2))
     path = tmp_path / "c" / "4.json"

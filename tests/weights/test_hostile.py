@@ -196,7 +196,7 @@ def test_the_commit_of_a_snapshot_is_recorded(snapshot, folder):
     for path, want in ((snapshot, snapshot.name), (folder, None)):
         if path == folder:
             shutil.copy(snapshot / "model.safetensors", folder)
-        files = ModelFiles(path, None, tiny.model(SPEC))
+        files = ModelFiles(path, None, tiny.model(SPEC), path)
         found = provenance.about_model(Config(), files)
         assert found["revision"] == want
         assert list(found["sha256"]) == ["model.safetensors"]

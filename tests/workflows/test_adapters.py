@@ -18,14 +18,15 @@ from moral_jax.config.saved import save
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import OptimConfig, TrainConfig
 from moral_jax.models import api
+from moral_jax.runs.directory import RunDirectory, read_config
 from moral_jax.runs.records import read_jsonl
 from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import export, peft
 from moral_jax.weights.load import flat
+from moral_jax.workflows import evaluate, local_model, train
 from moral_jax.workflows import export as publish
-from moral_jax.workflows import local_model, train
 from tests.helpers import tiny
 
 pytestmark = pytest.mark.usefixtures("two_devices")
@@ -104,7 +105,7 @@ def test_another_meaning_of_the_same_numbers_is_refused(config, finished, tmp_pa
     (tmp_path / "r").mkdir()
     save(other, tmp_path / "r" / "config.json")
     (tmp_path / "r" / "checkpoints").symlink_to(finished / "checkpoints")
-    message = r"saved with adapter.alpha=8.0, the run's config.json says 9.0"
+    message = r"is a checkpoint of another run. Put this run's own .*\n  adapter.alpha: 8.0 -> 9.0"
     with pytest.raises(UserError, match=message):
         moral_jax.load(tmp_path / "r").ask("Which?", ["a", "b"])
     with pytest.raises(UserError, match=message):
@@ -119,30 +120,31 @@ def rows(tmp_path_factory):
     return path
 
 
-def asked(what, rows, out, *flags):
+def asked(model, rows, out, *flags):
     own = ["--config.model.unroll=1", "--config.model.product_dtype=float32", "--config.eval.bootstrap=100"]
-    flags = [*own, *flags] if "--model" in what else []
-    where = ["--config.task.name=votes"] if flags else []
-    assert main.main(["eval", what, f"--path={rows}", f"--out={out}", *where, *flags]) == 0
+    flags = [*own, "--config.task.name=votes", *flags]
+    assert main.main(["eval", f"--model={model}", f"--path={rows}", f"--out={out}", *flags]) == 0
+    return probabilities(out / "answers" / "rows.jsonl")
+
+
+def run_asked(run, rows, out):
+    """The run's own probabilities, of rows of another task."""
+    config = dataclasses.replace(read_config(run), task=TaskConfig(name="votes"))
+    evaluate.evaluate(config, out, evaluate.NO_BUDGET, str(rows), RunDirectory(run))
     return probabilities(out / "answers" / "rows.jsonl")
 
 
 @pytest.fixture(scope="module")
-def answers(finished, config, rows, tmp_path_factory):
-    """The run's own probabilities."""
-    folder = tmp_path_factory.mktemp("asked")
-    (folder / "run").mkdir()
-    save(dataclasses.replace(config, task=TaskConfig(name="votes")), folder / "run" / "config.json")
-    (folder / "run" / "checkpoints").symlink_to(finished / "checkpoints")
-    return asked(f"--run={folder / 'run'}", rows, folder / "out")
+def answers(finished, rows, tmp_path_factory):
+    return run_asked(finished, rows, tmp_path_factory.mktemp("asked") / "out")
 
 
 def test_the_export_is_merged(finished, rows, answers, tiny_folder, tmp_path):
     assert main.main(["export", str(finished), str(tmp_path / "out"), "--shard-mb=1"]) == 0
     assert (tmp_path / "out" / export.HEAD).exists()
-    got = asked(f"--model={tmp_path / 'out'}", rows, tmp_path / "eval")
+    got = asked(tmp_path / "out", rows, tmp_path / "eval")
     np.testing.assert_allclose(got, answers, atol=1e-5)
-    bare = asked(f"--model={tiny_folder}", rows, tmp_path / "bare")
+    bare = asked(tiny_folder, rows, tmp_path / "bare")
     assert np.abs(bare - answers).max() > 1e-3
 
 
@@ -154,7 +156,7 @@ def test_pefts_files_out_and_in_again(finished, config, rows, answers, tiny_fold
     flags = [
         f"--config.adapter.{name}={getattr(a, name)}" for name in ("kind", "rank", "alpha", "targets", "first_layer")
     ]
-    got = asked(f"--model={tiny_folder}", rows, tmp_path / "eval", *flags, f"--config.adapter.path={out}")
+    got = asked(tiny_folder, rows, tmp_path / "eval", *flags, f"--config.adapter.path={out}")
     np.testing.assert_allclose(got, answers, atol=1e-6)
     hashes = json.loads((tmp_path / "eval" / "provenance.json").read_text())["model"]["sha256"]
     assert set(hashes) == {"model.safetensors", peft.TENSORS}
@@ -173,11 +175,8 @@ def test_dora_beside_int8(config, rows, tmp_path, capsys):
     assert set(params["adapters"]["layers"]["mlp"]["down"]) == {"a", "b", "magnitude"}
     assert main.main(["export", str(tmp_path / "r"), str(tmp_path / "out")]) == 0
     assert "rounded to int8" in capsys.readouterr().out
-    (tmp_path / "votes").mkdir()
-    save(dataclasses.replace(changed, task=TaskConfig(name="votes")), tmp_path / "votes" / "config.json")
-    (tmp_path / "votes" / "checkpoints").symlink_to(tmp_path / "r" / "checkpoints")
-    want = asked(f"--run={tmp_path / 'votes'}", rows, tmp_path / "a")
-    np.testing.assert_allclose(asked(f"--model={tmp_path / 'out'}", rows, tmp_path / "b"), want, atol=1e-5)
+    want = run_asked(tmp_path / "r", rows, tmp_path / "a")
+    np.testing.assert_allclose(asked(tmp_path / "out", rows, tmp_path / "b"), want, atol=1e-5)
 
 
 def test_a_run_without_adapters_has_none_to_export(tiny_folder, tmp_path):

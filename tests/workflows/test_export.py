@@ -22,15 +22,15 @@ from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import ObjectiveConfig, OptimConfig
 from moral_jax.models import api, parameters, read_out
 from moral_jax.models.spec import Llama3Scaling
-from moral_jax.runs.directory import read_config
+from moral_jax.runs.directory import RunDirectory, read_config
 from moral_jax.runs.records import read_jsonl
 from moral_jax.train import optim
 from moral_jax.train.checkpoint import Checkpoints, Progress
 from moral_jax.train.step import init_state
 from moral_jax.types import UserError
 from moral_jax.weights import export, load, tokenizer
+from moral_jax.workflows import evaluate, local_model
 from moral_jax.workflows import export as publish
-from moral_jax.workflows import local_model
 from tests.helpers import tiny
 from tests.weights import test_gguf
 
@@ -145,12 +145,11 @@ def test_eval_of_the_export_gives_the_runs_probabilities(exported, tmp_path, cap
     row = {"text": "She read her friend's diary.", "question": "Was it wrong?", "options": ["yes", "no"]}
     lines = [json.dumps(row | {"id": str(i), "counts": [i + 1, 7]}) for i in range(4)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
-    rows = [f"--path={tmp_path / 'rows.jsonl'}"]
+    rows = tmp_path / "rows.jsonl"
     config = dataclasses.replace(read_config(folder), task=TaskConfig(name="votes"))
-    saved.save(config, folder / "config.json")
+    evaluate.evaluate(config, tmp_path / "a", evaluate.NO_BUDGET, str(rows), RunDirectory(folder))
     settings = ["--config.task.name=votes", "--config.model.unroll=1", "--config.eval.bootstrap=100"]
-    assert main.main(["eval", f"--run={folder}", *rows, f"--out={tmp_path / 'a'}"]) == 0
-    assert main.main(["eval", f"--model={out}", *rows, f"--out={tmp_path / 'b'}", *settings]) == 0
+    assert main.main(["eval", f"--model={out}", f"--path={rows}", f"--out={tmp_path / 'b'}", *settings]) == 0
     for mine, theirs in zip(*(read_jsonl(tmp_path / x / "answers" / "rows.jsonl") for x in "ab"), strict=True):
         np.testing.assert_allclose(mine["probabilities"], theirs["probabilities"], atol=1e-6)
         assert mine["option_mass"] == pytest.approx(theirs["option_mass"], rel=1e-4)

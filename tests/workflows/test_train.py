@@ -276,7 +276,7 @@ def test_eval_scores_a_file_with_a_finished_run(finished, rows_file, tmp_path, c
     other = tmp_path / "other.jsonl"
     other.write_text(rows_file.read_text())
     assert main.main(["eval", f"--run={finished}", f"--path={other}", f"--out={out}"]) == 2
-    assert "is no longer the file that" in capsys.readouterr().err
+    assert "no longer what" in capsys.readouterr().err
 
 
 def test_eval_of_an_untrained_model(tiny_folder, rows_file, tmp_path, capsys):
@@ -303,7 +303,7 @@ def test_score_answers_a_person(finished, tmp_path, capsys):
     assert "Which is worse?\n  lying" in shown
     assert shown.count("%") == 2 + 1 + 3 + 1
     assert main.main(["ask", f"--run={finished}", "--json", str(tmp_path / "q.txt")]) == 0
-    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]  # nothing else stands there
     assert [len(a["probabilities"]) for a in answers] == [2, 3]
     assert all(sum(a["probabilities"]) == pytest.approx(1) for a in answers)
 
@@ -344,7 +344,7 @@ def test_questions_that_cannot_be_asked(line, message):
     ],
 )
 def test_a_users_mistake_is_one_message_and_exit_code_2(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Which? | a | b")))
     assert main.main(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith("error: ")

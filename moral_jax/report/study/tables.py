@@ -158,6 +158,6 @@ def curve(task: Task) -> Table | None:
 
 
 def unfinished(study: dict[str, Any]) -> Table | None:
-    """Returns the cells that are not done, with the last line of the log of those that failed; None if all are done."""
+    """Returns the cells that are not done: of a failed one the last line of its log, of a damaged one what is wrong."""
     rows = [[c["name"], c["state"], c["tail"][-1] if c["tail"] else ""] for c in study["cells"] if c["state"] != "done"]
-    return Table(["cell", "state", "last line of its log"], rows) if rows else None
+    return Table(["cell", "state", "what it said last, or what is wrong"], rows) if rows else None

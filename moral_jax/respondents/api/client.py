@@ -57,24 +57,6 @@ def read_key(variable: str | None, default: str, url: str) -> str | None:
     return key
 
 
-def check_url(url: str) -> str:
-    """The base URL without a slash at its end.
-
-    Raises:
-      UserError: it is none, or holds more than a place.
-    """
-    try:
-        parts = urllib.parse.urlsplit(url)
-        place = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        raise UserError("--base-url: cannot be read as a URL, such as https://api.openai.com/v1") from None
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise UserError("--base-url: holds a user, a password or a query, which would be written down; leave them out")
-    if not place:
-        raise UserError(f"--base-url={url}: expected http(s)://HOST/PATH, such as https://api.openai.com/v1")
-    return url.rstrip("/")
-
-
 def retry_after(header: str | None) -> float | None:
     """Seconds that a Retry-After header asks for: a number of them, or a date. None where it makes no sense."""
     if header is None:

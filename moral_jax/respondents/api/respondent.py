@@ -16,7 +16,7 @@ from moral_jax.config.respondent import RespondentConfig
 from moral_jax.config.task import PromptConfig
 from moral_jax.prompts import render
 from moral_jax.respondents.api import cost, prompts, replies
-from moral_jax.respondents.api.client import Cache, Client, StoppedError, check_url, read_key
+from moral_jax.respondents.api.client import Cache, Client, StoppedError, read_key
 from moral_jax.runs.records import Asks, Bounds, Choices
 from moral_jax.runtime import console
 from moral_jax.runtime.files import cache_folder
@@ -28,7 +28,7 @@ Body = dict[str, Any]
 
 def url_of(config: RespondentConfig) -> str:
     """Returns the address that requests go to."""
-    return check_url(config.base_url) + prompts.ENDPOINTS[config.endpoint]
+    return config.base_url.rstrip("/") + prompts.ENDPOINTS[config.endpoint]
 
 
 def request(config: RespondentConfig, question: prompts.Question) -> Body:

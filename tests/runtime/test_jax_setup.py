@@ -1,0 +1,26 @@
+"""JAX where its devices are not."""
+
+import jax
+import pytest
+
+from moral_jax.runtime import jax_setup
+from moral_jax.types import UserError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("Unable to initialize backend 'cuda': no\nmore"), "Unable .* no"),
+        (AssertionError(), "no such device"),
+    ],
+)
+def test_a_platform_that_is_not_there_is_one_message(error, said, monkeypatch, tmp_path):
+    def none():
+        raise error
+
+    monkeypatch.setenv("MORAL_JAX_CACHE", str(tmp_path))
+    monkeypatch.setattr(jax, "default_backend", none)
+    with pytest.raises(
+        UserError, match=rf"JAX_PLATFORMS=.*: JAX finds no device \({said}.*\); unset JAX_PLATFORMS, or"
+    ):
+        jax_setup.configure()
