@@ -55,8 +55,8 @@ class Example(NamedTuple):
     keys: tuple[str, ...] = ()  # what this row shares with others (action ids): never on both sides of a split
     groups: dict[str, str] = {}  # named subsets for the report, e.g. {"vote split": "4-1"}
     messages: tuple[dict[str, str], ...] = ()  # chat turns that come before the question
-    source: str = ""  # which source of a mixture it is from
     positions: tuple[float, ...] = ()  # places of the options on an ordinal scale; empty where they have no order
+    source: str = ""  # which source of a mixture it is from
 
 
 class Tokens(NamedTuple):

@@ -175,8 +175,9 @@ def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
         yield "entropy", "a number"
     if not isinstance(row["groups"], dict) or not all(isinstance(name, str) for name in row["groups"].values()):
         yield "groups", "an object of texts"
-    if type(row.get("choice", 0)) is not int or not 0 <= row.get("choice", 0) < count:
-        yield "choice", f"a whole number below {count}"
+    choice = row.get("choice")
+    if choice is not None and (type(choice) is not int or not 0 <= choice < count):
+        yield "choice", f"a whole number below {count}, or null where a rule picks none"
     if "low" in row:
         for bound in ("low", "high"):
             if not _are_numbers(row.get(bound), count):

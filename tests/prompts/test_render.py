@@ -149,7 +149,7 @@ def test_options_move_where_another_order_is_another_prompt(format, study):  # n
     shown = {make(format=format, study=study)(DILEMMA, order).text for order in ((0, 1), (1, 0))}
     moves = render.options_move(config, "vocabulary", study)
     assert moves == (len(shown) == 2)
-    assert len(render.all_items([DILEMMA], config.orders, moves)) == len(shown)
+    assert len(render.all_items([DILEMMA], lambda e: render.orders(len(e.options), "rotations", moves))) == len(shown)
 
 
 @pytest.mark.parametrize("head", ["score", "classes"])

@@ -166,7 +166,7 @@ def test_a_wrong_mixture_is_refused(mixture, task, message):
 
 def test_secrets_in_a_source_are_refused(mixture, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
-    source = SourceConfig("a", task=TaskConfig(path="https://x/hf_abcdefghijklmnop"))
+    source = SourceConfig("a", task=TaskConfig(path="x/hf_abcdefghijklmnop.jsonl"))
     held = config.Config(model=ModelConfig(path="m"), task=TaskConfig(name="mixture", sources=(source,)))
     with pytest.raises(UserError, match="config.task.sources: holds"):
         parsing.without_secrets(held)
