@@ -103,9 +103,12 @@ def _check_tied(path: Path, reader: Reader, spec: Spec, piece_bytes: int) -> Non
         return
     rows, width = reader.shape(embedding)
     step = max(1, piece_bytes // (8 * width))  # rows of both, as float32
-    parts = (slice(at, min(at + step, rows)) for at in range(0, rows, step))
+
+    def read(name: str, at: int) -> np.ndarray:
+        return reader.read(name, (slice(at, min(at + step, rows)),)).astype(np.float32)
+
     is_same = reader.shape(head) == (rows, width) and all(
-        np.array_equal(*(reader.read(name, (part,)).astype(np.float32) for name in (head, embedding))) for part in parts
+        np.array_equal(read(head, at), read(embedding, at)) for at in range(0, rows, step)
     )
     if not is_same:
         raise UserError(

@@ -87,6 +87,7 @@ def test_safetensors(tmp_path):
         return [folder.read(name, (slice(0, 1),)) for name in folder.names() if folder.shape(name)]
 
     survives(via(tmp_path / "model.safetensors", read), good, 200)
+    (tmp_path / "model.safetensors").unlink()  # a second set of weights would be refused
     (tmp_path / "x.safetensors").write_bytes(good)
     index = json.dumps({"weight_map": {"a": "x.safetensors", "b": "x.safetensors"}}).encode()
     survives(via(tmp_path / hf.INDEX, lambda p: hf.SafetensorsFolder(p.parent)), index)
