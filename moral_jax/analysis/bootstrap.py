@@ -50,7 +50,9 @@ def sharing(keys: Sequence[Sequence[str]]) -> Sharing | None:
     members: dict[tuple[str | int, ...], list[int]] = {}
     for row, of_row in enumerate(keys):
         own = sorted(set(of_row))
-        subsets: list[tuple[str | int, ...]] = [s for n in range(1, len(own) + 1) for s in itertools.combinations(own, n)]
+        subsets: list[tuple[str | int, ...]] = [
+            s for n in range(1, len(own) + 1) for s in itertools.combinations(own, n)
+        ]
         for subset in subsets or [(row,)]:
             members.setdefault(subset, []).append(row)
     if all(len(rows) == 1 for rows in members.values()):
