@@ -85,7 +85,7 @@ FLAGS = (
     Case(
         "a file of rows that is a folder",
         ["--config.task.name=votes", "--config.task.path=."],
-        ".: no such file",
+        "holds no file of rows",
         "no such",
     ),
     Case(

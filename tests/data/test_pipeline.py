@@ -145,10 +145,10 @@ def test_two_of_five_orders_at_a_time():
 def test_no_order_comes_again_before_all_have_come(at_once):
     """Of six options, in the epochs that all orders take; every row begins elsewhere."""
     six = [synthetic.examples()[0]._replace(options=tuple("abcdef"), counts=(1.0,) * 6)] * 4
-    epochs = [pipeline.epoch_items(six, epoch, "rotations", True, at_once) for epoch in range(6 // at_once)]
+    epochs = [pipeline.epoch_items(six, epoch, rotations, at_once) for epoch in range(6 // at_once)]
     for row in range(len(six)):
         shown = [order for epoch in epochs for _, order in epoch[row]]
-        assert sorted(shown) == sorted(pipeline.orders(6, "rotations", True))
+        assert sorted(shown) == sorted(rotations(six[0]))
     assert len({epochs[0][row][0] for row in range(len(six))}) == len(six)
 
 
