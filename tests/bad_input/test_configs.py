@@ -86,7 +86,7 @@ FLAGS = (
         "a file of rows that is a folder",
         ["--config.task.name=votes", "--config.task.path=."],
         "holds no file of rows",
-        "no such",
+        "expected names that end",
     ),
     Case(
         "a name of 5,000 letters", ["--config.task.name=votes", "--config.task.path=" + "a" * 5000], "aaa", "too long"

@@ -96,8 +96,8 @@ FLAGS = (
     Case(
         "a password",
         ["--base-url=https://me:hunter22@h/v1"],
-        "respondent.base_url: holds a user or password",
-        "leave it out",
+        "--base-url: holds a user",
+        "leave them out",
     ),
     Case("a key in a query", ["--base-url=https://h/v1?key=hunter22"], "--base-url: holds", "leave them out"),
     Case("a key unencrypted", ["--base-url=http://example.org/v1"], "$OPENAI_API_KEY", "use https"),

@@ -240,6 +240,14 @@ def test_separators_that_unicode_knows_do_not_cut_records(tmp_path):
     """U+2028 and similar characters end a line for str.splitlines, but not in JSON."""
     from moral_jax.runs.records import read_jsonl, write_jsonl
 
-    row = {"id": "1", "options": ["a", "b"], "counts": [1, 2], "probabilities": [0.5, 0.5], "text": "x\u2028y\x85z\x1c"}
+    row = {
+        "id": "1",
+        "options": ["a", "b"],
+        "counts": [1, 2],
+        "probabilities": [0.5, 0.5],
+        "concentration": 2.0,
+        "question": "?",
+        "text": "x\u2028y\x85z\x1c",
+    }
     write_jsonl(tmp_path / "test.jsonl", [row])
     assert read_jsonl(tmp_path / "test.jsonl") == [row]

@@ -72,7 +72,7 @@ def test_a_damaged_file_costs_one_cell(file, copy):
         assert second["state"] == jobs.DONE
         states.add(first["state"])
         is_done = first["state"] == jobs.DONE
-        assert [s.job for s in make_entries(copy, 1000)[0].scored] == ([job, other] if is_done else [other])
+        assert [s.job for s in make_entries(copy, 1000).entries[0].scored] == ([job, other] if is_done else [other])
         assert bool(first["tail"] and str(job.run) in first["tail"][0]) == (first["state"] == jobs.DAMAGED)
         assert len(runner.listing(copy).splitlines()) == 2
         assert (job.cell.name in runner.commands(copy)) != is_done
@@ -100,7 +100,7 @@ def test_seeds_of_a_model_whose_files_changed_are_not_pooled(copy):
         make_entries(copy, 1000)
     del about["model"]["settings_sha256"]  # an older run does not know
     (copy[1].run / "provenance.json").write_text(json.dumps(about))
-    assert len(make_entries(copy, 1000)[0].scored) == 2
+    assert len(make_entries(copy, 1000).entries[0].scored) == 2
 
 
 def test_a_damaged_cell_is_run_again(copy, monkeypatch):
