@@ -111,7 +111,7 @@ def test_a_damaged_cell_is_run_again(copy, monkeypatch):
         runner, "_start", lambda job, out, lock: Ended(fake.main([*job.arguments, f"--workdir={job.run}"]))
     )
     (job.run / "run.json").unlink()  # the fake writes none
-    assert [outcome.said == "was there" for outcome in runner.run(copy)] == [False, True]
+    assert [outcome.message == "was there" for outcome in runner.run(copy)] == [False, True]
     assert jobs.state(job) == jobs.DONE
 
 
