@@ -246,6 +246,9 @@ def test_separators_that_unicode_knows_do_not_cut_records(tmp_path):
         "counts": [1, 2],
         "probabilities": [0.5, 0.5],
         "concentration": 2.0,
+        "option_mass": None,
+        "groups": {},
+        "orders": [{"order": [0, 1], "probabilities": [0.5, 0.5]}],
         "question": "?",
         "text": "x\u2028y\x85z\x1c",
     }
