@@ -89,7 +89,7 @@ def test_a_run_leaves_all_its_files(finished, config):
         assert len(read_jsonl(finished / stage / "test.jsonl")) == ROWS
         numbers = json.loads((finished / stage / "metrics.json").read_text())
         assert numbers["split"] == "test"
-        assert set(numbers["yardsticks"]) == {"uniform", "train prior", "best constant", "BEST"}
+        assert set(numbers["yardsticks"]) == {"uniform", "train prior", "best constant", "BEST", "second panel"}
         assert numbers["metrics"]["calibrated_cross_entropy"]["value"] > 0
     provenance = json.loads((finished / "provenance.json").read_text())
     assert provenance["data"]["rows"] == dict.fromkeys(("train", "validation", "test"), ROWS)
