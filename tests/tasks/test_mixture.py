@@ -9,7 +9,7 @@ import pytest
 from moral_jax import config
 from moral_jax.config import parsing, saved
 from moral_jax.config.model import ModelConfig
-from moral_jax.config.task import SourceConfig, TaskConfig
+from moral_jax.config.task import PromptConfig, SourceConfig, TaskConfig
 from moral_jax.data import pipeline
 from moral_jax.prompts import render
 from moral_jax.respondents.encode import QuestionEncoder
@@ -166,7 +166,7 @@ def test_a_wrong_mixture_is_refused(mixture, task, message):
 
 def test_secrets_in_a_source_are_refused(mixture, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
-    source = SourceConfig("a", task=TaskConfig(path="x/hf_abcdefghijklmnop.jsonl"))
+    source = SourceConfig("a", prompt=PromptConfig(system="Say hf_abcdefghijklmnop."))
     held = config.Config(model=ModelConfig(path="m"), task=TaskConfig(name="mixture", sources=(source,)))
     with pytest.raises(UserError, match="config.task.sources: holds"):
         parsing.without_secrets(held)
