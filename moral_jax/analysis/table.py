@@ -1,6 +1,8 @@
 """Records as arrays, from which metrics are computed."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -28,21 +30,22 @@ class Table:
         """Number of options of each row."""
         return self.exists_EC.sum(-1)
 
-    def replace(self, **fields: np.ndarray) -> "Table":
+    def replace(self, **fields: Any) -> "Table":
         return dataclasses.replace(self, **fields)
 
     def take(self, rows: np.ndarray) -> "Table":
-        fields = (getattr(self, f.name) for f in dataclasses.fields(self))
-        return Table(*(None if x is None else x[rows] for x in fields))
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return self.replace(**{name: x[rows] for name, x in fields.items() if x is not None})
 
 
 def concatenate(tables: list[Table]) -> Table:
     """Joins the rows of tables that have equally many columns."""
-    columns = ([getattr(t, f.name) for t in tables] for f in dataclasses.fields(Table))
-    return Table(*(None if any(x is None for x in xs) else np.concatenate(xs) for xs in columns))
+    columns = {f.name: [getattr(t, f.name) for t in tables] for f in dataclasses.fields(Table)}
+    known = {name: all(x is not None for x in xs) for name, xs in columns.items()}
+    return tables[0].replace(**{name: np.concatenate(xs) if known[name] else None for name, xs in columns.items()})
 
 
-def pad(rows: list[list[float]], width: int, filling: float = 0.0) -> np.ndarray:
+def pad(rows: Sequence[Sequence[float]], width: int, filling: float = 0.0) -> np.ndarray:
     """Returns ragged rows as [E, width], padded with `filling`."""
     out = np.full((len(rows), width), filling)
     for i, row in enumerate(rows):
@@ -50,7 +53,7 @@ def pad(rows: list[list[float]], width: int, filling: float = 0.0) -> np.ndarray
     return out
 
 
-def from_examples(examples: list[Example]) -> Table:
+def from_examples(examples: Sequence[Example]) -> Table:
     """Builds a table of votes with equal predicted shares; priors are fitted to it."""
     width = max(len(e.options) for e in examples)
     exists_EC = np.arange(width) < np.array([len(e.options) for e in examples])[:, None]

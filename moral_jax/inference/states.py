@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from moral_jax import sharding
@@ -22,7 +23,7 @@ def make_states(model: api.Model) -> Callable[[Params, Tokens, Array], Array]:
     @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
     def states(params: Params, tokens: Tokens, positions_BT: Array) -> Array:
         variables = {"params": params[model.backbone], "adapters": {}}
-        return module.apply(variables, tokens, positions_BT).astype("float32")
+        return jnp.asarray(module.apply(variables, tokens, positions_BT), "float32")
 
     return states
 

@@ -51,7 +51,7 @@ def write_metrics(
 def summarise(
     run: RunDirectory,
     splits: Sequence[str],
-    train: list[Example],
+    train: Sequence[Example],
     config: Config,
     calibration: Calibration | None = None,
 ) -> page.Written | None:

@@ -1,7 +1,7 @@
 """The table of baselines, and which rows each can answer."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from moral_jax.respondents.baselines import simple, text
@@ -34,7 +34,7 @@ BASELINES: dict[str, Baseline] = {
 }
 
 
-def get(name: str, train: list[Example]) -> Baseline:
+def get(name: str, train: Sequence[Example]) -> Baseline:
     """The baseline of that name.
 
     Raises:

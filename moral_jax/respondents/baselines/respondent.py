@@ -1,6 +1,6 @@
 """A baseline, fitted to training rows, as a respondent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,8 +29,8 @@ class BaselineRespondent:
     def __init__(
         self,
         name: str,
-        train: list[Example],
-        validation: list[Example],
+        train: Sequence[Example],
+        validation: Sequence[Example],
         seed: int,
         initial_concentration: float,
         reader: Reader | None = None,

@@ -4,7 +4,7 @@ As Scruples has them (arXiv 2008.09094, src/scruples/baselines/resource.py), wit
 certainty, so its cross-entropy is infinite. Here it claims what its choice was worth on the training rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,22 +24,22 @@ class Answers(NamedTuple):
 class Fitted(NamedTuple):
     """A baseline that knows the training rows."""
 
-    answer: Callable[[list[Example]], Answers]
+    answer: Callable[[Sequence[Example]], Answers]
     settings: dict[str, Any]  # what was fitted or chosen, for provenance. JSON
 
 
-def prior(train: list[Example], validation: list[Example], seed: int) -> Fitted:
+def prior(train: Sequence[Example], validation: Sequence[Example], seed: int) -> Fitted:
     """The mean share of the votes, option by option, of the training rows and of an imagined one with even votes."""
     source = ceiling.with_even_rows(from_examples(train))
     return Fitted(lambda examples: Answers(ceiling.mean_share(from_examples(examples), source).p_EC), {})
 
 
-def stratified(train: list[Example], validation: list[Example], seed: int) -> Fitted:
+def stratified(train: Sequence[Example], validation: Sequence[Example], seed: int) -> Fitted:
     """Picks an option at random, as often as training votes do. Knowing its pick says nothing of the votes, so what it
     claims is the prior."""
     claims = prior(train, validation, seed).answer
 
-    def answer(examples: list[Example]) -> Answers:
+    def answer(examples: Sequence[Example]) -> Answers:
         p_EC, rng = claims(examples).p_EC, np.random.default_rng(seed)
         drawn_E = (rng.random((len(examples), 1)) > np.cumsum(p_EC, axis=-1)).sum(-1)
         return Answers(p_EC, np.minimum(drawn_E, [len(e.options) - 1 for e in examples]))
@@ -54,7 +54,7 @@ def picks(example: Example, size: Callable[[str], int], sign: int) -> list[int]:
 
 
 def length_rule(
-    size: Callable[[str], int], sign: int, train: list[Example], validation: list[Example], seed: int
+    size: Callable[[str], int], sign: int, train: Sequence[Example], validation: Sequence[Example], seed: int
 ) -> Fitted:
     """Picks the option of extreme size and claims the mean share that such options have in training, where one
     imagined row with even votes keeps the claim off 0 and 1. The other options share the rest; a tie claims and picks
@@ -67,7 +67,7 @@ def length_rule(
             shares.setdefault(n, [1 / n]).append(example.counts[first] / sum(example.counts))
     claimed = {n: float(np.mean(s)) for n, s in shares.items()}
 
-    def answer(examples: list[Example]) -> Answers:
+    def answer(examples: Sequence[Example]) -> Answers:
         p_EC, choice = ceiling.uniform(from_examples(examples)).p_EC, []
         for p_C, example in zip(p_EC, examples, strict=True):
             (first, *ties), n = picks(example, size, sign), len(example.options)

@@ -6,6 +6,7 @@ The soft votes are weights: a question counts once for each of its options, as m
 import functools
 import re
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -27,10 +28,10 @@ PERSONS = (
     ("not", "no", "never", "n", "don", "didn", "won", "wouldn", "couldn"),  # as WORD cuts "don't"
 )
 
-Features = sparse.csr_matrix | np.ndarray  # a row for each text
+Features: TypeAlias = "sparse.csr_matrix | np.ndarray"  # a row for each text
 Transform = Callable[[list[str]], Features]
 Embed = Callable[[Sequence[str]], np.ndarray]  # texts -> mean states of a frozen model, [E, D]
-Claims = Callable[[list[Example]], np.ndarray]  # examples -> p_EC
+Claims = Callable[[Sequence[Example]], np.ndarray]  # examples -> p_EC
 
 
 def tfidf(texts: list[str]) -> Transform:
@@ -70,7 +71,7 @@ def states(embed: Embed, texts: list[str]) -> Transform:
     return lambda texts: (embed(texts) - middle) / unit
 
 
-def probe(embed: Embed, train: list[Example], validation: list[Example], seed: int) -> Fitted:
+def probe(embed: Embed, train: Sequence[Example], validation: Sequence[Example], seed: int) -> Fitted:
     """A linear probe of a frozen model: a classifier where the options are the same in all rows, else a ranker."""
     fit = classifier if len({e.options for e in train}) == 1 else ranker
     return fit(functools.partial(states, embed), train, validation, seed)
@@ -81,7 +82,7 @@ def _softmax(utilities: np.ndarray) -> np.ndarray:
     return e / e.sum()
 
 
-def _strongest(make: Callable[[float], Claims], validation: list[Example]) -> Fitted:
+def _strongest(make: Callable[[float], Claims], validation: Sequence[Example]) -> Fitted:
     """The C with the lowest soft cross-entropy on the validation rows."""
     if not validation:
         raise UserError("no validation rows to choose the penalty on: raise config.task.validation above 0")
@@ -94,13 +95,13 @@ def _strongest(make: Callable[[float], Claims], validation: list[Example]) -> Fi
 
 
 def ranker(
-    features: Callable[[list[str]], Transform], train: list[Example], validation: list[Example], seed: int
+    features: Callable[[list[str]], Transform], train: Sequence[Example], validation: Sequence[Example], seed: int
 ) -> Fitted:
     """p = softmax(w . f(option)). For two options, logistic regression on the difference of their features, without
     intercept: swapping them swaps the answer. More options are taught in pairs (Bradley-Terry)."""
     transform = features([option for e in train for option in e.options])
 
-    def option_features(examples: list[Example]) -> tuple[Features, np.ndarray]:
+    def option_features(examples: Sequence[Example]) -> tuple[Features, np.ndarray]:
         """Features of all options in a row, and where each example's begin."""
         starts = np.cumsum([0, *(len(e.options) for e in examples)])
         return transform([option for e in examples for option in e.options]), starts
@@ -120,7 +121,7 @@ def ranker(
         model = LogisticRegression(C=C, fit_intercept=False, max_iter=2000)
         w = model.fit(X, y, np.concatenate([q_first, q_second])).coef_[0]
 
-        def claims(examples: list[Example]) -> np.ndarray:
+        def claims(examples: Sequence[Example]) -> np.ndarray:
             f, starts = option_features(examples)
             utilities = np.split(f @ w, starts[1:-1])
             return pad([_softmax(u).tolist() for u in utilities], max(len(u) for u in utilities))
@@ -136,7 +137,7 @@ def _judged(example: Example) -> str:
 
 
 def classifier(
-    features: Callable[[list[str]], Transform], train: list[Example], validation: list[Example], seed: int
+    features: Callable[[list[str]], Transform], train: Sequence[Example], validation: Sequence[Example], seed: int
 ) -> Fitted:
     """Multinomial logistic regression from a text to options that are the same in all rows. One imagined row without
     words and with even votes keeps options that nobody took in training off 0."""
