@@ -1,5 +1,6 @@
 """Summarises one set of records: estimates with intervals, subsets, order effects, second panel, yardsticks."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def statistics(t: Table) -> dict[str, np.ndarray | Statistic]:
         if np.isfinite(values_E).all():
             out[name] = values_E
         elif np.isfinite(values_E).any():
-            out[name] = lambda w_RE, v_E=values_E: metrics.mean_of_known(v_E, w_RE)
+            out[name] = functools.partial(metrics.mean_of_known, values_E)
     out["macro_f1"] = lambda w_RE: metrics.macro_f1(t, w_RE)
     out["share_correlation"] = lambda w_RE: metrics.share_correlation(t, w_RE)
     return out
@@ -130,9 +131,10 @@ def groups(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Returns the main metrics on every named subset, and under "BEST" the cross-entropy of the true shares there."""
     out: dict[str, dict[str, dict[str, Any]]] = {}
+    values = {m: metrics.ROW_METRICS[m](t) for m in OF_GROUP}
     for kind, named in grouped(records).items():
         for name, rows in named.items():
-            wanted = {m: metrics.ROW_METRICS[m](t.take(rows)) for m in OF_GROUP}
+            wanted = {m: values_E[rows] for m, values_E in values.items()}
             found = _estimates(resampling_of([records[i] for i in rows], resamples, seed).draws(wanted))
             best = float(of.true_in_groups_E[rows].mean())
             out.setdefault(kind, {})[name] = {"rows": len(rows), "BEST": best} | found
@@ -141,9 +143,8 @@ def groups(
 
 def against(t: Table, of: yardsticks.Rows, resampling: Resampling) -> dict[str, Estimate]:
     """Returns how far the model's cross-entropy is above that of each yardstick, paired by row."""
-    known = {yardsticks.CONSTANT: of.constant, yardsticks.TRUE_SHARES: of.true_shares, yardsticks.PANEL: of.panel}
     ce_E = metrics.cross_entropy(t)
-    above = {name: ce_E - losses["cross_entropy"] for name, losses in known.items() if losses}
+    above = {name: ce_E - losses["cross_entropy"] for name, losses in of.by_name.items()}
     return {name: interval(d) for name, d in resampling.draws(above).items()}
 
 
@@ -203,8 +204,6 @@ def point_estimates(records: list[Record], names: tuple[str, ...]) -> dict[str, 
 def compare(before: list[Record], after: list[Record], resamples: int, seed: int) -> dict[str, Estimate]:
     """Returns paired differences, after minus before; rows and resamples are shared."""
     resampling = resampling_of(after, resamples, seed)
-    a, b = (
-        resampling.draws({name: statistics(from_records(records))[name] for name in MAIN})
-        for records in (before, after)
-    )  # fmt: skip
+    known = [statistics(from_records(records)) for records in (before, after)]
+    a, b = (resampling.draws({name: of_side[name] for name in MAIN}) for of_side in known)
     return {name: interval(b[name] - a[name]) for name in MAIN}

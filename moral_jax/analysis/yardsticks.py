@@ -26,11 +26,17 @@ class Rows(NamedTuple):
     panel: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"; empty without a second panel
     votes_curve_EM: np.ndarray | None  # cross-entropy of m votes of the second panel; None without whole ones
 
+    @property
+    def by_name(self) -> dict[str, dict[str, np.ndarray]]:
+        """The losses of the yardsticks that there are, by name."""
+        known = {CONSTANT: self.constant, TRUE_SHARES: self.true_shares, PANEL: self.panel}
+        return {name: losses for name, losses in known.items() if losses}
+
 
 def second_votes(records: list[Record], width: int) -> np.ndarray | None:
     """Returns the votes of a second panel, [E, C]; None where a row has none."""
-    votes = [r.get("second_counts") for r in records]
-    return pad(votes, width) if all(v and sum(v) for v in votes) else None
+    votes = [r.get("second_counts") or [] for r in records]
+    return pad(votes, width) if all(map(sum, votes)) else None
 
 
 def rows(t: Table, second_EC: np.ndarray | None) -> Rows:

@@ -30,8 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _look(config: Config, with_prompts: bool) -> tuple[dict[str, Any], list[dict[str, Any]], list[str]]:
     """Returns the description, the first prompts, and what should be looked at."""
     from moral_jax.doctor import data_set
+    from moral_jax.tasks.load import load
 
-    data, about = data_set.look(config)
+    data = load(config.task)
+    about = data_set.describe(data)
     shown, remarks = [], data_set.warnings(about, config)
     if with_prompts:
         from moral_jax.doctor import examine, prompts

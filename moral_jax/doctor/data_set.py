@@ -1,5 +1,6 @@
 """Describes a data set before any run: rows, options, votes, groups, what rows share, and duplicates."""
 
+import itertools
 import statistics
 import unicodedata
 from collections import Counter
@@ -7,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from moral_jax.config import Config
-from moral_jax.tasks import load
 from moral_jax.tasks.load import BAD, SHARED_KEY, Dataset, question_of
 from moral_jax.types import Example
 
@@ -36,16 +36,20 @@ def duplicates(splits: Split) -> dict[str, int]:
 
     Near duplicates differ in case, accents, punctuation, digits and blanks alone.
     """
-    rows = [e for side in splits.values() for e in side]
-    train = splits.get("train", [])
-    exact, near = {question_of(e) for e in train}, {_near(e) for e in train}
-    test = splits.get("test", [])
+    exact = {name: list(map(question_of, side)) for name, side in splits.items()}
+    near = {name: list(map(_near, side)) for name, side in splits.items()}
     return {
-        "exact": _twins(map(question_of, rows)),
-        "near": _twins(map(_near, rows)),
-        "test rows asked in train": sum(question_of(e) in exact for e in test),
-        "test rows nearly asked in train": sum(_near(e) in near for e in test),
+        "exact": _twins(itertools.chain(*exact.values())),
+        "near": _twins(itertools.chain(*near.values())),
+        "test rows asked in train": _both(exact),
+        "test rows nearly asked in train": _both(near),
     }
+
+
+def _both(names: dict[str, list[tuple]]) -> int:
+    """Returns how many test rows have a name that a training row has too."""
+    train = set(names["train"])
+    return sum(name in train for name in names["test"])
 
 
 def _most(counter: Counter) -> dict[str, int]:
@@ -135,9 +139,3 @@ def text_of(about: dict[str, Any], shown: list[dict[str, Any]]) -> str:
         lines += [f"┃ {line}" for prompt in one["prompts"] for line in prompt.split("\n")]
         lines += [f"  read from {token}: {option}" for option, token in one["options"].items()]
     return "\n".join(lines)
-
-
-def look(config: Config) -> tuple[Dataset, dict[str, Any]]:
-    """Returns the data set of a config, and what stands in it; raises UserError as `tasks.load.load`."""
-    data = load.load(config.task)
-    return data, describe(data)

@@ -13,11 +13,12 @@ import jax
 from moral_jax import sharding
 from moral_jax.config import Config, parsing
 from moral_jax.doctor import data_set
+from moral_jax.doctor import prompts as first_prompts
 from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.models import api
 from moral_jax.models.attention import choose as choose_attention
-from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
+from moral_jax.respondents.encode import ModelFiles
 from moral_jax.tasks import load
 from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
@@ -95,18 +96,13 @@ def model_said(files: ModelFiles) -> Check:
 
 def prompts(config: Config, files: ModelFiles, dataset: load.Dataset) -> Check:
     """Checks the first rows as the run will ask them: chat template, answer prefix, first tokens of the options."""
-    rows = [*dataset.test, *dataset.validation, *dataset.train][:4]
-    questions = QuestionEncoder(config, files).for_scoring(rows, "rows")
-    first = questions.encoded[0]
-    found = f"{' and '.join(str(len(text.tokens_T)) for text in first.texts)} tokens, then "
-    if files.model.score_rows:
-        found += f"a score head of {files.model.score_rows}"
-    else:
-        options = [" or ".join(repr(files.tokenizer.decode([i])) for i in ids) for ids in first.option_ids]
-        found += " | ".join(options)
-    if questions.cut:
+    shown = first_prompts.first(config, files, dataset, 4)
+    one, cut, head = shown[0], sum(row["cut"] for row in shown), files.model.score_rows
+    read = f"a score head of {head}" if head else " | ".join(one["options"].values())
+    found = f"{' and '.join(map(str, one['tokens']))} tokens, then {read}"
+    if cut:
         remedy = f"raise --config.data.length={config.data.length}, or accept that long texts lose their middle"
-        return Check("prompt", WARN, f"{found}; {questions.cut} of the first prompts are cut", remedy)
+        return Check("prompt", WARN, f"{found}; {cut} of the first prompts are cut", remedy)
     return Check("prompt", OK, found, "")
 
 

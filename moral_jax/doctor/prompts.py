@@ -28,7 +28,7 @@ def first(config: Config, files: ModelFiles, data: Dataset, count: int = 3) -> l
             "id": row.id,
             "prompts": [words.decode(text.tokens_T.tolist()) for text in one.texts],
             "tokens": [len(text.tokens_T) for text in one.texts],
-            "cut": bool(questions.cut),
+            "cut": questions.cut,  # of its prompts, one for each order of the options
             "options": {row.options[i]: name for i, name in zip(order, read, strict=True)},
         })  # fmt: skip
     return shown

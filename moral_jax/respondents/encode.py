@@ -58,14 +58,18 @@ class QuestionEncoder:
             return render.make_scored_renderer(prompt, head, task.about_one, is_encoder=is_encoder), moves
         return render.make_renderer(prompt, task.study_prompt, chat.renderer(self.tokenizer)), moves
 
+    def _way_of(self, example: Example) -> tuple[render.Renderer, bool]:
+        """Returns how an example is asked: as its source says, or the first one where it is of none."""
+        return self._ways.get(example.source) or next(iter(self._ways.values()))
+
     def render(self, example: Example, order: tuple[int, ...]) -> render.Rendered | render.Scored:
         """Returns the text of a question in one order of its options; a control token in a row is text."""
-        way, _ = self._ways.get(example.source) or next(iter(self._ways.values()))
+        way, _ = self._way_of(example)
         return way(control.example_as_text(example, self._marks), order)
 
     def orders_of(self, example: Example) -> list[tuple[int, ...]]:
         """Returns the orders in which an example's options are shown."""
-        _, moves = self._ways.get(example.source) or next(iter(self._ways.values()))
+        _, moves = self._way_of(example)
         return render.orders(len(example.options), self.config.orders_of(example), moves)
 
     def encode(self, asks: Asks, what: str) -> layout.Questions:

@@ -96,7 +96,7 @@ QUANTITIES: dict[str, Quantity] = {
         "options ranked as by the votes (RankCS)",
         HIGHER,
         (0, 1),
-        "1 where argsort(p) = argsort(c); of tied options the first comes first, as in the code of Baan et al.",
+        "the chance that p and c rank the options alike, ties broken at random: 1 or 0 where none tie",
     ),
     "share_calibration": Quantity(
         "calibration error of shares",

@@ -16,9 +16,8 @@ NO_TEXT = re.compile("[\0\ud800-\udfff\ufdd0-\ufdef]")
 # Directional embeddings, overrides and isolates, which can make text look different from what it says. Real posts hold
 # them, because apps put them around names. U+200E and U+200F, which right-to-left scripts need, are not among them.
 DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
-STEERS = re.compile(
-    f"{DIRECTIONS.pattern}|[\x7f-\x9f]"
-)  # and control characters of terminals that JSON leaves as they are
+# These, and control characters of terminals that JSON leaves as they are.
+STEERS = re.compile(f"{DIRECTIONS.pattern}|[\x7f-\x9f]")
 
 
 def _first(pattern: re.Pattern[str], text: str, reason: str) -> str | None:

@@ -145,8 +145,7 @@ def make_entries(of_task: list[Job], resamples: int) -> Pool:
         draws = {name: pooled.over_seeds(ds, spreads[name], FIRST_SEED_STREAM + number) for name, ds in x.items()}
         few = [name for name, ds in x.items() if len(ds) > 1 and spreads[name].freedom < FEW]
         entries.append(Entry(*key, planned[key], cells_of[number], draws, {n: [d.value for d in x[n]] for n in few}))
-    losses = {yardsticks.CONSTANT: of.constant, yardsticks.TRUE_SHARES: of.true_shares, yardsticks.PANEL: of.panel}
-    return Pool(entries, {name: _of_yardstick(rows, resampling) for name, rows in losses.items()}, of)
+    return Pool(entries, {name: _of_yardstick(losses, resampling) for name, losses in of.by_name.items()}, of)
 
 
 def _of_yardstick(losses: dict[str, np.ndarray], resampling: Resampling) -> dict[str, Draws]:

@@ -52,11 +52,12 @@ class _BadRows:
 
 def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: _BadRows) -> Iterator[Example]:
     """Yields the examples of rows; notes the bad ones."""
-    grouped = task.grouped(rows, config)
-    for row in console.progress(grouped, desc="reading rows", unit="row", delay=3, leave=False):
+    watched = console.progress(rows, desc="reading rows", unit="row", delay=3, leave=False)
+    for row in task.grouped(watched, config):
+        if isinstance(row, UserError):
+            bad.add(row)
+            continue
         try:
-            if isinstance(row, UserError):
-                raise row
             yield from task.examples(row, config)
         except UserError as e:
             bad.add(e)
@@ -114,8 +115,9 @@ def read(path: str, config: TaskConfig) -> FileRows:
         dataclasses.asdict(config.fields),
         config.total_votes,
         config.scale,
+        config.on_bad_row,
     ]
-    key = stored.key([*what, config.on_bad_row])
+    key = stored.key(what)
     if found := stored.find(key):
         return FileRows(found[0], found[1]["hashes"], found[1]["bad"], opened.licence)
     examples, is_stored = stored.collect(_examples(opened.rows, task, config, bad), key)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from moral_jax.runtime.strict_json import forbidden_character, shown
+from moral_jax.runtime.strict_json import forbidden_character, is_number, shown
 from moral_jax.types import UserError
 
 MOST_VOTES = 1e10  # more than there are people
@@ -44,11 +44,6 @@ def is_empty(value: Any) -> bool:
         or (isinstance(value, float) and math.isnan(value))
         or (isinstance(value, str) and not value.strip())
     )
-
-
-def is_number(value: Any) -> bool:
-    """Returns True for a finite number, which true and false are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def number_text(value: float) -> str:

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from moral_jax.config.task import FieldsConfig
-from moral_jax.tasks.rows import NUMBER, Row, is_empty, is_number, number_text, parsed
+from moral_jax.runtime.strict_json import is_number
+from moral_jax.tasks.rows import NUMBER, Row, is_empty, number_text, parsed
 from moral_jax.types import UserError
 
 VOTES = "(votes of people)"  # the column that `people` adds; brackets, so that no file's column is taken for it

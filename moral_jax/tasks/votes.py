@@ -10,8 +10,9 @@ from typing import Any
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.runtime.files import expanded
+from moral_jax.runtime.strict_json import is_number
 from moral_jax.tasks import people, tables, tally
-from moral_jax.tasks.rows import PLACEHOLDER, Columns, Row, described, filled, is_number, number_text
+from moral_jax.tasks.rows import PLACEHOLDER, Columns, Row, described, filled, number_text
 from moral_jax.types import Example, UserError
 
 EACH, EACH_WORDS = "{each}", "{each words}"  # what stands for a question of a row in the settings
@@ -141,9 +142,10 @@ def by_item(rows: Iterable[Row | UserError], config: TaskConfig) -> Iterable[Row
         return rows
     if config.items_path:
         rows = people.with_texts(rows, tables.rows(expanded(config.items_path), Columns()), fields)
-    templates = (fields.question, fields.title, fields.text, fields.key, fields.group)
+    asked = questions_of(fields)
+    templates = [t for _, f in asked for t in (f.question, f.title, f.text, f.key, f.group)]
     shown = dict.fromkeys(name for template in templates for name in PLACEHOLDER.findall(template))
-    return people.counted(rows, questions_of(fields), [n for n in shown if f"{{{n}}}" not in (EACH, EACH_WORDS)])
+    return people.counted(rows, asked, list(shown))
 
 
 def check_columns(columns: Columns, fields: FieldsConfig, path: str) -> None:
