@@ -1,9 +1,11 @@
-"""Safetensors files written byte by byte, for what no library would write."""
+"""Files of weights: safetensors written byte by byte, for what no library would write, and GGUF ones."""
 
 import json
 import math
 from pathlib import Path
 from typing import Any
+
+import gguf
 
 SIZES = {"F32": 4, "BF16": 2, "F16": 2}
 
@@ -23,3 +25,11 @@ def write(path: Path, head: dict[str, Any] | bytes, data: int, said: int | None 
     with path.open("wb") as f:
         f.write((len(text) if said is None else said).to_bytes(8, "little") + text)
         f.truncate(8 + len(text) + data)
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Writes all that was added to a GGUF file, and closes it."""
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -13,6 +13,7 @@ from moral_jax.types import UserError
 from moral_jax.weights import gguf as ours
 from moral_jax.weights import load
 from tests.helpers import tiny
+from tests.weights import by_hand
 
 # widths are multiples of 256, the block of the K types
 SPEC = tiny.spec(vocab=64, layers=2, width=256, heads=4, kv_heads=2, head_size=64, mlp_width=256)
@@ -50,10 +51,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
                 writer.add_tensor(entry.gguf.format(layer), gguf.quants.quantize(x, quantum), raw_dtype=quantum)
     for name, x in (tensors or {}).items():
         writer.add_tensor(name, x)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    by_hand.finish(writer)
     return path
 
 
@@ -95,10 +93,7 @@ def test_k_types_are_read(tmp_path, kind):
         want = np.full(256, 3 * 0.5, np.float32)
     writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
     writer.add_tensor("x", block[None], raw_dtype=quantum)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    by_hand.finish(writer)
     np.testing.assert_array_equal(ours.GgufFile(tmp_path / "m.gguf").read("x", (slice(None), slice(None))), want[None])
 
 
@@ -161,10 +156,7 @@ def test_a_later_part_says_so(tmp_path):
     writer.add_uint16("split.no", 1)
     writer.add_uint16("split.count", 3)
     del writer.kv_data[0]["general.architecture"]
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    by_hand.finish(writer)
     with pytest.raises(UserError, match="is one of 3 parts.*llama-gguf-split --merge"):
         load.read_spec(tmp_path / "m.gguf")
 
@@ -203,9 +195,6 @@ def test_a_broken_file_is_named(tmp_path, content):
 
 def test_another_architecture_is_named(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "m.gguf", "gemma")
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    by_hand.finish(writer)
     with pytest.raises(UserError, match="architecture 'gemma' is not supported"):
         load.read_spec(tmp_path / "m.gguf")

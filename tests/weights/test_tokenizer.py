@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from moral_jax.types import UserError
 from moral_jax.weights import tokenizer
 from moral_jax.weights.gguf import GgufFile
+from tests.weights import by_hand
 
 sentencepiece = pytest.importorskip("sentencepiece")
 
@@ -26,10 +27,7 @@ def write(path, kind, **fields):
     writer.add_tokenizer_model(kind)
     for name, value in fields.items():
         getattr(writer, f"add_{name}")(value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    by_hand.finish(writer)
     return GgufFile(path)
 
 
