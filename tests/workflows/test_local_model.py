@@ -20,34 +20,31 @@ from tests.helpers import tiny
 BEST, LAST = 1, 2  # steps of a run whose second validation was worse
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_folder, tmp_path_factory):
-    """Checkpoints of two steps with weights of their own."""
-    config = dataclasses.replace(tiny.run_config(tiny_folder), train=TrainConfig(select="best"))
+@pytest.fixture(params=[("best", BEST), ("last", LAST)], ids=["best", "last"])
+def run(request, tiny_folder, tmp_path):
+    """A run's config and checkpoints of two steps; its directory, config, and the weights that it stands for."""
+    select, step = request.param
+    config = dataclasses.replace(tiny.run_config(tiny_folder), train=TrainConfig(select=select))
     model = local_model.find_model(config).model
     weights = {step: tiny.params(model, seed=step) for step in (BEST, LAST)}
-    folder = tmp_path_factory.mktemp("run")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    saved.save(config, folder / "config.json")
     with Checkpoints(folder / "checkpoints", {"config": dataclasses.asdict(config)}) as checkpoints:
-        for step, params in weights.items():
-            state = TrainState(jnp.int32(step), params, {"m": jnp.zeros(())})
-            checkpoints.save(state, Progress(step=step, validated=step, best_step=BEST))
-    return config, folder, weights
+        for number, params in weights.items():
+            state = TrainState(jnp.int32(number), params, {"m": jnp.zeros(())})
+            checkpoints.save(state, Progress(step=number, validated=number, best_step=BEST))
+    return folder, config, weights[step]
 
 
-@pytest.mark.parametrize(("select", "step"), [("best", BEST), ("last", LAST)])
-def test_a_run_stands_for_the_step_that_it_selects(trained, tmp_path, select, step):
-    config, folder, weights = trained
-    config = dataclasses.replace(config, train=TrainConfig(select=select))
+def test_a_run_stands_for_the_step_that_it_selects(run, tmp_path):
+    folder, config, weights = run
     initial = local_model.InitialParams(config, local_model.find_model(config))
     with Checkpoints(folder / "checkpoints") as checkpoints:
         scored = local_model.selected_params(config, initial, checkpoints)
-    want = api.cast_for_scoring(weights[step], initial.files.model)
+    want = api.cast_for_scoring(weights, initial.files.model)
     jax.tree.map(np.testing.assert_array_equal, scored, want)
-    run = tmp_path / "run"
-    run.mkdir()
-    saved.save(config, run / "config.json")
-    (run / "checkpoints").symlink_to(folder / "checkpoints")
-    export.write(run, tmp_path / "out", shard_mb=64, dtype=None)
+    export.write(folder, tmp_path / "out", shard_mb=64, dtype=None)
     [file] = (tmp_path / "out").glob("model-*.safetensors")
     exported = load_file(file)["model.norm.weight"]
-    np.testing.assert_array_equal(exported, weights[step]["decoder"]["final_norm"]["scale"])
+    np.testing.assert_array_equal(exported, weights["decoder"]["final_norm"]["scale"])
