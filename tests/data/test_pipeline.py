@@ -53,6 +53,17 @@ def unpack(batches, number):
         yield b.asks.items_BQ[row, slot], b.tokens.tokens_BT[row, seen], b.tokens.positions_BT[row, seen], b, row, slot
 
 
+def test_every_token_sees_its_own_text_from_the_beginning_and_nothing_else(training):
+    """The places that a token sees are 0, 1, 2, ... up to its own, each once, in rows of several groups too."""
+    number = next(n for n, rows in enumerate(training.plan) if max(map(len, rows)) > 1)
+    tokens = training[number].tokens
+    for segments_T, ends_T, positions_T in zip(tokens.segments_BT, tokens.ends_BT, tokens.positions_BT, strict=True):
+        for query in np.flatnonzero(segments_T > 0):
+            before = slice(query + 1)
+            sees = (segments_T[before] <= segments_T[query]) & (segments_T[query] < ends_T[before])
+            np.testing.assert_array_equal(positions_T[before][sees], np.arange(positions_T[query] + 1))
+
+
 def test_a_batch_holds_what_was_encoded(training):
     seen = 0
     for number in range(len(training)):
