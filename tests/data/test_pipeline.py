@@ -53,10 +53,8 @@ def unpack(batches, number):
         yield b.asks.items_BQ[row, slot], b.tokens.tokens_BT[row, seen], b.tokens.positions_BT[row, seen], b, row, slot
 
 
-def test_every_token_sees_its_own_text_from_the_beginning_and_nothing_else(training):
-    """The places that a token sees are 0, 1, 2, ... up to its own, each once, in rows of several groups too."""
-    number = next(n for n, rows in enumerate(training.plan) if max(map(len, rows)) > 1)
-    tokens = training[number].tokens
+def assert_tokens_see_their_own_texts(tokens):
+    """The places that a token sees are 0, 1, 2, ... up to its own, each once."""
     for segments_T, ends_T, positions_T in zip(tokens.segments_BT, tokens.ends_BT, tokens.positions_BT, strict=True):
         for query in np.flatnonzero(segments_T > 0):
             before = slice(query + 1)
@@ -103,6 +101,10 @@ def test_what_the_orders_of_an_example_have_in_common_is_held_once(prompter):
     batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2), 2)
     seen = {item: tokens.tolist() for n in range(len(batches)) for item, tokens, *_ in unpack(batches, n)}
     assert seen == {i: e.texts[0].tokens_T.tolist() for i, e in enumerate(questions.encoded)}
+    groups = [group for rows in batches.plan for row in rows for group in row[1:]]
+    assert any(group.common > 0 for group in groups), "a text held once that is not the first of its row"
+    for n in range(len(batches)):
+        assert_tokens_see_their_own_texts(batches[n].tokens)
     alone = sum(map(len, seen.values()))
     assert batches.shared_fraction() == pytest.approx(1 - batches.tokens() / alone)
     assert batches.shared_fraction() > 0.5
