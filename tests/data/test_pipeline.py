@@ -97,7 +97,7 @@ def test_what_the_orders_of_an_example_have_in_common_is_held_once(prompter):
         for e in synthetic.examples()[:6]
     ]
     questions = prompter.for_scoring(five, "x")
-    data = dataclasses.replace(DATA, length=512)
+    data = dataclasses.replace(DATA, length=1024)
     batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2), 2)
     seen = {item: tokens.tolist() for n in range(len(batches)) for item, tokens, *_ in unpack(batches, n)}
     assert seen == {i: e.texts[0].tokens_T.tolist() for i, e in enumerate(questions.encoded)}
