@@ -233,6 +233,12 @@ def test_mistakes_about_who_answers_are_named(flags, message):
         who(*flags)
 
 
+@pytest.mark.parametrize("flag", ["--base-url=http://localhost:1", "--timeout=5"])
+def test_a_run_asks_no_api(flag):
+    with pytest.raises(UserError, match=f"^{flag.partition('=')[0]}: a run brings its own config"):
+        who("--run=somewhere", flag)
+
+
 def test_a_model_and_a_run_exclude_each_other(capsys):
     with pytest.raises(SystemExit):
         who("--model=a/b", "--run=r")

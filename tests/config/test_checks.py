@@ -107,6 +107,7 @@ def test_a_field_that_nobody_reads_must_not_be_set():
         (float, 3, 3.0),
         (float | None, None, None),
         (int, 2**31 - 1, 2**31 - 1),
+        (int, 1 - 2**31, 1 - 2**31),
         (bool, False, False),
         (str, "", ""),
         (Annotated[float, SHARE], 5, 5.0),  # ranges are for the section
@@ -123,6 +124,7 @@ def test_a_value_of_the_fields_type(annotation, value, want):
         (int, 1.0, "a whole number below 2**31"),
         (int, True, "a whole number below 2**31"),
         (int, 2**31, "a whole number below 2**31"),
+        (int, -(2**31), "a whole number below 2**31"),
         (int | None, "3", "a whole number below 2**31 or none"),
         (int, None, "a whole number below 2**31"),
         (float, "3", "a finite number"),

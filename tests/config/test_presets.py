@@ -22,8 +22,8 @@ LIKE = {  # what sets each family apart, made small
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A tiny model of each family."""
-    return {name: tiny.write_folder(tmp_path_factory.mktemp(name), **changes) for name, changes in LIKE.items()}
+    """A tiny model of each family; with more layers, programs take longer to compile."""
+    return {n: tiny.write_folder(tmp_path_factory.mktemp(n), layers=1, **changes) for n, changes in LIKE.items()}
 
 
 def write_rows(path: Path, task: str) -> Path:

@@ -54,6 +54,15 @@ def unpack(batches, number):
         yield b.asks.items_BQ[row, slot], b.tokens.tokens_BT[row, seen], b.tokens.positions_BT[row, seen], b, row, slot
 
 
+def assert_tokens_see_their_own_texts(tokens):
+    """The places that a token sees are 0, 1, 2, ... up to its own, each once."""
+    for segments_T, ends_T, positions_T in zip(tokens.segments_BT, tokens.ends_BT, tokens.positions_BT, strict=True):
+        for query in np.flatnonzero(segments_T > 0):
+            before = slice(query + 1)
+            sees = (segments_T[before] <= segments_T[query]) & (segments_T[query] < ends_T[before])
+            np.testing.assert_array_equal(positions_T[before][sees], np.arange(positions_T[query] + 1))
+
+
 def test_a_batch_holds_what_was_encoded(training):
     seen = 0
     for number in range(len(training)):
@@ -89,10 +98,14 @@ def test_what_the_orders_of_an_example_have_in_common_is_held_once(prompter):
         for e in synthetic.examples()[:6]
     ]
     questions = prompter.for_scoring(five, "x")
-    data = dataclasses.replace(DATA, length=512)
+    data = dataclasses.replace(DATA, length=1024)
     batches = pipeline.scoring_batches(questions, layout.shape_of([questions], data, 2, 2), range(2), 2)
     seen = {item: tokens.tolist() for n in range(len(batches)) for item, tokens, *_ in unpack(batches, n)}
     assert seen == {i: e.texts[0].tokens_T.tolist() for i, e in enumerate(questions.encoded)}
+    groups = [group for rows in batches.plan for row in rows for group in row[1:]]
+    assert any(group.common > 0 for group in groups), "a text held once that is not the first of its row"
+    for n in range(len(batches)):
+        assert_tokens_see_their_own_texts(batches[n].tokens)
     alone = sum(map(len, seen.values()))
     assert batches.shared_fraction() == pytest.approx(1 - batches.tokens() / alone)
     assert batches.shared_fraction() > 0.5

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import moral_jax
+from tests.helpers import quick
 
 PACKAGE = Path(moral_jax.__file__).parent
 TOY_OBJECTIVE = '''
@@ -58,7 +59,8 @@ def run(tmp_path):
         text = (copy / file).read_text()
         assert text.count(table) == 1
         (copy / file).write_text(text.replace(table, addition))
-        env = os.environ | {"PYTHONPATH": str(tmp_path / "copy")}
+        path = os.pathsep.join((str(tmp_path / "copy"), quick.PROCESS["PYTHONPATH"]))
+        env = os.environ | quick.PROCESS | {"PYTHONPATH": path}
         command = [sys.executable, "-m", "moral_jax", *arguments, f"--workdir={tmp_path / 'run'}"]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -8,28 +8,26 @@ import ctypes
 import itertools
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-
-# everything that train.py imports, so that forked processes start with it loaded
-import tensorboardX.event_file_writer
-import tensorboardX.summary  # noqa: F401  (imports torch if installed)
-
 from moral_jax.cli import main as cli
-from moral_jax.cli import train as command  # noqa: F401
 from moral_jax.respondents import local
-from moral_jax.train import loop
+from moral_jax.train import checksum, loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.workflows import build
-from moral_jax.workflows import train as workflow  # noqa: F401  (imported by the command when it is chosen)
 
-POINTS = {"start": (build, "training_setup"), "step": (loop.MetricReader, "push"), "save": (Checkpoints, "save")}
-POINTS["score"] = (local, "score_questions")
+POINTS = {
+    "start": (build, "training_setup"),
+    "score": (local, "score_questions"),
+    "step": (loop.MetricReader, "push"),
+    "save": (Checkpoints, "save"),
+    "read back": (checksum, "on_host"),
+    "seal": (manifest, "write"),
+    "remove": (manifest, "remove"),
+}
 
 
 def _kill(_: dict) -> None:
@@ -81,15 +79,9 @@ def _without_privileges() -> None:
     assert ctypes.CDLL(None).capset(header, none) == 0
 
 
-def main(plan: dict | None, arguments: list[str], env: dict[str, str], said: Path) -> None:
-    """Runs in a forked process; its output goes to `said`.out and `said`.err."""
-    for stream, suffix in ((1, ".out"), (2, ".err")):
-        os.dup2(os.open(said.with_suffix(suffix), os.O_WRONLY | os.O_CREAT, 0o644), stream)
-    os.environ.update(env)
-    # JAX read the environment at import, in the parent; small programs are cached too
-    jax.config.update("jax_compilation_cache_dir", env["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+def main(plan: dict | None, arguments: list[str]) -> int:
+    """Runs in a process that was just forked."""
     _without_privileges()
     if plan:
         _plan(plan)
-    sys.exit(cli.train_main(arguments))
+    return cli.train_main(arguments)

@@ -1,7 +1,6 @@
 """Fixtures: an undisturbed run, and the same run in processes that are disturbed."""
 
 import json
-import multiprocessing
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,10 @@ import pytest
 from moral_jax.train import manifest
 from tests.faults import child
 from tests.helpers import quick, tiny
+from tests.helpers.forks import Forked
 
 LIMIT = 240  # seconds for any process
-STEPS, EVAL_EVERY = 120, 20
-# forks from a process that has imported everything, so each run starts at once in its own process
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([child.__name__])
+STEPS, EVAL_EVERY = 40, 10
 CONFIG = """
 from moral_jax import config
 
@@ -34,31 +31,23 @@ def get_config():
 """
 
 
-class Started:
+class Started(Forked):
     """A process that runs train.py."""
-
-    def __init__(self, plan: dict | None, arguments: list[str], env: dict[str, str], said: Path):
-        self.said = said
-        self.process = FORKS.Process(target=child.main, args=(plan, arguments, env, said), daemon=True)
-        self.process.start()
-        self.pid, self.kill = self.process.pid, self.process.kill
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Waits until a condition is true or the process has ended."""
         end = time.monotonic() + LIMIT
-        while not condition() and self.process.is_alive():
+        while not condition() and self.poll() is None:
             assert time.monotonic() < end
             time.sleep(0.02)
 
     def finish(self) -> tuple[int, str, str]:
         """Waits for the end; returns exit code, output and errors."""
         try:
-            self.process.join(LIMIT)
-            assert self.process.exitcode is not None
+            out, err = self.communicate(LIMIT)
         finally:
             self.kill()
-        out, err = (self.said.with_suffix(suffix).read_text() for suffix in (".out", ".err"))
-        return self.process.exitcode, out, err
+        return self.returncode, out, err
 
 
 class Runs:
@@ -81,7 +70,7 @@ class Runs:
             "XLA_FLAGS": quick.XLA_FLAGS,
         }
         arguments = [f"--config={self.config}", f"--workdir={workdir}"]
-        return Started(plan, arguments, ours | env, self.folder / f"said{self.count}")
+        return Started(child.main, (plan, arguments), ours | env, self.folder / f"said{self.count}")
 
     def run(self, workdir: Path, plan: dict | None = None, **env: str) -> tuple[int, str, str]:
         """Waits for the end; returns exit code, output and errors."""

@@ -23,10 +23,10 @@ from tests.helpers import tiny
 
 
 @pytest.fixture(scope="module")
-def config(tiny_folder):
+def config(tmp_path_factory):
     """Returns a config with packed rows, 2 micro-batches per step, 5 steps per epoch, validation every 3 steps."""
     return tiny.run_config(
-        tiny_folder,
+        tiny.write_folder(tmp_path_factory.mktemp("model"), layers=1),
         data=DataConfig(length=160, questions_per_row=3, batch_size=4, micro_batch_size=2),
         train=TrainConfig(epochs=3, eval_every=3, checkpoint_every=4),
         eval=EvalConfig(initial=False, bootstrap=100, best_draws=10),

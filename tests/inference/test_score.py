@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from moral_jax.config.train import OptimConfig
+from moral_jax.inference import score
 from moral_jax.models import api, read_out
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
@@ -162,3 +163,19 @@ def test_classes_have_a_row_and_a_bias_each():
     np.testing.assert_allclose(
         scores(params, model, batch)[0].logits_BQC - logits, np.array([[[0, 1], [0, 1]]]), atol=1e-6
     )
+
+
+def test_what_is_scored_is_a_distribution_over_the_options_that_exist():
+    """Of two and of three options in one batch: before anything divides them."""
+    model = tiny.model(tiny.spec(layers=1))
+    asked = tiny.questions(np.random.default_rng(0), 3, 97)
+    batch = tiny.lay_out([asked], length=48, slots=4)
+    ids_BQCW = np.concatenate([batch.asks.option_ids_BQCW, np.full((1, 4, 1, 2), -1, np.int32)], axis=2)
+    ids_BQCW[0, 0, 2, 0] = 5
+    states_BQC = batch.asks.read_of_option_BQC[..., [0, 1, 1]]
+    batch = batch._replace(asks=batch.asks._replace(option_ids_BQCW=ids_BQCW, read_of_option_BQC=states_BQC))
+    items_BQ, choices = score.make_scorer(model).score(tiny.params(model), batch)
+    p_BQC = np.exp(choices.log_p_EC)
+    np.testing.assert_array_equal(items_BQ, batch.asks.items_BQ)
+    np.testing.assert_allclose(p_BQC[0, :3].sum(-1), 1, rtol=1e-6)
+    assert (p_BQC[0, :3] > 0).tolist() == [[True, True, True], [True, True, False], [True, True, False]]

@@ -1,6 +1,7 @@
 """Adapters in the decoder: they change what they should, are trained alone, and cost what they should."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -192,6 +193,7 @@ def test_packed_equals_separate():
     assert_same(loss_and_grad(params, model, packed), loss_and_grad(params, model, separate), rtol=1e-5)
 
 
+@functools.cache
 def products(layers: int, adapter: AdapterConfig) -> float:
     """FLOPs of the products in a compiled gradient, all layers unrolled."""
     model = tiny.model(tiny.spec(layers=layers, width=64, mlp_width=256), adapter=adapter, unroll=layers)

@@ -1,6 +1,7 @@
 """Tests several real processes with real collectives: the numbers of one process, and a clear error if one dies."""
 
 import fnmatch
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,8 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.workflows import local_model
 from tests.helpers import quick, tiny
+from tests.helpers.forks import Forked
+from tests.multihost import child
 
 ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT, LIMIT = 10, 400
@@ -42,34 +45,6 @@ def get_config():
     c.eval.bootstrap, c.eval.best_draws = 100, 10
     return c
 """
-# train.py that stops, stalls or waits after step 2, as its first argument tells
-AFTER_STEP_2 = """
-import sys, time
-from moral_jax.cli import main as cli
-from moral_jax.runtime import preemption, supervisor
-
-def patch():
-    from moral_jax.train import loop
-    push = loop.MetricReader.push
-    def late(reader, pending):
-        if pending.step > 2:
-            if what == "stop":
-                raise KeyboardInterrupt
-            while what == "stall" or (what == "wait" and not preemption.noticed()):
-                time.sleep(0.05)
-        push(reader, pending)
-    loop.MetricReader.push = late
-
-def stand(where, real=supervisor.fork_supervisor):
-    real(where)
-    patch()
-
-what = sys.argv[1]
-supervisor.fork_supervisor = stand
-if what == "stop":
-    patch()
-sys.exit(cli.train_main(sys.argv[2:]))
-"""
 # train.py that prints what it writes, except checkpoints, of which every process writes its part
 WATCHED = """
 import os, sys
@@ -86,35 +61,6 @@ def watch(event, args):
 folder = next(a for a in sys.argv if a.startswith("--workdir=")).removeprefix("--workdir=") + "/"
 sys.addaudithook(watch)
 sys.exit(cli.train_main(sys.argv[1:]))
-"""
-ASKS = """
-import json, sys
-from moral_jax import sharding
-from moral_jax.runtime import distributed, supervisor
-from moral_jax.config.model import MeshConfig
-from moral_jax.types import UserError
-
-me = int(sys.argv[1])
-assert supervisor.expects_others(None, None, None)
-supervisor.fork_supervisor("somewhere")
-distributed.start(None, None, None)
-
-def refuse():
-    raise UserError("the primary's own words")
-
-with distributed.exit_together():
-    rows = sharding.local_rows(8, 4, sharding.make_mesh(MeshConfig()))
-    from_0 = distributed.from_primary(lambda: {"said by": me, "text": "ä" * 3000})
-    try:
-        distributed.from_primary(refuse)
-    except UserError as e:
-        error = str(e)
-    try:
-        distributed.same_everywhere("the colour", ["red", "blue"][min(me, 1)])
-        differs = ""
-    except UserError as e:
-        differs = str(e)
-    print(json.dumps([me, rows, from_0["said by"], len(from_0["text"]), error, differs]), flush=True)
 """
 
 
@@ -141,13 +87,6 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def start(command, env, **how) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, *command], env=env, cwd=how.pop("cwd", ROOT), text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, **how,
-    )  # fmt: skip
-
-
 def flags(config_file, folder, me=None, count=None, port=None):
     several = [] if me is None else [f"--coordinator=127.0.0.1:{port}", f"--processes={count}", f"--process={me}"]
     return [f"--config={config_file}", f"--workdir={folder}", *several]
@@ -163,14 +102,29 @@ def ends(processes) -> list[tuple[int, str, str]]:
     return [(p.returncode, *text) for p, text in zip(processes, said, strict=True)]
 
 
-def train(config_file, folder, env, count=1, others=("train.py",)):
-    """Trains with `count` processes, which must all succeed; returns exit code, output and errors of each."""
-    port = free_port()
-    numbered = [(None,)] if count == 1 else [(i, count, port) for i in range(count)]
-    how = [("train.py",)] + [others] * (count - 1)
-    out = ends([start([*h, *flags(config_file, folder, *w)], env) for h, w in zip(how, numbered, strict=True)])
-    assert [code for code, _, _ in out] == [0] * count, out
-    return out
+@pytest.fixture(scope="module")
+def fork(env, tmp_path_factory):
+    """Starts a process that runs a function of `child`."""
+    folder, count = tmp_path_factory.mktemp("said"), itertools.count()
+
+    def start(main, *arguments, cwd=None, **more) -> Forked:
+        return Forked(main, arguments, env | more, folder / str(next(count)), cwd)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def train(fork, config_file):
+    """Trains with `count` processes, each of which must succeed; returns what each said."""
+
+    def run(folder, count=1):
+        port = free_port()
+        numbered = [()] if count == 1 else [(i, count, port) for i in range(count)]
+        out = ends([fork(child.train, "", flags(config_file, folder, *which)) for which in numbered])
+        assert [code for code, _, _ in out] == [0] * count, out
+        return out
+
+    return run
 
 
 def lines(folder):
@@ -201,16 +155,25 @@ def assert_same_run(config_file, got, want):
 
 
 @pytest.fixture(scope="module")
-def one(config_file, env, tmp_path_factory):
+def one(train, tmp_path_factory):
     folder = tmp_path_factory.mktemp("one") / "r"
-    train(config_file, folder, env)
+    train(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def two(config_file, env, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("two") / "r"
-    return folder, train(config_file, folder, env, 2, others=("-c", WATCHED))
+    """As a person starts them: nothing is imported before the supervisor forks."""
+    folder, port = tmp_path_factory.mktemp("two") / "r", free_port()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def start(me, *how):
+        command = [sys.executable, *how, *flags(config_file, folder, me, 2, port)]
+        return subprocess.Popen(command, env=env, cwd=ROOT, **pipes)
+
+    out = ends([start(0, "train.py"), start(1, "-c", WATCHED)])
+    assert [code for code, _, _ in out] == [0, 0], out
+    return folder, out
 
 
 def test_two_processes_give_the_numbers_of_one(config_file, one, two):
@@ -228,14 +191,6 @@ def test_only_the_primary_writes_and_speaks(one, two):
     assert "| after fine-tuning" in primary
     assert "report: " in primary
     assert [line for line in other.splitlines() if not line.startswith("[Gloo]")] == []
-
-
-def test_four_processes_go_on_where_one_stopped(config_file, env, one, tmp_path):
-    [(code, _, said)] = ends([start(["-c", AFTER_STEP_2, "stop", *flags(config_file, tmp_path / "r")], env)])
-    assert (code, "the same command resumes" in said) == (supervisor.STOPPED, True)
-    out = train(config_file, tmp_path / "r", env, 4)
-    assert "resuming" in out[0][1]
-    assert_same_run(config_file, tmp_path / "r", one)
 
 
 def answers(processes):
@@ -256,11 +211,11 @@ def assert_they_divide_the_work(told):
         assert ("the colour" in differs) == (me > 0)
 
 
-def test_slurm_says_who_is_who_and_four_divide_the_work(env):
+def test_slurm_says_who_is_who_and_four_divide_the_work(fork):
     """Sets the variables of srun and no flags."""
     step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "4", "SLURM_STEP_NODELIST": "localhost"}
     mine = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(4)]
-    assert_they_divide_the_work(answers([start(["-c", ASKS, str(i)], env | step | mine[i]) for i in range(4)]))
+    assert_they_divide_the_work(answers([fork(child.ask, i, **step, **mine[i]) for i in range(4)]))
 
 
 @pytest.mark.parametrize(
@@ -284,10 +239,6 @@ def test_where_others_are_expected_without_flags(variables, chips, expected, mon
     assert supervisor.expects_others(None, None, None) == expected
 
 
-def kill(process) -> None:
-    os.kill(process.pid, signal.SIGKILL)
-
-
 def reach_step_2(folder, processes) -> None:
     """Waits until a run of several processes stalls after step 2."""
     end = time.monotonic() + LIMIT
@@ -297,23 +248,27 @@ def reach_step_2(folder, processes) -> None:
         time.sleep(0.1)
 
 
+def two_of_which(does, fork, config_file, folder) -> list[Forked]:
+    """Two processes that have done step 2; what the second one does next is given."""
+    port = free_port()
+    both = [fork(child.train, what, flags(config_file, folder, i, 2, port)) for i, what in enumerate(("", does))]
+    reach_step_2(folder, both)
+    return both
+
+
 @pytest.mark.fault(
     "SIGTERM to one of two processes",
-    promise="both stop at the same step, saved, exit code 0; one process goes on, to the numbers of one",
+    promise="both stop at the same step, saved, exit code 0; four processes go on, to the numbers of one",
 )
-def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_fewer(config_file, env, one, tmp_path):
-    folder, port = tmp_path / "r", free_port()
-    both = [
-        start(["train.py", *flags(config_file, folder, 0, 2, port)], env),
-        start(["-c", AFTER_STEP_2, "wait", *flags(config_file, folder, 1, 2, port)], env),
-    ]
-    reach_step_2(folder, both)
+def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_more(config_file, fork, train, one, tmp_path):
+    folder = tmp_path / "r"
+    both = two_of_which("wait", fork, config_file, folder)
     os.kill(both[1].pid, signal.SIGTERM)  # to its supervisor, as a scheduler does
     (code_0, said, _), (code_1, silent, _) = ends(both)
     assert (code_0, code_1) == (0, 0)
     assert re.search(r"preempted: step [23] of 4 is saved; the same command", said)  # 2 if the signal arrived early
     assert "preempted" not in silent
-    train(config_file, folder, env)
+    assert "resuming" in train(folder, 4)[0][1]
     assert_same_run(config_file, folder, one)
 
 
@@ -321,14 +276,10 @@ def test_when_one_is_preempted_all_stop_and_the_run_goes_on_with_fewer(config_fi
     "SIGKILL of one of two processes",
     promise="the other ends with exit code 3 and says why; one process goes on, to the numbers of one",
 )
-def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_file, env, one, tmp_path):
-    folder, port = tmp_path / "r", free_port()
-    both = [
-        start(["train.py", *flags(config_file, folder, 0, 2, port)], env),
-        start(["-c", AFTER_STEP_2, "stall", *flags(config_file, folder, 1, 2, port)], env),
-    ]
-    reach_step_2(folder, both)
-    kill(both[1])
+def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_file, fork, train, one, tmp_path):
+    folder = tmp_path / "r"
+    both = two_of_which("stall", fork, config_file, folder)
+    os.kill(both[1].pid, signal.SIGKILL)
     since = time.monotonic()
     (code, _, said), _ = ends(both)
     assert time.monotonic() - since < 60
@@ -337,11 +288,11 @@ def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_f
     assert len(errors) == 1
     assert errors[0].startswith("error: process 0 of 2: lost another process of this run (")
     assert "resumes from the last checkpoint" in errors[0]
-    train(config_file, folder, env)
+    train(folder)
     assert_same_run(config_file, folder, one)
 
 
-def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
+def test_a_mistake_on_one_machine_ends_all(config_file, fork, tmp_path):
     """Only process 0 finds the rows: the path is relative, and the two working directories differ."""
     row = {"text": "She read it.", "question": "Was it wrong?", "options": ["yes", "no"], "counts": [3, 2]}
     here, there = tmp_path / "0", tmp_path / "1"
@@ -349,9 +300,8 @@ def test_a_mistake_on_one_machine_ends_all(config_file, env, tmp_path):
     (here / "rows.jsonl").write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i in range(20)))
     port, votes = free_port(), ["--config.task.name=votes", "--config.task.path=rows.jsonl"]
     since = time.monotonic()
-    command = [str(ROOT / "train.py"), *votes]
     both = [
-        start([*command, *flags(config_file, tmp_path / "r", i, 2, port)], env, cwd=cwd)
+        fork(child.train, "", [*votes, *flags(config_file, tmp_path / "r", i, 2, port)], cwd=cwd)
         for i, cwd in enumerate((here, there))
     ]
     (code_0, _, said_0), (code_1, _, said_1) = ends(both)
@@ -390,18 +340,13 @@ def test_time_limits_are_whole_seconds(config_file, tmp_path, capsys, monkeypatc
     assert "MORAL_JAX_HEARTBEAT_SECONDS=soon: expected" in capsys.readouterr().err
 
 
-def test_others_that_never_come(config_file, env, tmp_path):
+def test_others_that_never_come(config_file, fork, tmp_path):
     """Starts without a coordinator, with the coordinator alone, and on a port that is taken."""
-    soon = env | {"MORAL_JAX_START_SECONDS": "5"}
     with socket.create_server(("", 0)) as taken:
         ports = free_port(), free_port(), taken.getsockname()[1]
         since = time.monotonic()
-        out = ends(
-            [
-                start(["train.py", *flags(config_file, tmp_path / "r", me, 2, port)], soon)
-                for me, port in zip((1, 0, 0), ports, strict=True)
-            ]
-        )
+        commands = [flags(config_file, tmp_path / "r", me, 2, port) for me, port in zip((1, 0, 0), ports, strict=True)]
+        out = ends([fork(child.train, "", command, MORAL_JAX_START_SECONDS="5") for command in commands])
     assert time.monotonic() - since < 90
     for (code, _, said), message in zip(
         out,
@@ -425,7 +370,7 @@ def test_others_that_never_come(config_file, env, tmp_path):
         (-signal.SIGTERM, "", (143, "this process: was ended by SIGTERM")),
     ],
 )
-def test_the_guardians_verdict(code, name, expected):
+def test_the_supervisors_verdict(code, name, expected):
     got = supervisor.verdict(code, name, "HERE")
     assert got[0] == expected[0]
     assert got[1].startswith(expected[1])

@@ -1,6 +1,7 @@
 """What chat templates write: it depends on the messages alone, and ends where the answer begins."""
 
 import datetime
+import signal
 
 import pytest
 from tokenizers import Tokenizer, models
@@ -93,3 +94,32 @@ def test_several_templates():
     assert renderer(by_name)(ASK) == "<|user|>Was it wrong?<|end|><|assistant|>"
     with pytest.raises(UserError, match="cannot be chosen"):
         renderer({"tools": "x", "rag": "y"})(ASK)
+
+
+class Words:
+    """Stands for a tokenizer."""
+
+    def get_chat_template(self):
+        return "x"
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    def apply_chat_template(self, messages, **_):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        if self.fails:
+            raise ValueError("no")
+        return f"<user>{messages[-1]['content']}<assistant>"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_alarm_is_left_to_go_off_later(fails):
+    before = signal.getsignal(signal.SIGALRM)
+    render = chat.renderer(Words(fails))
+    if fails:
+        with pytest.raises(UserError, match="chat template failed"):
+            render(ASK)
+    else:
+        assert render(ASK) == "<user>Was it wrong?<assistant>"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) == before

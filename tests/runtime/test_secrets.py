@@ -306,5 +306,12 @@ def test_what_is_found_and_what_is_left(monkeypatch):
         parsing.from_flags([f"--config.prompt.answer_prefix={API}"], file_needed=False)
 
 
+def test_a_secret_that_begins_another_leaves_nothing_of_it(monkeypatch):
+    for first, second in (("ONE_KEY", "TWO_KEY"), ("TWO_KEY", "ONE_KEY")):
+        monkeypatch.setenv(first, "qwertyuiop")
+        monkeypatch.setenv(second, "qwertyuiop-and-more")
+        assert secrets.redacted("a qwertyuiop-and-more, b qwertyuiop") == f"a [${second}], b [${first}]"
+
+
 def test_a_hub_name_is_what_the_tests_take_it_for():
     assert source.is_hub_name("owner/model")

@@ -78,7 +78,10 @@ def test_a_sweep_ranks_by_validation_and_goes_on(config_file, tmp_path, capsys):
     worst = read_jsonl(next(out.glob("cells/optim.lr=0.05*/trained/validation.jsonl")))
     ce = [-np.dot(r["counts"], np.log(r["probabilities"])) / sum(r["counts"]) for r in worst]
     assert points[-1]["cross_entropy"] == pytest.approx(np.mean(ce))
-    assert points[-1]["behind"]["value"] == pytest.approx(np.mean(ce) - points[0]["cross_entropy"])
+    behind = points[-1]["behind"]
+    assert behind["value"] == pytest.approx(np.mean(ce) - points[0]["cross_entropy"])
+    assert behind["low"] < behind["value"] < behind["high"]
+    assert (behind["low"] + behind["high"]) / 2 == pytest.approx(behind["value"], rel=0.2)
     assert "| 1 | 0.7 " in (out / "sweep.md").read_text()
 
 

@@ -5,7 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moral_jax.tasks.splits import divide
+from moral_jax.tasks.splits import divide, lowest
 from moral_jax.types import Example
 from tests.helpers import examples as read
 
@@ -39,6 +39,16 @@ def test_nothing_is_shared_and_order_does_not_matter(edges, validation, test, se
             assert not keys(sides[a]) & keys(sides[b])
     shuffled = random.Random(seed).sample(rows, len(rows))
     assert divide(shuffled, validation, test, seed) == split
+
+
+def test_a_part_is_drawn_by_ids_alone_and_lies_within_every_larger_part():
+    """Not the first rows of a file, which are often sorted."""
+    rows = [row(i) for i in range(50)]
+    shuffled = random.Random(0).sample(rows, len(rows))
+    parts = [lowest(rows, count, seed=3) for count in (0, 5, 20, 50, 99)]
+    assert [len(part) for part in parts] == [0, 5, 20, 50, 50]
+    assert all(part == parts[-1][: len(part)] == lowest(shuffled, len(part), seed=3) for part in parts)
+    assert ids(parts[1]) not in (ids(rows[:5]), ids(lowest(rows, 5, seed=4)))
 
 
 def test_free_rows_are_divided_exactly():

@@ -203,3 +203,19 @@ def test_a_seal_that_was_changed_is_refused(tmp_path):
     path.write_text(text.replace('"best_step": 2', '"best_step": 3'))
     with Checkpoints(tmp_path / "c") as c, pytest.raises(StorageError, match="4.json: is damaged .*its SHA-256"):
         c.read_manifest(4)
+
+
+def test_a_step_whose_arrays_are_being_removed_counts_no_longer(tmp_path, monkeypatch):
+    """A kill between any two removals leaves steps that are whole, and files that the next save tidies."""
+    save(tmp_path / "c", *(Progress(step=n) for n in (1, 2, 3)), every=1)
+
+    def killed(folder):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(manifest.files, "remove_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        manifest.remove(tmp_path / "c", {3})
+    assert manifest.steps(tmp_path / "c") == [3]
+    monkeypatch.undo()
+    manifest.remove(tmp_path / "c", {3})
+    assert there(tmp_path / "c") == {"3", "3.json"}

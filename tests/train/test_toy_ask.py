@@ -85,13 +85,14 @@ class Source:
         return [f"text {n}" for n in batch.asks.items_BQ.ravel()]
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 2, 2)])
-def test_the_loop_trains_on_it(tmp_path, shape):
+@pytest.mark.parametrize(("shape", "profiled"), [((1, 1, 1), 2), ((2, 2, 2), 0)])
+def test_the_loop_trains_on_it(tmp_path, shape, profiled):
+    """And traces the steps that were asked for."""
     model = tiny.model(tiny.spec(vocab=VOCAB), mesh=tiny.mesh(*shape))
     config, total, lines = OptimConfig(lr=1e-2), len(Source()), []
     stage = loop.Stage(
         model, TOY, optim.make(config, total), optim.schedule(config, total), Source(), micro_rows=4, evaluators=(),
-        total=total, options=TrainConfig(), profile=tmp_path / "profile",
+        total=total, options=TrainConfig(profile_steps=profiled), profile=tmp_path / "profile",
     )  # fmt: skip
     state = step.init_state(tiny.params(model), model, stage.optimizer)
     with Checkpoints(tmp_path / "c", {}) as checkpoints:
@@ -100,6 +101,9 @@ def test_the_loop_trains_on_it(tmp_path, shape):
     assert progress.finished
     assert len(losses) == total
     assert losses[-1] < 0.5 * losses[0]
+    traces = list((tmp_path / "profile").rglob("*.xplane.pb"))
+    assert len(traces) == bool(profiled)
+    assert all(b"optimizer" in trace.read_bytes() for trace in traces), "parts of the step have names"
 
 
 def test_the_plan_compiles_it():
@@ -109,18 +113,3 @@ def test_the_plan_compiles_it():
     program = plans.training_program(TOY, model, optim.make(OptimConfig(), 10), batch)
     assert isinstance(program, plans.Program)
     assert program.counted.flops > 0
-
-
-def test_a_profile_is_taken_of_the_steps_that_were_asked_for(tmp_path):
-    model = tiny.model(tiny.spec(vocab=VOCAB))
-    config, total = OptimConfig(), len(Source())
-    stage = loop.Stage(
-        model, TOY, optim.make(config, total), optim.schedule(config, total), Source(), micro_rows=ROWS, evaluators=(),
-        total=total, options=TrainConfig(profile_steps=2), profile=tmp_path / "profile",
-    )  # fmt: skip
-    state = step.init_state(tiny.params(model), model, stage.optimizer)
-    with Checkpoints(tmp_path / "c", {}) as checkpoints:
-        loop.train(stage, state, {}, Progress(), checkpoints, lambda *line: None)
-    [trace] = (tmp_path / "profile").rglob("*.xplane.pb")
-    assert trace.stat().st_size > 0
-    assert b"optimizer" in trace.read_bytes(), "parts of the step have names"

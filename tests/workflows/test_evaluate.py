@@ -26,7 +26,12 @@ SHORT = TrainConfig(epochs=6, eval_every=4)
 
 @pytest.fixture(scope="module")
 def encoder_folder(tmp_path_factory):
-    return tiny.write_encoder_folder(tmp_path_factory.mktemp("encoder"))
+    return tiny.write_encoder_folder(tmp_path_factory.mktemp("encoder"), layers=1)
+
+
+@pytest.fixture(scope="module")
+def decoder_folder(tmp_path_factory):
+    return tiny.write_folder(tmp_path_factory.mktemp("decoder"), layers=1)
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +45,14 @@ def config_of(folder, head="score", **sections):
 
 
 @pytest.fixture(scope="module")
-def runs(encoder_folder, tiny_folder, anecdotes, tmp_path_factory):
+def runs(encoder_folder, decoder_folder, anecdotes, tmp_path_factory):
     """Each kind of run, trained once."""
     task = TaskConfig(name="anecdotes", path=str(anecdotes), test=0.3, validation=0.3)
     configs = {
         "encoder": config_of(encoder_folder),
         "classes": config_of(encoder_folder, "classes", task=task, objective=ObjectiveConfig()),
-        "decoder": config_of(tiny_folder),
-        "lora": config_of(tiny_folder, adapter=AdapterConfig(kind="lora", rank=4)),
+        "decoder": config_of(decoder_folder),
+        "lora": config_of(decoder_folder, adapter=AdapterConfig(kind="lora", rank=4)),
     }
     made = {}
 
@@ -129,15 +134,15 @@ def test_scores_do_not_depend_on_packing(encoder_folder, tmp_path):
         ("encoder", {"adapter": AdapterConfig(kind="lora")}, "bert is an encoder, of which all weights are trained"),
     ],
 )
-def test_what_does_not_go_together(encoder_folder, tiny_folder, backbone, changes, message):
-    folder = encoder_folder if backbone == "encoder" else tiny_folder
+def test_what_does_not_go_together(encoder_folder, decoder_folder, backbone, changes, message):
+    folder = encoder_folder if backbone == "encoder" else decoder_folder
     with pytest.raises(UserError, match=message):
         find_model(config_of(folder, **changes))
 
 
-def test_an_unknown_head_is_named(tiny_folder):
+def test_an_unknown_head_is_named(decoder_folder):
     with pytest.raises(UserError, match="config.model.head='eech': expected 'vocabulary' or 'score' or 'classes'"):
-        config_of(tiny_folder, "eech")
+        config_of(decoder_folder, "eech")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +153,9 @@ def test_an_unknown_head_is_named(tiny_folder):
         ("classes", {"format": "chat"}, "config.prompt.format='chat': expected 'plain' with config.model.head='class"),
     ],
 )
-def test_prompts_that_a_head_cannot_read(tiny_folder, head, prompt, message):
+def test_prompts_that_a_head_cannot_read(decoder_folder, head, prompt, message):
     with pytest.raises(UserError, match=message):
-        config_of(tiny_folder, head, prompt=PromptConfig(**prompt))
+        config_of(decoder_folder, head, prompt=PromptConfig(**prompt))
 
 
 def test_no_plan_is_made_for_an_encoder(encoder_folder, capsys):

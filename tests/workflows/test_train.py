@@ -26,7 +26,7 @@ from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import load
-from moral_jax.workflows import evaluate, train
+from moral_jax.workflows import evaluate, summarise, train
 from moral_jax.workflows.local_model import InitialParams, find_model, params_for_scoring
 from tests.helpers import tiny
 
@@ -101,6 +101,9 @@ def test_training_moves_the_model_and_its_concentration(finished):
     rows = [r for r in trace(finished) if r["kind"] == "train"]
     assert [r["step"] for r in rows] == list(range(1, len(rows) + 1))
     assert len({round(r["log_concentration"], 4) for r in rows}) > 3
+    judged = [r for r in trace(finished) if r["kind"] == "validation"]
+    assert judged
+    assert all(r["loss"] == r["dirichlet_nll"] != r["cross_entropy"] for r in judged)  # what the objective trains
     before, after = (read_jsonl(finished / s / "test.jsonl") for s in ("initial", "trained"))
     assert all(r["concentration"] == pytest.approx(2.0) for r in before)
     assert len({round(r["concentration"], 5) for r in after}) > 5
@@ -272,7 +275,8 @@ def test_eval_scores_a_file_with_a_finished_run(finished, rows_file, tmp_path, c
     assert {p.name for p in (out / "answers").iterdir()} == {"rows.jsonl", "metrics.json"}
     numbers = json.loads((out / "answers" / "metrics.json").read_text())
     assert numbers["rows"] == 12
-    assert numbers["calibration"] is not None  # fitted on the run's validation rows
+    validation = read_jsonl(finished / "trained" / "validation.jsonl")
+    assert numbers["calibration"] == summarise.calibration_of(validation)._asdict()
     other = tmp_path / "other.jsonl"
     other.write_text(rows_file.read_text())
     assert main.main(["eval", f"--run={finished}", f"--path={other}", f"--out={out}"]) == 2
