@@ -84,10 +84,27 @@ class Options(NamedTuple):
     items_BQ: Array  # int32: which item of the source; -1 where empty
 
 
+class Texts(NamedTuple):
+    """What is asked where answers are whole texts: completions of a prompt, or documents.
+
+    A text is read token by token: its log-probability is the sum over its read positions. A question has one text
+    (supervised fine-tuning), or several that are compared (preferences, multiple choice).
+    """
+
+    read_BA: Array  # int32: index into T of the token before the one that is predicted
+    target_ids_BA: Array  # int32: the token that is predicted; 0 where nothing is
+    text_of_BA: Array  # int32: which text of the row the token belongs to, q * C + c; -1 where nothing is read
+    token_weights_BA: Array  # float32 weight of the token; 0 where nothing is read
+    counts_BQC: Array  # float32 votes for each text
+    weights_BQ: Array  # float32 weight of the question; 0 where the slot is empty
+    items_BQ: Array  # int32: which item of the source; -1 where empty
+    columns: dict[str, Array]  # float32 [B, Q, C] by name: what was computed before training, such as a reference
+
+
 class Batch(NamedTuple):
     """Packed rows and what is asked about them; every leaf has a fixed shape and a leading B.
 
-    Micro-batches put a leading M on every leaf. `asks` is `Options`, or another tuple with at least `read_BA`,
+    Micro-batches put a leading M on every leaf. `asks` is `Options`, `Texts`, or another tuple with at least `read_BA`,
     `weights_BQ` and `items_BQ`: the loop, the step and the mesh read no other field.
     """
 
@@ -102,11 +119,22 @@ class OptionScores(NamedTuple):
     log_concentration_BQ: Array  # float32: log of the Dirichlet concentration s, alpha = s * p
 
 
+class TextScores(NamedTuple):
+    """What a model says about every text of every question."""
+
+    logp_BQC: Array  # float32: log-probability, the weighted sum over the text's tokens
+    tokens_BQC: Array  # float32: the summed weight of these tokens; 0 where there is no text
+
+
 class ReadOut(Protocol):
-    """One forward pass over a batch, and three readings of it at the read positions; made by `models.read_out`."""
+    """One forward pass over a batch, and what can be read of it at the read positions; made by `models.read_out`."""
 
     def options(self) -> OptionScores:
-        """Returns the score of every option of `asks: Options`."""
+        """Returns the score of every option: of `asks: Texts` the log-probability of the option's text."""
+        ...
+
+    def texts(self) -> TextScores:
+        """Returns the log-probability of every text of `asks: Texts`."""
         ...
 
     def logp(self, target_ids_BA: Array) -> Array:

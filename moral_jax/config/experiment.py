@@ -10,6 +10,8 @@ from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
 from moral_jax.types import Example
 
+CONVERSATIONS = ("texts", "preferences")  # tasks whose rows are written by a chat template, whatever the head
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -34,10 +36,14 @@ class Config:
         initial = self.eval.initial or self.trains
         check(self.eval, "initial", initial, "true where nothing is trained, as then nothing else is scored")
         head = self.model.head
-        ask = "each" if head == "score" else "together"
+        ask = "each" if head in ("score", "text") else "together"
+        text_score = head == "text" or self.model.text_score == "sum"
+        check(self.model, "text_score", text_score, "'sum', as only config.model.head='text' reads it")
         for prompt in (self.prompt, *(source.prompt for source in self.task.sources)):
             check(prompt, "ask", prompt.ask_for(head) == ask, f"{ask!r} with config.model.head={head!r}")
-            reads_chat = head == "vocabulary" or prompt.format_for(head) == "plain"
+            reads_chat = (
+                head in ("vocabulary", "text") or self.task.name in CONVERSATIONS or prompt.format_for(head) == "plain"
+            )
             check(prompt, "format", reads_chat, f"'plain' with config.model.head={head!r}, which reads no chat")
 
     def source(self, name: str) -> tuple[TaskConfig, PromptConfig]:

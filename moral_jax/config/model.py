@@ -19,9 +19,13 @@ class ModelConfig:
     """A folder, a .gguf file, package:NAME/FILE, or OWNER/MODEL[@REVISION] on the Hugging Face hub."""
     tokenizer: str | None = None
     """Folder or hub name of another tokenizer; default: the model's own."""
-    head: Literal["vocabulary", "score", "classes"] = "vocabulary"
-    """Where options are read. vocabulary: the probability of the next token, as the model comes. score: a trained score
-    for each option's own text, so that no option comes first. classes (encoders): a trained score for each class."""
+    head: Literal["vocabulary", "text", "score", "classes"] = "vocabulary"
+    """Where options are read. vocabulary: the probability of the next token, as the model comes. text: the probability
+    of each option's whole text after a prompt that shows none. score: a trained score for each option's own text, so
+    that no option comes first. classes (encoders): a trained score for each class."""
+    text_score: Literal["sum", "per_token", "prior"] = "sum"
+    """With head=text: the log-probability of an option's text as it is, per token, or less its log-probability after a
+    prompt that asks nothing (config.prompt.answer_prefix alone)."""
     dtype: Dtype | None = None
     """Type of activations; default: bfloat16 on TPU and GPU, float32 on CPU."""
     product_dtype: Dtype | None = None

@@ -55,6 +55,16 @@ class FieldsConfig:
     """For a row per person: columns of people's groups, "gender|age": a question per item and group."""
     messages: str = "messages"
     """Column with chat turns that come before the question; may be absent."""
+    prompt: str = "prompt"
+    """For texts and preferences: column with the prompt, a text or chat turns; may be absent."""
+    completion: str = "completion"
+    """For texts: column with what follows the prompt."""
+    chosen: str = "chosen"
+    """For preferences: column with the preferred completion, or a whole dialogue that ends with it."""
+    rejected: str = "rejected"
+    """For preferences: column with the other completion."""
+    completions: str = "completions"
+    """For preferences with votes: column with the list of completions; `counts` holds their votes."""
     key: str = ""
     """Template of what rows may share (a scenario, say): such rows stay on one side of the split."""
     group: str = ""
@@ -77,7 +87,8 @@ class TaskConfig:
     """What to learn: which rows of votes, and how they are divided."""
 
     name: str = "dilemmas"
-    """dilemmas, anecdotes, anecdotes_binary, votes (any table), synthetic (a small made-up sample)."""
+    """dilemmas, anecdotes, anecdotes_binary, votes (any table), synthetic (a small made-up sample), texts (chats,
+    completions, documents), preferences (between completions), truthfulqa, mixture."""
     path: str | None = None
     """JSON lines, JSON, CSV, TSV, parquet or arrow (.gz, .zst too), a folder or pattern ("part-*.csv") of them, or a
     data set of the hub, OWNER/NAME[@REVISION][/CONFIG][:SPLIT]; default: the released archive, with its own splits
@@ -110,6 +121,8 @@ class TaskConfig:
     """True for rows that may not be trained on: all of them are test rows, and nothing is trained."""
     on_bad_row: Literal["stop", "drop"] = "stop"
     """stop: a run with bad rows ends before it begins, and names them; drop: they are left out, counted and shown."""
+    replies: Literal["all", "last"] = "all"
+    """For texts: which of the assistant's turns are learned, all of a conversation or the last one."""
     sources: tuple["SourceConfig", ...] = ()
     """For task `mixture`: several data sets, each with its own task and prompt; made by `config.source` in a file."""
     train_on: str | None = None
@@ -140,10 +153,11 @@ class PromptConfig:
 
     format: Literal["chat", "plain", "paper"] | None = None
     """chat (the model's chat template), plain (without one, for base models), paper (the prompt of arXiv 2410.07826,
-    word for word); default: chat, or plain where a score head answers."""
+    word for word); default: chat, or plain where a score head answers or options are read as texts. Texts and
+    preferences of a model without a chat template are plain too."""
     ask: Literal["together", "each"] | None = None
     """together (one prompt shows all options) or each (a prompt for each option alone); default: each with
-    config.model.head=score, together otherwise."""
+    config.model.head=score or text, together otherwise."""
     template: str | None = None
     """Another user message, with {question}, {title}, {text} and {options} (ask=each: {option})."""
     system: str | None = None
@@ -169,7 +183,7 @@ class PromptConfig:
 
     def ask_for(self, head: str) -> str:
         """Returns how options are asked about, the default filled in for a model with that head."""
-        return self.ask or ("each" if head == "score" else "together")
+        return self.ask or ("each" if head in ("score", "text") else "together")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,17 @@
 import dataclasses
 from typing import Annotated, Literal
 
-from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, BELOW_1, EPOCHS, POSITIVE, SHARE, check, check_fields
+from moral_jax.config.checks import (
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BELOW_1,
+    EPOCHS,
+    POSITIVE,
+    SHARE,
+    SHARE_BELOW_HALF,
+    check,
+    check_fields,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +42,23 @@ class ObjectiveConfig:
     """The training loss."""
 
     name: str = "soft_cross_entropy"
-    """soft_cross_entropy, count_cross_entropy, dirichlet_multinomial."""
+    """Votes: soft_cross_entropy, count_cross_entropy, dirichlet_multinomial. Texts: sft, dft. Preferences: dpo,
+    dpo_dirichlet, dpo_per_token, robust_dpo, hinge, ipo, ipo_per_token, exo, nca, bco, sppo, apo_zero, apo_down,
+    discopop, simpo, orpo. Reward models (config.model.head=score): reward_model."""
     concentration: Literal["fixed", "learned", "predicted"] = "fixed"
     """Dirichlet concentration s in alpha = s * p: fixed, learned (one scalar), predicted (per question)."""
     initial_concentration: Annotated[float, POSITIVE] = 2.0
     """Value (fixed) or first value of s; 2 makes two even options a uniform prior."""
+    beta: Annotated[float, POSITIVE] = 0.1
+    """Preferences: a completion's reward is beta * (log p - log p_ref); a larger one stays closer to the reference."""
+    label_smoothing: Annotated[float, SHARE_BELOW_HALF] = 0.0
+    """Preferences: share of the choices that are taken for flipped (cDPO with dpo)."""
+    margin: float = 0.0
+    """simpo and reward_model: by how much the chosen text must be ahead."""
+    sft_weight: Annotated[float, AT_LEAST_0] = 0.1
+    """orpo: weight of the odds ratio beside the likelihood of the chosen text."""
+    centring: Annotated[float, AT_LEAST_0] = 0.01
+    """reward_model: weight of the squared sum of a question's scores, which keeps them around 0."""
 
     def __post_init__(self) -> None:
         check_fields(self)

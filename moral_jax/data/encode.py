@@ -2,7 +2,7 @@
 
 With a vocabulary an option is the first token of its surface variants ("A", " A"). `_options` finds these tokens by
 tokenising the prompt and each variant as one string, and refuses options that share one. With a score head an option is
-a row of the head. `_tokens` is the one place where text becomes tokens. `fit` encodes a question within the limits of a
+a row of the head. `fit` encodes a question within the limits of a
 packed row and of the model: while it is too long, it cuts the middle of the example's text, never the question or its
 options, and renders again.
 """
@@ -11,23 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax.data import control
-from moral_jax.prompts.render import Rendered, Scored
-from moral_jax.runtime import panics
+from moral_jax.data.read_texts import pieces, read_text
+from moral_jax.data.tokens import Text, encoding, excerpt, tokens
+from moral_jax.prompts.render import AnyRendered, Rendered, Scored, Written
 from moral_jax.types import Example, UserError
 
 GAP = " [...] "
 MIN_TEXT_TOKENS = 16
-
-
-class Text(NamedTuple):
-    """Tokens that lie in a row without a break."""
-
-    tokens_T: np.ndarray  # int32
-    types_T: np.ndarray  # int32: 1 in the second text of a pair, else 0
 
 
 class Encoded(NamedTuple):
@@ -39,9 +31,19 @@ class Encoded(NamedTuple):
     # by option in the order shown: the first token of each surface variant, no repeats; or a row of the score head
     option_ids: tuple[tuple[int, ...], ...]
 
-    def text_of(self, option: int) -> int:
-        """Returns the index of the text that an option is read from."""
-        return option if len(self.texts) > 1 else 0
+    @property
+    def reads(self) -> int:
+        """The number of positions that are read."""
+        return sum(1 if text.reads_T is None else int(text.reads_T.sum()) for text in self.texts)
+
+    @property
+    def options(self) -> int:
+        """The number of options."""
+        return len(self.option_ids) or len(self.texts)
+
+    def options_of(self, text: int) -> range:
+        """Returns the options that are read from a text: its own, or all from the only one."""
+        return range(text, text + 1) if len(self.texts) > 1 else range(len(self.option_ids))
 
     @property
     def length(self) -> int:
@@ -65,58 +67,19 @@ def common_length(tokens: Sequence[np.ndarray]) -> int:
     return min(limit, next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), limit))
 
 
-def _encoding(tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_specials: bool) -> Encoding:
-    """Returns the tokens of a text or a pair, with the tokenizer's own around it unless the text has its specials.
-
-    What lies between marks of `control` is tokenised by itself.
-    """
-    backend = tokenizer.backend_tokenizer
-    try:
-        with panics.as_errors():
-            pieces = [[backend.encode(p, add_special_tokens=False) for p in part.split(control.CUT)] for part in parts]
-            return backend.post_process(*map(Encoding.merge, pieces), add_special_tokens=not has_specials)
-    except Exception as e:  # what the Rust code raises
-        reason = " ".join(str(e).split())[:300]
-        raise UserError(
-            f"this tokenizer cannot read the text ({reason}); pass another with --config.model.tokenizer=FOLDER. "
-            f"Text: {_excerpt(parts[-1])}"
-        ) from e
-
-
-def _tokens(
-    tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_specials: bool, reads_last: bool
-) -> tuple[list[int], list[int]]:
-    """Returns the token ids and types of a text or a pair.
-
-    Where answers are read from the last token, it is the text's own: end tokens that a tokenizer adds
-    (`add_eos_token`) are left off.
-    """
-    encoding = _encoding(tokenizer, parts, has_specials)
-    end, added = len(encoding.ids), encoding.special_tokens_mask
-    while reads_last and end and added[end - 1]:
-        end -= 1
-    return encoding.ids[:end], encoding.type_ids[:end]
-
-
-def _excerpt(text: str) -> str:
-    """Returns a text for a message, without its middle if it is long."""
-    text = text.replace(control.CUT, "")
-    return repr(text if len(text) <= 300 else text[:100] + " ... " + text[-180:])
-
-
 def _first_token(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int], variant: str) -> int:
     """Returns the token that follows the prompt if prompt and answer are tokenised as one string.
 
     This is the rule of lm-evaluation-harness. It has no meaning where the answer changes the prompt's own tokens.
     """
-    ids, _ = _tokens(tokenizer, (r.text + variant,), r.has_specials, r.reads_last)
+    ids, _ = tokens(tokenizer, (r.text + variant,), r.has_specials, r.reads_last)
     if ids[: len(prefix)] != prefix:
         raise UserError(
             f"the answer {variant!r} merges into the end of the prompt, so it has no token of its own; end the prompt "
-            f"(config.prompt.answer_prefix) differently. Prompt: {_excerpt(r.text)}"
+            f"(config.prompt.answer_prefix) differently. Prompt: {excerpt(r.text)}"
         )
     if len(ids) == len(prefix):
-        raise UserError(f"the answer {variant!r} adds no token to the prompt. Prompt: {_excerpt(r.text)}")
+        raise UserError(f"the answer {variant!r} adds no token to the prompt. Prompt: {excerpt(r.text)}")
     return ids[len(prefix)]
 
 
@@ -145,17 +108,19 @@ def _options(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int])
                 raise UserError(
                     f"the answers {r.answers[owner[token]]} and {r.answers[option]} share their first token "
                     f"{tokenizer.convert_ids_to_tokens(token)!r}; give options labels that differ at once. "
-                    f"Prompt: {_excerpt(r.text)}"
+                    f"Prompt: {excerpt(r.text)}"
                 )
     return tuple(tuple(dict.fromkeys(ids_of_option)) for ids_of_option in options)
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase, r: Rendered | Scored) -> tuple[Text, ...]:
-    every = (_tokens(tokenizer, parts, r.has_specials, r.reads_last) for parts in r.texts)
+def _texts(tokenizer: PreTrainedTokenizerBase, r: AnyRendered) -> tuple[Text, ...]:
+    if isinstance(r, Written):
+        return tuple(read_text(tokenizer, spans, r) for spans in r.spans)
+    every = (tokens(tokenizer, parts, r.has_specials, r.reads_last) for parts in r.texts)
     return tuple(Text(np.asarray(ids, np.int32), np.asarray(types, np.int32)) for ids, types in every)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored) -> Encoded:
+def encode(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered) -> Encoded:
     """Returns the token ids of a question's texts, and the ids that its options are read from.
 
     Raises:
@@ -165,9 +130,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored) -> E
     for text, parts in zip(texts, rendered.texts, strict=True):
         first = text.tokens_T[:2].tolist()
         if not first:
-            raise UserError(f"the prompt has no tokens. Prompt: {_excerpt(parts[0])}")
+            raise UserError(f"the prompt has no tokens. Prompt: {excerpt(parts[0])}")
         if len(first) == 2 and first[0] == first[1] == tokenizer.bos_token_id is not None:
-            raise UserError(f"the prompt begins with two BOS tokens. Prompt: {_excerpt(parts[0])}")
+            raise UserError(f"the prompt begins with two BOS tokens. Prompt: {excerpt(parts[0])}")
+    if isinstance(rendered, Written):
+        return Encoded(texts, ())
     if isinstance(rendered, Scored):
         return Encoded(texts, tuple((row,) for row in rendered.rows))
     return Encoded(texts, _options(tokenizer, rendered, texts[0].tokens_T.tolist()))
@@ -185,12 +152,12 @@ def next_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, answers: tuple[
 
 def _cut(tokenizer: PreTrainedTokenizerBase, text: str, keep: int) -> str:
     """Returns the beginning and the end of a text, together about `keep` tokens."""
-    offsets = _encoding(tokenizer, (text,), True).offsets
+    offsets = encoding(tokenizer, (text,), True).offsets
     head, tail = (keep + 1) // 2, keep // 2
     return text[: offsets[head - 1][1]].rstrip() + GAP + text[offsets[len(offsets) - tail][0] :].lstrip()
 
 
-def _excess(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored, limits: Limits) -> tuple[int, int]:
+def _excess(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered, limits: Limits) -> tuple[int, int]:
     """Returns the least number of tokens to cut from an example's text, and the tokens of the question in a row."""
     tokens = [text.tokens_T for text in _texts(tokenizer, rendered)]
     lengths = [len(t) for t in tokens]
@@ -201,12 +168,13 @@ def _excess(tokenizer: PreTrainedTokenizerBase, rendered: Rendered | Scored, lim
 
 
 def fit(
-    tokenizer: PreTrainedTokenizerBase, render: Callable[[Example], Rendered | Scored], example: Example, limits: Limits
-) -> tuple[Encoded, bool]:
-    """Encodes a question within limits; cuts the middle of its text if needed, never the question or its options.
+    tokenizer: PreTrainedTokenizerBase, render: Callable[[Example], AnyRendered], example: Example, limits: Limits
+) -> tuple[list[Encoded], bool]:
+    """Encodes a question within limits. If it is too long, the middle of its text is cut, never the question or its
+    options; a single text that is read token by token is cut into pieces, of which none is lost.
 
     Returns:
-      The encoding, and whether the text was cut.
+      The encodings, of which only a text in pieces has several, and whether anything was cut.
 
     Raises:
       UserError: the question and its options alone are too long; or as `encode`.
@@ -214,17 +182,20 @@ def fit(
     rendered = render(example)
     excess, in_row = _excess(tokenizer, rendered, limits)
     if excess <= 0:
-        return encode(tokenizer, rendered), False
-    total = len(_encoding(tokenizer, (example.text,), True).ids) if example.text else 0
+        return [encode(tokenizer, rendered)], False
+    if isinstance(rendered, Written) and len(rendered.spans) == 1:
+        [text] = encode(tokenizer, rendered).texts
+        return [Encoded((piece,), ()) for piece in pieces(text, min(limits.row, limits.text))], True
+    total = len(encoding(tokenizer, (example.text,), True).ids) if example.text else 0
     keep = total - excess - 8  # the gap needs a few tokens too
     while keep >= MIN_TEXT_TOKENS:
         rendered = render(example._replace(text=_cut(tokenizer, example.text, keep)))
         excess, in_row = _excess(tokenizer, rendered, limits)
         if excess <= 0:
-            return encode(tokenizer, rendered), True
+            return [encode(tokenizer, rendered)], True
         keep -= excess
     raise UserError(
         f"the prompt has {in_row} tokens, more than config.data.length={limits.row} or the model's {limits.text} "
         f"positions allow without cutting the question or its options; raise config.data.length, or shorten them. "
-        f"Prompt: {_excerpt(rendered.texts[-1][-1])}"
+        f"Prompt: {excerpt(rendered.texts[-1][-1])}"
     )

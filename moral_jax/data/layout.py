@@ -9,8 +9,9 @@ group begin with; a, b, c, d: what each text adds; read positions are marked wit
     read                            ^   ^           ^   ^
 
 A token of segment s and end e is seen by the queries of segments s .. e - 1. Positions count within each text, so that
-a packed question computes what it would compute alone. Texts of an encoder are whole: what they end with changes what
-they begin with.
+a packed question computes what it would compute alone. Texts that are read token by token (`types.Texts`) have a read
+position before each of these tokens, in a shared part too. Texts of an encoder are whole: what they end with changes
+what they begin with.
 """
 
 import dataclasses
@@ -24,9 +25,10 @@ import numpy as np
 
 from moral_jax.config.train import DataConfig
 from moral_jax.data.encode import Encoded, Text, common_length
-from moral_jax.types import Batch, Example, Item, Options, Tokens
+from moral_jax.types import Batch, Example, Item, Options, Texts, Tokens
 
 SHORTEST = 128  # tokens in the shortest row that is made for a few questions
+READS_STEP = 64  # read positions of texts grow by so many, so that few programs are compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Shape:
     answers: int
     options: int
     variants: int
+    reads_texts: bool = False  # True for `types.Texts`, false for `types.Options`
+    columns: tuple[str, ...] = ()  # names of the columns of `types.Texts`
 
 
 class PackGroup(NamedTuple):
@@ -48,6 +52,7 @@ class PackGroup(NamedTuple):
     items: tuple[int, ...]
     common: int  # tokens that their texts have in common after what all questions begin with
     length: int  # tokens that they take up: `common` once, then what each adds
+    reads: int = 0  # positions that are read
 
 
 @dataclasses.dataclass
@@ -57,8 +62,15 @@ class Questions:
     examples: Sequence[Example]
     items: list[Item]
     encoded: list[Encoded]
-    cut: int  # how many items had their text shortened
+    cut: int  # how many items had their text shortened, or were cut into pieces
     is_encoder: bool
+    # what was computed before, by name: [number of items, options]
+    columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def reads_texts(self) -> bool:
+        """True if whole texts are read, and not options."""
+        return self.encoded[0].texts[0].reads_T is not None
 
     def _common(self, items: Iterable[int]) -> int:
         """How many tokens all texts of these items begin with in common and hold once."""
@@ -78,6 +90,7 @@ class Questions:
         for (index, order), encoded in zip(self.items, self.encoded, strict=True):
             for text in encoded.texts:
                 digest.update(text.tokens_T.tobytes())
+                digest.update(b"" if text.reads_T is None else np.packbits(text.reads_T).tobytes())
             example = self.examples[index]
             digest.update(repr((example.id, example.counts, order, encoded.option_ids)).encode())
         return digest.hexdigest()
@@ -91,10 +104,11 @@ class Questions:
             for item in items:
                 encoded = self.encoded[item]
                 own = encoded.length - len(encoded.texts) * (len(self.shared_T) + common)
-                if group.items and (group.length + own > room or len(group.items) == shape.questions):
+                full = group.length + own > room or group.reads + encoded.reads > shape.answers
+                if group.items and (full or len(group.items) == shape.questions):
                     out.append(group)
                     group = PackGroup((), common, common)
-                group = PackGroup((*group.items, item), common, group.length + own)
+                group = PackGroup((*group.items, item), common, group.length + own, group.reads + encoded.reads)
             out.append(group)
         return out
 
@@ -105,17 +119,28 @@ def most_questions(data: DataConfig) -> int:
     return data.questions_per_row or -(-data.length // 20)
 
 
+def _most_reads(encoded: Sequence[Encoded], length: int) -> int:
+    """Returns the read positions that a row has room for: as many as there are on the average of full rows, and some
+    more, so that few rows are full of reads before they are full of tokens."""
+    reads, tokens = sum(e.reads for e in encoded), sum(e.length for e in encoded)
+    usual = -(-int(1.1 * length * reads / tokens) // READS_STEP) * READS_STEP
+    return max(min(usual, length), max(e.reads for e in encoded))
+
+
 def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, data_rows: int) -> Shape:
     """A shape into which all the given questions fit."""
     encoded, most = [e for q in questions for e in q.encoded], most_questions(data)
+    reads_texts = questions[0].reads_texts
     return Shape(
         rows=rows,
         data_rows=data_rows,
         length=data.length,
         questions=most,
-        answers=most * max(len(e.texts) for e in encoded),
-        options=max(len(e.option_ids) for e in encoded),
-        variants=max(len(v) for e in encoded for v in e.option_ids),
+        answers=_most_reads(encoded, data.length) if reads_texts else most * max(len(e.texts) for e in encoded),
+        options=max(e.options for e in encoded),
+        variants=max((len(v) for e in encoded for v in e.option_ids), default=0),
+        reads_texts=reads_texts,
+        columns=tuple(questions[0].columns),
     )
 
 
@@ -174,23 +199,32 @@ def blank(rows: int, shape: Shape, full: Callable[..., Any] = np.full) -> Batch:
     def whole(value: int, *size: int) -> Any:
         return full((rows, *size), value, np.int32)
 
-    return Batch(
-        Tokens(
-            tokens_BT=whole(0, T),
-            segments_BT=whole(0, T),
-            ends_BT=whole(1, T),
-            positions_BT=whole(0, T),
-            types_BT=whole(0, T),
-        ),
-        Options(
-            read_BA=whole(0, A),
-            read_of_option_BQC=whole(0, Q, C),
-            option_ids_BQCW=whole(-1, Q, C, W),
-            counts_BQC=full((rows, Q, C), 0, np.float32),
-            weights_BQ=full((rows, Q), 0, np.float32),
-            items_BQ=whole(-1, Q),
-        ),
+    tokens = Tokens(
+        tokens_BT=whole(0, T),
+        segments_BT=whole(0, T),
+        ends_BT=whole(1, T),
+        positions_BT=whole(0, T),
+        types_BT=whole(0, T),
     )
+    asked = {
+        "counts_BQC": full((rows, Q, C), 0, np.float32),
+        "weights_BQ": full((rows, Q), 0, np.float32),
+        "items_BQ": whole(-1, Q),
+    }
+    if shape.reads_texts:
+        texts = Texts(
+            read_BA=whole(0, A),
+            target_ids_BA=whole(0, A),
+            text_of_BA=whole(-1, A),
+            token_weights_BA=full((rows, A), 0, np.float32),
+            columns={name: full((rows, Q, C), 0, np.float32) for name in shape.columns},
+            **asked,
+        )
+        return Batch(tokens, texts)
+    options = Options(
+        read_BA=whole(0, A), read_of_option_BQC=whole(0, Q, C), option_ids_BQCW=whole(-1, Q, C, W), **asked
+    )
+    return Batch(tokens, options)
 
 
 def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape: Shape) -> Batch:
@@ -204,23 +238,47 @@ def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape:
         row.add(texts[0][0], slice(0, P), sharers=sum(1 + len(of_group) for of_group in texts))
         for group, of_group in zip(groups, texts, strict=True):
             start = P + group.common
-            row.add(of_group[0], slice(P, start), sharers=len(of_group))
+            shared = row.add(of_group[0], slice(P, start), sharers=len(of_group))
             for item in group.items:
-                _fill_slot(batch, b, q, questions, item, a)
-                for text in questions.encoded[item].texts:
-                    here = row.add(text, slice(start, len(text.tokens_T)))
-                    batch.asks.read_BA[b, a] = here.start if questions.is_encoder else here.stop - 1
+                _fill_slot(batch, b, q, questions, item)
+                for c, text in enumerate(questions.encoded[item].texts):
+                    own = row.add(text, slice(start, len(text.tokens_T)))
+                    if text.reads_T is not None:
+                        places_T = np.r_[0:P, shared.start : shared.stop, own.start : own.stop]
+                        a = _fill_reads(batch.asks, b, a, q * shape.options + c, text, places_T)
+                        continue
+                    for option in questions.encoded[item].options_of(c):
+                        batch.asks.read_of_option_BQC[b, q, option] = a
+                    batch.asks.read_BA[b, a] = own.start if questions.is_encoder else own.stop - 1
                     a += 1
                 q += 1
     return batch
 
 
-def _fill_slot(batch: Batch, b: int, q: int, questions: Questions, item: int, a: int) -> None:
-    """Writes a question's options and votes; its first answer position is number `a` of the row."""
+def _fill_reads(asks: Texts, b: int, a: int, number: int, text: Text, places_T: np.ndarray) -> int:
+    """Writes the reads of a text, and returns the number of the row's next read.
+
+    Args:
+      number: of the text in its row.
+      places_T: where each of its tokens lies in the row.
+    """
+    assert text.reads_T is not None, "asked by the caller"
+    read = np.flatnonzero(text.reads_T)
+    here = slice(a, a + len(read))
+    asks.read_BA[b, here] = places_T[read - 1]
+    asks.target_ids_BA[b, here] = text.tokens_T[read]
+    asks.text_of_BA[b, here] = number
+    asks.token_weights_BA[b, here] = 1.0
+    return here.stop
+
+
+def _fill_slot(batch: Batch, b: int, q: int, questions: Questions, item: int) -> None:
+    """Writes a question's options and votes."""
     (index, order), encoded, asks = questions.items[item], questions.encoded[item], batch.asks
     for c, ids in enumerate(encoded.option_ids):
-        asks.read_of_option_BQC[b, q, c] = a + encoded.text_of(c)
         asks.option_ids_BQCW[b, q, c, : len(ids)] = ids
     asks.counts_BQC[b, q, : len(order)] = [questions.examples[index].counts[o] for o in order]
     asks.weights_BQ[b, q] = 1.0
     asks.items_BQ[b, q] = item
+    for name, column_EC in questions.columns.items():
+        asks.columns[name][b, q] = column_EC[item]

@@ -1,5 +1,6 @@
 """Decides which questions share a row, by first fit in the given order. Pure functions of lengths and seeds."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -14,22 +15,21 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> list[list[int]]:
+def pack(needs_EK: np.ndarray, room_K: Sequence[int]) -> list[list[int]]:
     """Packs groups into rows by first fit.
 
     Args:
-      lengths_E: tokens of each group, in the order in which they are to be placed; none above `room`.
-      sizes_E: questions in each group; none above `most`.
-      room: tokens that a row holds.
-      most: questions that a row holds.
+      needs_EK: what each group takes of K kinds of room (tokens, questions, read positions), in the order in which they
+        are to be placed; none above `room_K`.
+      room_K: what a row holds of each kind.
 
     Returns:
-      Rows of indices into lengths_E, in the order in which rows were begun.
+      Rows of indices into needs_EK, in the order in which rows were begun.
     """
     rows: list[list[int]] = []
-    free = np.empty((0, 2), np.int64)  # tokens and questions that the open rows still have room for
+    free = np.empty((0, len(room_K)), np.int64)  # what the open rows still have room for
     open_rows = np.empty(0, np.int64)
-    for index, need in enumerate(zip(lengths_E, sizes_E, strict=True)):
+    for index, need in enumerate(needs_EK):
         fits = np.flatnonzero((free >= need).all(-1))
         if len(fits):
             slot = fits[0]
@@ -38,7 +38,7 @@ def pack(lengths_E: np.ndarray, sizes_E: np.ndarray, room: int, most: int) -> li
                 fullest = np.argmin(free[:, 0])
                 free, open_rows = np.delete(free, fullest, axis=0), np.delete(open_rows, fullest)
             rows.append([])
-            free, open_rows = np.append(free, [[room, most]], axis=0), np.append(open_rows, len(rows) - 1)
+            free, open_rows = np.append(free, [room_K], axis=0), np.append(open_rows, len(rows) - 1)
             slot = len(free) - 1
         rows[open_rows[slot]].append(index)
         free[slot] -= need

@@ -8,10 +8,10 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax.data.encode import Limits, fit
+from moral_jax.data.encode import Encoded, Limits, fit
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
-from moral_jax.prompts.render import OrdersOf, Rendered, Renderer, Scored
+from moral_jax.prompts.render import AnyRendered, OrdersOf, Renderer
 from moral_jax.runtime import console
 from moral_jax.types import Batch, Example, Item, Params, UserError
 
@@ -48,7 +48,7 @@ def epoch_items(
     return out
 
 
-def _in_order(render: Renderer, order: tuple[int, ...]) -> Callable[[Example], Rendered | Scored]:
+def _in_order(render: Renderer, order: tuple[int, ...]) -> Callable[[Example], AnyRendered]:
     return lambda example: render(example, order)
 
 
@@ -61,16 +61,18 @@ def encode_items(
     what: str,
 ) -> Questions:
     """Encodes each different item once, with a progress bar; errors name the row."""
-    unique = list(dict.fromkeys(items))
-    encoded, cut = [], 0
+    unique, of_entries = list(dict.fromkeys(items)), []
+    encoded: list[Encoded] = []
+    cut = 0
     for index, order in console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False, delay=1):
         try:
-            one, shortened = fit(tokenizer, _in_order(render, order), examples[index], limits)
+            parts, shortened = fit(tokenizer, _in_order(render, order), examples[index], limits)
         except UserError as e:
             raise UserError(f"row {examples[index].id!r}: {e}") from e
-        encoded.append(one)
+        encoded += parts
+        of_entries += [(index, order)] * len(parts)
         cut += shortened
-    return Questions(examples, unique, encoded, cut, is_encoder=not limits.shares)
+    return Questions(examples, of_entries, encoded, cut, is_encoder=not limits.shares)
 
 
 class Batches:
@@ -131,8 +133,8 @@ class Batches:
 
 def _plan(questions: Questions, groups: Sequence[PackGroup], shape: Shape) -> list[list[list[PackGroup]]]:
     """Batches of rows of groups."""
-    lengths, sizes = [group.length for group in groups], [len(group.items) for group in groups]
-    rows = pack(np.array(lengths), np.array(sizes), shape.length - len(questions.shared_T), shape.questions)
+    needs = np.array([(group.length, len(group.items), group.reads) for group in groups])
+    rows = pack(needs, (shape.length - len(questions.shared_T), shape.questions, shape.answers))
     return in_batches([[groups[place] for place in row] for row in rows], shape.data_rows)
 
 
@@ -153,9 +155,12 @@ def training_batches(
     prefetch: int,
 ) -> Batches:
     """The batches of all epochs, one after the other; each epoch's order is a function of (seed, epoch)."""
-    place = {item: i for i, item in enumerate(questions.items)}
+    entries: dict[Item, list[int]] = {}  # a long text has several, one for each of its pieces
+    for entry, item in enumerate(questions.items):
+        entries.setdefault(item, []).append(entry)
     plan = []
     for epoch, shown in enumerate(epochs):
-        shuffled = [[place[item] for item in shown[i]] for i in epoch_order(len(shown), seed, epoch)]
+        order = epoch_order(len(shown), seed, epoch)
+        shuffled = [[entry for item in shown[i] for entry in entries[item]] for i in order]
         plan += _plan(questions, questions.pack_groups(shuffled, shape), shape)
     return Batches(questions, plan, shape, local_rows, prefetch)

@@ -1,7 +1,8 @@
-"""The one scorer: option probabilities of every item, from packed batches."""
+"""The one scorer: option probabilities, or log-probabilities of texts, of every item, from packed batches."""
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import jax
@@ -12,9 +13,10 @@ from moral_jax import sharding
 from moral_jax.data.layout import Questions, Shape
 from moral_jax.data.pipeline import scoring_batches
 from moral_jax.models import api
-from moral_jax.models.read_out import score_options_and_mass
+from moral_jax.models.read_out import StatesReadOut, read_out
 from moral_jax.objectives.votes import log_probabilities
 from moral_jax.runs.records import Choices
+from moral_jax.runs.text_records import Likelihoods
 from moral_jax.runtime import console, distributed, preemption
 from moral_jax.types import Array, Batch, Params, Preempted
 
@@ -22,7 +24,7 @@ from moral_jax.types import Array, Batch, Params, Preempted
 class ScoringPass(Protocol):
     """The compiled scoring pass."""
 
-    def __call__(self, params: Params, batch: Batch, /) -> tuple[Array, Choices]:
+    def __call__(self, params: Params, batch: Batch, /) -> tuple[Array, Choices | Likelihoods]:
         """Returns items_BQ, and arrays [B, Q, ...]."""
         ...
 
@@ -38,8 +40,26 @@ class Scorer(NamedTuple):
     mesh: Mesh
 
 
-def make_scorer(model: api.Model) -> Scorer:
-    """Returns the scorer of a model. Make it once and use it for every split, so that it compiles once."""
+def read_choices(read: StatesReadOut) -> Choices:
+    """Reads the probabilities of options."""
+    scores = read.options()
+    return Choices(log_probabilities(scores.logits_BQC), read.log_option_mass(scores), scores.log_concentration_BQ)
+
+
+def read_likelihoods(read: StatesReadOut) -> Likelihoods:
+    """Reads the log-probabilities of texts."""
+    return Likelihoods(*read.texts(), read.options().log_concentration_BQ)
+
+
+Read = Callable[[StatesReadOut], Choices] | Callable[[StatesReadOut], Likelihoods]
+
+
+def make_scorer(model: api.Model, read: Read = read_choices) -> Scorer:
+    """Returns the scorer of a model. Make it once and use it for every split, so that it compiles once.
+
+    Args:
+      read: what is read of a forward pass.
+    """
     # forward alone, a loop over layers is as fast as a program that spells them out, and starts in half the time
     model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1))
     mesh = model.compute.mesh
@@ -48,17 +68,15 @@ def make_scorer(model: api.Model) -> Scorer:
 
     # the output is small: every process gets all of it
     @functools.partial(jax.jit, in_shardings=places, out_shardings=sharding.replicated(mesh))
-    def score(params: Params, batch: Batch) -> tuple[Array, Choices]:
-        scores, log_mass_BQ = score_options_and_mass(params, model, batch)
-        choices = Choices(log_probabilities(scores.logits_BQC), log_mass_BQ, scores.log_concentration_BQ)
-        return batch.asks.items_BQ, choices
+    def score(params: Params, batch: Batch) -> tuple[Array, Choices | Likelihoods]:
+        return batch.asks.items_BQ, read(read_out(params, model, batch))
 
     return Scorer(score, mesh)
 
 
 def score_questions(
     scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str
-) -> Choices:
+) -> Choices | Likelihoods:
     """Scores every item. The result does not depend on how items share batches, up to float32 rounding.
 
     Args:
@@ -70,7 +88,7 @@ def score_questions(
     """
     local_rows = sharding.local_rows(shape.rows, shape.rows, scorer.mesh)
     batches = scoring_batches(questions, shape, local_rows, prefetch)
-    out: Choices | None = None
+    out: Choices | Likelihoods | None = None
     agreed = distributed.AnyProcess()
     stream = batches.stream(0, len(batches))
     for batch in console.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):

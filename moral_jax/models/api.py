@@ -24,6 +24,7 @@ class Model:
     `score_rows` is the number of rows of its score head; 0: none, options are read from the vocabulary.
     `quantize` says how the backbone's kernels are stored: none, int8 or nf4.
     `adapter` says whether the backbone is trained, or adapters beside a frozen one; its `path` is not read here.
+    `per_token` says whether options that are whole texts are scored by their mean log-probability, not by the sum.
     `concentration` is fixed, learned or predicted; `initial_concentration` its fixed or first value.
     """
 
@@ -34,6 +35,7 @@ class Model:
     adapter: AdapterConfig
     concentration: str
     initial_concentration: float
+    per_token: bool = False
 
     @property
     def backbone(self) -> str:

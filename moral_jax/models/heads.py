@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from moral_jax.models.product import product
-from moral_jax.types import NEG, Array, Params
+from moral_jax.types import NEG, Array, Params, Texts
 
 
 class Table(NamedTuple):
@@ -14,6 +14,9 @@ class Table(NamedTuple):
 
     rows_VD: Array
     bias_V: Array | None
+    # what its rows are rounded to before a product: the numerator and the denominator of a probability round alike,
+    # or the probabilities of options would sum to more than 1
+    dtype: jnp.dtype
 
 
 def unembedding(params: Params) -> Array:
@@ -31,10 +34,10 @@ def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, op
       option_ids_BQCW: rows of the table; -1 where there is no variant.
     """
     exists_BQCW, ids_BQCW = option_ids_BQCW >= 0, jnp.maximum(option_ids_BQCW, 0)
-    rows_BQCWD = jnp.take(table.rows_VD, ids_BQCW, axis=0)
+    rows_BQCWD = jnp.take(table.rows_VD, ids_BQCW, axis=0).astype(table.dtype).astype(jnp.float32)
     hidden_BQCD = _at_options(hidden_BAD, read_of_option_BQC)
     # float32: differences of a few hundredths between two logits near 20 are the whole signal
-    logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD.astype(jnp.float32))
+    logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD)
     if table.bias_V is not None:
         logits_BQCW += jnp.take(table.bias_V, ids_BQCW, axis=0)
     summed_BQC = jax.nn.logsumexp(jnp.where(exists_BQCW, logits_BQCW, NEG), axis=-1)
@@ -44,6 +47,17 @@ def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, op
 def _at_options(values: Array, read_of_option_BQC: Array) -> Array:
     """Gathers values [B, A, ...] at the read position of each option, [B, Q, C, ...]."""
     return jax.vmap(lambda row, read_of_option_QC: row[read_of_option_QC])(values, read_of_option_BQC)
+
+
+def by_text(values_BA: Array, asks: Texts) -> Array:
+    """Sums values at read positions over the tokens of each text, [B, Q, C].
+
+    By comparing with every text and not by scattering: a reduction is exact, and fast on every platform.
+    """
+    Q, C = asks.counts_BQC.shape[-2:]
+    belongs_BAX = asks.text_of_BA[..., None] == jnp.arange(Q * C)
+    summed_BX = jnp.sum(jnp.where(belongs_BAX, values_BA[..., None], 0.0), axis=-2)
+    return summed_BX.reshape(*summed_BX.shape[:-1], Q, C)
 
 
 def of_questions(values_BA: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
@@ -56,7 +70,7 @@ def of_questions(values_BA: Array, read_of_option_BQC: Array, option_ids_BQCW: A
 def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
     """Returns the log-sum-exp over the whole vocabulary, [B, A] float32. Costly; only the option mass needs it."""
     hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
-    logits_V = jnp.matmul(hidden_D, table.rows_VD.astype(hidden_D.dtype).T, preferred_element_type=jnp.float32)
+    logits_V = jnp.matmul(hidden_D, table.rows_VD.astype(table.dtype).T, preferred_element_type=jnp.float32)
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 

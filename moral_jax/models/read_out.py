@@ -1,8 +1,9 @@
 """One forward pass over a packed batch, and what is read from it.
 
-The backbone returns hidden states at the read positions only, [B, A, D]. Three readings share them: options (a few rows
-of a table for each question), log-probabilities (one token of the vocabulary for each position), and values (a score
-head with one row). No array [B, T, V] exists; the normaliser of the vocabulary is computed in blocks of positions.
+The backbone returns hidden states at the read positions only, [B, A, D]. Several readings share them: options (a few
+rows of a table for each question, or whole texts), log-probabilities (one token of the vocabulary for each position),
+and values (a score head with one row). No array [B, T, V] exists; the normaliser of the vocabulary is computed in
+blocks of positions.
 """
 
 import dataclasses
@@ -14,9 +15,11 @@ import jax.numpy as jnp
 from moral_jax import sharding
 from moral_jax.models import adapters, heads
 from moral_jax.models.api import Model, module
-from moral_jax.types import Array, Batch, OptionScores, Params, Tokens
+from moral_jax.models.product import product
+from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens
 
-POSITIONS_PER_BLOCK = 512  # of a block of the normaliser; bounds the largest array at so many rows of the vocabulary
+POSITIONS_PER_BLOCK = 512  # on a device; bounds the largest array at so many rows of the vocabulary
+PRIOR = "prior"  # the column of log-probabilities of options' texts under a prompt that asks nothing
 
 
 def _hidden(params: Params, model: Model, tokens: Tokens, read_BA: Array) -> Array:
@@ -47,23 +50,45 @@ class StatesReadOut:
     def _table(self) -> heads.Table:
         """The table whose rows are options: the score head's, or the vocabulary's."""
         if self.model.score_rows:
-            return heads.Table(self.params["score"]["rows"], self.params["score"].get("bias"))
+            rows, bias = self.params["score"]["rows"], self.params["score"].get("bias")
+            return heads.Table(rows, bias, jnp.float32)
         return self._vocabulary
 
     @property
     def _vocabulary(self) -> heads.Table:
-        return heads.Table(heads.unembedding(self.params[self.model.backbone]), None)
+        return heads.Table(heads.unembedding(self.params[self.model.backbone]), None, self.hidden_BAD.dtype)
 
     @jax.named_scope("read_options")
     def options(self) -> OptionScores:
-        """Returns option logits and log concentration; `batch.asks` must be `Options`."""
+        """Returns option logits and log concentration."""
         asks = self.batch.asks
         log_s_BA = heads.log_concentration(self.params["head"], self.hidden_BAD, self.model.initial_concentration)
+        if isinstance(asks, Texts):
+            return self._texts(asks, log_s_BA)
         where = asks.read_of_option_BQC, asks.option_ids_BQCW
         return OptionScores(
             logits_BQC=heads.option_logits(self._table, self.hidden_BAD, *where),
             log_concentration_BQ=heads.of_questions(log_s_BA, *where),
         )
+
+    def _texts(self, asks: Texts, log_s_BA: Array) -> OptionScores:
+        """Returns the log-probability of every text, less that under a bare prompt if there is such a column, and per
+        token if the model is asked so."""
+        logp_BQC, tokens_BQC = self.texts()
+        exists_BQC, some_BQC = tokens_BQC > 0, jnp.maximum(tokens_BQC, 1e-9)
+        logits_BQC = logp_BQC - asks.columns.get(PRIOR, 0.0)
+        if self.model.per_token:
+            logits_BQC /= some_BQC
+        log_s_BQC = heads.by_text(log_s_BA * asks.token_weights_BA, asks) / some_BQC
+        log_s_BQ = log_s_BQC.sum(-1) / jnp.maximum(exists_BQC.sum(-1), 1)
+        return OptionScores(jnp.where(exists_BQC, logits_BQC, NEG), log_s_BQ)
+
+    @jax.named_scope("read_texts")
+    def texts(self) -> TextScores:
+        """Returns the log-probability and the length of every text; `batch.asks` must be `Texts`."""
+        asks = self.batch.asks
+        logp_BA = jnp.where(asks.text_of_BA >= 0, self.logp(asks.target_ids_BA) * asks.token_weights_BA, 0.0)
+        return TextScores(heads.by_text(logp_BA, asks), heads.by_text(asks.token_weights_BA, asks))
 
     @jax.named_scope("read_option_mass")
     def log_option_mass(self, scores: OptionScores) -> Array | None:
@@ -72,9 +97,9 @@ class StatesReadOut:
         Args:
           scores: as `options` returned them.
         """
-        if self.model.score_rows:
-            return None
         asks = self.batch.asks
+        if self.model.score_rows or isinstance(asks, Texts):
+            return None
         log_all_BA = heads.log_normaliser(self._table, self.hidden_BAD)
         log_total_BQ = jax.nn.logsumexp(scores.logits_BQC, axis=-1)
         return log_total_BQ - heads.of_questions(log_all_BA, asks.read_of_option_BQC, asks.option_ids_BQCW)
@@ -83,19 +108,22 @@ class StatesReadOut:
     def logp(self, target_ids_BA: Array) -> Array:
         """Returns log p of a token of the vocabulary at every read position, [B, A] float32.
 
-        Numerator and denominator round the table alike, so no result is above zero by more than float32 rounding. The
-        normaliser is recomputed in the backward pass, block by block.
+        Numerator and denominator are read from the same product, so no result is above zero by more than float32
+        rounding. The largest array is one block of positions; the backward pass computes it again, block by block.
+        Blocks are cut from every row alike, so that rows stay on their devices.
         """
-        rows_VD = self._vocabulary.rows_VD.astype(self.hidden_BAD.dtype)
-        block = functools.partial(_block_logp, rows_VD)
-        flat_PD, flat_P = self.hidden_BAD.reshape(-1, self.hidden_BAD.shape[-1]), target_ids_BA.reshape(-1)
-        count = flat_P.shape[0]
-        padding = -count % min(POSITIONS_PER_BLOCK, count)
-        flat_PD, flat_P = jnp.pad(flat_PD, ((0, padding), (0, 0))), jnp.pad(flat_P, (0, padding))
-        blocks = -(-count // POSITIONS_PER_BLOCK)
-        hidden_XPD = flat_PD.reshape(blocks, -1, flat_PD.shape[-1])
-        logp_XP = jax.lax.map(lambda xs: jax.checkpoint(block)(*xs), (hidden_XPD, flat_P.reshape(blocks, -1)))
-        return logp_XP.reshape(-1)[:count].reshape(target_ids_BA.shape)
+        how, (B, A, D) = self.model.compute, self.hidden_BAD.shape
+        table_DV = self._vocabulary.rows_VD.astype(self.hidden_BAD.dtype).T
+        size = min(A, max(1, POSITIONS_PER_BLOCK * sharding.cut_rows(how.mesh) // B))
+        padding = -A % size
+        hidden_BAD = jnp.pad(self.hidden_BAD, ((0, 0), (0, padding), (0, 0)))
+        targets_BA = jnp.pad(target_ids_BA, ((0, 0), (0, padding)))
+        blocks = (A + padding) // size
+        hidden_XBPD = hidden_BAD.reshape(B, blocks, size, D).swapaxes(0, 1)
+        targets_XBP = targets_BA.reshape(B, blocks, size).swapaxes(0, 1)
+        block = jax.checkpoint(functools.partial(_block_logp, table_DV, how.product_dtype))
+        logp_XBP = jax.lax.map(lambda xs: block(*xs), (hidden_XBPD, targets_XBP))
+        return logp_XBP.swapaxes(0, 1).reshape(B, A + padding)[:, :A]
 
     @jax.named_scope("read_value")
     def value(self) -> Array:
@@ -104,11 +132,19 @@ class StatesReadOut:
         return self.hidden_BAD.astype(jnp.float32) @ row_D.astype(jnp.float32)
 
 
-def _block_logp(rows_VD: Array, hidden_PD: Array, target_P: Array) -> Array:
-    """Returns log p of a target at each of P positions, [P] float32."""
-    logits_PV = jnp.matmul(hidden_PD, rows_VD.T, preferred_element_type=jnp.float32)
-    target_logits_P = jnp.take_along_axis(logits_PV, target_P[:, None], axis=1)[:, 0]
-    return target_logits_P - jax.nn.logsumexp(logits_PV, axis=-1)
+def _block_logp(table_DV: Array, product_dtype: str, hidden_BPD: Array, target_BP: Array) -> Array:
+    """Returns log p of a target at each of P positions, [B, P] float32."""
+    B, P, D = hidden_BPD.shape
+    logits_BPV = _float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
+    target_logits_BP = jnp.take_along_axis(logits_BPV, target_BP[..., None], axis=-1)[..., 0]
+    return target_logits_BP - jax.nn.logsumexp(logits_BPV, axis=-1)
+
+
+def _float32_product(x: Array, w: Array, product_dtype: str) -> Array:
+    """Returns a product whose result is float32 whatever its operands are."""
+    if x.dtype == jnp.float32:
+        return product(x, w, product_dtype)
+    return jnp.matmul(x, w, preferred_element_type=jnp.float32)
 
 
 def read_out(params: Params, model: Model, batch: Batch) -> StatesReadOut:
@@ -124,13 +160,6 @@ def read_out(params: Params, model: Model, batch: Batch) -> StatesReadOut:
 def score_options(params: Params, model: Model, batch: Batch) -> OptionScores:
     """Returns the option read-out of one forward pass."""
     return read_out(params, model, batch).options()
-
-
-def score_options_and_mass(params: Params, model: Model, batch: Batch) -> tuple[OptionScores, Array | None]:
-    """Returns the option read-out and the log of the options' total probability [B, Q]; None without a vocabulary."""
-    read = read_out(params, model, batch)
-    scores = read.options()
-    return scores, read.log_option_mass(scores)
 
 
 def vocabulary_logits(params: Params, model: Model, tokens_BT: Array) -> Array:

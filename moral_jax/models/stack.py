@@ -5,7 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from moral_jax.models.attention import SAVED
+from moral_jax.models.attention import SAVED, take_positions
 from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
 from moral_jax.types import Array
 
@@ -15,6 +15,14 @@ REMAT = {  # checkpoint policies: which results the forward pass saves for the b
     ),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+
+MANY_SCORES = 2**18  # of a head, from the read positions to all keys: beyond, attention runs in blocks of all positions
+
+
+def _reads_many(reads: int, length: int) -> bool:
+    """Returns true if the last layer is cheaper at all positions, whose attention skips keys that none may see."""
+    return reads > length // 8 and reads * length > MANY_SCORES
 
 
 def _remat(block: type[nn.Module], policy: str) -> type[nn.Module]:
@@ -55,5 +63,7 @@ def run_layers(
             )
             x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, *inputs)
         else:
-            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, read_BA)
+            many = _reads_many(read_BA.shape[1], x_BTD.shape[1])
+            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, None if many else read_BA)
+            x_BTD = take_positions(x_BTD, read_BA) if many else x_BTD
     return x_BTD

@@ -151,7 +151,8 @@ def _check_begins_answer(template: _Template) -> None:
 
 
 def renderer(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
-    """Returns what turns messages into text up to where the assistant's turn begins; None without a chat template.
+    """Returns what turns messages into text, on request up to where the assistant's turn begins; None without a chat
+    template.
 
     The template is somebody else's program: Jinja's sandbox keeps it from everything but the messages.
     """
@@ -159,10 +160,10 @@ def renderer(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate | None:
         return None
     template: _Template | None = None
 
-    def render(messages: list[dict[str, str]]) -> str:
+    def render(messages: list[dict[str, str]], *, begins_answer: bool = True) -> str:
         nonlocal template
         is_first, template = template is None, template or _Template(tokenizer)
-        text = template(messages, begins_answer=True)
+        text = template(messages, begins_answer=begins_answer)
         if len(text) > LONGEST + sum(len(m["content"]) for m in messages):
             raise UserError(f"the model's chat template adds {len(text)} characters to a question; {REMEDY}")
         if messages[-1]["content"].strip() not in text:

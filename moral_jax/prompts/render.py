@@ -7,6 +7,7 @@ score head is applied). Three settings choose it: `prompt.format`, `prompt.ask` 
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from moral_jax.config.task import PromptConfig
 from moral_jax.types import Example, Item, UserError
@@ -62,8 +63,38 @@ class Scored:
     has_specials: bool = False
 
 
-ChatTemplate = Callable[[list[dict[str, str]]], str]
-Renderer = Callable[[Example, tuple[int, ...]], Rendered | Scored]
+class Span(NamedTuple):
+    """A part of a text, which is read (its tokens' probabilities are asked for) or not."""
+
+    text: str
+    is_read: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """Texts that are read token by token: completions of a prompt, or documents."""
+
+    spans: tuple[tuple[Span, ...], ...]  # of one text for each option
+    has_specials: bool  # the texts spell out their own BOS, as chat templates do
+    adds_end: bool  # the end token follows, as a part of the last span
+    ends_turns: bool = False  # each span that is read must end with a control token, which ends the turn
+    reads_last: bool = True
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(("".join(span.text for span in spans),) for spans in self.spans)
+
+
+class ChatTemplate(Protocol):
+    """Messages to text."""
+
+    def __call__(self, messages: list[dict[str, str]], *, begins_answer: bool = True) -> str:
+        """Returns messages as text, on request up to where the assistant's turn begins."""
+        ...
+
+
+AnyRendered = Rendered | Scored | Written
+Renderer = Callable[[Example, tuple[int, ...]], AnyRendered]
 OrdersOf = Callable[[Example], list[tuple[int, ...]]]  # the orders in which an example's options are shown
 OnePrompt = Callable[[Example, tuple[int, ...]], Rendered]  # the renderer of a model that answers with a token
 
@@ -244,7 +275,8 @@ def classes(config: PromptConfig) -> Renderer:
 
 
 def options_move(config: PromptConfig, head: str, study_prompt: str | None) -> bool:
-    """Returns true if the prompt shows options in places; the study's anecdote prompt and score heads know none."""
+    """Returns true if the prompt shows options in places; the study's anecdote prompt, score heads and options that are
+    read as texts know none."""
     return head == "vocabulary" and (config.format_for(head) != "paper" or study_prompt == "dilemmas")
 
 

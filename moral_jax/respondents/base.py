@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from moral_jax.prompts.render import all_items, orders
 from moral_jax.runs.records import Asks, Choices, Record, make_records
+from moral_jax.runs.text_records import Likelihoods
 from moral_jax.types import Example
 
 SettingOf = Callable[[Example], str]
@@ -14,7 +15,7 @@ SettingOf = Callable[[Example], str]
 class Respondent(Protocol):
     """Whoever answers questions."""
 
-    can: frozenset[str]  # what it can be asked for: "choose"
+    can: frozenset[str]  # what it can be asked for: "choose", "weigh"
     shows_order: bool  # options are shown to it in places, so their order may matter
 
     @property
@@ -36,6 +37,14 @@ class Respondent(Protocol):
         Args:
           what: names the asks in progress bars.
         """
+        ...
+
+
+class Weighing(Respondent, Protocol):
+    """A respondent that can say how likely texts are."""
+
+    def weigh(self, asks: Asks, what: str) -> Likelihoods:
+        """Returns the log-probability of every text of every ask, all of which were prepared."""
         ...
 
 

@@ -8,10 +8,11 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax import sharding
 from moral_jax.config import Config
+from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.data import control, encode, layout, pipeline
 from moral_jax.models import api
 from moral_jax.models.spec import EncoderSpec
-from moral_jax.prompts import chat, render
+from moral_jax.prompts import chat, completions, render
 from moral_jax.runs.records import Asks
 from moral_jax.tasks import registry
 from moral_jax.types import Example, Item, UserError
@@ -51,18 +52,35 @@ class QuestionEncoder:
         """Returns how a source's questions are asked: its renderer, and whether that shows options in places."""
         task_config, prompt = self.config.source(source)
         task, head = registry.get(task_config.name), self.config.model.head
-        moves = render.options_move(prompt, head, task.study_prompt)
+        moves = task.kind == "votes" and render.options_move(prompt, head, task.study_prompt)
         if prompt.system is not None:
             prompt = dataclasses.replace(prompt, system=control.as_text(prompt.system, self._marks))
+        if task.kind != "votes" or head == "text":
+            return self._text_way(task, task_config, prompt), moves
         if self.files.model.score_rows:
             return render.make_scored_renderer(prompt, head, task.about_one, is_encoder=is_encoder), moves
         return render.make_renderer(prompt, task.study_prompt, chat.renderer(self.tokenizer)), moves
+
+    def _text_way(self, task: registry.Task, task_config: TaskConfig, prompt: PromptConfig) -> render.Renderer:
+        """Returns the renderer of texts: of whole options, of replies, or of replies that a score head reads."""
+        template = chat.renderer(self.tokenizer)
+        if prompt.format == "chat" and template is None:
+            raise UserError("config.prompt.format='chat': this model has no chat template; use 'plain'")
+        if prompt.format == "paper":
+            raise UserError("config.prompt.format='paper': is read from one token; use 'chat' or 'plain'")
+        if task.kind == "votes":
+            return completions.option_texts(prompt, template if prompt.format == "chat" else None)
+        if prompt.format == "plain":
+            template = None
+        if self.files.model.score_rows:
+            return completions.scored_replies(prompt, template)
+        return completions.replies(prompt, template, reads_all=task.kind == "texts" and task_config.replies == "all")
 
     def _way_of(self, example: Example) -> tuple[render.Renderer, bool]:
         """Returns how an example is asked: as its source says, or the first one where it is of none."""
         return self._ways.get(example.source) or next(iter(self._ways.values()))
 
-    def render(self, example: Example, order: tuple[int, ...]) -> render.Rendered | render.Scored:
+    def render(self, example: Example, order: tuple[int, ...]) -> render.AnyRendered:
         """Returns the text of a question in one order of its options; a control token in a row is text."""
         way, _ = self._way_of(example)
         return way(control.example_as_text(example, self._marks), order)

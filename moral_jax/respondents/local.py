@@ -10,15 +10,25 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
-from moral_jax.inference.score import make_scorer, score_questions
+from moral_jax.inference.score import Scorer, make_scorer, read_choices, read_likelihoods, score_questions
+from moral_jax.models.read_out import PRIOR
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
 from moral_jax.runs.records import Asks, Choices
+from moral_jax.runs.text_records import Likelihoods, of_items
+from moral_jax.tasks import registry
 from moral_jax.types import Params
 
 OPTIONS_STEP = 8  # room for options grows by so many, so that questions one by one do not compile again each time
+
+
+def weighs(config: Config) -> bool:
+    """Returns true if the answers of a config's task are the log-probabilities of texts, not shares of options."""
+    return registry.get(config.task.name).kind != "votes" and config.model.head in ("vocabulary", "text")
 
 
 class Scoring:
@@ -27,18 +37,25 @@ class Scoring:
     def __init__(self, config: Config, files: ModelFiles):
         self.config, self.model = config, files.model
         self.encoder = QuestionEncoder(config, files)
-        self.scorer = make_scorer(files.model)
+        self.weighs = weighs(config)
+        self.scorer = make_scorer(files.model, read_likelihoods if self.weighs else read_choices)
         self._prepared: dict[str, tuple[Asks, layout.Questions]] = {}
         self.shape: layout.Shape | None = None
 
-    def prepare(self, splits: Mapping[str, Asks], also: Sequence[layout.Questions] = ()) -> None:
+    def prepare(
+        self, splits: Mapping[str, Asks], also: Sequence[layout.Questions] = (), columns: Sequence[str] = ()
+    ) -> None:
         """Encodes the questions of all splits, and fits the shape of batches to them.
 
         Args:
           also: other questions that fit the same shape.
+          columns: names of columns that batches will have; zeros until they are filled.
         """
         self._prepared = {split: (asks, self.encoder.encode(asks, split)) for split, asks in splits.items()}
         everything = [*(questions for _, questions in self._prepared.values()), *also]
+        for questions in everything:
+            size = len(questions.items), max(e.options for e in questions.encoded)
+            questions.columns.update({name: np.zeros(size, np.float32) for name in columns})
         self.shape = scoring_shape(everything, self.config, self.model)
 
     @property
@@ -51,14 +68,52 @@ class Scoring:
         """The SHA-256 of the prepared questions, by split."""
         return {split: questions.sha256 for split, (_, questions) in self._prepared.items()}
 
+    def prepared(self, asks: Asks) -> layout.Questions | None:
+        """Returns the encoding of prepared asks; None of others."""
+        return next((questions for known, questions in self._prepared.values() if known is asks), None)
+
     def score(self, params: Params, asks: Asks, what: str) -> Choices:
         """Scores asks: prepared ones in batches of the common shape, others in as small a batch as will do."""
-        questions = next((questions for prepared, questions in self._prepared.values() if prepared is asks), None)
-        shape = self.shape
+        questions, shape = self.prepared(asks), self.shape
         if questions is None or shape is None:
             questions = self.encoder.encode(asks, what)
             shape = self._small_shape(questions)
+        choices = self.score_questions(params, questions, shape, what)
+        assert isinstance(choices, Choices), "asked by the caller"
+        return choices
+
+    def weigh(self, params: Params, asks: Asks, what: str) -> Likelihoods:
+        """Returns the log-probability of every text of prepared asks, its pieces summed."""
+        questions = self.prepared(asks)
+        assert questions is not None, "texts are prepared"
+        assert self.shape is not None, "set by prepare"
+        found = self.score_questions(params, questions, self.shape, what)
+        assert isinstance(found, Likelihoods), "asked by the caller"
+        return of_items(questions.items, asks.items, found)
+
+    def score_questions(
+        self, params: Params, questions: layout.Questions, shape: layout.Shape, what: str
+    ) -> Choices | Likelihoods:
+        """Returns what is read of every entry of encoded questions."""
+        if self.config.model.text_score == "prior":
+            questions.columns[PRIOR] = self._prior(params, questions, what)
+            shape = dataclasses.replace(shape, columns=(PRIOR,))
         return score_questions(self.scorer, params, questions, shape, self.config.data.prefetch, what)
+
+    def _prior(self, params: Params, questions: layout.Questions, what: str) -> np.ndarray:
+        """Returns the log-probability of each option's text after a prompt that asks nothing, [items, options]."""
+        bare = [e._replace(question="", title="", text="", messages=()) for e in questions.examples]
+        asks_nothing = self.encoder.encode(Asks(bare, questions.items), what)
+        shape = scoring_shape([asks_nothing], self.config, self.model)
+        found = score_questions(
+            self._weigher, params, asks_nothing, shape, self.config.data.prefetch, f"{what}, options alone"
+        )
+        assert isinstance(found, Likelihoods), "as this scorer reads"
+        return found.logp_EC
+
+    @functools.cached_property
+    def _weigher(self) -> Scorer:
+        return make_scorer(self.model, read_likelihoods)
 
     def _small_shape(self, questions: layout.Questions) -> layout.Shape:
         shape = scoring_shape([questions], self.config, self.model)
@@ -69,7 +124,7 @@ class Scoring:
 class LocalRespondent:
     """Answers with the weights of a model."""
 
-    can = frozenset({"choose"})
+    can = frozenset({"choose", "weigh"})
 
     def __init__(self, scoring: Scoring, params: Callable[[], Params], about: Callable[[], dict[str, Any]]):
         """Loads nothing yet.
@@ -93,6 +148,13 @@ class LocalRespondent:
 
     def choose(self, asks: Asks, what: str) -> Choices:
         """Scores every option of every ask."""
+        return self.scoring.score(self._loaded(), asks, what)
+
+    def weigh(self, asks: Asks, what: str) -> Likelihoods:
+        """Returns the log-probability of every text of every ask, all of which were prepared."""
+        return self.scoring.weigh(self._loaded(), asks, what)
+
+    def _loaded(self) -> Params:
         if self._params is None:
             self._params = self._load()
-        return self.scoring.score(self._params, asks, what)
+        return self._params

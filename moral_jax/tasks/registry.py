@@ -4,10 +4,10 @@
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
-from moral_jax.tasks import archive, scruples, synthetic, votes
+from moral_jax.tasks import archive, scruples, synthetic, texts, truthfulqa, votes
 from moral_jax.tasks.rows import Columns, Row
 from moral_jax.types import Example, UserError
 
@@ -30,6 +30,7 @@ class Task(NamedTuple):
     # where several rows make a question: rows -> one row per question; both pass on the errors of bad rows
     grouped: Callable[[Iterable[Row | UserError], TaskConfig], Iterable[Row | UserError]] = lambda rows, _: rows
     check_columns: Callable[[Columns, FieldsConfig, str], None] = lambda *_: None
+    kind: Literal["votes", "texts", "preferences"] = "votes"  # options to choose from, one text, several completions
 
 
 def _of_a_source(row: Row, config: TaskConfig) -> list[Example]:
@@ -82,6 +83,43 @@ TASKS: dict[str, Task] = {
         licence="the file's own",
         grouped=votes.by_item,
         check_columns=votes.check_columns,
+    ),
+    "texts": Task(
+        examples=texts.text_examples,
+        built_in=None,
+        released=None,
+        study_prompt=None,
+        about_one=None,
+        classes=None,
+        description="texts: conversations, completions or documents",
+        citation="the file's own",
+        licence="the file's own",
+        check_columns=texts.check_columns,
+        kind="texts",
+    ),
+    "preferences": Task(
+        examples=texts.preference_examples,
+        built_in=None,
+        released=None,
+        study_prompt=None,
+        about_one=None,
+        classes=None,
+        description="preferences between completions of a prompt",
+        citation="the file's own",
+        licence="the file's own",
+        check_columns=texts.check_columns,
+        kind="preferences",
+    ),
+    "truthfulqa": Task(
+        examples=truthfulqa.examples,
+        built_in=None,
+        released=None,
+        study_prompt=None,
+        about_one=None,
+        classes=None,
+        description="TruthfulQA, multiple choice: one true answer among false ones (MC1), several true ones (MC2)",
+        citation="Lin, Hilton and Evans, TruthfulQA, ACL 2022, arXiv 2109.07958",
+        licence="Apache-2.0",
     ),
     "mixture": Task(
         examples=_of_a_source,

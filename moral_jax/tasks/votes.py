@@ -53,7 +53,7 @@ def _options(row: Row, setting: str) -> tuple[str, ...]:
     return tuple(options)
 
 
-def _messages(row: Row, field: str) -> tuple[dict[str, str], ...]:
+def messages_of(row: Row, field: str) -> tuple[dict[str, str], ...]:
     """Returns the turns of a conversation; empty if the field is missing."""
     if not field or row.get(field) is None:
         return ()
@@ -89,7 +89,7 @@ def questions_of(fields: FieldsConfig) -> tuple[tuple[str, FieldsConfig], ...]:
     return tuple(out)
 
 
-def _id(row: Row, fields: FieldsConfig) -> str:
+def id_of(row: Row, fields: FieldsConfig) -> str:
     """Returns the name of a row: the template's, the item's where a row is one vote, or else the line."""
     if fields.vote:
         return people.item_of(row, fields.item)
@@ -100,12 +100,12 @@ def _question(row: Row, name: str, fields: FieldsConfig, config: TaskConfig) -> 
     """Returns one question of a row; `name` tells it from the row's others."""
     options = _options(row, fields.options)
     question, text, title = filled(row, fields.question), filled(row, fields.text), filled(row, fields.title)
-    messages = _messages(row, fields.messages)
+    messages = messages_of(row, fields.messages)
     if not (question or text or messages):
         raise row.error(
             "text", None, f"something to judge in {fields.text!r}, {fields.question!r} or {fields.messages!r}"
         )
-    item, of_people = _id(row, fields), people.groups_of(row, fields.by)
+    item, of_people = id_of(row, fields), people.groups_of(row, fields.by)
     key, group = filled(row, fields.key), filled(row, fields.group)
     groups = {PLACEHOLDER.sub(r"\1", fields.group): group} if group else {}
     one_of_several = [f"item {item}"] if name or of_people else []  # the item's other questions and groups share it

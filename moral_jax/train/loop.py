@@ -60,6 +60,7 @@ class Stage:
     total: int  # steps
     options: TrainConfig
     profile: Path  # the directory of a profiler trace, where options.profile_steps asks for one
+    check_first: Callable[[dict[str, tuple[float, float]]], None] = lambda _: None  # of the first step's metrics
 
 
 @dataclasses.dataclass
@@ -101,6 +102,8 @@ class MetricReader:
         p, self.pending = self.pending, None
         sums = jax.device_get(p.metrics)
         values = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
+        if p.step == 1:
+            self.stage.check_first(sums)
         if not all(map(math.isfinite, values.values())):
             self._stop(p, values)
         values["lr"] = float(self.stage.schedule(p.step - 1))

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 
+import numpy as np
+
 from moral_jax import objectives, sharding
 from moral_jax.analysis import summary
 from moral_jax.config import Config
@@ -15,10 +17,12 @@ from moral_jax.respondents.local import Scoring
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN, Provenance
 from moral_jax.runs.records import Asks, make_records
+from moral_jax.runs.text_records import Likelihoods
 from moral_jax.runtime.console import info
-from moral_jax.tasks import load
+from moral_jax.tasks import load, registry
 from moral_jax.train import loop, optim
-from moral_jax.types import Params, UserError
+from moral_jax.types import Options, Params, Texts, UserError
+from moral_jax.workflows import references
 from moral_jax.workflows.local_model import InitialParams, find_model
 
 
@@ -30,9 +34,27 @@ def objective_of(config: Config) -> Objective:
     """
     section = config.objective
     objective = objectives.get(section.name)
-    unread = tuple(f.name for f in dataclasses.fields(section) if f.name not in ("name", *objective.reads))
+    unread = tuple(
+        f.name for f in dataclasses.fields(section) if f.name not in ("name", *objective.reads, *objective.settings)
+    )
     check_unread(section, unread, f"{section.name} does not read it")
-    return objective
+    _check_fits(config, objective)
+    return objective.bound(section)
+
+
+def _check_fits(config: Config, objective: Objective) -> None:
+    """Refuses an objective that is not for the task, or not for the head."""
+    name, kind, head = config.objective.name, registry.get(config.task.name).kind, config.model.head
+    reads = Texts if kind != "votes" and head == "vocabulary" else Options
+    if kind in objective.kinds and objective.asks is reads:
+        if name == "exo" and config.objective.label_smoothing == 0:
+            raise UserError("config.objective.label_smoothing=0.0: expected more than 0, because exo takes its log")
+        return
+    fitting = [n for n, o in objectives.OBJECTIVES.items() if kind in o.kinds and o.asks is reads]
+    raise UserError(
+        f"config.objective.name={name!r}: is not for task {config.task.name!r} with config.model.head={head!r}; "
+        f"expected {' or '.join(map(repr, fitting)) or 'config.model.head=vocabulary'}"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +94,7 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     trained = [asked] if shown else []
     if not scored and not trained:
         raise UserError("nothing to train on and nothing to score: config.task.validation and config.task.test are 0")
-    scoring.prepare(scored, also=trained)
+    scoring.prepare(scored, also=trained, columns=objective.columns)
     assert scoring.shape is not None, "set by prepare"
     batches = _training_batches(config, files.model, asked, shown, scoring.shape) if shown else None
     sides = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -115,7 +137,8 @@ def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
     config, model = setup.config, setup.files.model
     assert setup.batches is not None, "a run that trains nothing"
     every = loop.validation_every(config.train, setup.total)
-    validation = loop.Evaluator("validation", every, functools.partial(_validate, setup))
+    validate = _validate_texts if setup.scoring.weighs else _validate
+    validation = loop.Evaluator("validation", every, functools.partial(validate, setup))
     return loop.Stage(
         model=model,
         objective=setup.objective,
@@ -127,6 +150,7 @@ def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
         total=setup.total,
         options=config.train,
         profile=run.profile,
+        check_first=functools.partial(references.check_first_step, model=model, folder=run.path),
     )
 
 
@@ -137,3 +161,39 @@ def _validate(setup: TrainingSetup, params: Params) -> dict[str, float]:
     records = make_records(asks, setup.scoring.score(params, asks, "validation"))
     numbers = summary.point_estimates(records, summary.VALIDATED)
     return numbers | {"loss": numbers[setup.objective.judged_by]}
+
+
+def _validate_texts(setup: TrainingSetup, params: Params) -> dict[str, float]:
+    """Returns what the objective says of the validation rows: its own loss and numbers, without a formula of their own.
+
+    "loss" is the one that it is judged by.
+    """
+    questions = setup.scoring.prepared(setup.scored["validation"])
+    assert questions is not None, "prepared with the others"
+    assert setup.scoring.shape is not None, "set by prepare"
+    params = api.cast_for_scoring(params, setup.files.model)
+    found = setup.scoring.score_questions(params, questions, setup.scoring.shape, "validation")
+    assert isinstance(found, Likelihoods), "as texts are read"
+    sums = setup.objective.on_likelihoods(*found, _counts(questions), questions.columns)
+    numbers = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
+    numbers.pop("reference_gap", None)
+    return numbers | {"loss": numbers[setup.objective.judged_by]}
+
+
+def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:
+    """Returns the questions that are trained on or validated, and the shape in which they are scored."""
+    shape, out = setup.scoring.shape, {}
+    assert setup.batches is not None, "a run that trains nothing"
+    assert shape is not None, "set by prepare"
+    out["train"] = setup.batches.questions, shape
+    if "validation" in setup.scored and (found := setup.scoring.prepared(setup.scored["validation"])):
+        out["validation"] = found, shape
+    return out
+
+
+def _counts(questions: layout.Questions) -> np.ndarray:
+    """Returns the votes of every entry, [entries, options]."""
+    counts_EC = np.zeros((len(questions.items), max(e.options for e in questions.encoded)), np.float32)
+    for entry, (index, order) in enumerate(questions.items):
+        counts_EC[entry, : len(order)] = [questions.examples[index].counts[o] for o in order]
+    return counts_EC

@@ -16,6 +16,7 @@ from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN, Provenance
 from moral_jax.runs.records import Asks, make_records, read_jsonl, write_jsonl
+from moral_jax.runs.text_records import make_text_records, read_text_jsonl
 from moral_jax.runtime import distributed, jax_setup, places
 from moral_jax.runtime.console import info
 from moral_jax.runtime.files import storage_errors
@@ -29,23 +30,31 @@ if TYPE_CHECKING:
     from moral_jax.respondents.baselines.respondent import Reader
 
 
-def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path) -> None:
+def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path, *, weighs: bool = False) -> None:
     """Writes the records of each split to `folder`, unless they are there: the one way to fill a stage.
 
     All processes ask, the primary writes.
+
+    Args:
+      weighs: true if the answers are log-probabilities of texts, not shares of options.
     """
+    read = read_text_jsonl if weighs else read_jsonl
 
     def is_complete(split: str) -> bool:
         """Returns false for a file that was cut, by whomever: it is written again."""
         try:
-            records = read_jsonl(folder / f"{split}.jsonl")
+            records = read(folder / f"{split}.jsonl")
         except (FileNotFoundError, UserError):
             return False
         return [r["id"] for r in records] == [e.id for e in splits[split].examples]
 
     for split in distributed.from_primary(lambda: [s for s in splits if not is_complete(s)]):
         distributed.leave_if_preempted(f"before scoring {split} {folder.name}")
-        records = make_records(splits[split], respondent.choose(splits[split], f"{split} {folder.name}"))
+        asks, what = splits[split], f"{split} {folder.name}"
+        if weighs:
+            records = make_text_records(asks, respondent.weigh(asks, what))
+        else:
+            records = make_records(asks, respondent.choose(asks, what))
         if distributed.is_primary():
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def _score_rows(config: Config, spec: Spec) -> int:
     """Returns how many rows the score head has; refuses a head that does not go with the model or the task."""
     head, task = config.model.head, registry.get(config.task.name)
     setting, is_encoder = f"config.model.head={head!r}", isinstance(spec, EncoderSpec)
-    if is_encoder and head == "vocabulary":
+    if is_encoder and head in ("vocabulary", "text"):
         advice = "'classes' (title and text, a score per option)" if task.classes else "'score' (a text and score each)"
         raise UserError(
             f"{setting}: predicts the next token, which encoders such as {spec.family} cannot do; for task "
@@ -110,7 +110,9 @@ def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance 
         unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
     )
     o = config.objective
-    return api.Model(spec, compute, score_rows, m.quantize, config.adapter, o.concentration, o.initial_concentration)
+    kind, value = o.concentration, o.initial_concentration
+    per_token = m.text_score == "per_token"
+    return api.Model(spec, compute, score_rows, m.quantize, config.adapter, kind, value, per_token)
 
 
 def find_model(
@@ -175,7 +177,8 @@ class InitialParams:
     def _yes_no(self) -> tuple[int, int] | None:
         """Returns the tokens whose log-odds a decoder's score head begins as; None for other heads."""
         model = self.files.model
-        if not model.score_rows or isinstance(model.spec, EncoderSpec):
+        about_options = registry.get(self.config.task.name).kind == "votes"
+        if not (model.score_rows and about_options) or isinstance(model.spec, EncoderSpec):
             return None
         prompt = QuestionEncoder(self.config, self.files).render(Example("", "?", ("...",), (1.0,)), (0,)).texts[0][0]
         yes, no = encode.next_tokens(self.files.tokenizer, prompt, (render.YES, render.NO))

@@ -21,7 +21,7 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
 from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import Params, StorageError, UserError
-from moral_jax.workflows import build, local_model, provenance
+from moral_jax.workflows import build, local_model, provenance, references
 from moral_jax.workflows.evaluate import answer
 from moral_jax.workflows.summarise import summarise
 
@@ -53,19 +53,20 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
         at_start = distributed.from_primary(lambda: _record(run, setup, about))
         if config.eval.initial:  # 3. score the model as it comes
             first = LocalRespondent(setup.scoring, lambda: _initial(setup), lambda: about)
-            answer(first, setup.scored, run.stage(INITIAL))
+            answer(first, setup.scored, run.stage(INITIAL), weighs=setup.scoring.weighs)
             del first  # and its parameters, before training needs the memory
         if setup.total:
             with Checkpoints(run.checkpoints, at_start, config.train.checkpoint_every) as checkpoints:
                 if resume_from is not None:
                     distributed.from_primary(lambda: _rewind_to(resume_from, run, checkpoints))
-                _train_or_resume(setup, run, checkpoints)  # 4. the one loop
+                _train_or_resume(setup, run, checkpoints, about)  # 4. the one loop
                 chosen = LocalRespondent(
                     setup.scoring,
                     lambda: local_model.selected_params(config, setup.initial, checkpoints),
                     lambda: about,
                 )
-                answer(chosen, setup.scored, run.stage(TRAINED))  # 5. the one scorer
+                # 5. the one scorer
+                answer(chosen, setup.scored, run.stage(TRAINED), weighs=setup.scoring.weighs)
         if not distributed.is_primary():
             return None
         return summarise(run, list(setup.scored), setup.data.train, config)  # 6. records -> numbers -> page
@@ -114,7 +115,9 @@ def _rewind_to(step: int, run: RunDirectory, checkpoints: Checkpoints) -> None:
         manifest.write(run.checkpoints, dataclasses.replace(sealed, progress=without))
 
 
-def _train_or_resume(setup: build.TrainingSetup, run: RunDirectory, checkpoints: Checkpoints) -> Progress:
+def _train_or_resume(
+    setup: build.TrainingSetup, run: RunDirectory, checkpoints: Checkpoints, about: dict[str, Any]
+) -> Progress:
     """Trains from the initial parameters, or resumes from the last checkpoint."""
     model, batches = setup.files.model, setup.batches
     assert batches is not None, "a run that trains nothing"
@@ -129,6 +132,8 @@ def _train_or_resume(setup: build.TrainingSetup, run: RunDirectory, checkpoints:
     if progress.finished:
         return progress
     distributed.leave_if_preempted("before training")
+    if setup.objective.columns:
+        references.fill(run.path, setup.scoring, setup.initial, about, build.questions_of(setup))
     info(
         f"training: {stage.total} steps; rows are {batches.fill():.1%} full, and what questions begin with in common "
         f"saves {batches.shared_fraction():.0%} of their tokens"

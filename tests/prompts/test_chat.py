@@ -99,8 +99,10 @@ def test_several_templates():
 class Words:
     """Stands for a tokenizer."""
 
+    chat_template = "x"
+
     def get_chat_template(self):
-        return "x"
+        return self.chat_template
 
     def __init__(self, fails):
         self.fails = fails

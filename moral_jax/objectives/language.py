@@ -1,0 +1,34 @@
+"""Losses on the tokens of texts: supervised fine-tuning on completions, chats and documents."""
+
+import jax
+import jax.numpy as jnp
+
+from moral_jax.objectives.base import Objective
+from moral_jax.types import Batch, Metrics, ReadOut, Texts
+
+
+def sft(read: ReadOut, batch: Batch) -> Metrics:
+    """- log p of each trained token. Every token weighs the same, whatever text or micro-batch it lies in."""
+    logp_BQC, tokens_BQC = read.texts()
+    return {"loss": (-jnp.sum(logp_BQC), jnp.sum(tokens_BQC))}
+
+
+def dft(read: ReadOut, batch: Batch) -> Metrics:
+    """- p log p of each trained token with a constant p (dynamic fine-tuning, arXiv 2508.05629): unlikely tokens pull
+    less than in `sft`."""
+    asks = batch.asks
+    logp_BA = read.logp(asks.target_ids_BA)
+    weighted_BA = jax.lax.stop_gradient(jnp.exp(logp_BA)) * logp_BA * asks.token_weights_BA
+    weight = jnp.sum(asks.token_weights_BA)
+    return {"loss": (-jnp.sum(weighted_BA), weight), "nll": (-jnp.sum(logp_BA * asks.token_weights_BA), weight)}
+
+
+def _nll(read: ReadOut, batch: Batch) -> Metrics:
+    """Returns what validation says of `dft`: the plain likelihood."""
+    return {"nll": sft(read, batch)["loss"]}
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "sft": Objective(sft, Texts, judged_by="loss", label="SFT", reads=(), kinds=("texts",)),
+    "dft": Objective(dft, Texts, judged_by="nll", label="DFT", reads=(), kinds=("texts",), judge=_nll),
+}

@@ -1,0 +1,84 @@
+"""Records of texts: what a model says about texts that were learned, or compared, as JSON lines.
+
+A record is a row: its texts, the votes for each, and their log-probabilities, summed over the pieces of a long text.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from moral_jax.runs.records import Asks, Record
+from moral_jax.runtime import strict_json
+from moral_jax.runtime.strict_json import is_number, shown
+from moral_jax.types import Array, Item, UserError
+
+
+class Likelihoods(NamedTuple):
+    """What a model says about texts, one row per entry: an item, or a piece of one."""
+
+    logp_EC: Array  # log-probability of each text
+    tokens_EC: Array  # tokens that are read; 0 where there is no text
+    log_concentration_E: Array
+
+
+def of_items(entries: Sequence[Item], items: Sequence[Item], found: Likelihoods) -> Likelihoods:
+    """Sums the pieces of each item.
+
+    Args:
+      entries: the item of each row of `found`.
+      items: those that are wanted, in order.
+    """
+    place = {item: i for i, item in enumerate(items)}
+    rows = np.array([place[entry] for entry in entries])
+    logp_EC, tokens_EC = (np.zeros((len(items), found.logp_EC.shape[1])) for _ in range(2))
+    np.add.at(logp_EC, rows, np.where(found.tokens_EC > 0, found.logp_EC, 0.0))
+    np.add.at(tokens_EC, rows, found.tokens_EC)
+    log_s_E = np.zeros(len(items))
+    log_s_E[rows] = found.log_concentration_E
+    return Likelihoods(logp_EC, tokens_EC, log_s_E)
+
+
+def make_text_records(asks: Asks, found: Likelihoods) -> list[Record]:
+    """Returns a record per example."""
+    records = []
+    for row, (index, order) in enumerate(asks.items):
+        example, back = asks.examples[index], np.argsort(order)
+        records.append(
+            {
+                "id": example.id,
+                "prompt": [dict(turn) for turn in example.messages] or example.text,
+                "texts": list(example.options),
+                "counts": list(example.counts),
+                "keys": list(example.keys),
+                "groups": example.groups,
+                "logp": found.logp_EC[row, : len(order)][back].tolist(),
+                "tokens": [int(n) for n in found.tokens_EC[row, : len(order)][back]],
+            }
+        )
+    return records
+
+
+def read_text_jsonl(path: Path) -> list[Record]:
+    """Reads records of texts.
+
+    Raises:
+      UserError: a line is no such record; names it.
+    """
+    records = []
+    for where, row in strict_json.read_lines(path):
+        texts = row.get("texts")
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            raise UserError(f"{where}: no record: field 'texts': found {shown(texts)}; score the rows again")
+        for field in ("counts", "logp", "tokens"):
+            values = row.get(field)
+            if not isinstance(values, list) or len(values) != len(texts) or not all(map(is_number, values)):
+                found = f"found {shown(values)}, expected {len(texts)} finite numbers"
+                raise UserError(f"{where}: no record: field {field!r}: {found}; score the rows again")
+        if not isinstance(row.get("id"), str) or not isinstance(row.get("groups"), dict):
+            raise UserError(f"{where}: no record: it has no id or no groups; score the rows again")
+        records.append(row)
+    if not records:
+        raise UserError(f"{path}: holds no records; delete it and score the rows again")
+    return records
