@@ -22,6 +22,10 @@ GAP = " [...] "
 MIN_TEXT_TOKENS = 16
 
 
+class TooLongError(UserError):
+    """A question does not fit into a row, or into the model."""
+
+
 class Encoded(NamedTuple):
     """One question in one order. Its read positions are the last tokens of its texts in a decoder, the first in an
     encoder.
@@ -194,8 +198,9 @@ def fit(
         if excess <= 0:
             return [encode(tokenizer, rendered)], True
         keep -= excess
-    raise UserError(
+    drop = ", or leave such rows out (--config.task.on_bad_row=drop)" if isinstance(rendered, Written) else ""
+    raise TooLongError(
         f"the prompt has {in_row} tokens, more than config.data.length={limits.row} or the model's {limits.text} "
-        f"positions allow without cutting the question or its options; raise config.data.length, or shorten them. "
+        f"positions allow without cutting the question or its options; raise config.data.length, or shorten them{drop}. "
         f"Prompt: {excerpt(rendered.texts[-1][-1])}"
     )

@@ -23,9 +23,9 @@ def _objects(where: str, values: Any) -> dict[str, dict[str, Any]]:
     return values
 
 
-def _estimates(where: str, values: Any) -> None:
+def estimates(where: str | Path, values: Any) -> None:
     """Checks estimates by name: a value, and low and high where there is an interval; null stands for no estimate."""
-    for name, value in (values if isinstance(values, dict) else {where: 0}).items():
+    for name, value in (values if isinstance(values, dict) else {str(where): 0}).items():
         fields = set(value) if isinstance(value, dict) else set()
         ends = {"low", "high"} if {"low", "high"} & fields else set()
         if value is not None and not _has_numbers(value, "value", *ends, *fields):
@@ -34,7 +34,7 @@ def _estimates(where: str, values: Any) -> None:
 
 def _optional(file: Path, values: dict[str, Any]) -> None:
     """Checks fields of a `metrics.json` that older versions did not write."""
-    _estimates(f"{file}: against", values.get("against", {}))
+    estimates(f"{file}: against", values.get("against", {}))
     curve = values.get("votes_curve")
     kinds = {"shared": (dict, "an object"), "at_bound": (list, "a list of names")}
     for field, (kind, expected) in kinds.items():
@@ -54,7 +54,7 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
         raise UserError(f"{file}: split={shown(values['split'])}: expected {' or '.join(SPLITS)}; {AGAIN}")
     if not isinstance(values["rows"], int):
         raise UserError(f"{file}: rows={shown(values['rows'])}: expected a whole number; {AGAIN}")
-    _estimates(f"{file}: metrics", values["metrics"])
+    estimates(f"{file}: metrics", values["metrics"])
     if values["metrics"].get("cross_entropy") is None:
         raise UserError(f"{file}: metrics: the field 'cross_entropy' is missing; {AGAIN}")
     calibration = values.get("calibration")
@@ -67,13 +67,26 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
             raise UserError(f"{file}: yardsticks: {name}={shown(scores)}: expected finite numbers; {AGAIN}")
     for kind, named in _objects(f"{file}: groups", values["groups"]).items():
         for name, group in _objects(f"{file}: groups: {kind}", named).items():
-            _estimates(f"{file}: groups: {kind}: {name}", {k: group.get(k) for k in ("cross_entropy", "accuracy")})
+            estimates(f"{file}: groups: {kind}: {name}", {k: group.get(k) for k in ("cross_entropy", "accuracy")})
             if not is_number(group.get("BEST", 0.0)):
                 raise UserError(f"{file}: groups: {kind}: {name}: BEST={shown(group['BEST'])}: no number; {AGAIN}")
     _optional(file, values)
     bins = values["reliability"]
     if not isinstance(bins, list) or not all(_has_numbers(b, "predicted", "human", "pairs") for b in bins):
         raise UserError(f"{file}: reliability={shown(bins)}: expected predicted, human and pairs of each bin; {AGAIN}")
+
+
+def text_metrics(file: Path, values: dict[str, Any]) -> None:
+    """Checks a `metrics.json` of texts."""
+    for field, kind in (("split", str), ("rows", int), ("metrics", dict), ("groups", dict), ("surprising", list)):
+        if not isinstance(values.get(field), kind):
+            raise UserError(f"{file}: {field}={shown(values.get(field))}: is not what a run writes; {AGAIN}")
+    estimates(f"{file}: metrics", values["metrics"])
+    if values["metrics"].get("nll_per_token") is None:
+        raise UserError(f"{file}: metrics: the field 'nll_per_token' is missing; {AGAIN}")
+    for kind, named in _objects(f"{file}: groups", values["groups"]).items():
+        for name, group in _objects(f"{file}: groups: {kind}", named).items():
+            estimates(f"{file}: groups: {kind}: {name}", {k: v for k, v in group.items() if k != "rows"})
 
 
 def record(where: str, row: dict[str, Any]) -> None:
@@ -91,7 +104,7 @@ def record(where: str, row: dict[str, Any]) -> None:
 
 def comparison(file: Path, values: dict[str, Any]) -> None:
     """Checks a `comparison.json`."""
-    _estimates(str(file), values)
+    estimates(str(file), values)
     if values and values.get("cross_entropy") is None:
         raise UserError(f"{file}: the field 'cross_entropy' is missing; {AGAIN}")
 

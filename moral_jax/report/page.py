@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from moral_jax.report import plots, source, words
+from moral_jax.report import plots, source, texts, words
 from moral_jax.runtime.strict_json import visible
 
 
@@ -40,6 +40,8 @@ def write(folder: Path) -> Written:
     Raises:
       UserError: no stage of the run was scored.
     """
+    if texts.is_of_texts(folder):
+        return _write_of_texts(folder)
     s = source.read(folder)
     main = words.main_table(s)
     verdict = words.verdict(s)
@@ -65,15 +67,35 @@ def write(folder: Path) -> Written:
         "shares": plots.shares(s),
         "order_bias": plots.order_bias(s),
     }
-    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    css = _css()
     html = (
         environment(True)
         .get_template("page.html.jinja")
         .render(
-            **values, css=css, plots=pictures, surprises=words.surprises(s.last), stage_names=[x.name for x in s.stages]
+            **values,
+            css=css,
+            plots=pictures,
+            surprises=words.surprises(s.last),
+            stage_names=[x.name for x in s.stages],
+            number_text=words.number_text,
         )
     )
     (folder / "report.html").write_text(visible(html), encoding="utf-8")
     text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     (folder / "report.md").write_text(visible(text), encoding="utf-8")
     return Written(folder / "report.html", words.markdown(main), " ".join(verdict))
+
+
+def _css() -> str:
+    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+
+
+def _write_of_texts(folder: Path) -> Written:
+    """Writes both pages of a run on texts."""
+    s = texts.read(folder)
+    values = texts.values(s, _subtitle(s))
+    html = environment(True).get_template("text.html.jinja").render(**values, css=_css())
+    (folder / "report.html").write_text(visible(html), encoding="utf-8")
+    text = environment(False).get_template("text.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
+    (folder / "report.md").write_text(visible(text), encoding="utf-8")
+    return Written(folder / "report.html", words.markdown(values["main"]), " ".join(values["verdict"]))

@@ -89,6 +89,25 @@ def curves(source: Source) -> str | None:
     return svg(draw)
 
 
+def lines(source: Source, names: tuple[str, ...]) -> str | None:
+    """Draws numbers of the training log by step, smoothed; returns None if the log has none of them."""
+    train = [r for r in source.trace if r["kind"] == "train"]
+    known = [name for name in names if train and all(name in r for r in train)]
+    if not known:
+        return None
+
+    def draw(axes: Axes) -> None:
+        width = max(1, len(train) // 20)
+        steps = np.array([r["step"] for r in train])[width - 1 :]
+        for colour, name in zip(SERIES, known, strict=False):
+            values = _smooth(np.array([r[name] for r in train]), width)
+            axes.plot(steps, values, color=colour, label=name.replace("_", " "))
+        axes.set_xlabel("optimizer step")
+        axes.legend()
+
+    return svg(draw)
+
+
 def reliability(source: Source) -> str:
     """Draws the mean human share by predicted share; a calibrated model lies on the diagonal."""
 

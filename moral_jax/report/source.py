@@ -33,14 +33,14 @@ class Source:
     """The data of a page. `comparison` holds paired differences, last stage minus first."""
 
     name: str
-    stages: list[Stage]
+    stages: list[Any]  # `Stage`, or `texts.TextStage`
     comparison: dict[str, dict[str, float]]
     trace: list[dict[str, Any]]  # rows of metrics.jsonl
     config: dict[str, Any]
     provenance: dict[str, Any]
 
     @property
-    def last(self) -> Stage:
+    def last(self) -> Any:
         return self.stages[-1]
 
     @property
@@ -65,7 +65,8 @@ def _stage(name: str, folder: Path) -> Stage | None:
     return Stage(name, numbers, rows)
 
 
-def _trace(file: Path) -> list[dict[str, Any]]:
+def read_trace(file: Path) -> list[dict[str, Any]]:
+    """Reads the log of training; nothing if there is none."""
     rows = []
     for place, row in strict_json.read_lines(file) if file.exists() else ():
         checks.log_line(place, row)
@@ -90,7 +91,7 @@ def read(folder: Path) -> Source:
         name=secrets.redacted(folder.resolve().name),
         stages=stages,
         comparison=comparison,
-        trace=_trace(folder / "metrics.jsonl"),
+        trace=read_trace(folder / "metrics.jsonl"),
         config=_json(folder / "config.json"),
         provenance=provenance,
     )

@@ -28,6 +28,11 @@ def number(value: float) -> str:
     return f"{value:.3f}"
 
 
+def number_text(value: float) -> str:
+    """Formats votes: 1234567, 2.5, and 3 for 3.0."""
+    return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+
+
 def interval(e: Estimate | None) -> str:
     """Formats an estimate as "0.661 [0.648, 0.674]"; returns "" for None, the value alone if it has no interval."""
     if e is None:

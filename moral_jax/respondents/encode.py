@@ -1,6 +1,7 @@
 """Examples to token ids, the way a config asks for them."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from moral_jax.models import api
 from moral_jax.models.spec import EncoderSpec
 from moral_jax.prompts import chat, completions, render
 from moral_jax.runs.records import Asks
+from moral_jax.runtime import console
 from moral_jax.tasks import registry
 from moral_jax.types import Example, Item, UserError
 
@@ -105,6 +107,22 @@ class QuestionEncoder:
                 f"take the model's own (config.model.tokenizer)"
             )
         return questions
+
+    def fitting(self, examples: Sequence[Example], what: str) -> list[Example]:
+        """Returns the examples that fit into a row in every order of their options; says how many do not."""
+        kept = []
+        for example in console.progress(examples, desc=f"measuring {what}", unit="row", leave=False, delay=1):
+            try:
+                for order in self.orders_of(example):
+                    encode.fit(self.tokenizer, functools.partial(self.render, order=order), example, self.limits)
+            except encode.TooLongError:
+                continue
+            kept.append(example)
+        if left := len(examples) - len(kept):
+            console.info(
+                f"left out: {left} of {len(examples)} {what} rows, longer than config.data.length={self.limits.row}"
+            )
+        return kept
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Encodes every example in every order of its options."""

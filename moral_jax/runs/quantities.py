@@ -170,6 +170,28 @@ QUANTITIES: dict[str, Quantity] = {
         "Dirichlet NLL with one s for all rows (fitted on validation), minus that with the model's own",
     ),
 }  # fmt: skip
+TEXTS: dict[str, Quantity] = {  # in formulas, n are the tokens of a text that are read, q its share of the votes
+    "nll_per_token": Quantity(
+        "NLL per token", LOWER, (0, INF), "- sum over rows of q log p(text) / sum of q n, nats: of the chosen texts"
+    ),
+    "perplexity": Quantity("perplexity", LOWER, (1, INF), "exp(NLL per token)"),
+    "rejected_nll_per_token": Quantity(
+        "NLL per token of the rejected", NEITHER, (0, INF), "the same with (1 - q) in place of q"
+    ),
+    "likelihood_accuracy": Quantity(
+        "chosen is likelier", HIGHER, (0, 1), "1 where the most chosen text has the largest log p; ties count in part"
+    ),
+    "reward_accuracy": Quantity(
+        "chosen has the higher reward", HIGHER, (0, 1), "the same with the reward beta (log p - log p_ref)"
+    ),
+    "reward_margin": Quantity(
+        "reward margin", HIGHER, (-INF, INF), "mean reward of the chosen text minus that of the others"
+    ),
+    "chosen_reward": Quantity("reward of the chosen", NEITHER, (-INF, INF), "mean of q-weighed rewards"),
+    "rejected_reward": Quantity("reward of the rejected", NEITHER, (-INF, INF), "mean of (1 - q)-weighed rewards"),
+    "tokens": Quantity("tokens of a chosen text", NEITHER, (0, INF), "n"),
+    "rejected_tokens": Quantity("tokens of a rejected text", NEITHER, (0, INF), "n of the others"),
+}  # fmt: skip
 YARDSTICKS = {  # predictions that read no text, and people, by their name in `metrics.json`
     "uniform": "uniform",
     "train prior": "prior of the training votes",

@@ -32,6 +32,11 @@ class Dataset(NamedTuple):
     provenance: dict[str, Any]  # JSON
 
     @property
+    def sides(self) -> dict[str, Sequence[Example]]:
+        """All splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
     def scored(self) -> dict[str, Sequence[Example]]:
         """The splits to score, without empty ones."""
         return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}

@@ -87,6 +87,8 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     data = load.load(config.task)
     scoring = Scoring(config, files)
     encoder = scoring.encoder
+    if registry.get(config.task.name).kind == "preferences" and config.task.on_bad_row == "drop":
+        data = data._replace(**{s: encoder.fitting(rows, s) for s, rows in data.sides.items()})
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
     scored = {split: Asks(rows, encoder.all_items(rows)) for split, rows in splits.items()}
     epochs = config.train.epochs if config.train.steps != 0 else 0
@@ -97,8 +99,7 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     scoring.prepare(scored, also=trained, columns=objective.columns)
     assert scoring.shape is not None, "set by prepare"
     batches = _training_batches(config, files.model, asked, shown, scoring.shape) if shown else None
-    sides = {"train": data.train, "validation": data.validation, "test": data.test}
-    rows = ", ".join(f"{len(side)} {name}" for name, side in sides.items())
+    rows = ", ".join(f"{len(side)} {name}" for name, side in data.sides.items())
     cut = scoring.cut + sum(questions.cut for questions in trained)
     info(f"{data.provenance['description']}\nrows: {rows}" + (f"; {cut} prompts cut to fit" if cut else ""))
     total = _total_steps(config, batches)
@@ -178,6 +179,11 @@ def _validate_texts(setup: TrainingSetup, params: Params) -> dict[str, float]:
     numbers = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
     numbers.pop("reference_gap", None)
     return numbers | {"loss": numbers[setup.objective.judged_by]}
+
+
+def beta_of(setup: TrainingSetup) -> float | None:
+    """Returns the beta of rewards; None where the objective has no reference."""
+    return setup.config.objective.beta if setup.objective.columns else None
 
 
 def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from moral_jax.analysis import summary
+from moral_jax.analysis import summary, texts
 from moral_jax.analysis.calibrate import Calibration, fit
 from moral_jax.analysis.table import Table, from_examples, from_records
 from moral_jax.config import Config
 from moral_jax.report import checks, page
+from moral_jax.report import texts as of_texts
 from moral_jax.runs import directory
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.records import Record, read_jsonl, write_jsonl
+from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
 from moral_jax.runtime.files import write_json
 from moral_jax.types import Example
@@ -77,8 +79,34 @@ def summarise(
     return page.write(run.path) if reported else None
 
 
+def summarise_texts(
+    run: RunDirectory, splits: Sequence[str], config: Config, beta: float | None
+) -> page.Written | None:
+    """Writes the numbers of each stage of a run on texts, their difference, and the page.
+
+    Args:
+      splits: those whose records each stage holds.
+      beta: of the rewards of a run on preferences; None where there are none.
+    """
+    reported: list[list[Record]] = []
+    for folder in directory.stages(run.path).values():
+        split = next((s for s in ("test", "validation", *splits) if s in splits), None)
+        if split is None or not folder.exists():
+            continue
+        records = read_text_jsonl(folder / f"{split}.jsonl")
+        first = reported[0] if reported else None
+        numbers = texts.summarise(records, first, beta, config.eval.bootstrap, config.eval.seed)
+        write_json(folder / "metrics.json", {"split": split, **numbers})
+        reported.append(records)
+    if len(reported) == 2:
+        write_json(run.path / "comparison.json", texts.compare(*reported, config.eval.bootstrap, config.eval.seed))
+    return page.write(run.path) if reported else None
+
+
 def write_page(folder: Path) -> page.Written:
     """Writes a run's page again from its files; records of version 0.1 get the numbers of each row first."""
+    if of_texts.is_of_texts(folder):
+        return page.write(folder)
     for stage in directory.stages(folder).values():
         numbers = strict_json.read(stage / "metrics.json") if (stage / "metrics.json").exists() else {}
         file = stage / f"{numbers.get('split')}.jsonl"

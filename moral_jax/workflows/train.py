@@ -23,7 +23,7 @@ from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import Params, StorageError, UserError
 from moral_jax.workflows import build, local_model, provenance, references
 from moral_jax.workflows.evaluate import answer
-from moral_jax.workflows.summarise import summarise
+from moral_jax.workflows.summarise import summarise, summarise_texts
 
 
 def train(config: Config, workdir: Path, resume_from: int | None = None) -> page.Written | None:
@@ -69,7 +69,10 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
                 answer(chosen, setup.scored, run.stage(TRAINED), weighs=setup.scoring.weighs)
         if not distributed.is_primary():
             return None
-        return summarise(run, list(setup.scored), setup.data.train, config)  # 6. records -> numbers -> page
+        # 6. records -> numbers -> page
+        if setup.scoring.weighs:
+            return summarise_texts(run, list(setup.scored), config, build.beta_of(setup))
+        return summarise(run, list(setup.scored), setup.data.train, config)
 
 
 @contextlib.contextmanager

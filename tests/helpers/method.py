@@ -28,8 +28,9 @@ def formulas() -> str:
     return "\n".join(lines)
 
 
-def _chat_template(messages: list[dict[str, str]]) -> str:
+def _chat_template(messages: list[dict[str, str]], *, begins_answer: bool = True) -> str:
     """Returns messages as ChatML, the template of SmolLM2 and others."""
+    assert begins_answer
     turns = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages]
     return "".join(turns) + "<|im_start|>assistant\n"
 

@@ -7,7 +7,7 @@ import pytest
 from moral_jax import objectives
 from moral_jax.config import Config
 from moral_jax.config.train import ObjectiveConfig
-from moral_jax.types import Options, UserError
+from moral_jax.types import Options, Texts, UserError
 from moral_jax.workflows.build import objective_of
 
 
@@ -16,8 +16,8 @@ def with_objective(**fields):
 
 
 def test_an_unknown_objective_is_named():
-    with pytest.raises(UserError, match="config.objective.name='dpo': no such objective; expected 'soft_cross_ent"):
-        objective_of(with_objective(name="dpo"))
+    with pytest.raises(UserError, match="config.objective.name='ppo': no such objective; expected 'soft_cross_ent"):
+        objective_of(with_objective(name="ppo"))
 
 
 @pytest.mark.parametrize("name", ["soft_cross_entropy", "count_cross_entropy"])
@@ -35,6 +35,7 @@ def test_the_dirichlet_multinomial_reads_the_concentration():
 def test_every_row_is_complete(name):
     objective = objectives.get(name)
     fields = {f.name for f in dataclasses.fields(ObjectiveConfig)}
-    assert set(objective.reads) <= fields - {"name"}
-    assert objective.judged_by in ("cross_entropy", "dirichlet_nll")
+    assert {*objective.reads, *objective.settings} <= fields - {"name"}
+    of_its_own = ("loss", "nll") if objective.asks is Texts else ("cross_entropy", "dirichlet_nll")
+    assert objective.judged_by in of_its_own
     assert objective.label

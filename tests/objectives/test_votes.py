@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betaln, gammaln
 
-from moral_jax.objectives import OBJECTIVES, votes
+from moral_jax.objectives import votes
 from moral_jax.types import NEG, Batch, Options
 from tests.helpers import reads
 
@@ -24,7 +24,7 @@ def batch_of(counts, weights=None) -> Batch:
 def value(name, logits, counts, log_s=None, weights=None):
     logits = jnp.asarray(logits, jnp.float32)[None]
     log_s = jnp.zeros(logits.shape[:2]) if log_s is None else jnp.asarray(log_s, jnp.float32)[None]
-    total, weight = OBJECTIVES[name].loss(reads.options(logits, log_s), batch_of(counts, weights))["loss"]
+    total, weight = votes.OBJECTIVES[name].loss(reads.options(logits, log_s), batch_of(counts, weights))["loss"]
     return float(total / weight)
 
 
@@ -90,7 +90,7 @@ def test_the_minimum_of_cross_entropy_is_the_entropy_of_the_shares():
     np.testing.assert_allclose(gradient(jnp.log(jnp.asarray(q, jnp.float32))[None, None]), 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", votes.OBJECTIVES)
 def test_finite_at_extreme_logits(name):
     """Options at +-80, and 40 nats under the vocabulary's maximum: values and gradients stay numbers."""
     z = jnp.array([[[80.0, -80.0], [-40.0, -41.0], [80.0, 80.0]]])
@@ -98,7 +98,7 @@ def test_finite_at_extreme_logits(name):
 
     @jax.jit
     def loss(z, log_s):
-        return OBJECTIVES[name].loss(reads.options(z, log_s), batch_of(counts))["loss"][0]
+        return votes.OBJECTIVES[name].loss(reads.options(z, log_s), batch_of(counts))["loss"][0]
 
     for log_s in (-20.0, 0.0, 20.0, 90.0):
         total, gradients = jax.value_and_grad(loss, argnums=(0, 1))(z, jnp.full((1, 3), log_s))
@@ -132,7 +132,7 @@ def test_dirichlet_multinomial_keeps_its_digits(log_s, z, counts):
     assert got == pytest.approx(want, rel=3e-5, abs=2e-4 + 2.0**-25 * abs(exact_rising(np.exp(log_s), sum(counts))))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", votes.OBJECTIVES)
 def test_gradients_against_finite_differences(name):
     rng = np.random.default_rng(0)
     z, log_s = rng.normal(size=(1, 3, 4)), rng.normal(size=(1, 3))
@@ -143,7 +143,7 @@ def test_gradients_against_finite_differences(name):
 
         @jax.jit
         def loss(z, log_s):
-            return OBJECTIVES[name].loss(reads.options(z, log_s), batch)["loss"][0]
+            return votes.OBJECTIVES[name].loss(reads.options(z, log_s), batch)["loss"][0]
 
         got = jax.grad(loss, argnums=(0, 1))(jnp.asarray(z), jnp.asarray(log_s))
         for argument, (x, gradient) in enumerate(zip((z, log_s), got, strict=True)):
@@ -156,19 +156,19 @@ def test_gradients_against_finite_differences(name):
                 assert float(gradient[at]) == pytest.approx(float(slope), abs=1e-6)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", votes.OBJECTIVES)
 def test_absent_options_get_no_probability_and_no_gradient(name):
     z = jnp.array([[[0.3, -0.2, NEG], [0.1, 0.4, 0.2]]])
     counts = [[3, 2, 0], [1, 2, 3]]
 
     @jax.jit
     def loss(z):
-        return OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of(counts))["loss"][0]
+        return votes.OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of(counts))["loss"][0]
 
     assert np.asarray(jax.grad(loss)(z))[0, 0, 2] == 0
     assert float(jnp.exp(votes.log_probabilities(z))[0, 0, 2]) == 0
-    two = OBJECTIVES[name].loss(reads.options(z[:, :1, :2], jnp.zeros((1, 1))), batch_of([[3, 2]]))["loss"]
-    three = OBJECTIVES[name].loss(reads.options(z[:, :1], jnp.zeros((1, 1))), batch_of([[3, 2, 0]]))["loss"]
+    two = votes.OBJECTIVES[name].loss(reads.options(z[:, :1, :2], jnp.zeros((1, 1))), batch_of([[3, 2]]))["loss"]
+    three = votes.OBJECTIVES[name].loss(reads.options(z[:, :1], jnp.zeros((1, 1))), batch_of([[3, 2, 0]]))["loss"]
     np.testing.assert_allclose(two, three, rtol=1e-6)
 
 
@@ -176,22 +176,22 @@ def test_absent_options_get_no_probability_and_no_gradient(name):
 def test_questions_weigh_the_same_whatever_their_options_and_votes(name):
     """The weight of a question is 1: not its number of options, nor of votes."""
     z = jnp.array([[[0.0, 0.0, NEG, NEG, NEG], [0.0] * 5]])
-    total, weight = OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of([[1, 1, 0, 0, 0], [100] * 5]))[
-        "loss"
-    ]
+    total, weight = votes.OBJECTIVES[name].loss(
+        reads.options(z, jnp.zeros((1, 2))), batch_of([[1, 1, 0, 0, 0], [100] * 5])
+    )["loss"]
     assert float(weight) == 2
     alone = [
-        OBJECTIVES[name].loss(reads.options(z[:, i : i + 1], jnp.zeros((1, 1))), batch_of([c]))["loss"][0]
+        votes.OBJECTIVES[name].loss(reads.options(z[:, i : i + 1], jnp.zeros((1, 1))), batch_of([c]))["loss"][0]
         for i, c in enumerate([[1, 1, 0, 0, 0], [100] * 5])
     ]
     assert float(total) == pytest.approx(float(sum(alone)), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", votes.OBJECTIVES)
 def test_empty_slots_weigh_nothing(name):
     z = jnp.array([[[0.2, 0.1], [NEG, NEG]]])
-    got = OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of([[1, 2], [0, 0]], [1, 0]))["loss"]
-    want = OBJECTIVES[name].loss(reads.options(z[:, :1], jnp.zeros((1, 1))), batch_of([[1, 2]]))["loss"]
+    got = votes.OBJECTIVES[name].loss(reads.options(z, jnp.zeros((1, 2))), batch_of([[1, 2], [0, 0]], [1, 0]))["loss"]
+    want = votes.OBJECTIVES[name].loss(reads.options(z[:, :1], jnp.zeros((1, 1))), batch_of([[1, 2]]))["loss"]
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
@@ -213,7 +213,7 @@ def test_dirichlet_multinomial_against_float64(alpha, counts):
     assert got == pytest.approx(exact_nll(alpha, counts), rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", votes.OBJECTIVES)
 @pytest.mark.parametrize("total", [0.3, 7.0])
 def test_shares_may_sum_to_anything(name, total):
     """Shares that were cut, or never scaled: a soft cross-entropy reads them as shares; the others read votes, whose

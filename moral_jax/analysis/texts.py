@@ -1,0 +1,136 @@
+"""Numbers on texts: how likely they are, and how well likelihoods, or what training added to them, rank preferences."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from moral_jax.analysis.bootstrap import Estimate, Resampling, interval, sharing
+from moral_jax.runs.records import Record
+
+SMALLEST_GROUP = 5  # rows
+MOST_SURPRISING = 10
+
+
+def _padded(records: list[Record], field: str) -> np.ndarray:
+    """Returns a field of every record, [E, C], zeros where there is no text."""
+    out = np.zeros((len(records), max(len(r["texts"]) for r in records)))
+    for row, record in enumerate(records):
+        out[row, : len(record[field])] = record[field]
+    return out
+
+
+class Texts:
+    """The records of a stage as arrays [E, C]."""
+
+    def __init__(self, records: list[Record]):
+        self.records = records
+        self.logp_EC, self.tokens_EC, counts_EC = (_padded(records, f) for f in ("logp", "tokens", "counts"))
+        self.exists_EC = self.tokens_EC > 0
+        self.shares_EC = counts_EC / counts_EC.sum(-1, keepdims=True)
+        self.others_EC = np.where(self.exists_EC, 1 - self.shares_EC, 0.0)
+        self.others_EC /= np.maximum(self.others_EC.sum(-1, keepdims=True), 1e-12)
+
+    @property
+    def are_compared(self) -> bool:
+        """True for preferences, false for single texts."""
+        return self.logp_EC.shape[1] > 1
+
+    def sums(self, shares_EC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns log-probability and tokens of each row's texts, weighed by shares, [E] each."""
+        return (shares_EC * self.logp_EC).sum(-1), (shares_EC * self.tokens_EC).sum(-1)
+
+    def right(self, scores_EC: np.ndarray) -> np.ndarray:
+        """Returns the part of each row's most chosen text that is ranked first, [E]; NaN where votes tie."""
+        scores_EC = np.where(self.exists_EC, scores_EC, -np.inf)
+        best_EC = scores_EC == scores_EC.max(-1, keepdims=True)
+        chosen_EC = (self.shares_EC == self.shares_EC.max(-1, keepdims=True)) & self.exists_EC
+        right_E = (best_EC & chosen_EC).sum(-1) / best_EC.sum(-1)
+        return np.where(chosen_EC.sum(-1) == 1, right_E, np.nan)
+
+
+def _ratio(total_E: np.ndarray, weight_E: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda w_RE: (w_RE @ total_E) / np.maximum(w_RE @ weight_E, 1e-12)
+
+
+def _mean_of_known(values_E: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    known_E = np.isfinite(values_E)
+    return _ratio(np.where(known_E, values_E, 0.0), known_E.astype(float))
+
+
+def statistics(t: Texts, first: Texts | None, beta: float | None) -> dict[str, Any]:
+    """Returns every number of a stage, by name, as a statistic of row weights.
+
+    Args:
+      first: the stage that training began with, whose weights are the reference.
+      beta: of rewards beta * (log p - log p_ref); None where there are none.
+    """
+    logp_E, tokens_E = t.sums(t.shares_EC)
+    out: dict[str, Any] = {"nll_per_token": _ratio(-logp_E, tokens_E)}
+    out["perplexity"] = lambda w_RE: np.exp(out["nll_per_token"](w_RE))
+    out["tokens"] = tokens_E
+    if not t.are_compared:
+        return out
+    other_logp_E, other_tokens_E = t.sums(t.others_EC)
+    out["rejected_nll_per_token"] = _ratio(-other_logp_E, other_tokens_E)
+    out["rejected_tokens"] = other_tokens_E
+    if np.isfinite(right_E := t.right(t.logp_EC)).any():
+        out["likelihood_accuracy"] = _mean_of_known(right_E)
+    if first is not None and beta is not None:
+        reward_EC = beta * (t.logp_EC - first.logp_EC)
+        if np.isfinite(right_E := t.right(reward_EC)).any():
+            out["reward_accuracy"] = _mean_of_known(right_E)
+        chosen_E, other_E = ((shares_EC * reward_EC).sum(-1) for shares_EC in (t.shares_EC, t.others_EC))
+        out["reward_margin"] = chosen_E - other_E
+        out["chosen_reward"], out["rejected_reward"] = chosen_E, other_E
+    return out
+
+
+def _estimates(records: list[Record], wanted: dict[str, Any], count: int, seed: int) -> dict[str, Estimate]:
+    shared = sharing([r.get("keys", []) for r in records])
+    drawn = Resampling(len(records), count, seed, shared).draws(wanted)
+    limits = {name: (0.0, 1.0) if name.endswith("accuracy") else (-np.inf, np.inf) for name in wanted}
+    return {name: interval(d, limits[name]) for name, d in drawn.items()}
+
+
+def summarise(
+    records: list[Record], first: list[Record] | None, beta: float | None, count: int, seed: int
+) -> dict[str, Any]:
+    """Returns what stands in a stage's `metrics.json`; arguments as of `statistics` and `bootstrap.Resampling`."""
+    t = Texts(records)
+    of_first = Texts(first) if first is not None else None
+    groups: dict[str, dict[str, Any]] = {}
+    for kind in dict.fromkeys(k for r in records for k in r["groups"]):
+        names = np.array([r["groups"].get(kind, "") for r in records])
+        for name in sorted(set(names.tolist()) - {""}):
+            rows = np.flatnonzero(names == name)
+            if len(rows) >= SMALLEST_GROUP:
+                part, part_first = ([of[i] for i in rows] if of else None for of in (records, first))
+                assert part is not None, "there are rows"
+                wanted = statistics(Texts(part), Texts(part_first) if part_first else None, beta)
+                groups.setdefault(kind, {})[name] = {"rows": len(rows)} | _estimates(part, wanted, count, seed)
+    return {
+        "kind": "texts",
+        "rows": len(records),
+        "compared": t.are_compared,
+        "metrics": _estimates(records, statistics(t, of_first, beta), count, seed),
+        "groups": groups,
+        "surprising": _surprising(t),
+    }
+
+
+def _surprising(t: Texts) -> list[str]:
+    """Returns the ids of the rows whose chosen texts are least likely per token; the smaller half of lengths is left
+    out, as short texts are the noisiest."""
+    logp_E, tokens_E = t.sums(t.shares_EC)
+    long_E = tokens_E >= np.median(tokens_E)
+    order = np.argsort(np.where(long_E, logp_E / tokens_E, np.inf), kind="stable")
+    return [t.records[i]["id"] for i in order[: min(MOST_SURPRISING, int(long_E.sum()))]]
+
+
+def compare(before: list[Record], after: list[Record], count: int, seed: int) -> dict[str, Estimate]:
+    """Returns paired differences, after minus before."""
+    shared = sharing([r.get("keys", []) for r in after])
+    resampling = Resampling(len(after), count, seed, shared)
+    a, b = (resampling.draws(statistics(Texts(records), None, None)) for records in (before, after))
+    return {name: interval(b[name] - a[name]) for name in b}
