@@ -1,6 +1,9 @@
 """TruthfulQA, multiple choice: MC1 and MC2 by the probability of whole answers.
 
-    moral-jax eval --model=PATH --config=configs/evals/truthfulqa.py --config.task.path=mc_task.json
+    moral-jax eval --model=PATH --config=configs/evals/truthfulqa.py --config.task.path=mc_task.json \\
+        --config.task.items_path=TruthfulQA.csv
+
+The second file has the categories, and may be left out.
 """
 
 from moral_jax import config

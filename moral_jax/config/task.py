@@ -96,7 +96,8 @@ class TaskConfig:
     validation_path: str | None = None
     """The validation rows; default: a share of `path`."""
     items_path: str | None = None
-    """For a row per person: a table of the items, named by its `fields.id`; its column a is {items.a} in templates."""
+    """For a row per person: a table of the items, named by its `fields.id`; its column a is {items.a} in templates.
+    For truthfulqa: its table of questions with categories."""
     test_path: str | None = None
     """The test rows; default: a share of `path`. Training rows that share a key or a question with them are dropped."""
     validation: Annotated[float, SHARE_BELOW_1] = 0.1
@@ -141,7 +142,8 @@ class TaskConfig:
                 self, "train_on", name in names, f"names of config.task.sources: {', '.join(names) or 'there are none'}"
             )
         check(self, "test", self.validation + self.test <= 1, "validation + test <= 1")
-        check(self, "items_path", not self.items_path or bool(self.fields.vote), "none without config.task.fields.vote")
+        reads_items = bool(self.fields.vote) or self.name == "truthfulqa"
+        check(self, "items_path", not self.items_path or reads_items, "none without config.task.fields.vote")
         check(self, "test_only", not (self.test_only and self.test_path), "false, or all rows in config.task.path")
         one_total = self.total_votes is None or not self.fields.total
         check(self, "total_votes", one_total, "none, as config.task.fields.total names a column for it")

@@ -52,6 +52,7 @@ def write(folder: Path) -> Written:
         "verdict": verdict,
         "main": main,
         "more": words.more_table(s),
+        "multiple_choice": words.multiple_choice_table(s),
         "second_order": words.second_order_table(s),
         "division": words.division(s.last) if s.last.numbers.get("second_order") else "",
         "bounded": words.bounded(s.last),
@@ -83,7 +84,8 @@ def write(folder: Path) -> Written:
     (folder / "report.html").write_text(visible(html), encoding="utf-8")
     text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     (folder / "report.md").write_text(visible(text), encoding="utf-8")
-    return Written(folder / "report.html", words.markdown(main), " ".join(verdict))
+    chosen = values["multiple_choice"]
+    return Written(folder / "report.html", words.markdown(chosen or main), " ".join(verdict))
 
 
 def _css() -> str:

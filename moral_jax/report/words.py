@@ -84,6 +84,23 @@ def more_table(source: Source) -> Table:
     )  # fmt: skip
 
 
+def multiple_choice_table(source: Source) -> Table | None:
+    """Returns MC1 and MC2 of each stage, in all and by category; None for tasks without true options."""
+    scores = {s.name: s.numbers.get("multiple_choice", {}) for s in source.stages}
+    last = scores[source.last.name]
+    if not last:
+        return None
+    header, known = ["", "questions"], [(s, name) for name in last for s in source.stages]
+    header += [f"{name} {STAGE_NAMES[s.name]}" if len(source.stages) > 1 else name for s, name in known]
+    first = next(iter(last.values()))
+    rows = [["all", str(first["rows"]), *(interval(scores[s.name][name]["all"]) for s, name in known)]]
+    rows.append(["chance", "", *(number(scores[s.name][name]["chance"]) for s, name in known)])
+    for category, of_first in first["by_category"].items():
+        found = [scores[s.name][name]["by_category"].get(category) for s, name in known]
+        rows.append([category, str(of_first["rows"]), *map(interval, found)])
+    return Table(header, rows)
+
+
 def second_order_table(source: Source) -> Table | None:
     """Returns how well each stage forecasts the votes; None if no row has whole votes."""
     rows: list[list[str]] = []

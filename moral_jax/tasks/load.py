@@ -110,7 +110,7 @@ def _of_one(config: TaskConfig) -> Dataset:
     """Returns the rows of one data set."""
     task = registry.get(config.name)
     if config.test_only:
-        console.info(f"test only, by its licence ({config.licence or task.licence}): nothing is trained on these rows")
+        console.info(f"test only: nothing is trained on these rows (licence: {config.licence or task.licence})")
     paths, archived = _sources(task, config)
     own = {s: read(p, config) for s, p in paths.items() if p and s != "train"}
     if paths["train"]:

@@ -30,6 +30,7 @@ class Task(NamedTuple):
     # where several rows make a question: rows -> one row per question; both pass on the errors of bad rows
     grouped: Callable[[Iterable[Row | UserError], TaskConfig], Iterable[Row | UserError]] = lambda rows, _: rows
     check_columns: Callable[[Columns, FieldsConfig, str], None] = lambda *_: None
+    marks_truth: bool = False  # the votes say which options are true
     kind: Literal["votes", "texts", "preferences"] = "votes"  # options to choose from, one text, several completions
 
 
@@ -120,6 +121,8 @@ TASKS: dict[str, Task] = {
         description="TruthfulQA, multiple choice: one true answer among false ones (MC1), several true ones (MC2)",
         citation="Lin, Hilton and Evans, TruthfulQA, ACL 2022, arXiv 2109.07958",
         licence="Apache-2.0",
+        grouped=truthfulqa.with_categories,
+        marks_truth=True,
     ),
     "mixture": Task(
         examples=_of_a_source,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from moral_jax.analysis import summary, texts
+from moral_jax.analysis import multiple_choice, summary, texts
 from moral_jax.analysis.calibrate import Calibration, fit
 from moral_jax.analysis.table import Table, from_examples, from_records
 from moral_jax.config import Config
@@ -15,6 +15,7 @@ from moral_jax.runs.records import Record, read_jsonl, write_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
 from moral_jax.runtime.files import write_json
+from moral_jax.tasks import registry
 from moral_jax.types import Example
 
 
@@ -45,6 +46,8 @@ def write_metrics(
         calibration = None  # fitted on the very rows that it would be judged on
     c = config.eval
     numbers = summary.summarise(rows[reported], calibration, train, c.bootstrap, c.best_draws, c.seed)
+    if registry.get(config.task.name).marks_truth:
+        numbers["multiple_choice"] = multiple_choice.summarise(rows[reported], c.bootstrap, c.seed)
     write_jsonl(folder / f"{reported}.jsonl", summary.with_row_numbers(rows[reported]))
     write_json(folder / "metrics.json", {"split": reported, **numbers})
     return reported
