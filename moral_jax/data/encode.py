@@ -201,6 +201,6 @@ def fit(
     drop = ", or leave such rows out (--config.task.on_bad_row=drop)" if isinstance(rendered, Written) else ""
     raise TooLongError(
         f"the prompt has {in_row} tokens, more than config.data.length={limits.row} or the model's {limits.text} "
-        f"positions allow without cutting the question or its options; raise config.data.length, or shorten them{drop}. "
+        f"positions allow without cutting the question or its options; raise config.data.length, shorten them{drop}. "
         f"Prompt: {excerpt(rendered.texts[-1][-1])}"
     )

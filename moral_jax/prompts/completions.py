@@ -34,6 +34,8 @@ def _opening(config: PromptConfig, example: Example) -> list[Turn]:
 def _message(config: PromptConfig, example: Example) -> str:
     """Returns the message that the completions answer; empty where the conversation has all."""
     values = {"question": example.question, "title": example.title, "text": example.text}
+    if config.template is None and not (example.question or example.title):
+        return example.text  # as it is: a completion may follow its last blank
     return fill(config.template or QUESTION_TEMPLATE, values) if any(values.values()) else ""
 
 

@@ -17,10 +17,10 @@ from moral_jax.config.evaluate import EvalConfig
 from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
-from moral_jax.models import api, parameters
+from moral_jax.models import api, parameters, read_out
 from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, Spec
 from moral_jax.tasks import synthetic
-from moral_jax.types import Batch, Options, Params, Tokens
+from moral_jax.types import Array, Batch, Options, OptionScores, Params, Tokens
 from moral_jax.weights import load as weights
 from moral_jax.weights import shard_slices
 
@@ -80,6 +80,13 @@ def model(of: Spec, **changes: object) -> api.Model:
     quantize = changes.pop("quantize", "none")
     changes = {"concentration": "fixed", "initial_concentration": 2.0, "score_rows": 0} | changes
     return api.Model(of, compute, quantize=quantize, adapter=adapter, **changes)
+
+
+def options_and_mass(params: Params, of: api.Model, batch: Batch) -> tuple[OptionScores, Array | None]:
+    """Returns the option read-out of one forward pass, and the log of the options' total probability."""
+    read = read_out.read_out(params, of, batch)
+    scores = read.options()
+    return scores, read.log_option_mass(scores)
 
 
 def load(path: Path, of: Spec) -> Params:

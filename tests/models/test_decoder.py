@@ -26,7 +26,7 @@ def loss_and_grad(params, model, batch: Batch):
 
 
 def scores(params, model, batch):
-    return jax.jit(read_out.score_options_and_mass, static_argnums=1)(params, model, batch)
+    return jax.jit(tiny.options_and_mass, static_argnums=1)(params, model, batch)
 
 
 def assert_same(a, b, rtol=2e-5):
@@ -136,7 +136,7 @@ def test_no_array_over_positions_and_vocabulary(batch):
 
     B, T, Q = *batch.tokens.tokens_BT.shape, batch.asks.read_BA.shape[1]
     train = shapes(lambda p: loss_and_grad(p, model, batch))
-    score = shapes(lambda p: read_out.score_options_and_mass(p, model, batch))
+    score = shapes(lambda p: tiny.options_and_mass(p, model, batch))
     with_vocabulary = {s for s in train if 1013 in s}
     assert with_vocabulary <= {(1013, 32), (32, 1013)}, with_vocabulary
     assert not {s for s in score if 1013 in s and (T in s or B * T in s)}

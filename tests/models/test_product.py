@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moral_jax.config.model import AdapterConfig
-from moral_jax.models import api, read_out
+from moral_jax.models import api
 from moral_jax.models import product as products
 from moral_jax.models.attention import plain_attention
 from moral_jax.models.product import arithmetic, product
@@ -49,7 +49,7 @@ def test_kernels_that_are_rounded_once_give_the_same_scores(product_dtype, adapt
     loaded = api.abstract_loaded(model, trained=False)
     assert jax.tree.map(lambda x: x.dtype, loaded) == jax.tree.map(lambda x: x.dtype, ready["decoder"])
     assert ready["decoder"]["embedding"].dtype == jnp.float32
-    score = jax.jit(read_out.score_options_and_mass, static_argnums=1)
+    score = jax.jit(tiny.options_and_mass, static_argnums=1)
     jax.tree.map(np.testing.assert_array_equal, score(params, model, batch), score(ready, model, batch))
 
 
