@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from moral_jax.config import Config
 from moral_jax.prompts.render import all_items, orders
 from moral_jax.runs.records import Asks, Choices, Record, make_records
 from moral_jax.runs.text_records import Likelihoods
+from moral_jax.tasks import registry
 from moral_jax.types import Example
 
 SettingOf = Callable[[Example], str]
@@ -46,6 +48,11 @@ class Weighing(Respondent, Protocol):
     def weigh(self, asks: Asks, what: str) -> Likelihoods:
         """Returns the log-probability of every text of every ask, all of which were prepared."""
         ...
+
+
+def is_weighed(config: Config) -> bool:
+    """Returns true if the answers of a config's task are the log-probabilities of texts, not shares of options."""
+    return registry.get(config.task.name).kind != "votes" and config.model.head in ("vocabulary", "text")
 
 
 def asks_of(respondent: Respondent, examples: Sequence[Example], setting_of: SettingOf) -> Asks:

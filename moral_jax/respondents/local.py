@@ -17,18 +17,13 @@ from moral_jax.config import Config
 from moral_jax.data import layout
 from moral_jax.inference.score import Scorer, make_scorer, read_choices, read_likelihoods, score_questions
 from moral_jax.models.read_out import PRIOR
+from moral_jax.respondents.base import is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
 from moral_jax.runs.records import Asks, Choices
 from moral_jax.runs.text_records import Likelihoods, of_items
-from moral_jax.tasks import registry
 from moral_jax.types import Params
 
 OPTIONS_STEP = 8  # room for options grows by so many, so that questions one by one do not compile again each time
-
-
-def weighs(config: Config) -> bool:
-    """Returns true if the answers of a config's task are the log-probabilities of texts, not shares of options."""
-    return registry.get(config.task.name).kind != "votes" and config.model.head in ("vocabulary", "text")
 
 
 class Scoring:
@@ -37,7 +32,7 @@ class Scoring:
     def __init__(self, config: Config, files: ModelFiles):
         self.config, self.model = config, files.model
         self.encoder = QuestionEncoder(config, files)
-        self.weighs = weighs(config)
+        self.weighs = is_weighed(config)
         self.scorer = make_scorer(files.model, read_likelihoods if self.weighs else read_choices)
         self._prepared: dict[str, tuple[Asks, layout.Questions]] = {}
         self.shape: layout.Shape | None = None

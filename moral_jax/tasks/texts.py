@@ -1,7 +1,8 @@
 """Reads texts to learn from: conversations, completions, documents; and preferences between completions.
 
 A text is an example with one option, a preference one with several: the prompt is the question, and a choice is a vote.
-Rows that begin with the same message share a key, so that they never stand on two sides of a split.
+Texts with the same prompt share a key, so that they never stand on two sides of a split; so do preferences in dialogues
+that begin with the same message, as data sets hold a dialogue at several lengths.
 """
 
 import re
@@ -68,14 +69,15 @@ def _example(
     counts: tuple[float, ...],
 ) -> Example:
     group, key = filled(row, fields.group), filled(row, fields.key)
-    first = prompt or next((turn["content"] for turn in turns if turn["role"] == "user"), "")
+    said = [turn["content"] for turn in turns if turn["role"] != "system"]
+    begins = prompt or (said[0] if said and len(options) > 1 else "\n".join(said))
     return Example(
         id=id_of(row, fields),
         question="",
         text=prompt,
         options=options,
         counts=counts,
-        keys=tuple(filter(None, [key, f"begins {first}" if first else ""])),
+        keys=tuple(filter(None, [key, f"begins {begins}" if begins else ""])),
         groups={PLACEHOLDER.sub(r"\1", fields.group): group} if group else {},
         messages=tuple(turns),
     )

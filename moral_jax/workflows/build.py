@@ -92,6 +92,11 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
     scored = {split: Asks(rows, encoder.all_items(rows)) for split, rows in splits.items()}
     epochs = config.train.epochs if config.train.steps != 0 else 0
+    if epochs and not data.train and not config.task.test_only:
+        raise UserError(
+            "no training rows are left: all rows share a key, so that they stand on one side of the split; set "
+            "--config.task.fields.key, or give validation and test files of their own"
+        )
     asked, shown = encoder.for_training(data.train, epochs)
     trained = [asked] if shown else []
     if not scored and not trained:

@@ -10,7 +10,7 @@ from moral_jax.config import Config, parsing
 from moral_jax.config.respondent import model_flags
 from moral_jax.report import page
 from moral_jax.respondents.api.cost import Budget
-from moral_jax.respondents.base import Interview, Respondent, asks_of
+from moral_jax.respondents.base import Interview, Respondent, asks_of, is_weighed
 from moral_jax.respondents.scripted import ScriptedRespondent
 from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
@@ -24,7 +24,7 @@ from moral_jax.tasks import load as task_rows
 from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import provenance
-from moral_jax.workflows.summarise import calibration_of, summarise
+from moral_jax.workflows.summarise import calibration_of, summarise, summarise_texts
 
 if TYPE_CHECKING:
     from moral_jax.respondents.baselines.respondent import Reader
@@ -171,15 +171,24 @@ def evaluate(
         rows, about = data.scored, data.provenance
         if not rows:
             raise UserError("nothing to score: config.task.validation and config.task.test are 0")
+    weighs = is_weighed(config)
+    if weighs and config.respondent.kind != "local":
+        raise UserError(
+            f"config.respondent.kind={config.respondent.kind!r}: cannot say how likely texts are, as task "
+            f"{config.task.name!r} asks; use --model=PATH or --run=DIR"
+        )
     respondent, origin_of = respondent_of(config, budget, run, data, origin.read(out))
     splits = {split: asks_of(respondent, examples, config.orders_of) for split, examples in rows.items()}
     respondent.prepare(splits)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
         origin.record(out, origin_of(about))
-        answer(respondent, splits, evaluation.stage(ANSWERS))
+        answer(respondent, splits, evaluation.stage(ANSWERS), weighs=weighs)
         origin.record(out, origin_of(about))  # an API has said more of itself by now
         train = data.train if data is not None else []
-        written = summarise(evaluation, list(splits), train, config, _calibration(run))
+        if weighs:
+            written = summarise_texts(evaluation, list(splits), config, beta=None)
+        else:
+            written = summarise(evaluation, list(splits), train, config, _calibration(run))
     assert written is not None, "a run without splits"
     return written
 
