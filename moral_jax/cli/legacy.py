@@ -2,7 +2,7 @@
 
 import sys
 
-OLD = {"score": "ask", "baseline": "eval --model=baseline:NAME", "api": "eval --model=api:NAME"}
+OLD = {"baseline": "eval --model=baseline:NAME", "api": "eval --model=api:NAME"}
 
 
 def translate(arguments: list[str]) -> list[str]:
@@ -11,8 +11,6 @@ def translate(arguments: list[str]) -> list[str]:
         return arguments
     old, *rest = arguments
     print(f"note: moral-jax {old} is moral-jax {OLD[old]} now", file=sys.stderr)
-    if old == "score":
-        return ["ask", *rest]
     if old == "api":
         return ["eval", *rest]
     if {"-h", "--help"} & set(rest):

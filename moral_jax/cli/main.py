@@ -25,6 +25,7 @@ COMMANDS = {
         "evaluate", "score a respondent on rows with votes: a model, a run, an API, a baseline, a scripted rule"
     ),
     "ask": Command("ask", "questions with options in, a distribution for each out"),
+    "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),
     "sweep": Command("sweep", "search config fields, ranked by validation rows"),

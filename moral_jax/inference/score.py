@@ -18,7 +18,7 @@ from moral_jax.objectives.votes import log_probabilities
 from moral_jax.runs.records import Choices
 from moral_jax.runs.text_records import Likelihoods
 from moral_jax.runtime import console, distributed, preemption
-from moral_jax.types import Array, Batch, Params, Preempted
+from moral_jax.types import NEG, Array, Batch, Params, Preempted
 
 
 class ScoringPass(Protocol):
@@ -49,6 +49,12 @@ def read_choices(read: StatesReadOut) -> Choices:
 def read_likelihoods(read: StatesReadOut) -> Likelihoods:
     """Reads the log-probabilities of texts."""
     return Likelihoods(*read.texts(), read.options().log_concentration_BQ)
+
+
+def read_rewards(read: StatesReadOut) -> Likelihoods:
+    """Reads the scores of a score head, where a reward stands in place of a log-probability."""
+    scores = read.options()
+    return Likelihoods(scores.logits_BQC, (scores.logits_BQC > NEG / 2) * 1.0, scores.log_concentration_BQ)
 
 
 Read = Callable[[StatesReadOut], Choices] | Callable[[StatesReadOut], Likelihoods]

@@ -51,8 +51,10 @@ class Weighing(Respondent, Protocol):
 
 
 def is_weighed(config: Config) -> bool:
-    """Returns true if the answers of a config's task are the log-probabilities of texts, not shares of options."""
-    return registry.get(config.task.name).kind != "votes" and config.model.head in ("vocabulary", "text")
+    """Returns true if the answers of a config's task are a number for each text, not shares of options: always for
+    single texts, and for preferences unless a score head chooses between them."""
+    kind = registry.get(config.task.name).kind
+    return kind == "texts" or (kind == "preferences" and config.model.head != "score")
 
 
 def asks_of(respondent: Respondent, examples: Sequence[Example], setting_of: SettingOf) -> Asks:

@@ -1,16 +1,18 @@
 """An evaluation: whoever answers, the records of a stage are made here, and a run without training is done here."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from moral_jax.analysis.calibrate import Calibration
 from moral_jax.config import Config, parsing
 from moral_jax.config.respondent import model_flags
+from moral_jax.config.task import TaskConfig
 from moral_jax.report import page
 from moral_jax.respondents.api.cost import Budget
-from moral_jax.respondents.base import Interview, Respondent, asks_of, is_weighed
+from moral_jax.respondents.base import Interview, Respondent, Weighing, asks_of, is_weighed
 from moral_jax.respondents.scripted import ScriptedRespondent
 from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
@@ -64,7 +66,7 @@ def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path, *, 
 Origin = Callable[[dict[str, Any]], dict[str, Any]]  # what a task says of its rows -> provenance
 
 
-def _local(config: Config, run: RunDirectory | None, began: Provenance) -> tuple[Respondent, Origin]:
+def _local(config: Config, run: RunDirectory | None, began: Provenance) -> tuple[Weighing, Origin]:
     """Returns the model of a config; with `run`, the weights that the run stands for."""
     from moral_jax.respondents.local import LocalRespondent, Scoring
     from moral_jax.workflows import local_model
@@ -191,6 +193,42 @@ def evaluate(
             written = summarise(evaluation, list(splits), train, config, _calibration(run))
     assert written is not None, "a run without splits"
     return written
+
+
+class Scored(NamedTuple):
+    """A text and its number."""
+
+    id: str
+    score: float  # of a reward model; of others the log-probability of the text, in nats
+    tokens: int  # that are read; of a reward model 1
+
+
+def score_texts(config: Config, path: str, run: RunDirectory | None) -> list[Scored]:
+    """Returns a number for each text of a file: its reward, or its log-probability.
+
+    Args:
+      config: names the model; its task is not read.
+      run: score with the weights that this run stands for.
+
+    Raises:
+      UserError: a row is bad, or the run is about questions with options, so that `moral-jax ask` asks it.
+    """
+    if run and registry.get(config.task.name).kind == "votes":
+        raise UserError(
+            f"{run.path}: was trained on questions with options; ask it with moral-jax ask --run={run.path}"
+        )
+    task = dataclasses.replace(TaskConfig(name="texts", path=path), replies="last")
+    prompt = dataclasses.replace(config.prompt, ask=None)
+    of_texts = dataclasses.replace(config, task=task, prompt=prompt)
+    rows, _ = task_rows.of_one_file(path, of_texts.task)
+    respondent, _ = _local(of_texts, run, NOT_BEGUN)
+    asks = asks_of(respondent, rows["rows"], of_texts.orders_of)
+    respondent.prepare({"rows": asks})
+    found = respondent.weigh(asks, "texts")
+    return [
+        Scored(e.id, float(logp_C[0]), int(tokens_C[0]))
+        for e, logp_C, tokens_C in zip(asks.examples, found.logp_EC, found.tokens_EC, strict=True)
+    ]
 
 
 def _calibration(run: RunDirectory | None) -> Calibration | None:

@@ -105,7 +105,6 @@ def test_train_py_is_the_command_train(capsys):
 @pytest.mark.parametrize(
     ("old", "new", "note"),
     [
-        (["score", "--run=r", "q.txt", "--json"], ["ask", "--run=r", "q.txt", "--json"], "score is moral-jax ask"),
         (
             ["baseline", "prior", "--config=demo"],
             ["eval", "--model=baseline:prior", "--config=demo"],
@@ -137,7 +136,7 @@ def test_every_old_command_is_tested_here_and_none_is_a_new_one():
     assert not set(legacy.OLD) & set(main.COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [[], ["eval", "api"], ["--version"], ["ask", "score"]])
+@pytest.mark.parametrize("arguments", [[], ["eval", "api"], ["--version"], ["ask", "report"]])
 def test_other_commands_are_left_as_they_are(arguments, capsys):
     assert legacy.translate(arguments) == arguments
     assert capsys.readouterr().err == ""

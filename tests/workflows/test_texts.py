@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from moral_jax.config.model import AdapterConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
 from moral_jax.report import page
+from moral_jax.runs.records import read_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.tasks import synthetic
 from moral_jax.train import loop
@@ -263,7 +265,7 @@ def test_graded_votes_are_recovered(tiny_folder, folder, tmp_path, majority, rec
     assert (np.mean(distances) >= 0.05) == (not recovers)
 
 
-def test_a_reward_model_scores_texts(tiny_folder, pairs, tmp_path):
+def test_a_reward_model_scores_texts(tiny_folder, pairs, tmp_path, capsys):
     config = config_of(
         tiny_folder,
         pairs,
@@ -274,6 +276,26 @@ def test_a_reward_model_scores_texts(tiny_folder, pairs, tmp_path):
     train.train(config, tmp_path / "r")
     numbers = json.loads((tmp_path / "r" / "trained" / "metrics.json").read_text())
     assert numbers["metrics"]["accuracy"]["value"] > 0.9
+    rows = [json.loads(line) for line in Path(pairs).read_text().splitlines()]
+    of_side = {}
+    for side in ("chosen", "rejected"):
+        texts = [{"prompt": row["prompt"], "completion": row[side]} for row in rows]
+        path = write(tmp_path / f"{side}.jsonl", texts)
+        capsys.readouterr()
+        assert main.main(["score", f"--run={tmp_path / 'r'}", path, "--json"]) == 0
+        of_side[side] = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
+    for record in read_jsonl(tmp_path / "r" / "trained" / "test.jsonl"):
+        row = int(record["id"].removeprefix("line ")) - 1
+        chosen, _ = record["probabilities"]
+        difference = of_side["chosen"][row] - of_side["rejected"][row]
+        assert difference == pytest.approx(np.log(chosen / (1 - chosen)), abs=1e-3)
+
+
+def test_a_run_on_questions_scores_no_texts(tiny_folder, chats, tmp_path, capsys):
+    config = tiny.run_config(tiny_folder, train=TrainConfig(steps=0))
+    train.train(config, tmp_path / "r")
+    assert main.main(["score", f"--run={tmp_path / 'r'}", chats]) == 2
+    assert "ask it with moral-jax ask" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
