@@ -136,26 +136,33 @@ def compete(contest: Contest, args: argparse.Namespace) -> dict[str, dict[str, A
     if "careful" in args.peers:
         settings["careful"] = _fastest(contest, args)
     with contextlib.ExitStack() as running:
-        workers, results = {}, {}
+        workers = {}
         for name in ("ours", *args.peers):
             made = contest.ours() if name == "ours" else contest.torch(name, *settings[name])
-            worker = workers[name] = running.enter_context(made)
-            first = worker.ask("first")
-            results[name] = worker.about | {"to_first_step_seconds": worker.age(), "first_step_seconds": first}
-        names, pieces = list(workers), {name: [] for name in workers}
-        for number in range(args.rounds):
-            turn = number % len(names)
-            for name in names[turn:] + names[:turn]:
-                piece = _turn(workers[name])
-                pieces[name].append(piece)
-                others = f"others used {piece['cores_of_others']:.2f} cores"
-                print(f"round {number + 1}, {name}: {piece['seconds']:.1f} s, {others}", flush=True)
-        for name, worker in workers.items():
-            results[name] |= {"peak_gib": worker.peak_gib()} | _summary(pieces[name], pieces["ours"])
+            workers[name] = running.enter_context(made)
+        return race(workers, args.rounds)
+
+
+def race(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str, Any]]:
+    """Lets competitors work in turns, each first alone for a step; who begins a round changes. "ours" is one of them."""
+    results, pieces = {}, {name: [] for name in workers}
+    for name, worker in workers.items():
+        first = worker.ask("first")
+        results[name] = worker.about | {"to_first_step_seconds": worker.age(), "first_step_seconds": first}
+    names = list(workers)
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            piece = _turn(workers[name])
+            pieces[name].append(piece)
+            others = f"others used {piece['cores_of_others']:.2f} cores"
+            print(f"round {number + 1}, {name}: {piece['seconds']:.1f} s, {others}", flush=True)
+    for name, worker in workers.items():
+        results[name] |= {"peak_gib": worker.peak_gib()} | _summary(pieces[name], pieces["ours"])
     return results
 
 
-def _table(results: dict[str, dict[str, Any]]) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     lines = [HEADER]
     for name, r in results.items():
         ratio = r["ours_is_faster_by"]
@@ -180,4 +187,4 @@ def report(args: argparse.Namespace, results: dict[str, Any], agreement: dict[st
         f"\n{args.task}: {one['questions']} questions of {one['tokens']} tokens in all, rounds: {args.rounds}; ", end=""
     )
     print(f"{cores} cores, of which other processes had at most {others:.2f} in any pass\n")
-    print(_table(results))
+    print(table(results))

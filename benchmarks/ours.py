@@ -6,6 +6,7 @@ import itertools
 import json
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from importlib import metadata
@@ -19,13 +20,12 @@ from moral_jax import sharding
 from moral_jax.config import parsing
 from moral_jax.data.pipeline import Questions
 from moral_jax.models import api
-from moral_jax.objectives import OBJECTIVES
 from moral_jax.runs.records import Asks, make_records
 from moral_jax.runtime import jax_setup
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
 from moral_jax.weights import peft
-from moral_jax.workflows import build
+from moral_jax.workflows import build, references
 
 
 class Competitor:
@@ -51,6 +51,13 @@ class Competitor:
             return self.setup.batches.questions
         return self.setup.scoring.encoder.encode(self.setup.scored["test"], "test")
 
+    def write_texts(self, path: str) -> None:
+        """Writes texts and which of their tokens are read, in our order."""
+        with Path(path).open("w") as f:
+            for encoded in self.questions.encoded:
+                texts, reads = ([getattr(t, name).tolist() for t in encoded.texts] for name in ("tokens_T", "reads_T"))
+                f.write(json.dumps({"texts": texts, "reads": reads}) + "\n")
+
     def write(self, path: str) -> None:
         """Writes the questions for the peers, in our order."""
         q = self.questions
@@ -75,7 +82,7 @@ class Training(Competitor):
         tx = optim.make(self.config.optim, self.setup.total)
         self.frozen, trained = api.split(self.setup.initial.training(), model)
         self.state = step.init_state(trained, model, tx)
-        self.step = step.make_train_step(OBJECTIVES[self.config.objective.name], model, tx)
+        self.step = step.make_train_step(self.setup.objective, model, tx)
         batches = f"{len(self.setup.batches)} batches of {self.config.data.batch_size}"
         self.about["settings"] = f"{batches} {self.about['settings']}"
 
@@ -121,6 +128,24 @@ class Training(Competitor):
         return {"losses": losses, "batches": batches}
 
 
+class TextTraining(Training):
+    """The same on texts; references are computed before anything is timed."""
+
+    def prepare(self) -> None:
+        """Computes the references."""
+        if self.setup.objective.columns:
+            with tempfile.TemporaryDirectory() as folder:
+                of = build.questions_of(self.setup)
+                references.fill(Path(folder), self.setup.scoring, self.setup.initial, {}, of)
+
+    def first(self) -> float:
+        """Seconds of the references and of the first step, which compiles."""
+        began = time.perf_counter()
+        self.prepare()
+        super().first()
+        return time.perf_counter() - began
+
+
 class Scoring(Competitor):
     """Records of every example under every order of its options."""
 
@@ -154,6 +179,6 @@ class Scoring(Competitor):
 
 if __name__ == "__main__":
     try:
-        workers.serve({"encode": Competitor, "train": Training, "score": Scoring})
+        workers.serve({"encode": Competitor, "train": Training, "texts": TextTraining, "score": Scoring})
     except UserError as e:
         sys.exit(f"error: {e}")

@@ -33,7 +33,7 @@ ROOMS: dict[str, tuple[int, str]] = {
     ),
     "plan": (
         10,
-        "types runtime objectives config sharding tasks models data weights inference train workflows",
+        "types runtime objectives config sharding tasks models data weights inference train respondents workflows",
     ),  # fmt: skip
     "doctor": (10, "types runtime config sharding tasks models weights train respondents workflows"),  # fmt: skip
     "cli": (

@@ -14,12 +14,13 @@ from jax.experimental import topologies
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
-from moral_jax.inference.score import make_scorer
+from moral_jax.inference.score import make_scorer, read_choices, read_likelihoods, read_rewards
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.objectives.base import Objective
 from moral_jax.plan import cost, hlo
 from moral_jax.plan.chips import CHIPS, Chip
+from moral_jax.respondents.base import is_weighed
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
 from moral_jax.types import Batch, UserError
@@ -86,7 +87,7 @@ def topology(name: str, slices: int = 1) -> Topology:
 
 
 def abstract_batch(model: api.Model, config: Config, rows: int, micro_batches: int | None) -> Batch:
-    """Returns shapes and shardings of a batch of options as the data pipeline makes them.
+    """Returns shapes and shardings of a batch as the data pipeline makes it.
 
     Args:
       rows: of the batch, or of each micro-batch.
@@ -99,17 +100,26 @@ def abstract_batch(model: api.Model, config: Config, rows: int, micro_batches: i
         del value
         return jax.ShapeDtypeStruct((*lead, *size), kind, sharding=where)
 
-    questions, options = layout.most_questions(config.data), len(registry.get(config.task.name).classes or "AB")
-    shape = layout.Shape(
+    return layout.blank(rows, _shape(config, model, rows), describe)
+
+
+def _shape(config: Config, model: api.Model, rows: int) -> layout.Shape:
+    """Returns the shape of a batch of full rows."""
+    task, length, questions = registry.get(config.task.name), config.data.length, layout.most_questions(config.data)
+    head, kind = config.model.head, task.kind
+    options = {"texts": 1, "preferences": 2}.get(kind) or len(task.classes or "AB")
+    if head == "text" or (kind != "votes" and head != "score"):  # of texts all tokens may be read
+        columns = objective_of(config).columns
+        return layout.Shape(rows, rows, length, questions, length, options, 0, reads_texts=True, columns=columns)
+    return layout.Shape(
         rows=rows,
         data_rows=rows,
-        length=config.data.length,
+        length=length,
         questions=questions,
-        answers=questions * (options if config.model.head == "score" else 1),
+        answers=questions * (options if head == "score" else 1),
         options=options,
         variants=1 if model.score_rows else VARIANTS,
     )
-    return layout.blank(rows, shape, describe)
 
 
 def _compiled(lowered: Any) -> Program | TooLarge:
@@ -186,7 +196,8 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
-        scorer = make_scorer(model)
+        of_texts = read_rewards if model.score_rows else read_likelihoods
+        scorer = make_scorer(model, of_texts if is_weighed(config) else read_choices)
         cast = functools.partial(api.cast_for_scoring, model=model)
         params = sharding.abstract(jax.eval_shape(cast, api.abstract_params(model)), mesh)
         scored = _compiled(scorer.score.lower(params, abstract_batch(model, config, rows, None)))

@@ -1,0 +1,121 @@
+"""SFT and DPO steps against TRL: pairs or texts a second, real tokens a second, peak memory, equal losses.
+
+    python benchmarks/text_step.py --method=dpo --path=pairs.jsonl --peer-python=VENV/bin/python --out=dpo.json
+    python benchmarks/text_step.py --method=sft --path=chats.jsonl --peer-python=VENV/bin/python --out=sft.json
+
+Both train all weights of SmolLM2-135M in float32 with AdamW at a constant rate, on the same token ids; references of DPO
+are computed before on both sides. --peer-python has trl==1.16.0, torch and gguf in an environment of its own. Ours takes
+its rows from the config (any --config.SECTION.FIELD=VALUE). Losses of equal steps are compared in batches of
+--peer-batch rows, one question a row.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import contest
+from workers import Worker
+
+CONFIGS = {"sft": "text/sft", "dpo": "preferences/dpo"}
+
+
+@contextlib.contextmanager
+def ours(args: argparse.Namespace, rest: list[str], kind: str, *flags: str) -> Iterator[Worker]:
+    """Starts our side."""
+    given = [
+        f"--config={contest.ROOT / 'configs' / CONFIGS[args.method]}.py",
+        f"--config.task.path={args.path}",
+        "--config.task.validation=0",
+        "--config.task.test=0",
+        "--config.task.on_bad_row=drop",
+        "--config.train.epochs=1",
+        "--config.optim.schedule=constant",
+        "--config.optim.warmup=0",
+        "--config.optim.clip=none",
+        "--config.optim.weight_decay=0",
+        "--config.model.dtype=float32",
+        *rest,
+        *flags,
+    ]
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        Worker("ours", sys.executable, "ours.py", {"MORAL_JAX_CACHE": cache}) as w,
+    ):
+        w.start(kind, flags=given)
+        yield w
+
+
+@contextlib.contextmanager
+def trl(args: argparse.Namespace, about: dict[str, Any], rows: str) -> Iterator[Worker]:
+    """Starts TRL's side."""
+    config = about["config"]
+    with Worker("trl", args.peer_python, "text_peers.py", {"HF_HUB_OFFLINE": "1"}) as w:
+        w.start(
+            "train",
+            weights=about["weights"],
+            rows=rows,
+            method=args.method,
+            batch=args.peer_batch,
+            optim={name: config["optim"][name] for name in ("lr", "b1", "b2", "eps")},
+            beta=config["objective"]["beta"],
+        )
+        yield w
+
+
+def agreement(args: argparse.Namespace, rest: list[str], folder: Path) -> dict[str, Any]:
+    """Losses of equal steps: the same rows in the same batches."""
+    size = args.peer_batch
+    one = [
+        f"--config.data.batch_size={size}",
+        f"--config.data.micro_batch_size={size}",
+        "--config.data.questions_per_row=1",
+    ]
+    exact = ["--config.model.product_dtype=float32", *one, f"--config.task.limit={size * args.steps}"]
+    with ours(args, rest, "texts", *exact) as w:
+        rows, about = str(folder / "equal.jsonl"), w.about
+        w.ask("write_texts", path=rows)
+        w.ask("prepare")
+        mine = w.ask("losses", steps=args.steps)
+    with trl(args, about, rows) as w:
+        theirs = w.ask("losses", batches=mine["batches"])
+    largest = max(abs(a - b) for a, b in zip(mine["losses"], theirs, strict=True))
+    return {"steps": len(theirs), "ours": mine["losses"], "trl": theirs, "largest_difference": largest}
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", choices=tuple(CONFIGS), required=True)
+    parser.add_argument("--path", required=True, help="rows of texts or pairs")
+    parser.add_argument("--out", type=Path, required=True, help="JSON")
+    parser.add_argument("--peer-python", required=True, help="an interpreter with trl")
+    parser.add_argument("--peer-batch", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=20, help="whose losses are compared; 0: none")
+    args, rest = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
+        folder = Path(name)
+        agreed = agreement(args, rest, folder) if args.steps else None
+        if agreed:
+            print(
+                f"losses of {agreed['steps']} equal steps differ by at most {agreed['largest_difference']:.2g}",
+                flush=True,
+            )
+        results = {}
+        if args.rounds:
+            mine = running.enter_context(ours(args, rest, "texts"))
+            rows = str(folder / "rows.jsonl")
+            mine.ask("write_texts", path=rows)
+            theirs = running.enter_context(trl(args, mine.about, rows))
+            results = contest.race({"ours": mine, "trl": theirs}, args.rounds)
+            print(f"\n{contest.table(results)}")
+    args.out.write_text(json.dumps({"results": results, "agreement": agreed}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
