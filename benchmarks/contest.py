@@ -144,7 +144,10 @@ def compete(contest: Contest, args: argparse.Namespace) -> dict[str, dict[str, A
 
 
 def race(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str, Any]]:
-    """Lets competitors work in turns, each first alone for a step; who begins a round changes. "ours" is one of them."""
+    """Lets competitors work in turns, each first alone for a step; who begins a round changes.
+
+    One of them is "ours".
+    """
     results, pieces = {}, {name: [] for name in workers}
     for name, worker in workers.items():
         first = worker.ask("first")
