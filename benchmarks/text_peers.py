@@ -38,11 +38,12 @@ class _Losses(transformers.TrainerCallback):
 class Peer:
     """A model and its rows."""
 
-    def __init__(self, weights: str, rows: str, method: str, batch: int, optim: dict[str, float], beta: float):
-        folder, file = (str(Path(weights).parent), Path(weights).name) if weights.endswith(".gguf") else (weights, None)
-        more = {"gguf_file": file} if file else {}
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **more)
-        self.make = lambda: transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **more)
+    def __init__(
+        self, weights: str, gguf: str, rows: str, method: str, batch: int, optim: dict[str, float], beta: float
+    ):
+        at = Path(gguf)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(str(at.parent), gguf_file=at.name)
+        self.make = lambda: transformers.AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
         self.rows = [json.loads(line) for line in Path(rows).read_text().splitlines()]
         self.method, self.batch, self.optim, self.beta = method, batch, optim, beta
         self.about = {

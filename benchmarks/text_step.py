@@ -3,9 +3,9 @@
     python benchmarks/text_step.py --method=dpo --path=pairs.jsonl --peer-python=VENV/bin/python --out=dpo.json
     python benchmarks/text_step.py --method=sft --path=chats.jsonl --peer-python=VENV/bin/python --out=sft.json
 
-Both train all weights of SmolLM2-135M in float32 with AdamW at a constant rate, on the same token ids; references of DPO
-are computed before on both sides. --peer-python has trl==1.16.0, torch and gguf in an environment of its own. Ours takes
-its rows from the config (any --config.SECTION.FIELD=VALUE). Losses of equal steps are compared in batches of
+Both train all weights of SmolLM2-135M in float32 with AdamW at a constant rate, on the same token ids; references of
+DPO are computed before on both sides. --peer-python has trl==1.16.0, torch and gguf in an environment of its own. Ours
+takes its rows from the config (any --config.SECTION.FIELD=VALUE). Losses of equal steps are compared in batches of
 --peer-batch rows, one question a row.
 """
 
@@ -50,14 +50,24 @@ def ours(args: argparse.Namespace, rest: list[str], kind: str, *flags: str) -> I
         yield w
 
 
+def converted(args: argparse.Namespace, about: dict[str, Any], folder: Path) -> str:
+    """Returns a folder with our weights as transformers writes them: it trains none that it has read from GGUF."""
+    weights = folder / "weights"
+    if not weights.exists():
+        with Worker("conversion", args.peer_python, "peers.py", {}) as w:
+            w.start("convert", weights=about["weights"], folder=str(weights))
+    return str(weights)
+
+
 @contextlib.contextmanager
-def trl(args: argparse.Namespace, about: dict[str, Any], rows: str) -> Iterator[Worker]:
+def trl(args: argparse.Namespace, about: dict[str, Any], rows: str, folder: Path) -> Iterator[Worker]:
     """Starts TRL's side."""
-    config = about["config"]
+    config, weights = about["config"], converted(args, about, folder)
     with Worker("trl", args.peer_python, "text_peers.py", {"HF_HUB_OFFLINE": "1"}) as w:
         w.start(
             "train",
-            weights=about["weights"],
+            weights=weights,
+            gguf=about["weights"],
             rows=rows,
             method=args.method,
             batch=args.peer_batch,
@@ -81,7 +91,7 @@ def agreement(args: argparse.Namespace, rest: list[str], folder: Path) -> dict[s
         w.ask("write_texts", path=rows)
         w.ask("prepare")
         mine = w.ask("losses", steps=args.steps)
-    with trl(args, about, rows) as w:
+    with trl(args, about, rows, folder) as w:
         theirs = w.ask("losses", batches=mine["batches"])
     largest = max(abs(a - b) for a, b in zip(mine["losses"], theirs, strict=True))
     return {"steps": len(theirs), "ours": mine["losses"], "trl": theirs, "largest_difference": largest}
@@ -111,7 +121,7 @@ def main() -> None:
             mine = running.enter_context(ours(args, rest, "texts"))
             rows = str(folder / "rows.jsonl")
             mine.ask("write_texts", path=rows)
-            theirs = running.enter_context(trl(args, mine.about, rows))
+            theirs = running.enter_context(trl(args, mine.about, rows, folder))
             results = contest.race({"ours": mine, "trl": theirs}, args.rounds)
             print(f"\n{contest.table(results)}")
     args.out.write_text(json.dumps({"results": results, "agreement": agreed}, indent=2) + "\n")
