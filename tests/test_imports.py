@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[int, str]] = {
         10,
         "types runtime objectives config sharding tasks models data weights inference train respondents workflows",
     ),  # fmt: skip
-    "doctor": (10, "types runtime config sharding tasks models weights train respondents workflows"),  # fmt: skip
+    "doctor": (10, "types runtime config sharding tasks models data weights train respondents workflows"),  # fmt: skip
     "cli": (
         11,
         "types runtime objectives config sharding tasks runs report study respondents workflows plan doctor",

@@ -2,9 +2,24 @@
 
 from typing import Any
 
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
 from moral_jax.config import Config
+from moral_jax.data.tokens import Text
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.tasks.load import Dataset
+
+LONG = 200  # characters
+
+
+def _read(words: PreTrainedTokenizerBase, text: Text) -> str:
+    """Returns the tokens of a text that are read, or learned; its stretches apart, and a long one without its middle."""
+    assert text.reads_T is not None, "asked by the caller"
+    starts = np.flatnonzero(np.diff(text.reads_T.astype(int)) != 0) + 1
+    stretches = np.split(np.arange(len(text.tokens_T)), starts)
+    said = [words.decode(text.tokens_T[s].tolist()) for s in stretches if text.reads_T[s[0]]]
+    return " and ".join(repr(s if len(s) <= LONG else f"{s[: LONG // 2]} ... {s[-LONG // 2 :]}") for s in said)
 
 
 def first(config: Config, files: ModelFiles, data: Dataset, count: int = 3) -> list[dict[str, Any]]:
@@ -19,7 +34,9 @@ def first(config: Config, files: ModelFiles, data: Dataset, count: int = 3) -> l
     for row in rows:
         questions = encoder.for_scoring([row], "rows")
         one, words = questions.encoded[0], files.tokenizer
-        if files.model.score_rows:
+        if one.texts[0].reads_T is not None:
+            read = [_read(words, text) for text in one.texts][: len(row.options)]
+        elif files.model.score_rows:
             read = [f"row {ids[0]} of the score head" for ids in one.option_ids]
         else:
             read = [" or ".join(repr(words.decode([i])) for i in ids) for ids in one.option_ids]

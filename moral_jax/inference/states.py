@@ -54,8 +54,7 @@ def mean_states(
       rows: packed rows in a batch; every device gets as many.
       what: names the texts in the progress bar.
     """
-    lengths = np.array([len(x) for x in ids])
-    packed = pack.pack(lengths, np.ones_like(lengths), length, MOST_TEXTS)
+    packed = pack.pack(np.array([(len(x), 1) for x in ids]), (length, MOST_TEXTS))
     states, mesh = make_states(model), model.compute.mesh
     everywhere = np.tile(np.arange(length, dtype=np.int32), (rows, 1))
     out = np.zeros((len(ids), model.spec.width))

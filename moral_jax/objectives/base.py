@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.types import NEG, Array, Batch, Metrics, OptionScores, Texts, TextScores
+from moral_jax.types import NEG, Array, Batch, Metrics, OptionScores, Texts, TextScores, Tokens
 
 
 class Objective(NamedTuple):
@@ -38,7 +38,7 @@ class Objective(NamedTuple):
             {name: values[None] for name, values in columns.items()},
         )  # fmt: skip
         read = _Likelihoods(TextScores(logp_EC[None], tokens_EC[None]), log_concentration_E[None])
-        return (self.judge or self.loss)(read, Batch(None, asks))
+        return (self.judge or self.loss)(read, Batch(Tokens(*[nothing] * 5), asks))
 
 
 class _Likelihoods(NamedTuple):

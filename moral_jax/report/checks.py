@@ -78,8 +78,9 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
 
 def text_metrics(file: Path, values: dict[str, Any]) -> None:
     """Checks a `metrics.json` of texts."""
-    for field, kind in (("split", str), ("rows", int), ("metrics", dict), ("groups", dict), ("surprising", list)):
-        if not isinstance(values.get(field), kind):
+    expected = {"split": str, "rows": int, "metrics": dict, "groups": dict, "surprising": list}
+    for field, of in expected.items():
+        if not isinstance(values.get(field), of):
             raise UserError(f"{file}: {field}={shown(values.get(field))}: is not what a run writes; {AGAIN}")
     estimates(f"{file}: metrics", values["metrics"])
     if values["metrics"].get("nll_per_token") is None:

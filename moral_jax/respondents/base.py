@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from moral_jax.config import Config
 from moral_jax.prompts.render import all_items, orders
@@ -42,6 +42,7 @@ class Respondent(Protocol):
         ...
 
 
+@runtime_checkable
 class Weighing(Respondent, Protocol):
     """A respondent that can say how likely texts are."""
 

@@ -88,7 +88,8 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     scoring = Scoring(config, files)
     encoder = scoring.encoder
     if registry.get(config.task.name).kind == "preferences" and config.task.on_bad_row == "drop":
-        data = data._replace(**{s: encoder.fitting(rows, s) for s, rows in data.sides.items()})
+        fitting = {s: encoder.fitting(rows, s) for s, rows in data.sides.items()}
+        data = data._replace(train=fitting["train"], validation=fitting["validation"], test=fitting["test"])
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
     scored = {split: Asks(rows, encoder.all_items(rows)) for split, rows in splits.items()}
     epochs = config.train.epochs if config.train.steps != 0 else 0

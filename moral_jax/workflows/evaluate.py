@@ -54,6 +54,7 @@ def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path, *, 
         distributed.leave_if_preempted(f"before scoring {split} {folder.name}")
         asks, what = splits[split], f"{split} {folder.name}"
         if weighs:
+            assert isinstance(respondent, Weighing), "checked by the caller"
             records = make_text_records(asks, respondent.weigh(asks, what))
         else:
             records = make_records(asks, respondent.choose(asks, what))

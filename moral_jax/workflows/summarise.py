@@ -102,7 +102,9 @@ def summarise_texts(
         write_json(folder / "metrics.json", {"split": split, **numbers})
         reported.append(records)
     if len(reported) == 2:
-        write_json(run.path / "comparison.json", texts.compare(*reported, config.eval.bootstrap, config.eval.seed))
+        before, after = reported
+        difference = texts.compare(before, after, config.eval.bootstrap, config.eval.seed)
+        write_json(run.path / "comparison.json", difference)
     return page.write(run.path) if reported else None
 
 
