@@ -14,7 +14,7 @@ LONG = 200  # characters
 
 
 def _read(words: PreTrainedTokenizerBase, text: Text) -> str:
-    """Returns the tokens of a text that are read, or learned; its stretches apart, and a long one without its middle."""
+    """Returns the tokens of a text that are read, or learned: each stretch by itself, a long one without its middle."""
     assert text.reads_T is not None, "asked by the caller"
     starts = np.flatnonzero(np.diff(text.reads_T.astype(int)) != 0) + 1
     stretches = np.split(np.arange(len(text.tokens_T)), starts)

@@ -2,7 +2,20 @@
 
 import pytest
 
-from moral_jax.study.spec import CE, DIRICHLET, Cell, Study, both_objectives, learning_curve, tuned, zero_shot
+from moral_jax.study.spec import (
+    CE,
+    DIRICHLET,
+    ON_ALL,
+    ZERO_SHOT,
+    Cell,
+    Study,
+    ablations,
+    both_objectives,
+    learning_curve,
+    transfer,
+    tuned,
+    zero_shot,
+)
 from moral_jax.types import UserError
 
 
@@ -42,3 +55,28 @@ def test_two_cells_of_one_name_must_be_the_same_cell():
         Study("s", ())
     with pytest.raises(UserError, match="resamples=10: expected at least 1000"):
         Study("s", (cell,), resamples=10)
+
+
+def test_transfer_trains_on_each_on_all_but_each_and_on_all():
+    cells = transfer("m", "t", "c.py", sources=("a", "b"), seeds=(0, 1))
+    chosen = {c.training: [o for o in c.overrides if "train_on" in o] for c in cells}
+    assert chosen == {
+        ZERO_SHOT: [],
+        "on a": ["--config.task.train_on=a"],
+        "on b": ["--config.task.train_on=b"],
+        "on all but a": ["--config.task.train_on=-a"],
+        "on all but b": ["--config.task.train_on=-b"],
+        ON_ALL: [],
+    }
+    assert [c.training for c in cells].count("on a") == 2, "one for each seed"
+    assert len({c.name for c in cells}) == len(cells) == 11
+
+
+def test_ablations_leave_out_one_part_each():
+    parts = {"warm-up": ("--config.optim.warmup=0",), "votes": ("--config.task.majority=true",)}
+    cells = ablations("m", "t", "c.py", "--config.optim.lr=1", parts=parts, seeds=(0,))
+    assert [(c.training, c.overrides[1]) for c in cells] == [
+        ("without warm-up", "--config.optim.warmup=0"),
+        ("without votes", "--config.task.majority=true"),
+    ]
+    assert all(c.overrides[0] == "--config.optim.lr=1" for c in cells)
