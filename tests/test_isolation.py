@@ -95,7 +95,7 @@ def test_hf_hub_offline_is_honoured(no_network, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "q.txt").write_text("Was it? | yes | no\n")
-    assert main.main(["score", "--model=owner/model", str(tmp_path / "q.txt")]) == 2
+    assert main.main(["ask", "--model=owner/model", str(tmp_path / "q.txt")]) == 2
     assert "HF_HUB_OFFLINE is set" in capsys.readouterr().err
     assert no_network == []
 

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data.read_texts import pieces, read_text
 from moral_jax.data.tokens import Text, encoding, excerpt, tokens
-from moral_jax.prompts.render import AnyRendered, Rendered, Scored, Written
+from moral_jax.prompts.render import AnyRendered, Rendered, Scored
+from moral_jax.prompts.written import Written
 from moral_jax.types import Example, UserError
 
 GAP = " [...] "

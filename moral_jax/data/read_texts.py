@@ -6,7 +6,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data.tokens import Text, excerpt, tokens
-from moral_jax.prompts.render import Span, Written
+from moral_jax.prompts.written import Span, Written
 from moral_jax.types import UserError
 
 

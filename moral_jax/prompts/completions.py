@@ -13,10 +13,9 @@ from moral_jax.prompts.render import (
     ChatTemplate,
     Renderer,
     Scored,
-    Span,
-    Written,
     fill,
 )
+from moral_jax.prompts.written import Span, Written
 from moral_jax.types import Example, UserError
 
 QUESTION_TEMPLATE = "{question}\n\n{title}\n\n{text}"

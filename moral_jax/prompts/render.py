@@ -7,9 +7,10 @@ score head is applied). Three settings choose it: `prompt.format`, `prompt.ask` 
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from moral_jax.config.task import PromptConfig
+from moral_jax.prompts.written import Written
 from moral_jax.types import Example, Item, UserError
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -61,28 +62,6 @@ class Scored:
     rows: tuple[int, ...]  # which row of the head scores each option
     reads_last: bool  # at the last token of a text (decoders), or at the first (encoders)
     has_specials: bool = False
-
-
-class Span(NamedTuple):
-    """A part of a text, which is read (its tokens' probabilities are asked for) or not."""
-
-    text: str
-    is_read: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """Texts that are read token by token: completions of a prompt, or documents."""
-
-    spans: tuple[tuple[Span, ...], ...]  # of one text for each option
-    has_specials: bool  # the texts spell out their own BOS, as chat templates do
-    adds_end: bool  # the end token follows, as a part of the last span
-    ends_turns: bool = False  # each span that is read must end with a control token, which ends the turn
-    reads_last: bool = True
-
-    @property
-    def texts(self) -> tuple[tuple[str, ...], ...]:
-        return tuple(("".join(span.text for span in spans),) for spans in self.spans)
 
 
 class ChatTemplate(Protocol):

@@ -26,5 +26,5 @@ def ask(refused: Refusal, case: Case, model: Path, *flags: str) -> str:
     """Runs `moral-jax score` with a damaged model; returns the message."""
     (refused.folder / "q.txt").write_text(QUESTION)
     return refused(
-        case, "score", f"--model={model}", str(refused.folder / "q.txt"), *FLAGS, *flags, run=refused.folder / "cache"
+        case, "ask", f"--model={model}", str(refused.folder / "q.txt"), *FLAGS, *flags, run=refused.folder / "cache"
     )

@@ -73,7 +73,7 @@ CASES = QUESTIONS + PROMPTS
 @each(QUESTIONS)
 def test_questions(case, refused, tmp_path):
     (tmp_path / "q.txt").write_bytes(case.given)
-    refused(case, "score", "--model=./nowhere", str(tmp_path / "q.txt"))
+    refused(case, "ask", "--model=./nowhere", str(tmp_path / "q.txt"))
 
 
 @pytest.mark.fault("words of prompts that cannot be asked", promise="one message, before anything is sent")

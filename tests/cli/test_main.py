@@ -76,7 +76,7 @@ def test_version(capsys):
         ("studdy", "studdy: no such command; did you mean study?"),
         (
             "xyzzy",
-            "xyzzy: no such command; there are train, eval, ask, data, study, sweep, report, export, plan, doctor",
+            "xyzzy: no such command; there are train, eval, ask, score, data, study, sweep, report, export, plan, doctor",
         ),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_command_of_version_0_1_is_translated_and_noted(old, new, note, capsys
 
 
 def test_every_old_command_is_tested_here_and_none_is_a_new_one():
-    assert set(legacy.OLD) == {"score", "baseline", "api"}
+    assert set(legacy.OLD) == {"baseline", "api"}
     assert not set(legacy.OLD) & set(main.COMMANDS)
 
 

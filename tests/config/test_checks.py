@@ -57,6 +57,7 @@ RANGES = {  # values inside and outside
     "POSITIVE": ((1e-9, 3), (0, -1)),
     "SHARE": ((0, 0.5, 1), (-0.01, 1.01)),
     "SHARE_BELOW_1": ((0, 0.99), (1, -0.01)),
+    "SHARE_BELOW_HALF": ((0, 0.49), (0.5, -0.01)),
     "SHARE_ABOVE_0": ((0.01, 1), (0, 1.01)),
     "BELOW_1": ((0, 0.999), (1, -0.01)),
     "AXIS_SIZE": ((1, 8, -1), (0, -2)),

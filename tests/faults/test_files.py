@@ -214,7 +214,7 @@ def test_changed_file(name, change, config, rows, tiny_folder, tmp_path, monkeyp
         task=TaskConfig(name="votes", path=str(rows)),
     )
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "answer", killed)  # the first computation

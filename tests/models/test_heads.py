@@ -18,7 +18,7 @@ def state():
 def logits(params, hidden, ids):
     """Of questions that are read from one state each."""
     states = np.broadcast_to(np.arange(2)[:, None], ids.shape[:-1])
-    return heads.option_logits(heads.Table(heads.unembedding(params), None), hidden, states, ids)
+    return heads.option_logits(heads.Table(heads.unembedding(params), None, jnp.float32), hidden, states, ids)
 
 
 def test_variants_add_their_probabilities(state):
@@ -50,7 +50,9 @@ def test_the_untied_table_is_used_where_there_is_one(state):
 def test_log_normaliser_is_over_the_whole_vocabulary(state):
     params, hidden = state
     want = np.log(np.exp(np.asarray(hidden) @ np.asarray(params["embedding"]).T).sum(-1))
-    np.testing.assert_allclose(heads.log_normaliser(heads.Table(params["embedding"], None), hidden), want, rtol=1e-5)
+    np.testing.assert_allclose(
+        heads.log_normaliser(heads.Table(params["embedding"], None, jnp.float32), hidden), want, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("kind", ["fixed", "learned", "predicted"])

@@ -97,7 +97,7 @@ def test_errors_of_the_hub(kind, run, monkeypatch, tmp_path):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
     (tmp_path / "q.txt").write_text("Was it? | yes | no\n")
-    code, said = run("score", "--model=owner/model", "q.txt")
+    code, said = run("ask", "--model=owner/model", "q.txt")
     assert code == 2
     assert "model.path='owner/model'" in said
 
@@ -139,7 +139,7 @@ def test_a_hub_that_says_the_token_back(status, run, monkeypatch, tmp_path):
     (tmp_path / "q.txt").write_text("Was it? | yes | no\n")
     with hub(status) as (url, sent):
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", url)
-        code, said = run("score", "--model=owner/model", "q.txt")
+        code, said = run("ask", "--model=owner/model", "q.txt")
     assert code == 2
     assert "Traceback" not in said
     assert f"Bearer {HUB}" in sent  # it was used, from where it belongs

@@ -9,7 +9,7 @@ import pytest
 
 from moral_jax.config.train import OptimConfig
 from moral_jax.models import read_out
-from moral_jax.objectives import OBJECTIVES
+from moral_jax.objectives.votes import OBJECTIVES
 from moral_jax.train import optim, step
 from tests.helpers import tiny
 from tests.models.test_decoder import assert_same

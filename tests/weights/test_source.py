@@ -100,7 +100,7 @@ def test_a_token_is_not_told(monkeypatch, capsys, caplog, tmp_path, error, messa
     assert TOKEN not in trace
     monkeypatch.setenv("MORAL_JAX_CACHE", str(tmp_path))
     (tmp_path / "q.txt").write_text("Which is worse? | lying | stealing")
-    assert main.main(["score", "--model=owner/model@v1", str(tmp_path / "q.txt")]) == 2
+    assert main.main(["ask", "--model=owner/model@v1", str(tmp_path / "q.txt")]) == 2
     out, err = capsys.readouterr()
     assert "error: model.path='owner/model@v1'" in err
     assert TOKEN not in out + err + caplog.text

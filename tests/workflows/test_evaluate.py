@@ -105,7 +105,7 @@ def test_swapped_actions_have_swapped_probabilities(runs, name, tmp_path):
 @pytest.mark.parametrize("name", ["encoder", "decoder"])
 def test_a_person_is_answered(runs, name, tmp_path, capsys):
     (tmp_path / "q.txt").write_text("Which is worse? | lying | stealing\nWho? | me | you | we\n")
-    assert main.main(["score", f"--run={runs(name)}", str(tmp_path / "q.txt")]) == 0
+    assert main.main(["ask", f"--run={runs(name)}", str(tmp_path / "q.txt")]) == 0
     shown = capsys.readouterr().out
     assert shown.count("%") == 2 + 3
     assert "tokens" not in shown
@@ -141,7 +141,9 @@ def test_what_does_not_go_together(encoder_folder, decoder_folder, backbone, cha
 
 
 def test_an_unknown_head_is_named(decoder_folder):
-    with pytest.raises(UserError, match="config.model.head='eech': expected 'vocabulary' or 'score' or 'classes'"):
+    with pytest.raises(
+        UserError, match="config.model.head='eech': expected 'vocabulary' or 'text' or 'score' or 'classes'"
+    ):
         config_of(decoder_folder, "eech")
 
 
