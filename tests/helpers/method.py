@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moral_jax.config.task import PromptConfig
 from moral_jax.prompts import render
-from moral_jax.runs.quantities import MAIN, MORE, QUANTITIES, SECOND_ORDER
+from moral_jax.runs.quantities import MAIN, MORE, QUANTITIES, SECOND_ORDER, TEXTS, Quantity
 from moral_jax.tasks import registry
 from moral_jax.types import Example
 
@@ -19,13 +19,20 @@ DILEMMA = Example(
 STORY = Example("2", "Who is in the wrong here?", ("the author", "nobody"), (3.0, 2.0), "A party", "I left early.")
 
 
-def formulas() -> str:
-    """Returns a Markdown table of every number of a page."""
+def _table(quantities: dict[str, Quantity]) -> str:
     lines = ["| number | name in `metrics.json` | better | per row, mean over rows |", "|---|---|---|---|"]
-    for name in (*MAIN, *MORE, *SECOND_ORDER):
-        q = QUANTITIES[name]
-        lines.append(f"| {q.label} | `{name}` | {DIRECTION[q.better]} | {q.formula} |")
+    lines += [f"| {q.label} | `{name}` | {DIRECTION[q.better]} | {q.formula} |" for name, q in quantities.items()]
     return "\n".join(lines)
+
+
+def formulas() -> str:
+    """Returns a Markdown table of every number of a page on votes."""
+    return _table({name: QUANTITIES[name] for name in (*MAIN, *MORE, *SECOND_ORDER)})
+
+
+def text_formulas() -> str:
+    """Returns a Markdown table of every number of a page on texts."""
+    return _table(TEXTS)
 
 
 def _chat_template(messages: list[dict[str, str]], *, begins_answer: bool = True) -> str:
@@ -73,8 +80,8 @@ def prompts() -> str:
 
 
 def filled(page: str) -> str:
-    """Returns the page with both parts as they are now."""
-    for name, made in (("formulas", formulas()), ("prompts", prompts())):
+    """Returns the page with all parts as they are now."""
+    for name, made in (("formulas", formulas()), ("text formulas", text_formulas()), ("prompts", prompts())):
         begin, end = f"<!-- {name}: written by tests/helpers/method.py -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
         page = before + begin + made + "\n" + end + rest.partition(end)[2]
