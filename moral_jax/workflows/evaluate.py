@@ -145,7 +145,18 @@ def respondent_of(
 
 
 def interview(config: Config, budget: Budget, run: RunDirectory | None = None) -> Interview:
-    """Returns whoever a config names, to be asked one question after the other."""
+    """Returns whoever a config names, to be asked one question after the other.
+
+    What was trained on texts answers questions too, by the labels of their options.
+
+    Raises:
+      UserError: it is a reward model, which reads whole replies.
+    """
+    if registry.get(config.task.name).kind != "votes":
+        if config.model.head == "score":
+            where = f" --run={run.path}" if run else ""
+            raise UserError(f"a reward model scores replies and answers no questions; use moral-jax score{where} FILE")
+        config = dataclasses.replace(config, task=TaskConfig(name="votes"))
     respondent, _ = respondent_of(config, budget, run)
     return Interview(respondent, config.orders_of)
 

@@ -141,9 +141,7 @@ def test_what_does_not_go_together(encoder_folder, decoder_folder, backbone, cha
 
 
 def test_an_unknown_head_is_named(decoder_folder):
-    with pytest.raises(
-        UserError, match="config.model.head='eech': expected 'vocabulary' or 'text' or 'score' or 'cl"
-    ):
+    with pytest.raises(UserError, match="config.model.head='eech': expected 'vocabulary' or 'text' or 'score' or 'cl"):
         config_of(decoder_folder, "eech")
 
 

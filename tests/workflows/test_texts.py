@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import moral_jax
 from moral_jax.cli import main
 from moral_jax.config.model import AdapterConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
@@ -209,6 +210,9 @@ def test_chats_are_learned(tiny_folder, chats, tmp_path):
     assert "Training made the texts likelier" in written.verdict
     assert page.write(tmp_path / "r").table == written.table
 
+    interview = moral_jax.load(f"run:{tmp_path / 'r'}")
+    shares = interview.ask("Is it wrong?", ["yes", "no"])
+    assert sum(shares.values()) == pytest.approx(1)
     assert main.main(["eval", f"--run={tmp_path / 'r'}", f"--path={chats}", f"--out={tmp_path / 'e'}"]) == 0
     records = read_text_jsonl(tmp_path / "e" / "answers" / "rows.jsonl")
     assert len(records) == 24
@@ -284,6 +288,8 @@ def test_a_reward_model_scores_texts(tiny_folder, pairs, tmp_path, capsys):
         capsys.readouterr()
         assert main.main(["score", f"--run={tmp_path / 'r'}", path, "--json"]) == 0
         of_side[side] = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
+    with pytest.raises(UserError, match="a reward model scores replies"):
+        moral_jax.load(f"run:{tmp_path / 'r'}").ask("Is it wrong?", ["yes", "no"])
     for record in read_jsonl(tmp_path / "r" / "trained" / "test.jsonl"):
         row = int(record["id"].removeprefix("line ")) - 1
         chosen, _ = record["probabilities"]
