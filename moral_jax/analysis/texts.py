@@ -1,23 +1,19 @@
 """Numbers on texts: how likely they are, and how well likelihoods, or what training added to them, rank preferences."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from moral_jax.analysis.bootstrap import Estimate, Resampling, interval, sharing
+from moral_jax.analysis.bootstrap import Estimate, interval
+from moral_jax.analysis.metrics import mean_of_known
+from moral_jax.analysis.summary import grouped, resampling_of
+from moral_jax.analysis.table import pad
+from moral_jax.runs.quantities import TEXTS
 from moral_jax.runs.records import Record
 
-SMALLEST_GROUP = 5  # rows
 MOST_SURPRISING = 10
-
-
-def _padded(records: list[Record], field: str) -> np.ndarray:
-    """Returns a field of every record, [E, C], zeros where there is no text."""
-    out = np.zeros((len(records), max(len(r["texts"]) for r in records)))
-    for row, record in enumerate(records):
-        out[row, : len(record[field])] = record[field]
-    return out
 
 
 class Texts:
@@ -25,7 +21,9 @@ class Texts:
 
     def __init__(self, records: list[Record]):
         self.records = records
-        self.logp_EC, self.tokens_EC, counts_EC = (_padded(records, f) for f in ("logp", "tokens", "counts"))
+        most = max(len(r["texts"]) for r in records)
+        fields = ("logp", "tokens", "counts")
+        self.logp_EC, self.tokens_EC, counts_EC = (pad([r[field] for r in records], most) for field in fields)
         self.exists_EC = self.tokens_EC > 0
         self.shares_EC = counts_EC / counts_EC.sum(-1, keepdims=True)
         self.others_EC = np.where(self.exists_EC, 1 - self.shares_EC, 0.0)
@@ -53,11 +51,6 @@ def _ratio(total_E: np.ndarray, weight_E: np.ndarray) -> Callable[[np.ndarray], 
     return lambda w_RE: (w_RE @ total_E) / np.maximum(w_RE @ weight_E, 1e-12)
 
 
-def _mean_of_known(values_E: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    known_E = np.isfinite(values_E)
-    return _ratio(np.where(known_E, values_E, 0.0), known_E.astype(float))
-
-
 def statistics(t: Texts, first: Texts | None, beta: float | None) -> dict[str, Any]:
     """Returns every number of a stage, by name, as a statistic of row weights.
 
@@ -75,11 +68,11 @@ def statistics(t: Texts, first: Texts | None, beta: float | None) -> dict[str, A
     out["rejected_nll_per_token"] = _ratio(-other_logp_E, other_tokens_E)
     out["rejected_tokens"] = other_tokens_E
     if np.isfinite(right_E := t.right(t.logp_EC)).any():
-        out["likelihood_accuracy"] = _mean_of_known(right_E)
+        out["likelihood_accuracy"] = functools.partial(mean_of_known, right_E)
     if first is not None and beta is not None:
         reward_EC = beta * (t.logp_EC - first.logp_EC)
         if np.isfinite(right_E := t.right(reward_EC)).any():
-            out["reward_accuracy"] = _mean_of_known(right_E)
+            out["reward_accuracy"] = functools.partial(mean_of_known, right_E)
         chosen_E, other_E = ((shares_EC * reward_EC).sum(-1) for shares_EC in (t.shares_EC, t.others_EC))
         out["reward_margin"] = chosen_E - other_E
         out["chosen_reward"], out["rejected_reward"] = chosen_E, other_E
@@ -87,10 +80,8 @@ def statistics(t: Texts, first: Texts | None, beta: float | None) -> dict[str, A
 
 
 def _estimates(records: list[Record], wanted: dict[str, Any], count: int, seed: int) -> dict[str, Estimate]:
-    shared = sharing([r.get("keys", []) for r in records])
-    drawn = Resampling(len(records), count, seed, shared).draws(wanted)
-    limits = {name: (0.0, 1.0) if name.endswith("accuracy") else (-np.inf, np.inf) for name in wanted}
-    return {name: interval(d, limits[name]) for name, d in drawn.items()}
+    drawn = resampling_of(records, count, seed).draws(wanted)
+    return {name: interval(d, TEXTS[name].limits) for name, d in drawn.items()}
 
 
 def summarise(
@@ -100,15 +91,12 @@ def summarise(
     t = Texts(records)
     of_first = Texts(first) if first is not None else None
     groups: dict[str, dict[str, Any]] = {}
-    for kind in dict.fromkeys(k for r in records for k in r["groups"]):
-        names = np.array([r["groups"].get(kind, "") for r in records])
-        for name in sorted(set(names.tolist()) - {""}):
-            rows = np.flatnonzero(names == name)
-            if len(rows) >= SMALLEST_GROUP:
-                part, part_first = ([of[i] for i in rows] if of else None for of in (records, first))
-                assert part is not None, "there are rows"
-                wanted = statistics(Texts(part), Texts(part_first) if part_first else None, beta)
-                groups.setdefault(kind, {})[name] = {"rows": len(rows)} | _estimates(part, wanted, count, seed)
+    for kind, named in grouped(records).items():
+        for name, rows in named.items():
+            part = [records[i] for i in rows]
+            part_first = Texts([first[i] for i in rows]) if first is not None else None
+            wanted = statistics(Texts(part), part_first, beta)
+            groups.setdefault(kind, {})[name] = {"rows": len(rows)} | _estimates(part, wanted, count, seed)
     return {
         "kind": "texts",
         "rows": len(records),
@@ -130,7 +118,6 @@ def _surprising(t: Texts) -> list[str]:
 
 def compare(before: list[Record], after: list[Record], count: int, seed: int) -> dict[str, Estimate]:
     """Returns paired differences, after minus before."""
-    shared = sharing([r.get("keys", []) for r in after])
-    resampling = Resampling(len(after), count, seed, shared)
+    resampling = resampling_of(after, count, seed)
     a, b = (resampling.draws(statistics(Texts(records), None, None)) for records in (before, after))
     return {name: interval(b[name] - a[name]) for name in b}

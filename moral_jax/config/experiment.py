@@ -39,6 +39,8 @@ class Config:
         ask = "each" if head in ("score", "text") else "together"
         text_score = head == "text" or self.model.text_score == "sum"
         check(self.model, "text_score", text_score, "'sum', as only config.model.head='text' reads it")
+        fixed = self.model.text_score != "prior" or not self.trains
+        check(self.model, "text_score", fixed, "'sum' or 'per_token' where anything is trained (config.train.steps=0)")
         for prompt in (self.prompt, *(source.prompt for source in self.task.sources)):
             check(prompt, "ask", prompt.ask_for(head) == ask, f"{ask!r} with config.model.head={head!r}")
             reads_chat = (

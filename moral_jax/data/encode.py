@@ -131,7 +131,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered) -> Encoded
     Raises:
       UserError: a doubled BOS, an answer that merges into the prompt or is empty, two options that begin alike.
     """
-    texts = _texts(tokenizer, rendered)
+    return _encoded(tokenizer, rendered, _texts(tokenizer, rendered))
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered, texts: tuple[Text, ...]) -> Encoded:
+    """Returns the encoding around the texts' tokens; raises as `encode`."""
     for text, parts in zip(texts, rendered.texts, strict=True):
         first = text.tokens_T[:2].tolist()
         if not first:
@@ -162,9 +166,9 @@ def _cut(tokenizer: PreTrainedTokenizerBase, text: str, keep: int) -> str:
     return text[: offsets[head - 1][1]].rstrip() + GAP + text[offsets[len(offsets) - tail][0] :].lstrip()
 
 
-def _excess(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered, limits: Limits) -> tuple[int, int]:
+def _excess(texts: tuple[Text, ...], limits: Limits) -> tuple[int, int]:
     """Returns the least number of tokens to cut from an example's text, and the tokens of the question in a row."""
-    tokens = [text.tokens_T for text in _texts(tokenizer, rendered)]
+    tokens = [text.tokens_T for text in texts]
     lengths = [len(t) for t in tokens]
     saved = common_length(tokens) * (len(tokens) - 1) if limits.shares else 0
     in_row = sum(lengths) - saved
@@ -185,19 +189,21 @@ def fit(
       UserError: the question and its options alone are too long; or as `encode`.
     """
     rendered = render(example)
-    excess, in_row = _excess(tokenizer, rendered, limits)
+    texts = _texts(tokenizer, rendered)
+    excess, in_row = _excess(texts, limits)
     if excess <= 0:
-        return [encode(tokenizer, rendered)], False
-    if isinstance(rendered, Written) and len(rendered.spans) == 1:
-        [text] = encode(tokenizer, rendered).texts
+        return [_encoded(tokenizer, rendered, texts)], False
+    if isinstance(rendered, Written) and len(texts) == 1:
+        [text] = _encoded(tokenizer, rendered, texts).texts
         return [Encoded((piece,), ()) for piece in pieces(text, min(limits.row, limits.text))], True
     total = len(encoding(tokenizer, (example.text,), True).ids) if example.text else 0
     keep = total - excess - 8  # the gap needs a few tokens too
     while keep >= MIN_TEXT_TOKENS:
         rendered = render(example._replace(text=_cut(tokenizer, example.text, keep)))
-        excess, in_row = _excess(tokenizer, rendered, limits)
+        texts = _texts(tokenizer, rendered)
+        excess, in_row = _excess(texts, limits)
         if excess <= 0:
-            return [encode(tokenizer, rendered)], True
+            return [_encoded(tokenizer, rendered, texts)], True
         keep -= excess
     drop = ", or leave such rows out (--config.task.on_bad_row=drop)" if isinstance(rendered, Written) else ""
     raise TooLongError(

@@ -95,6 +95,11 @@ class Questions:
             digest.update(repr((example.id, example.counts, order, encoded.option_ids)).encode())
         return digest.hexdigest()
 
+    def votes(self, entry: int) -> list[float]:
+        """Returns the votes of an entry's options, in the order in which they are shown."""
+        index, order = self.items[entry]
+        return [self.examples[index].counts[o] for o in order]
+
     def pack_groups(self, together: Iterable[Sequence[int]], shape: Shape) -> list[PackGroup]:
         """Groups of items that belong together; more than one of them where they do not fit into one row."""
         room, out = shape.length - len(self.shared_T), []
@@ -274,10 +279,10 @@ def _fill_reads(asks: Texts, b: int, a: int, number: int, text: Text, places_T: 
 
 def _fill_slot(batch: Batch, b: int, q: int, questions: Questions, item: int) -> None:
     """Writes a question's options and votes."""
-    (index, order), encoded, asks = questions.items[item], questions.encoded[item], batch.asks
+    encoded, asks, votes = questions.encoded[item], batch.asks, questions.votes(item)
     for c, ids in enumerate(encoded.option_ids):
         asks.option_ids_BQCW[b, q, c, : len(ids)] = ids
-    asks.counts_BQC[b, q, : len(order)] = [questions.examples[index].counts[o] for o in order]
+    asks.counts_BQC[b, q, : len(votes)] = votes
     asks.weights_BQ[b, q] = 1.0
     asks.items_BQ[b, q] = item
     for name, column_EC in questions.columns.items():

@@ -6,11 +6,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from moral_jax.config import Config
-from moral_jax.data.tokens import Text
+from moral_jax.data.tokens import Text, excerpt
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.tasks.load import Dataset
-
-LONG = 200  # characters
 
 
 def _read(words: PreTrainedTokenizerBase, text: Text) -> str:
@@ -18,8 +16,7 @@ def _read(words: PreTrainedTokenizerBase, text: Text) -> str:
     assert text.reads_T is not None, "asked by the caller"
     starts = np.flatnonzero(np.diff(text.reads_T.astype(int)) != 0) + 1
     stretches = np.split(np.arange(len(text.tokens_T)), starts)
-    said = [words.decode(text.tokens_T[s].tolist()) for s in stretches if text.reads_T[s[0]]]
-    return " and ".join(repr(s if len(s) <= LONG else f"{s[: LONG // 2]} ... {s[-LONG // 2 :]}") for s in said)
+    return " and ".join(excerpt(str(words.decode(text.tokens_T[s]))) for s in stretches if text.reads_T[s[0]])
 
 
 def first(config: Config, files: ModelFiles, data: Dataset, count: int = 3) -> list[dict[str, Any]]:

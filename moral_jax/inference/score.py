@@ -57,15 +57,16 @@ def read_rewards(read: StatesReadOut) -> Likelihoods:
     return Likelihoods(scores.logits_BQC, (scores.logits_BQC > NEG / 2) * 1.0, scores.log_concentration_BQ)
 
 
-Read = Callable[[StatesReadOut], Choices] | Callable[[StatesReadOut], Likelihoods]
-
-
-def make_scorer(model: api.Model, read: Read = read_choices) -> Scorer:
+def make_scorer(model: api.Model, *, weighs: bool = False) -> Scorer:
     """Returns the scorer of a model. Make it once and use it for every split, so that it compiles once.
 
     Args:
-      read: what is read of a forward pass.
+      weighs: true to read a number for each text (its reward if the model has a score head, else its log-probability),
+        false to read shares of options.
     """
+    read: Callable[[StatesReadOut], Choices | Likelihoods] = read_choices
+    if weighs:
+        read = read_rewards if model.score_rows else read_likelihoods
     # forward alone, a loop over layers is as fast as a program that spells them out, and starts in half the time
     model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1))
     mesh = model.compute.mesh

@@ -18,6 +18,7 @@ class Objective(NamedTuple):
     label: str  # what tables and plots call a model that was trained with it
     reads: tuple[str, ...]  # fields of the config's `objective` section that the model reads for it
     settings: tuple[str, ...] = ()  # fields of that section that the loss itself takes
+    positive: tuple[str, ...] = ()  # settings that must be above 0
     columns: tuple[str, ...] = ()  # columns of the batch that are computed before training, such as a reference
     pairs_only: bool = False  # True if it compares exactly two texts
     kinds: tuple[str, ...] = ("votes", "preferences")  # the kinds of tasks that it is for

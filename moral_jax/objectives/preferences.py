@@ -15,20 +15,26 @@ import jax.numpy as jnp
 
 from moral_jax.objectives import pairs
 from moral_jax.objectives.base import Objective
-from moral_jax.objectives.votes import dirichlet_multinomial_nll, log_probabilities
+from moral_jax.objectives.votes import dirichlet_multinomial_nll, log_probabilities, total, weighted
 from moral_jax.types import NEG, Array, Batch, Metric, Metrics, Options, ReadOut, Texts
 
 REFERENCE = "reference"  # the column of log-probabilities under the weights that the stage began with
 
 
-def _shares(asks: Texts, exists_BQC: Array) -> Array:
+def _accuracy(scores_BQC: Array, shares_BQC: Array, exists_BQC: Array, weights_BQ: Array) -> Metric:
+    """Returns how often the most chosen text has the best score.
+
+    Equal scores count in part, and questions whose votes tie not at all.
+    """
+    best_BQC = (scores_BQC == scores_BQC.max(-1, keepdims=True)) & exists_BQC
+    chosen_BQC = (shares_BQC == shares_BQC.max(-1, keepdims=True)) & exists_BQC
+    right_BQC = jnp.where(chosen_BQC, best_BQC / jnp.maximum(best_BQC.sum(-1, keepdims=True), 1), 0.0)
+    return weighted(right_BQC.sum(-1), jnp.where(chosen_BQC.sum(-1) == 1, weights_BQ, 0.0))
+
+
+def _shares(counts_BQC: Array) -> Array:
     """Returns the share of votes of each text, [B, Q, C]."""
-    total_BQ1 = jnp.sum(asks.counts_BQC, axis=-1, keepdims=True)
-    return jnp.where(exists_BQC, asks.counts_BQC / jnp.where(total_BQ1 > 0, total_BQ1, 1.0), 0.0)
-
-
-def _weighted(values_BQ: Array, asks: Texts) -> Metric:
-    return jnp.sum(jnp.where(asks.weights_BQ > 0, values_BQ, 0.0) * asks.weights_BQ), jnp.sum(asks.weights_BQ)
+    return counts_BQC / total(counts_BQC)[..., None]
 
 
 class _Compared(NamedTuple):
@@ -40,24 +46,26 @@ class _Compared(NamedTuple):
     exists: Array
     shares: Array
 
+    def scores(self, beta: float) -> Array:
+        """Returns the reward beta * (log p - log p_ref) of each text; NEG where there is none."""
+        return jnp.where(self.exists, beta * (self.logp - self.reference), NEG)
+
 
 def _compare(read: ReadOut, asks: Texts) -> _Compared:
     logp, tokens = read.texts()
     exists = tokens > 0
     reference = asks.columns.get(REFERENCE, jnp.zeros_like(logp))
-    return _Compared(logp, reference, jnp.where(exists, tokens, 1.0), exists, _shares(asks, exists))
+    return _Compared(logp, reference, jnp.where(exists, tokens, 1.0), exists, _shares(asks.counts_BQC))
 
 
-def _metrics(found: _Compared, asks: Texts, beta: float) -> Metrics:
-    """Returns what tells how preferences are learned, beside the loss.
+def _metrics(loss_BQ: Array, found: _Compared, asks: Texts, beta: float) -> Metrics:
+    """Returns the loss, and what tells how preferences are learned.
 
     `chosen_logp` is what falls in most DPO runs: the mean log-probability of a token of the texts that were chosen.
+    `reference_gap` is the largest |log p - log p_ref| of any text: 0 before the first update, when the weights are the
+    reference's.
     """
-    score_BQC = jnp.where(found.exists, beta * (found.logp - found.reference), NEG)
-    best_BQC = (score_BQC == score_BQC.max(-1, keepdims=True)) & found.exists
-    chosen_BQC = (found.shares == found.shares.max(-1, keepdims=True)) & found.exists
-    decided_BQ = jnp.where(chosen_BQC.sum(-1) == 1, asks.weights_BQ, 0.0)
-    right_BQ = jnp.sum(jnp.where(chosen_BQC, best_BQC / jnp.maximum(best_BQC.sum(-1, keepdims=True), 1), 0.0), axis=-1)
+    score_BQC = found.scores(beta)
     others_BQC = jnp.where(found.exists, 1 - found.shares, 0.0)
     others_BQC /= jnp.maximum(others_BQC.sum(-1, keepdims=True), 1e-9)
     reward_BQC = jnp.where(found.exists, score_BQC, 0.0)
@@ -67,20 +75,18 @@ def _metrics(found: _Compared, asks: Texts, beta: float) -> Metrics:
         weight_BQC = shares_BQC * asks.weights_BQ[..., None]
         return jnp.sum(weight_BQC * found.logp), jnp.sum(jnp.where(found.exists, weight_BQC * found.tokens, 0.0))
 
-    return {
-        "accuracy": (jnp.sum(right_BQ * decided_BQ), jnp.sum(decided_BQ)),
-        "margin": _weighted(chosen_BQ - rejected_BQ, asks),
-        "chosen_reward": _weighted(chosen_BQ, asks),
-        "rejected_reward": _weighted(rejected_BQ, asks),
+    asked_BQC = found.exists & (asks.weights_BQ[..., None] > 0)
+    gap_BQC = jnp.where(asked_BQC, jnp.abs(found.logp - found.reference), 0.0)
+    gap = {"reference_gap": (jnp.max(gap_BQC), jnp.ones(()))} if REFERENCE in asks.columns else {}
+    return gap | {
+        "loss": weighted(loss_BQ, asks.weights_BQ),
+        "accuracy": _accuracy(score_BQC, found.shares, found.exists, asks.weights_BQ),
+        "margin": weighted(chosen_BQ - rejected_BQ, asks.weights_BQ),
+        "chosen_reward": weighted(chosen_BQ, asks.weights_BQ),
+        "rejected_reward": weighted(rejected_BQ, asks.weights_BQ),
         "chosen_logp": per_token(found.shares),
         "rejected_logp": per_token(others_BQC),
     }
-
-
-def _gap(found: _Compared, asks: Texts) -> Metric:
-    """The largest |log p - log p_ref| of any text: 0 before the first update, when the weights are the reference's."""
-    gap_BQC = jnp.where(found.exists & (asks.weights_BQ[..., None] > 0), jnp.abs(found.logp - found.reference), 0.0)
-    return jnp.max(gap_BQC), jnp.ones(())
 
 
 def dpo(read: ReadOut, batch: Batch, *, beta: float, label_smoothing: float) -> Metrics:
@@ -92,21 +98,21 @@ def dpo(read: ReadOut, batch: Batch, *, beta: float, label_smoothing: float) -> 
     found = _compare(read, asks)
     others_BQ1 = jnp.maximum(found.exists.sum(-1, keepdims=True) - 1, 1)
     shares_BQC = (1 - label_smoothing) * found.shares + label_smoothing * (1 - found.shares) / others_BQ1
-    scores_BQC = jnp.where(found.exists, beta * (found.logp - found.reference), NEG)
-    loss_BQ = -jnp.sum(jnp.where(found.exists, shares_BQC * log_probabilities(scores_BQC), 0.0), axis=-1)
-    return {"loss": _weighted(loss_BQ, asks), "reference_gap": _gap(found, asks)} | _metrics(found, asks, beta)
+    log_p_BQC = log_probabilities(found.scores(beta))
+    loss_BQ = -jnp.sum(jnp.where(found.exists, shares_BQC * log_p_BQC, 0.0), axis=-1)
+    return _metrics(loss_BQ, found, asks, beta)
 
 
 def dpo_dirichlet(read: ReadOut, batch: Batch, *, beta: float) -> Metrics:
     """The Dirichlet-multinomial likelihood of the votes, its shares the softmax of the rewards (ours)."""
     asks = batch.asks
     found = _compare(read, asks)
-    log_p_BQC = log_probabilities(jnp.where(found.exists, beta * (found.logp - found.reference), NEG))
+    log_p_BQC = log_probabilities(found.scores(beta))
     nll_BQ = dirichlet_multinomial_nll(log_p_BQC, read.options().log_concentration_BQ, asks.counts_BQC)
-    return {"loss": _weighted(nll_BQ, asks), "reference_gap": _gap(found, asks)} | _metrics(found, asks, beta)
+    return _metrics(nll_BQ, found, asks, beta)
 
 
-def _of_pairs(loss: pairs.PairLoss, *, has_reference: bool) -> Callable[..., Metrics]:
+def _of_pairs(loss: pairs.PairLoss) -> Callable[..., Metrics]:
     """Returns the objective of a loss on pairs: each of the two is the chosen one, as often as it was."""
 
     def objective(read: ReadOut, batch: Batch, **settings: float) -> Metrics:
@@ -116,8 +122,7 @@ def _of_pairs(loss: pairs.PairLoss, *, has_reference: bool) -> Callable[..., Met
         losses_BQ = loss(*sides, **settings), loss(*sides[::-1], **settings)
         # where, and not only a product: a loss with no share of the votes may be infinite
         loss_BQ = sum(jnp.where(found.shares[..., c] > 0, found.shares[..., c] * losses_BQ[c], 0.0) for c in (0, 1))
-        gap = {"reference_gap": _gap(found, asks)} if has_reference else {}
-        return {"loss": _weighted(loss_BQ, asks)} | gap | _metrics(found, asks, settings.get("beta", 1.0))
+        return _metrics(loss_BQ, found, asks, settings.get("beta", 1.0))
 
     return objective
 
@@ -131,29 +136,29 @@ def reward_model(read: ReadOut, batch: Batch, *, margin: float, centring: float)
     asks = batch.asks
     logits_BQC = read.options().logits_BQC
     exists_BQC = logits_BQC > NEG / 2
-    shares_BQC = _shares(asks, exists_BQC)
+    shares_BQC = _shares(asks.counts_BQC)
     shifted_BQC = jnp.where(exists_BQC, logits_BQC - margin * shares_BQC, NEG)
     loss_BQ = -jnp.sum(jnp.where(exists_BQC, shares_BQC * log_probabilities(shifted_BQC), 0.0), axis=-1)
     rewards_BQC = jnp.where(exists_BQC, logits_BQC, 0.0)
     centre_BQ = jnp.square(jnp.sum(rewards_BQC, axis=-1))
-    best_BQC, chosen_BQC = (x == x.max(-1, keepdims=True) for x in (logits_BQC, shares_BQC))
-    right_BQ = jnp.sum(jnp.where(chosen_BQC, best_BQC / best_BQC.sum(-1, keepdims=True), 0.0), axis=-1)
-    decided_BQ = jnp.where(chosen_BQC.sum(-1) == 1, asks.weights_BQ, 0.0)
     return {
-        "loss": _weighted(loss_BQ + centring * centre_BQ, asks),
-        "accuracy": (jnp.sum(right_BQ * decided_BQ), jnp.sum(decided_BQ)),
+        "loss": weighted(loss_BQ + centring * centre_BQ, asks.weights_BQ),
+        "accuracy": _accuracy(logits_BQC, shares_BQC, exists_BQC, asks.weights_BQ),
         "reward": (jnp.sum(rewards_BQC * asks.weights_BQ[..., None]), jnp.sum(exists_BQC * asks.weights_BQ[..., None])),
     }
 
 
-def _row(loss: pairs.PairLoss, label: str, *settings: str, reference: bool = True) -> Objective:
+def _row(
+    loss: pairs.PairLoss, label: str, *settings: str, reference: bool = True, positive: tuple[str, ...] = ()
+) -> Objective:
     return Objective(
-        _of_pairs(loss, has_reference=reference),
+        _of_pairs(loss),
         Texts,
         judged_by="loss",
         label=label,
         reads=(),
         settings=settings,
+        positive=positive,
         columns=(REFERENCE,) if reference else (),
         pairs_only=True,
         kinds=("preferences",),
@@ -186,7 +191,7 @@ OBJECTIVES: dict[str, Objective] = {
     "hinge": _row(pairs.hinge, "hinge", "beta"),
     "ipo": _row(pairs.ipo, "IPO", "beta"),
     "ipo_per_token": _row(pairs.ipo_per_token, "IPO per token", "beta"),
-    "exo": _row(pairs.exo, "EXO", "beta", "label_smoothing"),
+    "exo": _row(pairs.exo, "EXO", "beta", "label_smoothing", positive=("label_smoothing",)),
     "nca": _row(pairs.nca, "NCA", "beta"),
     "bco": _row(pairs.bco, "BCO", "beta"),
     "sppo": _row(pairs.sppo, "SPPO", "beta"),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from moral_jax.objectives.base import Objective
-from moral_jax.types import NEG, Array, Batch, Metrics, Options, ReadOut
+from moral_jax.types import NEG, Array, Batch, Metric, Metrics, Options, ReadOut
 
 LOG_CONCENTRATION_MAX = 30.0  # e^30 imagined votes are a multinomial; beyond, float32 would overflow
 SHIFT = 8
@@ -20,8 +20,9 @@ def log_probabilities(logits_BQC: Array) -> Array:
     return jax.nn.log_softmax(logits_BQC, axis=-1)
 
 
-def _weighted(loss_BQ: Array, weights_BQ: Array) -> tuple[Array, Array]:
-    return jnp.sum(loss_BQ * weights_BQ), jnp.sum(weights_BQ)
+def weighted(values_BQ: Array, weights_BQ: Array) -> Metric:
+    """Returns the weighted sum over questions, and the sum of the weights. An empty slot may hold anything."""
+    return jnp.sum(jnp.where(weights_BQ > 0, values_BQ, 0.0) * weights_BQ), jnp.sum(weights_BQ)
 
 
 def _cross_entropy(logits_BQC: Array, counts_BQC: Array) -> Array:
@@ -30,7 +31,7 @@ def _cross_entropy(logits_BQC: Array, counts_BQC: Array) -> Array:
     return -jnp.sum(jnp.where(counts_BQC > 0, counts_BQC * log_p_BQC, 0.0), axis=-1)
 
 
-def _total(counts_BQC: Array) -> Array:
+def total(counts_BQC: Array) -> Array:
     """Votes per question, [B, Q]; 1 in empty slots, which have no weight but must divide."""
     total_BQ = jnp.sum(counts_BQC, axis=-1)
     return jnp.where(total_BQ > 0, total_BQ, 1.0)
@@ -39,8 +40,8 @@ def _total(counts_BQC: Array) -> Array:
 def soft_cross_entropy(read: ReadOut, batch: Batch) -> Metrics:
     """- sum_k q_k log p_k with q the shares of the votes ("xentropy-soft"). Its minimum is the entropy of q."""
     asks = batch.asks
-    loss_BQ = _cross_entropy(read.options().logits_BQC, asks.counts_BQC) / _total(asks.counts_BQC)
-    return {"loss": _weighted(loss_BQ, asks.weights_BQ)}
+    loss_BQ = _cross_entropy(read.options().logits_BQC, asks.counts_BQC) / total(asks.counts_BQC)
+    return {"loss": weighted(loss_BQ, asks.weights_BQ)}
 
 
 def count_cross_entropy(read: ReadOut, batch: Batch) -> Metrics:
@@ -50,8 +51,8 @@ def count_cross_entropy(read: ReadOut, batch: Batch) -> Metrics:
     """
     asks = batch.asks
     total_BQ = jnp.sum(asks.counts_BQC, axis=-1)
-    loss_BQ = _cross_entropy(read.options().logits_BQC, asks.counts_BQC) / _total(asks.counts_BQC)
-    return {"loss": _weighted(loss_BQ, asks.weights_BQ * total_BQ)}
+    loss_BQ = _cross_entropy(read.options().logits_BQC, asks.counts_BQC) / total(asks.counts_BQC)
+    return {"loss": weighted(loss_BQ, asks.weights_BQ * total_BQ)}
 
 
 def _first_factors(log_a: Array, n: Array) -> Array:
@@ -106,8 +107,8 @@ def dirichlet_multinomial(read: ReadOut, batch: Batch) -> Metrics:
     log_p_BQC = log_probabilities(scores.logits_BQC)
     nll_BQ = dirichlet_multinomial_nll(log_p_BQC, scores.log_concentration_BQ, asks.counts_BQC)
     return {
-        "loss": _weighted(nll_BQ, asks.weights_BQ),
-        "log_concentration": _weighted(scores.log_concentration_BQ, asks.weights_BQ),
+        "loss": weighted(nll_BQ, asks.weights_BQ),
+        "log_concentration": weighted(scores.log_concentration_BQ, asks.weights_BQ),
     }
 
 

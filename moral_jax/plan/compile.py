@@ -14,7 +14,7 @@ from jax.experimental import topologies
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
-from moral_jax.inference.score import make_scorer, read_choices, read_likelihoods, read_rewards
+from moral_jax.inference.score import make_scorer
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.objectives.base import Objective
@@ -196,8 +196,7 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
-        of_texts = read_rewards if model.score_rows else read_likelihoods
-        scorer = make_scorer(model, of_texts if is_weighed(config) else read_choices)
+        scorer = make_scorer(model, weighs=is_weighed(config))
         cast = functools.partial(api.cast_for_scoring, model=model)
         params = sharding.abstract(jax.eval_shape(cast, api.abstract_params(model)), mesh)
         scored = _compiled(scorer.score.lower(params, abstract_batch(model, config, rows, None)))

@@ -8,26 +8,14 @@ differently once later ones follow has no such part, and is refused.
 from collections.abc import Callable
 
 from moral_jax.config.task import PromptConfig
-from moral_jax.prompts.render import (
-    ANSWER_PREFIX,
-    ChatTemplate,
-    Renderer,
-    Scored,
-    fill,
-)
+from moral_jax.prompts import render, talk
+from moral_jax.prompts.render import ChatTemplate, Renderer, Scored, fill
 from moral_jax.prompts.written import Span, Written
 from moral_jax.types import Example, UserError
 
 QUESTION_TEMPLATE = "{question}\n\n{title}\n\n{text}"
 Turn = dict[str, str]
 ASSISTANT = "assistant"
-
-
-def _opening(config: PromptConfig, example: Example) -> list[Turn]:
-    """Returns the turns that the completions follow."""
-    system = [{"role": "system", "content": config.system}] if config.system is not None else []
-    asked = _message(config, example)
-    return [*system, *example.messages, *([{"role": "user", "content": asked}] if asked else [])]
 
 
 def _message(config: PromptConfig, example: Example) -> str:
@@ -74,8 +62,8 @@ def _plain_spans(turns: list[Turn], prompt: str, completion: str) -> tuple[Span,
     """Returns turns as lines "User: ...", or a bare prompt, and the completion that is read."""
     if not turns:
         return Span(prompt, False), Span(completion, True)
-    lines = "\n\n".join(f"{turn['role'].capitalize()}: {turn['content']}" for turn in turns)
-    return Span(f"{lines}\n\nAssistant:", False), Span(f" {completion}", True)
+    shown = "\n\n".join(talk.lines(turns))
+    return Span(f"{shown}\n\nAssistant:", False), Span(f" {completion}", True)
 
 
 def replies(config: PromptConfig, chat_template: ChatTemplate | None, reads_all: bool) -> Renderer:
@@ -86,11 +74,14 @@ def replies(config: PromptConfig, chat_template: ChatTemplate | None, reads_all:
       reads_all: True if the assistant's turns before the last one are read too.
     """
 
-    def render(example: Example, order: tuple[int, ...]) -> Written:
+    if chat_template is None:
+        render.check_no_system(config)
+
+    def write(example: Example, order: tuple[int, ...]) -> Written:
         options = [example.options[i] for i in order]
         if is_document(example):
             return Written(tuple(map(_document, options)), has_specials=False, adds_end=True)
-        opening = _opening(config, example)
+        opening = talk.turns(config, example, _message(config, example))
         if chat_template is None:
             prompt, turns = (_message(config, example), []) if not example.messages else ("", opening)
             spans = tuple(_plain_spans(turns, prompt, option) for option in options)
@@ -100,20 +91,20 @@ def replies(config: PromptConfig, chat_template: ChatTemplate | None, reads_all:
         spans = tuple(_chat_spans(talk, [*earlier, True], chat_template) for talk in talks)
         return Written(spans, has_specials=True, adds_end=False, ends_turns=True)
 
-    return render
+    return write
 
 
 def scored_replies(config: PromptConfig, chat_template: ChatTemplate | None) -> Renderer:
     """Returns the renderer of the same texts for a score head, which reads the last token of each whole text."""
-    write = replies(config, chat_template, reads_all=False)
+    reply = replies(config, chat_template, reads_all=False)
 
-    def render(example: Example, order: tuple[int, ...]) -> Scored:
-        written = write(example, order)
+    def write(example: Example, order: tuple[int, ...]) -> Scored:
+        written = reply(example, order)
         assert isinstance(written, Written)
         texts = tuple((text.rstrip(),) for (text,) in written.texts)
         return Scored(texts, rows=(0,) * len(order), reads_last=True, has_specials=written.has_specials)
 
-    return render
+    return write
 
 
 def option_texts(config: PromptConfig, prompt_of: Callable[[list[Turn]], str] | None) -> Renderer:
@@ -122,17 +113,18 @@ def option_texts(config: PromptConfig, prompt_of: Callable[[list[Turn]], str] | 
     Args:
       prompt_of: the model's chat template; None for plain text.
     """
-    prefix = ANSWER_PREFIX if config.answer_prefix is None else config.answer_prefix
+    prefix = render.answer_prefix(config)
+    if prompt_of is None:
+        render.check_no_system(config)
 
-    def render(example: Example, order: tuple[int, ...]) -> Written:
+    def write(example: Example, order: tuple[int, ...]) -> Written:
         if prompt_of is None:
-            lines = [f"{turn['role'].capitalize()}: {turn['content']}" for turn in example.messages]
             message = _message(config, example)
-            prompt = "\n\n".join([*lines, f"{message}\n{prefix}" if message else prefix])
+            prompt = "\n\n".join([*talk.lines(example.messages), f"{message}\n{prefix}" if message else prefix])
         else:
-            prompt = prompt_of(_opening(config, example)) + prefix
+            prompt = prompt_of(talk.turns(config, example, _message(config, example))) + prefix
         space = "" if not prefix or prompt[-1:].isspace() else " "
         spans = tuple((Span(prompt, False), Span(space + example.options[i], True)) for i in order)
         return Written(spans, has_specials=prompt_of is not None, adds_end=False)
 
-    return render
+    return write

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from moral_jax.config.task import PromptConfig
+from moral_jax.prompts.talk import lines, turns
 from moral_jax.prompts.written import Written
 from moral_jax.types import Example, Item, UserError
 
@@ -146,11 +147,11 @@ def conversation(
 ) -> tuple[list[dict[str, str]], tuple[tuple[str, ...], ...]]:
     """Returns chat turns, the last one asking the question, and each shown option's label with its variants."""
     message, answers = _labelled(config, example, order)
-    system = [{"role": "system", "content": config.system}] if config.system is not None else []
-    return [*system, *example.messages, {"role": "user", "content": message}], answers
+    return turns(config, example, message), answers
 
 
-def _answer_prefix(config: PromptConfig) -> str:
+def answer_prefix(config: PromptConfig) -> str:
+    """Returns what an answer starts with."""
     return ANSWER_PREFIX if config.answer_prefix is None else config.answer_prefix
 
 
@@ -159,24 +160,26 @@ def chat(config: PromptConfig, chat_template: ChatTemplate) -> OnePrompt:
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
         messages, answers = conversation(config, example, order)
-        text = chat_template(messages) + _answer_prefix(config)
-        return Rendered(text, answers, has_specials=True, answers_are_tokens=False)
+        return Rendered(
+            chat_template(messages) + answer_prefix(config), answers, has_specials=True, answers_are_tokens=False
+        )
 
     return render
 
 
-def _turns(example: Example) -> list[str]:
-    return [f"{turn['role'].capitalize()}: {turn['content']}" for turn in example.messages]
+def check_no_system(config: PromptConfig) -> None:
+    """Refuses a system message where there is no chat."""
+    if config.system is not None:
+        raise UserError("config.prompt.system: format 'plain' has no system message; use 'chat' or a template")
 
 
 def plain(config: PromptConfig) -> OnePrompt:
     """Returns the renderer without a chat template, for base models."""
-    if config.system is not None:
-        raise UserError("config.prompt.system: format 'plain' has no system message; use 'chat' or a template")
+    check_no_system(config)
 
     def render(example: Example, order: tuple[int, ...]) -> Rendered:
         message, answers = _labelled(config, example, order)
-        text = "\n\n".join([*_turns(example), f"{message}\n{_answer_prefix(config)}"])
+        text = "\n\n".join([*lines(example.messages), f"{message}\n{answer_prefix(config)}"])
         return Rendered(text, answers, has_specials=False, answers_are_tokens=False)
 
     return render
@@ -215,7 +218,7 @@ def each(config: PromptConfig, about_one: str | None) -> Renderer:
     def prompt(example: Example, option: str) -> tuple[str]:
         values = {"question": _about(example, about_one), "title": example.title, "text": example.text}
         message = fill(config.template or EACH_TEMPLATE, values | {"option": option})
-        return ("\n\n".join([*_turns(example), f"{message}\n{_answer_prefix(config)}"]),)
+        return ("\n\n".join([*lines(example.messages), f"{message}\n{answer_prefix(config)}"]),)
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
         prompts = tuple(prompt(example, example.options[i]) for i in order)
@@ -233,7 +236,7 @@ def each_alone(config: PromptConfig, about_one: str | None) -> Renderer:
 
     def render(example: Example, order: tuple[int, ...]) -> Scored:
         question = "" if about_one else example.question
-        about = " ".join(part for part in (*_turns(example), question, example.title, example.text) if part)
+        about = " ".join(part for part in (*lines(example.messages), question, example.title, example.text) if part)
         parts = (about,) if about else ()
         texts = tuple((*parts, example.options[i]) for i in order)
         return Scored(texts, rows=(0,) * len(order), reads_last=False)

@@ -19,7 +19,11 @@ class Written:
     has_specials: bool  # the texts spell out their own BOS, as chat templates do
     adds_end: bool  # the end token follows, as a part of the last span
     ends_turns: bool = False  # each span that is read must end with a control token, which ends the turn
-    reads_last: bool = True
+
+    @property
+    def reads_last(self) -> bool:
+        """What is read comes after the last token that was shown."""
+        return True
 
     @property
     def texts(self) -> tuple[tuple[str, ...], ...]:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 
@@ -34,23 +34,11 @@ def _subtitle(s: source.Source) -> str:
     return " · ".join(p for p in parts if p)
 
 
-def write(folder: Path) -> Written:
-    """Writes both pages into `folder` from the files of the run in it.
-
-    Raises:
-      UserError: no stage of the run was scored.
-    """
-    if texts.is_of_texts(folder):
-        return _write_of_texts(folder)
-    s = source.read(folder)
-    main = words.main_table(s)
-    verdict = words.verdict(s)
-    values = {
-        "source": s,
-        "title": s.name,
-        "subtitle": _subtitle(s),
-        "verdict": verdict,
-        "main": main,
+def _of_votes(s: source.Source) -> dict[str, Any]:
+    """Returns what the page of a run on votes reads, beside what all pages have."""
+    return {
+        "verdict": words.verdict(s),
+        "main": words.main_table(s),
         "more": words.more_table(s),
         "multiple_choice": words.multiple_choice_table(s),
         "second_order": words.second_order_table(s),
@@ -58,46 +46,41 @@ def write(folder: Path) -> Written:
         "bounded": words.bounded(s.last),
         "groups": words.group_tables(s),
         "intervals_note": words.intervals_note(s),
+        "surprises": words.surprises(s.last),
+        "plots": {
+            "curves": plots.curves(s),
+            "reliability": plots.reliability(s),
+            "shares": plots.shares(s),
+            "order_bias": plots.order_bias(s),
+        },
+    }
+
+
+def write(folder: Path) -> Written:
+    """Writes both pages into `folder` from the files of the run in it.
+
+    Raises:
+      UserError: no stage of the run was scored.
+    """
+    of_texts = texts.is_of_texts(folder)
+    s = texts.read(folder) if of_texts else source.read(folder)
+    own = texts.values(s) if of_texts else _of_votes(s)
+    values = {
+        "source": s,
+        "title": s.name,
+        "subtitle": _subtitle(s),
         "resamples": s.config.get("eval", {}).get("bootstrap", "?"),
         "config": json.dumps(s.config, indent=2, ensure_ascii=False),
         "provenance": json.dumps(s.provenance, indent=2, ensure_ascii=False),
-    }
-    pictures = {
-        "curves": plots.curves(s),
-        "reliability": plots.reliability(s),
-        "shares": plots.shares(s),
-        "order_bias": plots.order_bias(s),
-    }
-    css = _css()
-    html = (
-        environment(True)
-        .get_template("page.html.jinja")
-        .render(
-            **values,
-            css=css,
-            plots=pictures,
-            surprises=words.surprises(s.last),
-            stage_names=[x.name for x in s.stages],
-            number_text=words.number_text,
-        )
-    )
-    (folder / "report.html").write_text(visible(html), encoding="utf-8")
-    text = environment(False).get_template("page.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
-    (folder / "report.md").write_text(visible(text), encoding="utf-8")
-    chosen = values["multiple_choice"]
-    return Written(folder / "report.html", words.markdown(chosen or main), " ".join(verdict))
-
-
-def _css() -> str:
-    return (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-
-
-def _write_of_texts(folder: Path) -> Written:
-    """Writes both pages of a run on texts."""
-    s = texts.read(folder)
-    values = texts.values(s, _subtitle(s))
-    html = environment(True).get_template("text.html.jinja").render(**values, css=_css())
-    (folder / "report.html").write_text(visible(html), encoding="utf-8")
-    text = environment(False).get_template("text.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
-    (folder / "report.md").write_text(visible(text), encoding="utf-8")
-    return Written(folder / "report.html", words.markdown(values["main"]), " ".join(values["verdict"]))
+        "stage_names": [stage.name for stage in s.stages],
+        "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
+        "number_text": words.number_text,
+        "markdown": words.markdown,
+        "inert": words.inert,
+    } | own
+    template = "text" if of_texts else "page"
+    for kind in ("html", "md"):
+        page = environment(kind == "html").get_template(f"{template}.{kind}.jinja").render(values)
+        (folder / f"report.{kind}").write_text(visible(page), encoding="utf-8")
+    shown = own.get("multiple_choice") or own["main"]
+    return Written(folder / "report.html", words.markdown(shown), " ".join(own["verdict"]))

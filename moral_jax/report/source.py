@@ -1,6 +1,7 @@
 """Reads the files of a run or an evaluation that a page is made from."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _stage(name: str, folder: Path) -> Stage | None:
     return Stage(name, numbers, rows)
 
 
-def read_trace(file: Path) -> list[dict[str, Any]]:
+def _trace(file: Path) -> list[dict[str, Any]]:
     """Reads the log of training; nothing if there is none."""
     rows = []
     for place, row in strict_json.read_lines(file) if file.exists() else ():
@@ -74,24 +75,32 @@ def read_trace(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def read(folder: Path) -> Source:
-    """Reads the files of a run directory.
+def of_stages(folder: Path, stages: Sequence[Any], check_comparison: Callable[[Path, dict[str, Any]], None]) -> Source:
+    """Reads what stands beside the stages of a run.
+
+    Args:
+      stages: those that were scored.
+      check_comparison: raises UserError if `comparison.json` is not what such a run writes.
 
     Raises:
-      UserError: no stage of the run was scored yet, or a file is not what a run writes.
+      UserError: no stage was scored yet, or a file is not what a run writes.
     """
-    candidates = [_stage(name, stage) for name, stage in directory.stages(folder).items()]
-    stages = [stage for stage in candidates if stage is not None]
     if not stages:
         raise UserError(f"{folder}: holds no numbers yet (no metrics.json of a stage); train or evaluate first")
     comparison, provenance = _json(folder / "comparison.json"), _json(folder / "provenance.json")
-    checks.comparison(folder / "comparison.json", comparison)
+    check_comparison(folder / "comparison.json", comparison)
     checks.provenance(folder / "provenance.json", provenance)
     return Source(
         name=secrets.redacted(folder.resolve().name),
-        stages=stages,
+        stages=list(stages),
         comparison=comparison,
-        trace=read_trace(folder / "metrics.jsonl"),
+        trace=_trace(folder / "metrics.jsonl"),
         config=_json(folder / "config.json"),
         provenance=provenance,
     )
+
+
+def read(folder: Path) -> Source:
+    """Reads the files of a run directory; raises as `of_stages`."""
+    candidates = [_stage(name, stage) for name, stage in directory.stages(folder).items()]
+    return of_stages(folder, [stage for stage in candidates if stage is not None], checks.comparison)

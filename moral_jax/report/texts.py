@@ -1,18 +1,16 @@
 """Writes the page of a run on texts: likelihoods, preferences, lengths, and the most surprising rows."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from moral_jax.report import checks, plots, words
-from moral_jax.report.source import Source, read_trace
+from moral_jax.report import checks, plots
+from moral_jax.report.source import Source, of_stages
 from moral_jax.report.words import STAGE_NAMES, Table, interval, side
 from moral_jax.runs import directory
 from moral_jax.runs.quantities import TEXTS
 from moral_jax.runs.text_records import read_text_jsonl
-from moral_jax.runtime import secrets, strict_json
-from moral_jax.types import UserError
+from moral_jax.runtime import strict_json
 
 SHOWN = 600  # characters of a text
 MAIN = ("nll_per_token", "perplexity", "likelihood_accuracy", "reward_accuracy", "reward_margin")
@@ -49,18 +47,7 @@ def read(folder: Path) -> Source:
         checks.text_metrics(file, numbers)
         records = {r["id"]: r for r in read_text_jsonl(stage / f"{numbers['split']}.jsonl")}
         stages.append(TextStage(name, numbers, records))
-    if not stages:
-        raise UserError(f"{folder}: holds no numbers yet (no metrics.json of a stage); train or evaluate first")
-
-    def values(name: str) -> dict[str, Any]:
-        return strict_json.read(folder / name) if (folder / name).exists() else {}
-
-    comparison, provenance = values("comparison.json"), values("provenance.json")
-    checks.estimates(folder / "comparison.json", comparison)
-    checks.provenance(folder / "provenance.json", provenance)
-    trace = read_trace(folder / "metrics.jsonl")
-    name = secrets.redacted(folder.resolve().name)
-    return Source(name, stages, comparison, trace, values("config.json"), provenance)
+    return of_stages(folder, stages, checks.estimates)
 
 
 def _known(source: Source, names: tuple[str, ...]) -> list[str]:
@@ -151,22 +138,14 @@ def surprises(source: Source) -> list[dict[str, Any]]:
     return out
 
 
-def values(source: Source, subtitle: str) -> dict[str, Any]:
-    """Returns what both templates read."""
+def values(source: Source) -> dict[str, Any]:
+    """Returns what the templates read, beside what all pages have."""
     return {
-        "source": source,
-        "title": source.name,
-        "subtitle": subtitle,
         "verdict": verdict(source),
         "main": main_table(source),
         "more": more_table(source),
         "groups": group_tables(source),
         "surprises": surprises(source),
-        "resamples": source.config.get("eval", {}).get("bootstrap", "?"),
-        "config": json.dumps(source.config, indent=2, ensure_ascii=False),
-        "provenance": json.dumps(source.provenance, indent=2, ensure_ascii=False),
-        "stage_names": [stage.name for stage in source.stages],
         "curves": plots.curves(source),
         "of_training": plots.lines(source, ("margin", "chosen_logp", "rejected_logp")),
-        "words": words,
     }

@@ -15,7 +15,7 @@ import numpy as np
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
-from moral_jax.inference.score import Scorer, make_scorer, read_choices, read_likelihoods, read_rewards, score_questions
+from moral_jax.inference.score import Scorer, make_scorer, score_questions
 from moral_jax.models.read_out import PRIOR
 from moral_jax.respondents.base import is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
@@ -33,8 +33,7 @@ class Scoring:
         self.config, self.model = config, files.model
         self.encoder = QuestionEncoder(config, files)
         self.weighs = is_weighed(config)
-        of_texts = read_rewards if files.model.score_rows else read_likelihoods
-        self.scorer = make_scorer(files.model, of_texts if self.weighs else read_choices)
+        self.scorer = make_scorer(files.model, weighs=self.weighs)
         self._prepared: dict[str, tuple[Asks, layout.Questions]] = {}
         self.shape: layout.Shape | None = None
 
@@ -109,7 +108,7 @@ class Scoring:
 
     @functools.cached_property
     def _weigher(self) -> Scorer:
-        return make_scorer(self.model, read_likelihoods)
+        return make_scorer(self.model, weighs=True)
 
     def _small_shape(self, questions: layout.Questions) -> layout.Shape:
         shape = scoring_shape([questions], self.config, self.model)

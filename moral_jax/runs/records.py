@@ -131,10 +131,11 @@ def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
 
 def _are_shares(values: Any, count: int) -> bool:
     """Returns true for a list of `count` numbers of which none is negative and some are positive."""
-    return _are_numbers(values, count) and min(values) >= 0 and max(values) > 0
+    return are_numbers(values, count) and min(values) >= 0 and max(values) > 0
 
 
-def _are_numbers(values: Any, count: int) -> bool:
+def are_numbers(values: Any, count: int) -> bool:
+    """Returns true for a list of `count` finite numbers."""
     return isinstance(values, list) and len(values) == count and all(map(is_number, values))
 
 
@@ -180,7 +181,7 @@ def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
         yield "choice", f"a whole number below {count}, or null where a rule picks none"
     if "low" in row:
         for bound in ("low", "high"):
-            if not _are_numbers(row.get(bound), count):
+            if not are_numbers(row.get(bound), count):
                 yield bound, f"{count} finite numbers"
         if not is_number(row.get("missing_mass")):
             yield "missing_mass", "a number"

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.runs.records import Asks, Record
+from moral_jax.runs.records import Asks, Record, are_numbers
 from moral_jax.runtime import strict_json
-from moral_jax.runtime.strict_json import is_number, shown
+from moral_jax.runtime.strict_json import shown
 from moral_jax.types import Array, Item, UserError
 
 
@@ -73,7 +73,7 @@ def read_text_jsonl(path: Path) -> list[Record]:
             raise UserError(f"{where}: no record: field 'texts': found {shown(texts)}; score the rows again")
         for field in ("counts", "logp", "tokens"):
             values = row.get(field)
-            if not isinstance(values, list) or len(values) != len(texts) or not all(map(is_number, values)):
+            if not are_numbers(values, len(texts)):
                 found = f"found {shown(values)}, expected {len(texts)} finite numbers"
                 raise UserError(f"{where}: no record: field {field!r}: {found}; score the rows again")
         if not isinstance(row.get("id"), str) or not isinstance(row.get("groups"), dict):

@@ -19,14 +19,14 @@ class Task(NamedTuple):
     """A task: how its rows are read, where they come from, and which prompts fit."""
 
     examples: Callable[[Row, TaskConfig], list[Example]]  # the questions of one row
-    built_in: Callable[[], list[Example]] | None
-    released: archive.Released | None
-    study_prompt: str | None  # name of the prompt of arXiv 2410.07826 that fits
-    about_one: str | None  # a fixed yes/no question about a single option; yes is a vote for it
-    classes: tuple[str, ...] | None  # the options, if every row has the same ones
     description: str
     citation: str
     licence: str
+    built_in: Callable[[], list[Example]] | None = None
+    released: archive.Released | None = None
+    study_prompt: str | None = None  # name of the prompt of arXiv 2410.07826 that fits
+    about_one: str | None = None  # a fixed yes/no question about a single option; yes is a vote for it
+    classes: tuple[str, ...] | None = None  # the options, if every row has the same ones
     # where several rows make a question: rows -> one row per question; both pass on the errors of bad rows
     grouped: Callable[[Iterable[Row | UserError], TaskConfig], Iterable[Row | UserError]] = lambda rows, _: rows
     check_columns: Callable[[Columns, FieldsConfig, str], None] = lambda *_: None
@@ -41,21 +41,16 @@ def _of_a_source(row: Row, config: TaskConfig) -> list[Example]:
 TASKS: dict[str, Task] = {
     "dilemmas": Task(
         examples=lambda row, _: [scruples.dilemma(row)],
-        built_in=None,
         released=archive.DILEMMAS,
         study_prompt="dilemmas",
         about_one=scruples.UNETHICAL,
-        classes=None,
         description="Scruples DILEMMAS: which of two actions is less ethical, five votes each",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
     ),
     "anecdotes": Task(
         examples=lambda row, _: [scruples.anecdote(row)],
-        built_in=None,
         released=archive.ANECDOTES,
-        study_prompt=None,
-        about_one=None,
         classes=tuple(scruples.FIVE_WAY.values()),
         description="Scruples ANECDOTES: who is in the wrong, five answers",
         citation=SCRUPLES_CITATION,
@@ -63,10 +58,8 @@ TASKS: dict[str, Task] = {
     ),
     "anecdotes_binary": Task(
         examples=lambda row, _: [scruples.anecdote_binary(row)],
-        built_in=None,
         released=archive.ANECDOTES,
         study_prompt="anecdotes",
-        about_one=None,
         classes=tuple(scruples.BINARY.values()),
         description="Scruples ANECDOTES: is the author in the right or in the wrong",
         citation=SCRUPLES_CITATION,
@@ -74,11 +67,6 @@ TASKS: dict[str, Task] = {
     ),
     "votes": Task(
         examples=votes.examples,
-        built_in=None,
-        released=None,
-        study_prompt=None,
-        about_one=None,
-        classes=None,
         description="votes on questions with options",
         citation="the file's own",
         licence="the file's own",
@@ -87,11 +75,6 @@ TASKS: dict[str, Task] = {
     ),
     "texts": Task(
         examples=texts.text_examples,
-        built_in=None,
-        released=None,
-        study_prompt=None,
-        about_one=None,
-        classes=None,
         description="texts: conversations, completions or documents",
         citation="the file's own",
         licence="the file's own",
@@ -100,11 +83,6 @@ TASKS: dict[str, Task] = {
     ),
     "preferences": Task(
         examples=texts.preference_examples,
-        built_in=None,
-        released=None,
-        study_prompt=None,
-        about_one=None,
-        classes=None,
         description="preferences between completions of a prompt",
         citation="the file's own",
         licence="the file's own",
@@ -113,11 +91,6 @@ TASKS: dict[str, Task] = {
     ),
     "truthfulqa": Task(
         examples=truthfulqa.examples,
-        built_in=None,
-        released=None,
-        study_prompt=None,
-        about_one=None,
-        classes=None,
         description="TruthfulQA, multiple choice: one true answer among false ones (MC1), several true ones (MC2)",
         citation="Lin, Hilton and Evans, TruthfulQA, ACL 2022, arXiv 2109.07958",
         licence="Apache-2.0",
@@ -126,11 +99,6 @@ TASKS: dict[str, Task] = {
     ),
     "mixture": Task(
         examples=_of_a_source,
-        built_in=None,
-        released=None,
-        study_prompt=None,
-        about_one=None,
-        classes=None,
         description="a mixture of data sets",
         citation="those of its sources",
         licence="those of its sources",
@@ -138,10 +106,8 @@ TASKS: dict[str, Task] = {
     "synthetic": Task(
         examples=lambda row, _: [scruples.dilemma(row)],
         built_in=synthetic.examples,
-        released=None,
         study_prompt="dilemmas",
         about_one=scruples.UNETHICAL,
-        classes=None,
         description="SYNTHETIC dilemmas: made-up actions, votes drawn from a seeded model, no human judged them",
         citation="written for moral_jax",
         licence="Apache-2.0",

@@ -11,7 +11,7 @@ from typing import Any
 from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.runtime.strict_json import shown
 from moral_jax.tasks.rows import PLACEHOLDER, Columns, Row, described, filled
-from moral_jax.tasks.votes import ROLES, id_of, messages_of
+from moral_jax.tasks.votes import id_of, messages_of
 from moral_jax.types import Example, UserError
 
 ASSISTANT = "assistant"
@@ -160,6 +160,3 @@ def check_columns(columns: Columns, fields: FieldsConfig, path: str) -> None:
                     f"{path}: no row has the column {column!r} (config.task.fields.{name}={shown(value)}); columns: "
                     f"{described([*columns.names])}"
                 )
-
-
-assert set(SPEAKERS.values()) == set(ROLES), "a transcript has the roles that turns have"

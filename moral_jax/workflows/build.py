@@ -7,8 +7,9 @@ import numpy as np
 
 from moral_jax import objectives, sharding
 from moral_jax.analysis import summary
+from moral_jax.analysis.table import pad
 from moral_jax.config import Config
-from moral_jax.config.checks import check_unread
+from moral_jax.config.checks import check, check_unread
 from moral_jax.data import layout, pipeline
 from moral_jax.models import api
 from moral_jax.objectives.base import Objective
@@ -47,14 +48,26 @@ def _check_fits(config: Config, objective: Objective) -> None:
     name, kind, head = config.objective.name, registry.get(config.task.name).kind, config.model.head
     reads = Texts if kind != "votes" and head == "vocabulary" else Options
     if kind in objective.kinds and objective.asks is reads:
-        if name == "exo" and config.objective.label_smoothing == 0:
-            raise UserError("config.objective.label_smoothing=0.0: expected more than 0, because exo takes its log")
+        for field in objective.positive:
+            above_0 = getattr(config.objective, field) > 0
+            check(config.objective, field, above_0, f"more than 0, because config.objective.name={name!r}")
         return
     fitting = [n for n, o in objectives.OBJECTIVES.items() if kind in o.kinds and o.asks is reads]
     raise UserError(
         f"config.objective.name={name!r}: is not for task {config.task.name!r} with config.model.head={head!r}; "
         f"expected {' or '.join(map(repr, fitting)) or 'config.model.head=vocabulary'}"
     )
+
+
+def _check_pairs(config: Config, data: load.Dataset) -> None:
+    """Refuses rows of more than two completions, of which an objective on pairs would compare the first two."""
+    for rows in data.sides.values():
+        for example in rows:
+            if len(example.options) != 2:
+                raise UserError(
+                    f"row {example.id!r} has {len(example.options)} completions, but "
+                    f"config.objective.name={config.objective.name!r} compares two; use 'dpo' or 'dpo_dirichlet'"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +105,8 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
         data = data._replace(train=fitting["train"], validation=fitting["validation"], test=fitting["test"])
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
     scored = {split: Asks(rows, encoder.all_items(rows)) for split, rows in splits.items()}
+    if objective.pairs_only:
+        _check_pairs(config, data)
     epochs = config.train.epochs if config.train.steps != 0 else 0
     if epochs and not data.train and not config.task.test_only:
         raise UserError(
@@ -205,7 +220,5 @@ def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layo
 
 def _counts(questions: layout.Questions) -> np.ndarray:
     """Returns the votes of every entry, [entries, options]."""
-    counts_EC = np.zeros((len(questions.items), max(e.options for e in questions.encoded)), np.float32)
-    for entry, (index, order) in enumerate(questions.items):
-        counts_EC[entry, : len(order)] = [questions.examples[index].counts[o] for o in order]
-    return counts_EC
+    entries, most = range(len(questions.items)), max(e.options for e in questions.encoded)
+    return pad([questions.votes(entry) for entry in entries], most).astype(np.float32)

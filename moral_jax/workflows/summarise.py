@@ -92,8 +92,8 @@ def summarise_texts(
       beta: of the rewards of a run on preferences; None where there are none.
     """
     reported: list[list[Record]] = []
+    split = next((s for s in ("test", "validation", *splits) if s in splits), None)
     for folder in directory.stages(run.path).values():
-        split = next((s for s in ("test", "validation", *splits) if s in splits), None)
         if split is None or not folder.exists():
             continue
         records = read_text_jsonl(folder / f"{split}.jsonl")

@@ -82,6 +82,13 @@ def test_turns_without_a_template(bpe):
     assert read(bpe, text) == [" No.<|im_end|>"]
 
 
+@pytest.mark.parametrize("renderer", [completions.replies, completions.option_texts])
+def test_a_system_message_without_a_chat_is_refused(renderer):
+    more = {"reads_all": False} if renderer is completions.replies else {}
+    with pytest.raises(UserError, match="format 'plain' has no system message"):
+        renderer(PromptConfig(system="Be kind."), None, **more)
+
+
 def test_a_border_inside_a_token_is_refused(bpe):
     with pytest.raises(UserError, match="lies inside a token of this tokenizer: 'She lives ' .* 'in Paris'"):
         texts(bpe, example("in Paris", text="She lives "), None)

@@ -18,8 +18,8 @@ def squared_distance(read: ReadOut, batch: Batch) -> Metrics:
     """Returns the squared distance between shares and probabilities."""
     asks = batch.asks
     p_BQC = jnp.exp(log_probabilities(read.options().logits_BQC))
-    q_BQC = asks.counts_BQC / _total(asks.counts_BQC)[..., None]
-    return {"loss": _weighted(jnp.sum((p_BQC - q_BQC) ** 2, axis=-1), asks.weights_BQ)}
+    q_BQC = asks.counts_BQC / total(asks.counts_BQC)[..., None]
+    return {"loss": weighted(jnp.sum((p_BQC - q_BQC) ** 2, axis=-1), asks.weights_BQ)}
 
 
 OBJECTIVES: dict[str, Objective] = {

@@ -83,7 +83,7 @@ def test_eight_devices(shape):
 
 
 def scored(model, params, of, **shape):
-    scorer, found = score.make_scorer(model, score.read_likelihoods), []
+    scorer, found = score.make_scorer(model, weighs=True), []
     for batch in texts.batches(of, **shape):
         placed = sharding.place(batch, len(batch.asks.items_BQ), model.compute.mesh, micro_batches=False)
         items, values = jax.device_get(scorer.score(params, placed))

@@ -10,10 +10,9 @@ from moral_jax.config.model import ModelConfig
 from moral_jax.config.task import PromptConfig
 from moral_jax.config.train import ObjectiveConfig, OptimConfig, TrainConfig
 from moral_jax.data.tokens import Text
-from moral_jax.models import api
 from moral_jax.respondents.base import asks_of
 from moral_jax.respondents.local import LocalRespondent, Scoring
-from moral_jax.runs.records import make_records
+from moral_jax.runs.records import make_records, read_jsonl
 from moral_jax.types import Example, UserError
 from moral_jax.workflows import train
 from moral_jax.workflows.local_model import InitialParams, find_model
@@ -30,7 +29,10 @@ def config_of(folder, how="sum", **sections):
     model = ModelConfig(path=str(folder), head="text", text_score=how, product_dtype="float32", unroll=1)
     prompt = PromptConfig(template="Q: {question} {text}", answer_prefix="A:")
     objective = ObjectiveConfig("soft_cross_entropy")
-    return tiny.run_config(folder, **{"model": model, "prompt": prompt, "objective": objective} | sections)
+    train = TrainConfig(steps=0)
+    return tiny.run_config(
+        folder, **{"model": model, "prompt": prompt, "objective": objective, "train": train} | sections
+    )
 
 
 def probabilities(config):
@@ -82,12 +84,17 @@ def test_votes_are_learned_on_whole_texts(tiny_folder, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
     assert losses[-1] < losses[0]
-    assert api.module(find_model(config).model)
+    assert all(r["option_mass"] is None for r in read_jsonl(tmp_path / "r" / "trained" / "test.jsonl"))
 
 
 def test_the_prior_is_read_only_where_options_are_texts(tiny_folder):
     with pytest.raises(UserError, match=r"config.model.text_score='prior': expected 'sum'"):
         tiny.run_config(tiny_folder, model=ModelConfig(path=str(tiny_folder), text_score="prior"))
+
+
+def test_a_prior_is_that_of_weights_that_stay(tiny_folder):
+    with pytest.raises(UserError, match=r"'prior': expected 'sum' or 'per_token' where anything is trained"):
+        config_of(tiny_folder, "prior", train=TrainConfig(epochs=1))
 
 
 def test_truthfulqa(tiny_folder, tmp_path, capsys):

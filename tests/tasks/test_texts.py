@@ -8,6 +8,7 @@ from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.tasks import load, texts
 from moral_jax.tasks.reading import read
 from moral_jax.tasks.rows import Row
+from moral_jax.tasks.votes import ROLES
 from moral_jax.types import UserError
 
 USER, REPLY = {"role": "user", "content": "May I?"}, {"role": "assistant", "content": "No."}
@@ -70,6 +71,10 @@ def test_dialogues_that_differ_only_at_their_end_share_all_before_it():
     example = preference(chosen=f"{start}\n\nAssistant: No.", rejected=f"{start}\n\nAssistant: Sure.")
     assert [turn["content"] for turn in example.messages] == ["Hi", "Hello.", "May I?"]
     assert example.keys == ("begins Hi",)
+
+
+def test_a_transcript_has_the_roles_that_turns_have():
+    assert set(texts.SPEAKERS.values()) == set(ROLES)
 
 
 @pytest.mark.parametrize(

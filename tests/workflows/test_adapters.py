@@ -20,7 +20,6 @@ from moral_jax.config.train import OptimConfig, TrainConfig
 from moral_jax.models import api
 from moral_jax.runs.directory import RunDirectory, read_config
 from moral_jax.runs.records import read_jsonl
-from moral_jax.train import loop
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.weights import export, peft
@@ -28,6 +27,7 @@ from moral_jax.weights.load import flat
 from moral_jax.workflows import evaluate, local_model, train
 from moral_jax.workflows import export as publish
 from tests.helpers import tiny
+from tests.helpers.stopped import train_until
 
 pytestmark = pytest.mark.usefixtures("two_devices")
 
@@ -81,18 +81,8 @@ def test_training_moves_the_probabilities(finished):
     assert np.abs(before - after).max() > 1e-3
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(config, finished, tmp_path, monkeypatch):
-    real = loop.MetricReader.push
-
-    def push(self, pending):
-        if pending.step > 3:
-            raise KeyboardInterrupt
-        real(self, pending)
-
-    monkeypatch.setattr(loop.MetricReader, "push", push)
-    with pytest.raises(KeyboardInterrupt):
-        train.train(config, tmp_path / "r")
-    monkeypatch.setattr(loop.MetricReader, "push", real)
+def test_a_stopped_run_goes_on_bit_for_bit(config, finished, tmp_path):
+    train_until(config, tmp_path / "r", 3)
     train.train(config, tmp_path / "r")
     jax.tree.map(np.testing.assert_array_equal, saved(tmp_path / "r", config), saved(finished, config))
     assert (tmp_path / "r" / "trained" / "test.jsonl").read_bytes() == (

@@ -16,10 +16,10 @@ from moral_jax.report import page
 from moral_jax.runs.records import read_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.tasks import synthetic
-from moral_jax.train import loop
 from moral_jax.types import UserError
-from moral_jax.workflows import evaluate, export, train
+from moral_jax.workflows import evaluate, export, references, train
 from tests.helpers import tiny
+from tests.helpers.stopped import train_until
 
 pytestmark = pytest.mark.usefixtures("two_devices")
 ACTIONS = [action for action, _ in synthetic.read_actions()]
@@ -125,58 +125,44 @@ def test_a_validation_says_what_the_records_say(dpo, finished):
     assert numbers["split"] == "test"
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(dpo, finished, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        push = loop.MetricReader.push
-
-        def stop(reader, pending):
-            if pending.step > 3:
-                raise KeyboardInterrupt
-            push(reader, pending)
-
-        patch.setattr(loop.MetricReader, "push", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(dpo, tmp_path / "r")
+def test_a_stopped_run_goes_on_bit_for_bit(dpo, finished, tmp_path):
+    train_until(dpo, tmp_path / "r", 3)
     train.train(dpo, tmp_path / "r")
     assert trace(tmp_path / "r") == trace(finished)
     for stage in ("initial", "trained"):
         assert (tmp_path / "r" / stage / "test.jsonl").read_text() == (finished / stage / "test.jsonl").read_text()
 
 
-def test_references_are_computed_once_and_belong_to_their_weights(dpo, finished, tmp_path, capsys):
-    """Another order of the rows finds them again; a column of other weights stops the run at its first step."""
-    import shutil
-
-    other = tmp_path / "other"
-    shutil.copytree(finished / "columns", other / "columns")
-    reordered = dataclasses.replace(dpo, train=dataclasses.replace(dpo.train, seed=1, steps=1))
-    for name in ("initial", "lock", "config.json"):
-        assert not (other / name).exists()
-    folder = tmp_path / "run"
-    train.train(reordered, folder)
-    assert "as computed before" not in capsys.readouterr().out
-    stored = folder / "columns" / "reference.npz"
-    with np.load(stored) as values:
-        assert sorted(values["texts"]) == sorted(np.load(finished / "columns" / "reference.npz")["texts"])
-        wrong = dict(values) | {"logp": values["logp"] + 1.0}
-    again = tmp_path / "again"
-    train_once(reordered, again, wrong)
+def filled(config, folder, seed=0, sha="a"):
+    """Returns the references of a run's training rows by the text's hash, and how often rows were scored for them."""
+    reordered = dataclasses.replace(config, train=dataclasses.replace(config.train, seed=seed))
+    setup, scored = train.build.training_setup(reordered), []
+    real = setup.scoring.score_questions
+    setup.scoring.score_questions = lambda *args: scored.append(args) or real(*args)
+    of_splits = {"train": train.build.questions_of(setup)["train"]}
+    references.fill(folder, setup.scoring, setup.initial, {"sha256": sha}, of_splits)
+    questions = setup.batches.questions
+    of_texts = zip(references._hashes(questions), questions.columns["reference"].tolist(), strict=True)
+    return {h: x for of_entry, row in of_texts for h, x in zip(of_entry, row, strict=True)}, len(scored)
 
 
-def train_once(config, folder, column):
-    """Begins a run whose stored references are wrong."""
-    from moral_jax.workflows import references
+def test_references_are_computed_once_and_belong_to_their_weights(dpo, tmp_path):
+    """Another order of the rows finds them again, other weights do not."""
+    first, scored = filled(dpo, tmp_path)
+    assert scored == 1
+    assert min(first.values()) < max(first.values()) < 0
+    assert filled(dpo, tmp_path, seed=1) == (first, 0)
+    assert filled(dpo, tmp_path, sha="b")[1] == 1
+    (tmp_path / "columns" / "reference.npz").write_bytes(b"half of a file")
+    assert filled(dpo, tmp_path) == (first, 1)
 
-    real = references._read
 
-    def planted(file, key):
-        assert real(file, key) == {}
-        return dict(zip(column["texts"].tolist(), column["logp"].tolist(), strict=True))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(references, "_read", planted)
-        with pytest.raises(UserError, match="step 1: log p of a text differs from its reference by up to 1"):
-            train.train(config, folder)
+def test_a_column_of_other_weights_stops_the_run_at_its_first_step(dpo, finished, tmp_path, monkeypatch):
+    stored = np.load(finished / "columns" / "reference.npz")
+    wrong = dict(zip(stored["texts"].tolist(), (stored["logp"] + 1.0).tolist(), strict=True))
+    monkeypatch.setattr(references, "_read", lambda file, key: wrong)
+    with pytest.raises(UserError, match="step 1: log p of a text differs from its reference by up to 1"):
+        train.train(dpo, tmp_path / "again")
 
 
 def test_a_second_stage_begins_with_the_weights_of_the_first(tiny_folder, chats, pairs, tmp_path):
@@ -319,6 +305,20 @@ def test_an_objective_of_another_task_is_refused(tiny_folder, pairs, name, kind,
     path = None if kind == "synthetic" else pairs
     with pytest.raises(UserError, match=message):
         train.build.training_setup(config_of(tiny_folder, path, ObjectiveConfig(name), kind, model=model))
+
+
+def test_an_objective_on_pairs_refuses_a_third_completion(tiny_folder, tmp_path):
+    rows = [{"prompt": f"{i}?", "completions": ["a", "b"], "counts": [1, 1]} for i in range(8)]
+    rows[3] |= {"completions": ["a", "b", "c"], "counts": [1, 1, 1]}
+    path = write(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(UserError, match="row 'line 4' has 3 completions, but config.objective.name='ipo' compares two"):
+        train.build.training_setup(config_of(tiny_folder, path, ObjectiveConfig("ipo")))
+    assert train.build.training_setup(config_of(tiny_folder, path, ObjectiveConfig("dpo"))).total > 0
+
+
+def test_exo_needs_smoothing(tiny_folder, pairs):
+    with pytest.raises(UserError, match=r"label_smoothing=0.0: expected more than 0, because .*'exo'"):
+        train.build.training_setup(config_of(tiny_folder, pairs, ObjectiveConfig("exo")))
 
 
 def test_only_a_model_can_weigh_texts(chats, tmp_path):

@@ -29,6 +29,7 @@ from moral_jax.weights import load
 from moral_jax.workflows import evaluate, summarise, train
 from moral_jax.workflows.local_model import InitialParams, find_model, params_for_scoring
 from tests.helpers import tiny
+from tests.helpers.stopped import train_until
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 16  # of each split
@@ -162,21 +163,11 @@ def test_questions_one_by_one_compile_a_few_lengths(config, caplog):
     assert 2 <= compiled(caplog.messages, "score") <= 3, "rows of 128, 256 and 512 tokens for thirteen questions"
 
 
-def test_a_run_stopped_again_and_again_goes_on_bit_for_bit(config, finished, tmp_path, monkeypatch):
+def test_a_run_stopped_again_and_again_goes_on_bit_for_bit(config, finished, tmp_path):
     """Stopped before the first checkpoint, between two, and right after a validation."""
-    real = loop.MetricReader.push
     for stopped_at in (2, 4, 7):
-
-        def push(self, pending, last=stopped_at):
-            if pending.step > last:
-                raise KeyboardInterrupt
-            real(self, pending)
-
-        monkeypatch.setattr(loop.MetricReader, "push", push)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(config, tmp_path / "r")
+        train_until(config, tmp_path / "r", stopped_at)
         assert not (tmp_path / "r" / "trained").exists()
-    monkeypatch.setattr(loop.MetricReader, "push", real)
     train.train(config, tmp_path / "r")
     jax.tree.map(np.testing.assert_array_equal, weights(config, tmp_path / "r")[1], weights(config, finished)[1])
     assert trace(tmp_path / "r") == trace(finished)
