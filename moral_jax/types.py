@@ -59,6 +59,9 @@ class Example(NamedTuple):
     source: str = ""  # which source of a mixture it is from
 
 
+REFERENCE = "reference"  # the column of log-probabilities under the weights that a stage begins with
+
+
 class Tokens(NamedTuple):
     """Packed rows of token ids: all that a backbone reads."""
 

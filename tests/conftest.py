@@ -15,6 +15,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = programs.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+import gc
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,13 @@ LONG = ("multihost/test_hosts", "plan/", "faults/", "workflows/", "test_sharding
 FAST = ("analysis/", "bad_input/", "cli/", "config/test_c", "config/test_renamed", "objectives/", "prompts/",
         "respondents/", "runs/", "runtime/test_strict_json", "tasks/", "test_imports",
         "weights/test_hostile")  # fmt: skip
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: the collector need not look at it at each of many tracings."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ from moral_jax.analysis.summary import grouped, resampling_of
 from moral_jax.analysis.table import pad
 from moral_jax.runs.quantities import TEXTS
 from moral_jax.runs.records import Record
+from moral_jax.runs.text_records import KIND
 
 MOST_SURPRISING = 10
 
@@ -25,6 +26,8 @@ class Texts:
         fields = ("logp", "tokens", "counts")
         self.logp_EC, self.tokens_EC, counts_EC = (pad([r[field] for r in records], most) for field in fields)
         self.exists_EC = self.tokens_EC > 0
+        known = all("reference" in r for r in records)
+        self.reference_EC = pad([r["reference"] for r in records], most) if known else None
         self.shares_EC = counts_EC / counts_EC.sum(-1, keepdims=True)
         self.others_EC = np.where(self.exists_EC, 1 - self.shares_EC, 0.0)
         self.others_EC /= np.maximum(self.others_EC.sum(-1, keepdims=True), 1e-12)
@@ -51,12 +54,11 @@ def _ratio(total_E: np.ndarray, weight_E: np.ndarray) -> Callable[[np.ndarray], 
     return lambda w_RE: (w_RE @ total_E) / np.maximum(w_RE @ weight_E, 1e-12)
 
 
-def statistics(t: Texts, first: Texts | None, beta: float | None) -> dict[str, Any]:
+def statistics(t: Texts, beta: float | None) -> dict[str, Any]:
     """Returns every number of a stage, by name, as a statistic of row weights.
 
     Args:
-      first: the stage that training began with, whose weights are the reference.
-      beta: of rewards beta * (log p - log p_ref); None where there are none.
+      beta: of rewards beta * (log p - log p_ref), where the records hold a reference; None where there are none.
     """
     logp_E, tokens_E = t.sums(t.shares_EC)
     out: dict[str, Any] = {"nll_per_token": _ratio(-logp_E, tokens_E)}
@@ -69,8 +71,8 @@ def statistics(t: Texts, first: Texts | None, beta: float | None) -> dict[str, A
     out["rejected_tokens"] = other_tokens_E
     if np.isfinite(right_E := t.right(t.logp_EC)).any():
         out["likelihood_accuracy"] = functools.partial(mean_of_known, right_E)
-    if first is not None and beta is not None:
-        reward_EC = beta * (t.logp_EC - first.logp_EC)
+    if t.reference_EC is not None and beta is not None:
+        reward_EC = beta * (t.logp_EC - t.reference_EC)
         if np.isfinite(right_E := t.right(reward_EC)).any():
             out["reward_accuracy"] = functools.partial(mean_of_known, right_E)
         chosen_E, other_E = ((shares_EC * reward_EC).sum(-1) for shares_EC in (t.shares_EC, t.others_EC))
@@ -87,21 +89,25 @@ def _estimates(records: list[Record], wanted: dict[str, Any], count: int, seed: 
 def summarise(
     records: list[Record], first: list[Record] | None, beta: float | None, count: int, seed: int
 ) -> dict[str, Any]:
-    """Returns what stands in a stage's `metrics.json`; arguments as of `statistics` and `bootstrap.Resampling`."""
+    """Returns what stands in a stage's `metrics.json`; arguments as of `statistics` and `bootstrap.Resampling`.
+
+    Args:
+      first: records of the stage that training began with, whose weights are the reference.
+    """
+    if first is not None:
+        records = [r | {"reference": f["logp"]} for r, f in zip(records, first, strict=True)]
     t = Texts(records)
-    of_first = Texts(first) if first is not None else None
     groups: dict[str, dict[str, Any]] = {}
     for kind, named in grouped(records).items():
         for name, rows in named.items():
             part = [records[i] for i in rows]
-            part_first = Texts([first[i] for i in rows]) if first is not None else None
-            wanted = statistics(Texts(part), part_first, beta)
+            wanted = statistics(Texts(part), beta)
             groups.setdefault(kind, {})[name] = {"rows": len(rows)} | _estimates(part, wanted, count, seed)
     return {
-        "kind": "texts",
+        "kind": KIND,
         "rows": len(records),
         "compared": t.are_compared,
-        "metrics": _estimates(records, statistics(t, of_first, beta), count, seed),
+        "metrics": _estimates(records, statistics(t, beta), count, seed),
         "groups": groups,
         "surprising": _surprising(t),
     }
@@ -119,5 +125,5 @@ def _surprising(t: Texts) -> list[str]:
 def compare(before: list[Record], after: list[Record], count: int, seed: int) -> dict[str, Estimate]:
     """Returns paired differences, after minus before."""
     resampling = resampling_of(after, count, seed)
-    a, b = (resampling.draws(statistics(Texts(records), None, None)) for records in (before, after))
+    a, b = (resampling.draws(statistics(Texts(records), None)) for records in (before, after))
     return {name: interval(b[name] - a[name]) for name in b}

@@ -3,7 +3,8 @@
 import argparse
 
 from moral_jax.cli.study import add_common, run_jobs, workdir
-from moral_jax.config import parsing
+from moral_jax.config import Config, parsing
+from moral_jax.tasks import registry
 from moral_jax.types import UserError
 
 DESCRIPTION = """\
@@ -25,14 +26,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of --random")
     parser.add_argument(
         "--by",
-        choices=("cross_entropy", "dirichlet_nll"),
-        help="validation metric that ranks (default: the objective's)",
+        choices=("cross_entropy", "dirichlet_nll", "nll_per_token", "likelihood_accuracy", "reward_accuracy"),
+        help="validation metric that ranks (default: the objective's; of texts the NLL per token, of preferences the "
+        "accuracy of rewards, or of likelihoods where there is no reference)",
     )
+
+
+def _judged_by(config: Config) -> str:
+    """Returns the metric that ranks runs of a config."""
+    from moral_jax import objectives
+    from moral_jax.respondents.base import is_weighed
+
+    objective = objectives.get(config.objective.name)
+    if not is_weighed(config):
+        return objective.judged_by
+    if registry.get(config.task.name).kind == "texts":
+        return "nll_per_token"
+    return "reward_accuracy" if objective.columns else "likelihood_accuracy"
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
     """Searches."""
-    from moral_jax.objectives import OBJECTIVES
     from moral_jax.study import jobs, sweep
 
     axes = [sweep.parse_axis("--grid", text) for text in args.grid]
@@ -45,8 +59,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     folder = workdir(args, "sweep")
     everything = jobs.prepare(sweep.study(parsing.run_name(args.config), args.config, points), folder, rest)
     sweep.check(everything, [*axes, *ranges], rest)
-    judged_by = {name: objective.judged_by for name, objective in OBJECTIVES.items()}
-    by = sweep.judge(everything, args.by, judged_by)
+    by = sweep.judge(everything, args.by, _judged_by)
     code, said = run_jobs(jobs.shard(everything, *jobs.parse_shard(args.shard)))
     table = sweep.write(folder, sweep.rank(everything, by), by, len(everything))
     print(f"\n{table}\n\n{said}\n\ntable: {folder / 'sweep.md'}")

@@ -16,7 +16,6 @@ what they begin with.
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ import numpy as np
 
 from moral_jax.config.train import DataConfig
 from moral_jax.data.encode import Encoded, Text, common_length
+from moral_jax.data.measures import Measures, Measuring
 from moral_jax.types import Batch, Example, Item, Options, Texts, Tokens
 
 SHORTEST = 128  # tokens in the shortest row that is made for a few questions
@@ -61,39 +61,35 @@ class Questions:
 
     examples: Sequence[Example]
     items: list[Item]
-    encoded: list[Encoded]
+    encoded: Sequence[Encoded]
     cut: int  # how many items had their text shortened, or were cut into pieces
     is_encoder: bool
     # what was computed before, by name: [number of items, options]
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    known: Measures | None = None  # if all entries were looked at before
 
-    @property
-    def reads_texts(self) -> bool:
-        """True if whole texts are read, and not options."""
-        return self.encoded[0].texts[0].reads_T is not None
+    @functools.cached_property
+    def measures(self) -> Measures:
+        """What is known of all entries together."""
+        if self.known is not None:
+            return self.known
+        measuring = Measuring()
+        for item, encoded in zip(self.items, self.encoded, strict=True):
+            measuring.add(item, self.examples[item[0]], encoded)
+        return measuring.found()
 
-    def _common(self, items: Iterable[int]) -> int:
+    def _common(self, items: Sequence[int]) -> int:
         """How many tokens all texts of these items begin with in common and hold once."""
         if self.is_encoder:
             return 0
+        if len(items) == 1 and self.measures.texts_E[items[0]] == 1:  # needs no look at the text
+            return int(self.measures.lengths_E[items[0]]) - 1
         return common_length([text.tokens_T for item in items for text in self.encoded[item].texts])
 
-    @functools.cached_property
-    def shared_T(self) -> np.ndarray:
-        """What all texts of all items begin with."""
-        return self.encoded[0].texts[0].tokens_T[: self._common(range(len(self.items)))]
-
     @property
-    def sha256(self) -> str:
-        """The SHA-256 of all that is asked: token ids, what options are read from, and votes."""
-        digest = hashlib.sha256()
-        for (index, order), encoded in zip(self.items, self.encoded, strict=True):
-            for text in encoded.texts:
-                digest.update(text.tokens_T.tobytes())
-                digest.update(b"" if text.reads_T is None else np.packbits(text.reads_T).tobytes())
-            example = self.examples[index]
-            digest.update(repr((example.id, example.counts, order, encoded.option_ids)).encode())
-        return digest.hexdigest()
+    def shared_T(self) -> np.ndarray:
+        """What all texts of all items begin with, and hold once."""
+        return self.measures.shared_T[: 0 if self.is_encoder else None]
 
     def votes(self, entry: int) -> list[float]:
         """Returns the votes of an entry's options, in the order in which they are shown."""
@@ -102,18 +98,20 @@ class Questions:
 
     def pack_groups(self, together: Iterable[Sequence[int]], shape: Shape) -> list[PackGroup]:
         """Groups of items that belong together; more than one of them where they do not fit into one row."""
-        room, out = shape.length - len(self.shared_T), []
+        shared = len(self.shared_T)
+        room, out = shape.length - shared, []
+        sizes = np.stack([self.measures.lengths_E, self.measures.reads_E, self.measures.texts_E], axis=1).tolist()
         for items in together:
-            common = self._common(items) - len(self.shared_T)
+            common = self._common(items) - shared
             group = PackGroup((), common, common)
             for item in items:
-                encoded = self.encoded[item]
-                own = encoded.length - len(encoded.texts) * (len(self.shared_T) + common)
-                full = group.length + own > room or group.reads + encoded.reads > shape.answers
+                length, reads, texts = sizes[item]
+                own = length - texts * (shared + common)
+                full = group.length + own > room or group.reads + reads > shape.answers
                 if group.items and (full or len(group.items) == shape.questions):
                     out.append(group)
                     group = PackGroup((), common, common)
-                group = PackGroup((*group.items, item), common, group.length + own, group.reads + encoded.reads)
+                group = PackGroup((*group.items, item), common, group.length + own, group.reads + reads)
             out.append(group)
         return out
 
@@ -124,26 +122,29 @@ def most_questions(data: DataConfig) -> int:
     return data.questions_per_row or -(-data.length // 20)
 
 
-def _most_reads(encoded: Sequence[Encoded], length: int) -> int:
+def _most_reads(measures: Sequence[Measures], length: int) -> int:
     """Returns the read positions that a row has room for: as many as there are on the average of full rows, and some
     more, so that few rows are full of reads before they are full of tokens."""
-    reads, tokens = sum(e.reads for e in encoded), sum(e.length for e in encoded)
+    reads, tokens = (sum(int(sizes.sum()) for sizes in of_all) for of_all in
+                     ([m.reads_E for m in measures], [m.lengths_E for m in measures]))  # fmt: skip
     usual = -(-int(1.1 * length * reads / tokens) // READS_STEP) * READS_STEP
-    return max(min(usual, length), max(e.reads for e in encoded))
+    return max(min(usual, length), max(int(m.reads_E.max()) for m in measures))
 
 
 def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, data_rows: int) -> Shape:
     """A shape into which all the given questions fit."""
-    encoded, most = [e for q in questions for e in q.encoded], most_questions(data)
-    reads_texts = questions[0].reads_texts
+    measures, most = [q.measures for q in questions if q.items], most_questions(data)
+    reads_texts = measures[0].reads_texts
     return Shape(
         rows=rows,
         data_rows=data_rows,
         length=data.length,
         questions=most,
-        answers=_most_reads(encoded, data.length) if reads_texts else most * max(len(e.texts) for e in encoded),
-        options=max(e.options for e in encoded),
-        variants=max((len(v) for e in encoded for v in e.option_ids), default=0),
+        answers=_most_reads(measures, data.length)
+        if reads_texts
+        else most * max(int(m.texts_E.max()) for m in measures),
+        options=max(m.options for m in measures),
+        variants=max(m.variants for m in measures),
         reads_texts=reads_texts,
         columns=tuple(questions[0].columns),
     )
@@ -155,8 +156,8 @@ def shape_of_few(questions: Questions, shape: Shape, fewest: int) -> Shape:
     Args:
       fewest: rows that the devices can share.
     """
-    needed = sum(e.length for e in questions.encoded)
-    if needed > shape.length or len(questions.encoded) > shape.questions:
+    needed = int(questions.measures.lengths_E.sum())
+    if needed > shape.length or len(questions.items) > shape.questions:
         return shape
     length = next(n for n in (SHORTEST << k for k in itertools.count()) if n >= needed)
     return dataclasses.replace(shape, rows=fewest, data_rows=1, length=min(length, shape.length))

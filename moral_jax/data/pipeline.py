@@ -8,7 +8,8 @@ import grain
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax.data.encode import Encoded, Limits, fit
+from moral_jax.data import kept
+from moral_jax.data.encode import Limits, fit
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
 from moral_jax.prompts.render import AnyRendered, OrdersOf, Renderer
@@ -28,7 +29,7 @@ def passes_in(epoch: int, place: int, weight: float) -> range:
 
 
 def epoch_items(
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     epoch: int,
     orders_of: OrdersOf,
     at_once: int,
@@ -59,20 +60,39 @@ def encode_items(
     render: Renderer,
     limits: Limits,
     what: str,
+    key: str | None = None,
 ) -> Questions:
-    """Encodes each different item once, with a progress bar; errors name the row."""
-    unique, of_entries = list(dict.fromkeys(items)), []
-    encoded: list[Encoded] = []
-    cut = 0
-    for index, order in console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False, delay=1):
-        try:
-            parts, shortened = fit(tokenizer, _in_order(render, order), examples[index], limits)
-        except UserError as e:
-            raise UserError(f"row {examples[index].id!r}: {e}") from e
-        encoded += parts
-        of_entries += [(index, order)] * len(parts)
-        cut += shortened
-    return Questions(examples, of_entries, encoded, cut, is_encoder=not limits.shares)
+    """Encodes each different item once, with a progress bar; errors name the row.
+
+    Args:
+      what: is encoded, for the bar.
+      key: under which the cache keeps what is encoded; None: it stays in memory.
+    """
+    unique, cut = list(dict.fromkeys(items)), [0]
+
+    def entries() -> Iterator[kept.Entry]:
+        bar = console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False, delay=1)
+        for place, (index, order) in enumerate(bar):
+            example = examples[index]
+            try:
+                parts, shortened = fit(tokenizer, _in_order(render, order), example, limits)
+            except UserError as e:
+                raise UserError(f"row {example.id!r}: {e}") from e
+            cut[0] += shortened
+            for encoded in parts:
+                yield kept.Entry(place, (index, order), example, encoded)
+
+    is_encoder = not limits.shares
+    if key is None:
+        made = list(entries())
+        return Questions(examples, [e.item for e in made], [e.encoded for e in made], cut[0], is_encoder)
+    found = kept.find(key)
+    if found:
+        console.info(f"tokens of {what}: {len(found.encoded)} texts, as kept before")
+    else:
+        found = kept.write(key, entries(), cut)
+    of_entries = [unique[place] for place in found.places.tolist()]
+    return Questions(examples, of_entries, found.encoded, found.cut, is_encoder, known=found.measures)
 
 
 class Batches:
@@ -116,7 +136,7 @@ class Batches:
     def shared_fraction(self) -> float:
         """Returns the share of the questions' tokens that is not computed again, because several begin with them."""
         items = [item for batch in self.plan for row in batch for group in row for item in group.items]
-        return 1 - self.tokens() / max(1, sum(self.questions.encoded[item].length for item in items))
+        return 1 - self.tokens() / max(1, int(self.questions.measures.lengths_E[items].sum()))
 
     def stream(self, start: int, stop: int, params: Callable[[], Params] | None = None) -> Iterator[Batch]:
         """Yields batches start .. stop - 1, made ahead on other threads."""

@@ -16,9 +16,7 @@ import jax.numpy as jnp
 from moral_jax.objectives import pairs
 from moral_jax.objectives.base import Objective
 from moral_jax.objectives.votes import dirichlet_multinomial_nll, log_probabilities, total, weighted
-from moral_jax.types import NEG, Array, Batch, Metric, Metrics, Options, ReadOut, Texts
-
-REFERENCE = "reference"  # the column of log-probabilities under the weights that the stage began with
+from moral_jax.types import NEG, REFERENCE, Array, Batch, Metric, Metrics, Options, ReadOut, Texts
 
 
 def _accuracy(scores_BQC: Array, shares_BQC: Array, exists_BQC: Array, weights_BQ: Array) -> Metric:

@@ -6,7 +6,7 @@ score head is applied). Three settings choose it: `prompt.format`, `prompt.ask` 
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from moral_jax.config.task import PromptConfig
@@ -95,7 +95,7 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
     return [given[i:] + given[:i] for i in range(example_options)]
 
 
-def all_items(examples: Sequence[Example], orders_of: OrdersOf) -> list[Item]:
+def all_items(examples: Iterable[Example], orders_of: OrdersOf) -> list[Item]:
     """Returns every example in every order: scoring averages over them."""
     return [(i, order) for i, example in enumerate(examples) for order in orders_of(example)]
 

@@ -2,21 +2,23 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from moral_jax import sharding
+from moral_jax import __version__, sharding
 from moral_jax.config import Config
 from moral_jax.config.task import PromptConfig, TaskConfig
-from moral_jax.data import control, encode, layout, pipeline
+from moral_jax.data import control, encode, kept, layout, pipeline
 from moral_jax.models import api
 from moral_jax.models.spec import EncoderSpec
 from moral_jax.prompts import chat, completions, render
 from moral_jax.runs.records import Asks
 from moral_jax.runtime import console
-from moral_jax.tasks import registry
+from moral_jax.tasks import registry, stored
 from moral_jax.types import Example, Item, UserError
 
 
@@ -99,30 +101,40 @@ class QuestionEncoder:
           UserError: a question is too long, or its options cannot be told apart; names the row.
         """
         examples, items = asks
-        questions = pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what)
-        largest = max((int(t.tokens_T.max()) for one in questions.encoded for t in one.texts), default=0)
-        if largest >= self.vocab:
+        key = self._key(examples, items) if isinstance(examples, stored.StoredExamples) else None
+        questions = pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what, key)
+        if (largest := questions.measures.largest) >= self.vocab:
             raise UserError(
                 f"token {largest} is beyond the model's {self.vocab}: tokenizer and model do not belong together; "
                 f"take the model's own (config.model.tokenizer)"
             )
         return questions
 
-    def fitting(self, examples: Sequence[Example], what: str) -> list[Example]:
+    def _key(self, examples: stored.StoredExamples, items: Sequence[Item]) -> str:
+        """Returns what tells the encoding of items from all others: rows, prompts, tokenizer, limits and versions."""
+        words = self.tokenizer
+        tokens = sorted((name, str(token)) for name, token in words.special_tokens_map.items())
+        how = self.config.task, self.config.prompt, self.config.model.head, self.files.model.score_rows, self.limits
+        versions = kept.VERSION, __version__, metadata.version("tokenizers")
+        said = [examples.identity, how, words.backend_tokenizer.to_str(), words.chat_template, tokens, versions]
+        return hashlib.sha256(repr((said, items)).encode()).hexdigest()[:32]
+
+    def fitting(self, examples: Sequence[Example], what: str) -> Sequence[Example]:
         """Returns the examples that fit into a row in every order of their options; says how many do not."""
-        kept = []
-        for example in console.progress(examples, desc=f"measuring {what}", unit="row", leave=False, delay=1):
+        places = []
+        bar = console.progress(examples, desc=f"measuring {what}", unit="row", leave=False, delay=1)
+        for place, example in enumerate(bar):
             try:
                 for order in self.orders_of(example):
                     encode.fit(self.tokenizer, functools.partial(self.render, order=order), example, self.limits)
             except encode.TooLongError:
                 continue
-            kept.append(example)
-        if left := len(examples) - len(kept):
+            places.append(place)
+        if left := len(examples) - len(places):
             console.info(
                 f"left out: {left} of {len(examples)} {what} rows, longer than config.data.length={self.limits.row}"
             )
-        return kept
+        return stored.take(examples, places)
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Encodes every example in every order of its options."""
@@ -130,13 +142,16 @@ class QuestionEncoder:
 
     def all_items(self, examples: Sequence[Example]) -> list[Item]:
         """Returns every example in every order of its options."""
-        return render.all_items(examples, self.orders_of)
+        return render.all_items(stored.brief(examples), self.orders_of)
 
     def for_training(
         self, examples: Sequence[Example], epochs: int
     ) -> tuple[layout.Questions, list[list[tuple[Item, ...]]]]:
         """Returns all that is shown in training, encoded, and what each epoch shows of it."""
         at_once, weight_of = self.config.train.orders_per_epoch, lambda e: self.weights.get(e.source, 1.0)
-        shown = [pipeline.epoch_items(examples, epoch, self.orders_of, at_once, weight_of) for epoch in range(epochs)]
+        shown = [
+            pipeline.epoch_items(stored.brief(examples), epoch, self.orders_of, at_once, weight_of)
+            for epoch in range(epochs)
+        ]
         items = [item for groups in shown for group in groups for item in group]
         return self.encode(Asks(examples, items), "train"), shown

@@ -21,7 +21,7 @@ from moral_jax.respondents.base import is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
 from moral_jax.runs.records import Asks, Choices
 from moral_jax.runs.text_records import Likelihoods, of_items
-from moral_jax.types import Params
+from moral_jax.types import REFERENCE, Params
 
 OPTIONS_STEP = 8  # room for options grows by so many, so that questions one by one do not compile again each time
 
@@ -44,14 +44,12 @@ class Scoring:
 
         Args:
           also: other questions that fit the same shape.
-          columns: names of columns that batches will have; zeros until they are filled.
+          columns: names of columns that batches will have; zeros for questions that hold none.
         """
         self._prepared = {split: (asks, self.encoder.encode(asks, split)) for split, asks in splits.items()}
         everything = [*(questions for _, questions in self._prepared.values()), *also]
-        for questions in everything:
-            size = len(questions.items), max(e.options for e in questions.encoded)
-            questions.columns.update({name: np.zeros(size, np.float32) for name in columns})
-        self.shape = scoring_shape(everything, self.config, self.model)
+        shape = scoring_shape(everything, self.config, self.model)
+        self.shape = dataclasses.replace(shape, columns=tuple(columns))
 
     @property
     def cut(self) -> int:
@@ -61,7 +59,7 @@ class Scoring:
     @property
     def sha256(self) -> dict[str, str]:
         """The SHA-256 of the prepared questions, by split."""
-        return {split: questions.sha256 for split, (_, questions) in self._prepared.items()}
+        return {split: questions.measures.sha256 for split, (_, questions) in self._prepared.items()}
 
     def prepared(self, asks: Asks) -> layout.Questions | None:
         """Returns the encoding of prepared asks; None of others."""
@@ -84,6 +82,7 @@ class Scoring:
         assert self.shape is not None, "set by prepare"
         found = self.score_questions(params, questions, self.shape, what)
         assert isinstance(found, Likelihoods), "asked by the caller"
+        found = found._replace(reference_EC=questions.columns.get(REFERENCE))
         return of_items(questions.items, asks.items, found)
 
     def score_questions(

@@ -14,6 +14,8 @@ from moral_jax.runtime import strict_json
 from moral_jax.runtime.strict_json import shown
 from moral_jax.types import Array, Item, UserError
 
+KIND = "texts"  # of a stage's numbers, in `metrics.json`
+
 
 class Likelihoods(NamedTuple):
     """What a model says about texts, one row per entry: an item, or a piece of one."""
@@ -21,6 +23,7 @@ class Likelihoods(NamedTuple):
     logp_EC: Array  # log-probability of each text
     tokens_EC: Array  # tokens that are read; 0 where there is no text
     log_concentration_E: Array
+    reference_EC: Array | None = None  # log-probabilities under the weights that training began with, if known
 
 
 def of_items(entries: Sequence[Item], items: Sequence[Item], found: Likelihoods) -> Likelihoods:
@@ -32,19 +35,26 @@ def of_items(entries: Sequence[Item], items: Sequence[Item], found: Likelihoods)
     """
     place = {item: i for i, item in enumerate(items)}
     rows = np.array([place[entry] for entry in entries])
-    logp_EC, tokens_EC = (np.zeros((len(items), found.logp_EC.shape[1])) for _ in range(2))
-    np.add.at(logp_EC, rows, np.where(found.tokens_EC > 0, found.logp_EC, 0.0))
-    np.add.at(tokens_EC, rows, found.tokens_EC)
+
+    def summed(values_EC: Array) -> Array:
+        out_EC = np.zeros((len(items), values_EC.shape[1]))
+        np.add.at(out_EC, rows, values_EC)
+        return out_EC
+
     log_s_E = np.zeros(len(items))
     log_s_E[rows] = found.log_concentration_E
-    return Likelihoods(logp_EC, tokens_EC, log_s_E)
+    logp_EC = np.where(found.tokens_EC > 0, found.logp_EC, 0.0)
+    reference_EC = None if found.reference_EC is None else summed(found.reference_EC)
+    return Likelihoods(summed(logp_EC), summed(found.tokens_EC), log_s_E, reference_EC)
 
 
 def make_text_records(asks: Asks, found: Likelihoods) -> list[Record]:
     """Returns a record per example."""
-    records = []
+    records: list[Record] = []
     for row, (index, order) in enumerate(asks.items):
         example, back = asks.examples[index], np.argsort(order)
+        reference_EC = found.reference_EC
+        known = {} if reference_EC is None else {"reference": reference_EC[row, : len(order)][back].tolist()}
         records.append(
             {
                 "id": example.id,
@@ -56,6 +66,7 @@ def make_text_records(asks: Asks, found: Likelihoods) -> list[Record]:
                 "logp": found.logp_EC[row, : len(order)][back].tolist(),
                 "tokens": [int(n) for n in found.tokens_EC[row, : len(order)][back]],
             }
+            | known
         )
     return records
 
@@ -71,7 +82,7 @@ def read_text_jsonl(path: Path) -> list[Record]:
         texts = row.get("texts")
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise UserError(f"{where}: no record: field 'texts': found {shown(texts)}; score the rows again")
-        for field in ("counts", "logp", "tokens"):
+        for field in ("counts", "logp", "tokens", *(["reference"] if "reference" in row else [])):
             values = row.get(field)
             if not are_numbers(values, len(texts)):
                 found = f"found {shown(values)}, expected {len(texts)} finite numbers"

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from moral_jax.report import checks
 from moral_jax.runs import directory, origin
 from moral_jax.runs.records import Record, read_jsonl
+from moral_jax.runs.text_records import KIND as TEXTS
+from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
 from moral_jax.types import UserError
 
@@ -36,11 +38,12 @@ def read(run: Path, stage: str) -> Stored:
     directory.read_config(run)
     file = folder(run, stage) / METRICS
     numbers = strict_json.read(file)
-    checks.metrics(file, numbers)
+    is_of_texts = numbers.get("kind") == TEXTS
+    (checks.text_metrics if is_of_texts else checks.metrics)(file, numbers)
     about = strict_json.read(run / origin.PROVENANCE) if (run / origin.PROVENANCE).exists() else {}
     checks.provenance(run / origin.PROVENANCE, about)
     scored = file.with_name(f"{numbers['split']}.jsonl")
-    records = read_jsonl(scored)
+    records = (read_text_jsonl if is_of_texts else read_jsonl)(scored)
     if len(records) != numbers["rows"]:
         raise UserError(f"{scored}: has {len(records)} records, but {METRICS} is of {numbers['rows']}; {checks.AGAIN}")
     return Stored(numbers, about, records)

@@ -4,17 +4,19 @@ import itertools
 import json
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.analysis import metrics, summary
-from moral_jax.analysis.bootstrap import interval
+from moral_jax.analysis import metrics, summary, texts
+from moral_jax.analysis.bootstrap import Statistic, interval
 from moral_jax.analysis.table import from_records
-from moral_jax.config import parsing, saved
+from moral_jax.config import Config, parsing, saved
 from moral_jax.config.checks import field_type
 from moral_jax.report import words
+from moral_jax.runs.quantities import HIGHER, QUANTITIES, TEXTS
 from moral_jax.runs.records import Record
 from moral_jax.study import jobs, stored
 from moral_jax.study.jobs import Job
@@ -24,6 +26,7 @@ from moral_jax.types import UserError
 RESAMPLES = 10_000
 MOST_POINTS = 10_000
 TRIES = 100  # draws per requested point, before the search for a new point is given up
+OF_TEXTS = ("nll_per_token", "likelihood_accuracy", "reward_accuracy", "reward_margin")  # what a table of texts shows
 DIGITS = 3  # of a random rate; more would only make names longer
 Point = dict[str, str]  # field -> value, as on the command line
 
@@ -96,15 +99,19 @@ def study(title: str, config: str, points: list[Point]) -> Study:
     return Study(title, tuple(cells))
 
 
-def judge(points: list[Job], requested: str | None, judged_by: dict[str, str]) -> str:
+def judge(points: list[Job], requested: str | None, judged_by: Callable[[Config], str]) -> str:
     """Returns the metric that ranks: the requested one, or that of the objective, if all points share it.
 
     Args:
-      judged_by: the metric of every objective.
+      judged_by: the metric of a config's own objective.
     """
-    own = {judged_by[job.config.objective.name] for job in points}
+    own = {judged_by(job.config) for job in points}
     if requested is None and len(own) > 1:
-        raise UserError(f"the points train different objectives; say what ranks them: --by={' or --by='.join(own)}")
+        which = " or --by=".join(sorted(own))
+        raise UserError(f"the points train different objectives; say what ranks them: --by={which}")
+    of_texts = [name in TEXTS for name in own]
+    if requested is not None and any(is_of != (requested in TEXTS) for is_of in of_texts):
+        raise UserError(f"--by={requested}: these points are ranked by {' or '.join(sorted(own))}")
     return requested or own.pop()
 
 
@@ -127,25 +134,46 @@ def check(points: list[Job], axes: list[Axis], flags: list[str]) -> None:
             raise UserError("config.task.validation=0: points are ranked by validation rows; expected a share above 0")
 
 
-def _values(records: list[Record], by: str) -> np.ndarray:
-    return metrics.ROW_METRICS[by](from_records(records))
+class _Done(NamedTuple):
+    """A finished point."""
+
+    job: Job
+    records: list[Record]
+    known: dict[str, np.ndarray | Statistic]  # by metric: a value for each row, or a statistic of row weights
+
+    def value(self, metric: str) -> float:
+        known = self.known[metric]
+        return float(known(np.ones((1, len(self.records))))[0] if callable(known) else known.mean())
+
+
+def _of_point(job: Job, by: str) -> _Done:
+    """Reads a finished point, and what it shows."""
+    records = stored.read(job.run, job.stage_name).records
+    if by not in TEXTS:
+        table = from_records(records)
+        return _Done(job, records, {name: metrics.ROW_METRICS[name](table) for name in summary.VALIDATED})
+    known = texts.statistics(texts.Texts(records), job.config.objective.beta)
+    if by not in known:
+        raise UserError(f"--by={by}: {job.run} has no such number; it has {', '.join(known)}")
+    return _Done(job, records, {name: known[name] for name in OF_TEXTS if name in known})
 
 
 def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
-    """Returns the finished points, lowest validation loss first, each with its distance from the best."""
-    done = [(job, stored.read(job.run, job.stage_name).records) for job in points if jobs.is_done(job)]
+    """Returns the finished points, the best first, each with how far the best is ahead of it."""
+    done = [_of_point(job, by) for job in points if jobs.is_done(job)]
     if not done:
         return []
-    done.sort(key=lambda x: _values(x[1], by).mean())
-    best_E = _values(done[0][1], by)
-    resampling = summary.resampling_of(done[0][1], RESAMPLES, 0)
-    rows = []
-    for place, (job, records) in enumerate(done, 1):
-        [behind] = resampling.draws({by: _values(records, by) - best_E}).values()
+    sign = -1 if (QUANTITIES | TEXTS)[by].better == HIGHER else 1
+    done.sort(key=lambda point: sign * point.value(by))
+    resampling, rows = summary.resampling_of(done[0].records, RESAMPLES, 0), []
+    [best] = resampling.draws({by: done[0].known[by]}).values()
+    for place, point in enumerate(done, 1):
+        [own] = resampling.draws({by: point.known[by]}).values()
+        behind = own - best if sign > 0 else best - own
         rows.append(
-            {"rank": place, "name": job.cell.name, "point": point_of(job), "behind": interval(behind)}
-            | summary.point_estimates(records, summary.VALIDATED)
-            | {"seconds": jobs.read_notes(job).get("seconds")}
+            {"rank": place, "name": point.job.cell.name, "point": point_of(point.job), "behind": interval(behind)}
+            | {name: point.value(name) for name in point.known}
+            | {"seconds": jobs.read_notes(point.job).get("seconds")}
         )
     return rows
 
@@ -153,9 +181,10 @@ def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
 def write(folder: Path, ranked: list[dict[str, Any]], by: str, planned: int) -> str:
     """Writes `sweep.json` and `sweep.md`; returns the table."""
     fields = list(dict.fromkeys(field for row in ranked for field in row["point"]))
-    header = ["", *fields, *summary.VALIDATED, f"{by} behind the best", "minutes"]
+    shown = [name for name in (*summary.VALIDATED, *OF_TEXTS) if any(name in row for row in ranked)]
+    header = ["", *fields, *shown, f"{by} behind the best", "minutes"]
     rows = [
-        [str(row["rank"]), *(row["point"][f] for f in fields), *(f"{row[m]:.4f}" for m in summary.VALIDATED)]
+        [str(row["rank"]), *(row["point"][f] for f in fields), *(f"{row[m]:.4f}" if m in row else "" for m in shown)]
         + ["" if row["rank"] == 1 else words.interval(row["behind"])]
         + ["" if row["seconds"] is None else f"{row['seconds'] / 60:.1f}"]
         for row in ranked

@@ -88,7 +88,7 @@ def _opened(path: str, columns: Columns) -> _Opened:
 
 def _check_ids(examples: Sequence[Example], path: str) -> None:
     """Raises UserError if two rows have one id; eight bytes a row, as there may be millions."""
-    ranks = np.fromiter((rank(example.id, 0) for example in examples), np.uint64, len(examples))
+    ranks = np.fromiter((rank(example.id, 0) for example in stored.brief(examples)), np.uint64, len(examples))
     values, counts = np.unique(ranks, return_counts=True)
     seen: set[str] = set()
     for place in np.flatnonzero(np.isin(ranks, values[counts > 1])):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.tasks.stored import take
+from moral_jax.tasks.stored import brief, take
 from moral_jax.types import Example
 
 
@@ -28,7 +28,7 @@ def rank(example_id: str, seed: int) -> int:
 
 def in_order(examples: Sequence[Example], seed: int) -> np.ndarray:
     """Returns the places of the examples in the seeded order, int64; equal ranks are in the order of ids."""
-    ranks = np.fromiter((rank(example.id, seed) for example in examples), np.uint64, len(examples))
+    ranks = np.fromiter((rank(example.id, seed) for example in brief(examples)), np.uint64, len(examples))
     order = np.argsort(ranks, kind="stable")
     if (np.diff(ranks[order]) == 0).any():
         order = np.array(sorted(order.tolist(), key=lambda place: (ranks[place], examples[place].id)), np.int64)
@@ -57,7 +57,7 @@ def divide(examples: Sequence[Example], validation: float, test: float, seed: in
     order = in_order(examples, seed)
     row_of = np.empty_like(order)  # from here on a row is its place in the order
     row_of[order] = np.arange(len(order))
-    keys = {int(row_of[place]): example.keys for place, example in enumerate(examples) if example.keys}
+    keys = {int(row_of[place]): example.keys for place, example in enumerate(brief(examples)) if example.keys}
     by_key = defaultdict(list)
     for row, of_row in keys.items():
         for key in of_row:

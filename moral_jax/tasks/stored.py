@@ -1,6 +1,6 @@
 """Keeps large sets of examples on disk: written once into the cache as one Arrow file, then mapped into memory.
 
-Sets of up to `IN_MEMORY` examples are plain lists, and no file is written for them.
+Sets of up to `IN_MEMORY` examples and `IN_MEMORY_CHARACTERS` are plain lists, and no file is written for them.
 """
 
 import hashlib
@@ -10,18 +10,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+
 from moral_jax.runtime.files import cache_folder
 from moral_jax.types import Example
 
 IN_MEMORY = 100_000
-VERSION = 1  # of the format, and of how rows become examples
+IN_MEMORY_CHARACTERS = 100_000_000
+VERSION = 2  # of the format, and of how rows become examples
+SHORT = ("id", "keys", "source")
 
 
 class StoredExamples(Sequence[Example]):
-    """Examples of a memory-mapped `datasets.Dataset`."""
+    """Examples of a memory-mapped `datasets.Dataset`.
 
-    def __init__(self, dataset: Any):
-        self._dataset = dataset
+    `identity` tells them from others, and from themselves in another order, without reading them.
+    """
+
+    def __init__(self, dataset: Any, identity: str):
+        self._dataset, self.identity = dataset, identity
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -42,7 +49,20 @@ class StoredExamples(Sequence[Example]):
 
     def take(self, places: Iterable[int]) -> "StoredExamples":
         """Returns the examples at some places, in that order."""
-        return StoredExamples(self._dataset.select(places))
+        chosen = np.fromiter(places, np.int64)
+        identity = hashlib.sha256(self.identity.encode() + chosen.tobytes()).hexdigest()
+        return StoredExamples(self._dataset.select(chosen), identity)
+
+    def brief(self) -> Iterator[Example]:
+        """Yields the examples without their long parts: texts are empty, options are as many but empty."""
+        for batch in self._dataset.select_columns([*SHORT, "size"]).iter(10_000):
+            for id_, keys, source, size in zip(*(batch[name] for name in (*SHORT, "size")), strict=True):
+                yield Example(id_, "", ("",) * size, (), keys=tuple(keys), source=source)
+
+
+def brief(examples: Sequence[Example]) -> Iterable[Example]:
+    """Returns examples of which only id, keys, source and the number of options are looked at."""
+    return examples.brief() if isinstance(examples, StoredExamples) else examples
 
 
 def take(examples: Sequence[Example], places: Sequence[int]) -> Sequence[Example]:
@@ -51,10 +71,12 @@ def take(examples: Sequence[Example], places: Sequence[int]) -> Sequence[Example
 
 
 def _packed(example: Example) -> dict[str, Any]:
-    return example._asdict() | {"groups": json.dumps(example.groups), "messages": json.dumps(example.messages)}
+    objects = {"groups": json.dumps(example.groups), "messages": json.dumps(example.messages)}
+    return example._asdict() | objects | {"size": len(example.options)}
 
 
 def _unpacked(row: dict[str, Any]) -> Example:
+    row.pop("size")
     lists = {n: tuple(row[n]) for n in ("options", "counts", "keys", "positions")}
     second = row["second_counts"]
     objects = {"groups": json.loads(row["groups"]), "messages": tuple(json.loads(row["messages"]))}
@@ -77,16 +99,28 @@ def find(key: str) -> tuple[StoredExamples, dict[str, Any]] | None:
         return None
     import datasets
 
-    return StoredExamples(datasets.Dataset.from_file(str(file))), json.loads(note.read_text())
+    return StoredExamples(datasets.Dataset.from_file(str(file)), key), json.loads(note.read_text())
+
+
+def _first(examples: Iterator[Example]) -> tuple[list[Example], bool]:
+    """Returns the first examples, as many as stay in memory, and whether these are all."""
+    first, characters = [], 0
+    for example in examples:
+        first.append(example)
+        characters += len(example.text) + sum(map(len, example.options))
+        characters += sum(len(turn["content"]) for turn in example.messages)
+        if len(first) > IN_MEMORY or characters > IN_MEMORY_CHARACTERS:
+            return first, False
+    return first, True
 
 
 def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], bool]:
-    """Returns the examples as a list, or stored under `key` if there are more than `IN_MEMORY`; and whether stored.
+    """Returns the examples as a list, or stored under `key` if they are too many or too long; and whether stored.
 
     `complete` must be called once it is clear that the stored ones are right: `find` knows none before.
     """
-    first = list(itertools.islice(examples, IN_MEMORY + 1))
-    if len(first) <= IN_MEMORY:
+    first, are_all = _first(examples)
+    if are_all:
         return first, False
     import datasets
     from datasets.arrow_writer import ArrowWriter
@@ -96,6 +130,7 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
         dict.fromkeys(("id", "question", "title", "text", "source", "groups", "messages"), text)
         | {name: datasets.List(text) for name in ("options", "keys")}
         | {name: datasets.List(number) for name in ("counts", "second_counts", "positions")}
+        | {"size": datasets.Value("int32")}
     )
     file = _file(key)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +140,7 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
             writer.write(_packed(example))
         writer.finalize()
     partial.replace(file)
-    return StoredExamples(datasets.Dataset.from_file(str(file))), True
+    return StoredExamples(datasets.Dataset.from_file(str(file)), key), True
 
 
 def complete(key: str, note: dict[str, Any]) -> None:

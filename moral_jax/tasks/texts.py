@@ -5,6 +5,7 @@ Texts with the same prompt share a key, so that they never stand on two sides of
 that begin with the same message, as data sets hold a dialogue at several lengths.
 """
 
+import hashlib
 import re
 from typing import Any
 
@@ -77,10 +78,15 @@ def _example(
         text=prompt,
         options=options,
         counts=counts,
-        keys=tuple(filter(None, [key, f"begins {begins}" if begins else ""])),
+        keys=tuple(filter(None, [key, f"begins {_brief(begins)}" if begins else ""])),
         groups={PLACEHOLDER.sub(r"\1", fields.group): group} if group else {},
         messages=tuple(turns),
     )
+
+
+def _brief(text: str) -> str:
+    """Returns a text, or what stands for a long one: keys of all rows are held in memory."""
+    return text if len(text) <= 200 else f"{text[:60]} [...] {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def text_examples(row: Row, config: TaskConfig) -> list[Example]:

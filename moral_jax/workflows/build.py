@@ -20,7 +20,7 @@ from moral_jax.runs.origin import NOT_BEGUN, Provenance
 from moral_jax.runs.records import Asks, make_records
 from moral_jax.runs.text_records import Likelihoods
 from moral_jax.runtime.console import info
-from moral_jax.tasks import load, registry
+from moral_jax.tasks import load, registry, stored
 from moral_jax.train import loop, optim
 from moral_jax.types import Options, Params, Texts, UserError
 from moral_jax.workflows import references
@@ -62,7 +62,7 @@ def _check_fits(config: Config, objective: Objective) -> None:
 def _check_pairs(config: Config, data: load.Dataset) -> None:
     """Refuses rows of more than two completions, of which an objective on pairs would compare the first two."""
     for rows in data.sides.values():
-        for example in rows:
+        for example in stored.brief(rows):
             if len(example.options) != 2:
                 raise UserError(
                     f"row {example.id!r} has {len(example.options)} completions, but "
@@ -124,7 +124,7 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     cut = scoring.cut + sum(questions.cut for questions in trained)
     info(f"{data.provenance['description']}\nrows: {rows}" + (f"; {cut} prompts cut to fit" if cut else ""))
     total = _total_steps(config, batches)
-    prompts = scoring.sha256 | ({"train": asked.sha256} if shown else {})
+    prompts = scoring.sha256 | ({"train": asked.measures.sha256} if shown else {})
     initial = InitialParams(config, files)
     return TrainingSetup(config, files, data, scored, scoring, prompts, objective, batches, total, initial)
 
@@ -196,7 +196,8 @@ def _validate_texts(setup: TrainingSetup, params: Params) -> dict[str, float]:
     params = api.cast_for_scoring(params, setup.files.model)
     found = setup.scoring.score_questions(params, questions, setup.scoring.shape, "validation")
     assert isinstance(found, Likelihoods), "as texts are read"
-    sums = setup.objective.on_likelihoods(*found, _counts(questions), questions.columns)
+    read = found.logp_EC, found.tokens_EC, found.log_concentration_E
+    sums = setup.objective.on_likelihoods(*read, _counts(questions), questions.columns)
     numbers = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
     numbers.pop("reference_gap", None)
     return numbers | {"loss": numbers[setup.objective.judged_by]}
@@ -220,5 +221,5 @@ def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layo
 
 def _counts(questions: layout.Questions) -> np.ndarray:
     """Returns the votes of every entry, [entries, options]."""
-    entries, most = range(len(questions.items)), max(e.options for e in questions.encoded)
+    entries, most = range(len(questions.items)), questions.measures.options
     return pad([questions.votes(entry) for entry in entries], most).astype(np.float32)

@@ -9,6 +9,7 @@ finds them again, and other weights do not.
 import hashlib
 import json
 import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ import numpy as np
 
 from moral_jax.data.layout import Questions, Shape
 from moral_jax.models import api
-from moral_jax.objectives.preferences import REFERENCE
 from moral_jax.respondents.local import Scoring
 from moral_jax.runs.text_records import Likelihoods
 from moral_jax.runtime import distributed
 from moral_jax.runtime.console import info
 from moral_jax.runtime.files import storage_errors
-from moral_jax.types import Params, UserError
+from moral_jax.types import REFERENCE, Params, UserError
 from moral_jax.workflows.local_model import InitialParams
 
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.5}  # nats of a text of any length: two programs round differently
@@ -51,7 +51,7 @@ def _read(file: Path, key: str) -> dict[str, float]:
             if str(stored["weights"]) != key:
                 return {}
             return dict(zip(stored["texts"].tolist(), stored["logp"].tolist(), strict=True))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
 
 
@@ -90,9 +90,10 @@ def fill(
             assert isinstance(found, Likelihoods), "preferences are read as texts"
             for of_entry, logp_C in zip(hashes, found.logp_EC.tolist(), strict=True):
                 known.update(zip(of_entry, logp_C, strict=False))
-        column_EC = questions.columns[REFERENCE]
+        column_EC = np.zeros((len(hashes), questions.measures.options), np.float32)
         for entry, of_entry in enumerate(hashes):
             column_EC[entry, : len(of_entry)] = [known[h] for h in of_entry]
+        questions.columns[REFERENCE] = column_EC
     if params is not None and distributed.is_primary():
         _write(file, key, known)
 

@@ -7,10 +7,10 @@ import numpy as np
 from moral_jax.config.train import DataConfig
 from moral_jax.data import layout, pipeline
 from moral_jax.data.encode import Encoded
+from moral_jax.data.pack import in_batches
 from moral_jax.data.tokens import Text
 from moral_jax.models import read_out
-from moral_jax.objectives.preferences import REFERENCE
-from moral_jax.types import Batch, Example
+from moral_jax.types import REFERENCE, Batch, Example
 
 VOCAB = 97
 
@@ -42,12 +42,21 @@ def questions(seed: int, count: int, options: int) -> layout.Questions:
     return layout.Questions(examples, items, of_all, 0, is_encoder=False, columns=columns)
 
 
-def batches(of: layout.Questions, rows: int, length: int, per_row: int | None = None) -> list[Batch]:
-    """Returns all questions in batches of so many rows."""
+def batches(
+    of: layout.Questions, rows: int, length: int, per_row: int | None = None, *, alone: bool = False, count: int = 0
+) -> list[Batch]:
+    """Returns all questions in batches of so many rows.
+
+    Args:
+      alone: each question lies in a row by itself, in batches of the same shape.
+      count: fill up with empty batches until there are so many.
+    """
     data = DataConfig(length=length, questions_per_row=per_row)
     shape = layout.shape_of([of], data, rows, rows)
     made = pipeline.scoring_batches(of, shape, range(rows), 1)
-    return [made[i] for i in range(len(made))]
+    if alone:
+        made.plan = in_batches([[group] for batch in made.plan for row in batch for group in row], rows)
+    return [made[i] for i in range(len(made))] + [layout.blank(rows, shape)] * (count - len(made))
 
 
 def likelihood(params, model, text: Text) -> float:

@@ -20,6 +20,7 @@ from moral_jax.cli import main
 from moral_jax.config import parsing
 from moral_jax.models import api
 from moral_jax.runs.records import read_jsonl
+from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import distributed, supervisor
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
@@ -43,6 +44,12 @@ def get_config():
     c.optim.lr = 3e-3
     c.train.steps, c.train.epochs, c.train.eval_every, c.train.checkpoint_every = 4, 6, 2, 1
     c.eval.bootstrap, c.eval.best_draws = 100, 10
+    return c
+"""
+OF_PAIRS = """
+    c.task.name, c.task.path, c.task.limit, c.task.validation, c.task.test = "preferences", {path!r}, None, 0.3, 0.0
+    c.objective.name, c.objective.concentration, c.data.length = "dpo", "fixed", 96
+    c.train.steps, c.train.epochs, c.train.eval_every = 2, 2, 2
     return c
 """
 # train.py that prints what it writes, except checkpoints, of which every process writes its part
@@ -117,10 +124,10 @@ def fork(env, tmp_path_factory):
 def train(fork, config_file):
     """Trains with `count` processes, each of which must succeed; returns what each said."""
 
-    def run(folder, count=1):
+    def run(folder, count=1, config=config_file):
         port = free_port()
         numbered = [()] if count == 1 else [(i, count, port) for i in range(count)]
-        out = ends([fork(child.train, "", flags(config_file, folder, *which)) for which in numbered])
+        out = ends([fork(child.train, "", flags(config, folder, *which)) for which in numbered])
         assert [code for code, _, _ in out] == [0] * count, out
         return out
 
@@ -290,6 +297,25 @@ def test_when_one_is_killed_the_rest_end_and_the_run_goes_on_with_fewer(config_f
     assert "resumes from the last checkpoint" in errors[0]
     train(folder)
     assert_same_run(config_file, folder, one)
+
+
+def test_preferences_of_two_processes_have_the_numbers_of_one(config_file, train, tmp_path):
+    """References too: each process computes its part, and all fill the whole column."""
+    rows = [{"prompt": f"Number {i}?", "chosen": "yes " * (i % 4 + 1), "rejected": f"never {i}"} for i in range(12)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = config_file.read_text().replace("    return c", OF_PAIRS.format(path=str(tmp_path / "pairs.jsonl")))
+    (tmp_path / "pairs.py").write_text(text)
+    runs = tmp_path / "one", tmp_path / "two"
+    for count, run in enumerate(runs, 1):
+        train(run, count, tmp_path / "pairs.py")
+    for one, two in zip(*map(lines, runs), strict=True):
+        for name in one.keys() - {"kind", "seconds", "idle"}:
+            assert one[name] == pytest.approx(two[name], rel=5e-6, abs=2e-6), (one["step"], name)
+    assert lines(runs[1])[0]["loss"] == pytest.approx(np.log(2), abs=1e-5)
+    for stage in ("initial", "trained"):
+        of_both = (read_text_jsonl(run / stage / "validation.jsonl") for run in runs)
+        for a, b in zip(*of_both, strict=True):
+            np.testing.assert_allclose(a["logp"], b["logp"], rtol=2e-6)
 
 
 def test_a_mistake_on_one_machine_ends_all(config_file, fork, tmp_path):

@@ -1,0 +1,59 @@
+"""A search over runs on preferences: ranked by the validation rows, as the records have them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from moral_jax.cli import main
+from moral_jax.runs.text_records import read_text_jsonl
+from moral_jax.study import jobs, sweep
+from moral_jax.workflows import train
+
+ROWS = 24
+CONFIG = """from moral_jax import config
+
+
+def get_config():
+    c = config.default()
+    c.model.path, c.task.name, c.task.path, c.objective.name = {model!r}, "preferences", {path!r}, "dpo"
+    c.task.validation, c.data.length, c.data.batch_size, c.data.micro_batch_size = 0.4, 128, 8, 8
+    c.train.steps, c.eval.bootstrap, c.eval.best_draws = 1, 100, 10
+    return c
+"""
+
+
+@pytest.fixture
+def file(tiny_folder, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Number {i}?", "chosen": f"yes {i}", "rejected": f"never {i}"} for i in range(ROWS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "c.py").write_text(CONFIG.format(model=str(tiny_folder), path=str(path)))
+    return tmp_path / "c.py"
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_sweep_over_preferences(file, tmp_path, capsys):
+    points, out = sweep.grid([sweep.Axis("optim.lr", ["1e-4", "1e-2"])]), tmp_path / "out"
+    for job in jobs.prepare(sweep.study("s", str(file), points), out, []):
+        train.train(job.config, job.run)
+    call = ["sweep", f"--config={file}", f"--workdir={out}", "--grid", "optim.lr=1e-4,1e-2"]
+    assert main.main(call) == 0
+    found = json.loads((out / "sweep.json").read_text())
+    assert found["by"] == "reward_accuracy"
+    first, second = found["points"]
+    for point in (first, second):
+        records = read_text_jsonl(out / "cells" / point["name"] / "trained" / "validation.jsonl")
+        gains = np.array([np.subtract(r["logp"], r["reference"]) for r in records])
+        assert point["reward_accuracy"] == pytest.approx(np.mean(gains[:, 0] > gains[:, 1]))
+        assert point["reward_margin"] == pytest.approx(0.1 * (gains[:, 0] - gains[:, 1]).mean(), rel=1e-4)
+    assert first["reward_accuracy"] > second["reward_accuracy"] or first["reward_margin"] != second["reward_margin"]
+    assert second["behind"]["value"] == pytest.approx(first["reward_accuracy"] - second["reward_accuracy"])
+    assert "reward_margin" in (out / "sweep.md").read_text()
+
+    assert main.main([*call, "--by=nll_per_token"]) == 0
+    by_nll = json.loads((out / "sweep.json").read_text())["points"]
+    assert by_nll[0]["nll_per_token"] < by_nll[1]["nll_per_token"]
+    capsys.readouterr()
+    assert main.main([*call, "--by=cross_entropy"]) == 2
+    assert "--by=cross_entropy: these points are ranked by reward_accuracy" in capsys.readouterr().err
