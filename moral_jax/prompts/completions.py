@@ -58,12 +58,21 @@ def _chat_spans(turns: list[Turn], reads: list[bool], template: ChatTemplate) ->
     return tuple(span for span in (*spans, Span(whole[at:], False)) if span.text)
 
 
-def _plain_spans(turns: list[Turn], prompt: str, completion: str) -> tuple[Span, ...]:
-    """Returns turns as lines "User: ...", or a bare prompt, and the completion that is read."""
-    if not turns:
-        return Span(prompt, False), Span(completion, True)
-    shown = "\n\n".join(talk.lines(turns))
-    return Span(f"{shown}\n\nAssistant:", False), Span(f" {completion}", True)
+def _plain_spans(turns: list[Turn], reads: list[bool]) -> tuple[Span, ...]:
+    """Returns a conversation as lines "User: ...", of which some turns are read.
+
+    Args:
+      reads: for each turn whether it is read.
+    """
+    spans, before = [], ""
+    for line, turn, is_read in zip(talk.lines(turns), turns, reads, strict=True):
+        if is_read:
+            said = f" {turn['content']}"
+            spans += [Span(before + line.removesuffix(said), False), Span(said, True)]
+            before = "\n\n"
+        else:
+            before += f"{line}\n\n"
+    return tuple(spans)
 
 
 def replies(config: PromptConfig, chat_template: ChatTemplate | None, reads_all: bool) -> Renderer:
@@ -81,14 +90,16 @@ def replies(config: PromptConfig, chat_template: ChatTemplate | None, reads_all:
         options = [example.options[i] for i in order]
         if is_document(example):
             return Written(tuple(map(_document, options)), has_specials=False, adds_end=True)
+        if chat_template is None and not example.messages:
+            prompt = Span(_message(config, example), False)
+            bare = tuple((prompt, Span(option, True)) for option in options)
+            return Written(bare, has_specials=False, adds_end=True)
         opening = talk.turns(config, example, _message(config, example))
-        if chat_template is None:
-            prompt, turns = (_message(config, example), []) if not example.messages else ("", opening)
-            spans = tuple(_plain_spans(turns, prompt, option) for option in options)
-            return Written(spans, has_specials=False, adds_end=True)
-        earlier = [reads_all and turn["role"] == ASSISTANT for turn in opening]
+        reads = [*(reads_all and turn["role"] == ASSISTANT for turn in opening), True]
         talks = ([*opening, {"role": ASSISTANT, "content": option}] for option in options)
-        spans = tuple(_chat_spans(talk, [*earlier, True], chat_template) for talk in talks)
+        if chat_template is None:
+            return Written(tuple(_plain_spans(talk, reads) for talk in talks), has_specials=False, adds_end=True)
+        spans = tuple(_chat_spans(talk, reads, chat_template) for talk in talks)
         return Written(spans, has_specials=True, adds_end=False, ends_turns=True)
 
     return write

@@ -7,7 +7,7 @@ import numpy as np
 from moral_jax.analysis import metrics, pooled, share_calibration, summary
 from moral_jax.analysis.bootstrap import estimate
 from moral_jax.analysis.table import concatenate
-from moral_jax.study import compare, jobs
+from moral_jax.study import compare, jobs, texts
 from moral_jax.study.jobs import DONE, Job
 from moral_jax.study.pooled_rows import FIRST_SEED_STREAM, Entry, Pool, ScoredCell, make_entries
 
@@ -55,6 +55,8 @@ def _entry_numbers(e: Entry) -> dict[str, Any]:
 
 def task_numbers(name: str, of_task: list[Job], resamples: int) -> dict[str, Any]:
     """Returns all numbers of a task that the page needs."""
+    if of_texts := texts.read(of_task):
+        return texts.task_numbers(name, of_task, of_texts, resamples)
     pool = make_entries(of_task, resamples)
     out = {"name": name, "entries": [_entry_numbers(e) for e in pool.entries]}
     scored = [s for e in pool.entries for s in e.scored]

@@ -1,6 +1,7 @@
 """Pools the finished cells of a study over seeds: the rows of the tables."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,6 +20,17 @@ METRICS = ("cross_entropy", "dirichlet_nll", "dirichlet_nll_per_vote", "total_va
 UNUSED = ("question", "title", "text")  # dropped: the posts of a hundred cells would take a gigabyte
 FIRST_SEED_STREAM = 1_000_000  # random streams of the seeds' errors; that of the rows' resamples is 0
 FEW = 4  # degrees of freedom; with fewer, an interval over seeds is so wide that their values say more
+
+
+class AnyCell(Protocol):
+    """A finished cell, whatever was scored."""
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def about(self) -> dict[str, Any]: ...
+    @property
+    def records(self) -> list[Record]: ...
 
 
 class ScoredCell(NamedTuple):
@@ -59,7 +71,7 @@ def read(job: Job) -> ScoredCell:
     return ScoredCell(job, numbers, about, records, from_records(records))
 
 
-def check_same_rows(task: str, scored: list[ScoredCell]) -> None:
+def check_same_rows(task: str, scored: Sequence[AnyCell]) -> None:
     """Checks that all cells of a task were scored on the same rows and votes, as comparisons are row by row.
 
     Raises:
@@ -80,13 +92,13 @@ def check_same_rows(task: str, scored: list[ScoredCell]) -> None:
         )
 
 
-def check_same_model(scored: list[ScoredCell]) -> None:
+def check_same_model(scored: Sequence[AnyCell]) -> None:
     """Checks that the cells of a row of the tables began with the same files of a model.
 
     Raises:
       UserError: names two cells and the files that differ.
     """
-    first_of: dict[str, ScoredCell] = {}
+    first_of: dict[str, AnyCell] = {}
     for s in scored:
         first = first_of.setdefault(s.job.cell.row, s)
         for kind in ("sha256", "settings_sha256"):

@@ -159,6 +159,11 @@ def _mixed(config: TaskConfig) -> Dataset:
         raise UserError(f"config.task.train_on={config.train_on!r}: no source is left to train on")
     sides: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for source in config.sources:
+        if (kind := registry.get(source.task.name).kind) != "votes":
+            raise UserError(
+                f"config.task.sources: {source.name!r} is of {kind}; a mixture is of questions with votes. Put "
+                f"all rows of {kind} into one folder or file, with a column that config.task.fields.group names"
+            )
         data = load(source.task)
         of_source[source.name] = data
         for side, rows in (("train", data.train), ("validation", data.validation), ("test", data.test)):

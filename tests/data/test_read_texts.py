@@ -54,6 +54,16 @@ def test_the_last_reply_alone(bpe):
     assert read(bpe, text) == ["No.<|im_end|>"]
 
 
+@pytest.mark.parametrize(
+    ("reads_all", "want"), [(True, [" Good morning.", " No.<|im_end|>"]), (False, [" No.<|im_end|>"])]
+)
+def test_plain_turns(bpe, reads_all, want):
+    [text] = texts(bpe, example(messages=TALK), template=None, reads_all=reads_all)
+    assert read(bpe, text) == want
+    said = "User: Hello\n\nAssistant: Good morning.\n\nUser: May I keep it?\n\nAssistant: No.<|im_end|>"
+    assert bpe.decode(text.tokens_T) == said
+
+
 def test_every_option_is_a_reply_to_the_same_prompt(bpe):
     yes, no = texts(bpe, example("Yes.", "No, never.", messages=TALK), reads_all=False)
     assert (read(bpe, yes), read(bpe, no)) == (["Yes.<|im_end|>"], ["No, never.<|im_end|>"])

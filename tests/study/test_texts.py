@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from moral_jax.cli import main
+from moral_jax.config import parsing
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.study import jobs, sweep
 from moral_jax.workflows import train
@@ -57,3 +58,40 @@ def test_a_sweep_over_preferences(file, tmp_path, capsys):
     capsys.readouterr()
     assert main.main([*call, "--by=cross_entropy"]) == 2
     assert "--by=cross_entropy: these points are ranked by reward_accuracy" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_study_of_preferences(file, tmp_path, capsys):
+    """Untrained beside two seeds: means over seeds, and differences by row, of what the records say."""
+    (tmp_path / "study.py").write_text(
+        f"""
+from moral_jax.study.spec import Study, tuned, zero_shot
+
+def get_study():
+    of = "Tiny", "pairs"
+    cells = zero_shot(*of, {str(file)!r}), *tuned(*of, "DPO", {str(file)!r}, seeds=(0, 1))
+    return Study("Tiny", cells, resamples=1000)
+"""
+    )
+    call = ["study", f"--config={tmp_path / 'study.py'}", f"--workdir={tmp_path / 'out'}", "--page-only"]
+    study, folder = parsing.from_file(str(tmp_path / "study.py"), "get_study"), tmp_path / "out"
+    everything = jobs.prepare(study, folder, ["--config.optim.lr=1e-2"])
+    for job in everything:
+        train.train(job.config, job.run)
+    assert main.main([*call, "--config.optim.lr=1e-2"]) == 0
+    [task] = json.loads((folder / "study.json").read_text())["tasks"]
+    untrained, trained = task["entries"]
+    per_token = []
+    for job in everything:
+        records = read_text_jsonl(folder / "cells" / job.cell.name / job.stage_name / "test.jsonl")
+        per_token.append(-sum(r["logp"][0] for r in records) / sum(r["tokens"][0] for r in records))
+    assert untrained["metrics"]["nll_per_token"]["value"] == pytest.approx(per_token[0])
+    assert trained["seeds"] == [0, 1]
+    assert trained["metrics"]["nll_per_token"]["value"] == pytest.approx(np.mean(per_token[1:]))
+    moved = trained["minus_first"]["nll_per_token"]
+    assert moved["value"] == pytest.approx(np.mean(per_token[1:]) - per_token[0])
+    assert moved["low"] < moved["value"] < moved["high"]
+    said = (folder / "study.md").read_text()
+    assert "minus Tiny (zero-shot)" in said
+    assert "3 of 3 cells are done" in said
+    assert "Tiny (DPO)" in (folder / "study.html").read_text()

@@ -101,6 +101,14 @@ def test_a_source_for_testing_alone_is_never_trained_on(mixture):
         load.load(dataclasses.replace(whole.task, sources=(one, two), train_on="scale"))
 
 
+def test_texts_are_no_part_of_a_mixture(mixture):
+    task = mixture().task
+    texts = dataclasses.replace(task.sources[0].task, name="texts")
+    changed = dataclasses.replace(task, sources=[dataclasses.replace(task.sources[0], task=texts), *task.sources[1:]])
+    with pytest.raises(UserError, match=r"config.task.sources: '.+' is of texts; a mixture is of questions with votes"):
+        load.load(changed)
+
+
 def test_each_source_has_its_own_prompt(mixture):
     of = mixture()
     encoder = QuestionEncoder(of, find_model(of))

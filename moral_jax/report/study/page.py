@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from moral_jax.report import words
 from moral_jax.report.page import environment
 from moral_jax.report.study import findings, plots, tables
+from moral_jax.runs.text_records import KIND
 from moral_jax.runtime.strict_json import visible
 
 
@@ -20,7 +21,9 @@ class StudyPage(NamedTuple):
 def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the tables and sentences of each task; `_pictures` adds the pictures."""
     return [
-        {
+        _of_texts(task)
+        if task.get("kind") == KIND
+        else {
             "name": task["name"],
             "task": task,
             "findings": findings.findings(task),
@@ -35,6 +38,16 @@ def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for task in study["tasks"]
     ]
+
+
+def _of_texts(task: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "name": task["name"],
+        "task": task,
+        "findings": [],
+        "full": tables.texts(task),
+        "differences": tables.text_differences(task),
+    }
 
 
 def _pictures(task: dict[str, Any]) -> list[tuple[str | None, str]]:

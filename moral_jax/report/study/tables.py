@@ -4,7 +4,7 @@ from typing import Any
 
 from moral_jax.report.words import Table, interval, number
 from moral_jax.runs import quantities
-from moral_jax.runs.quantities import YARDSTICKS
+from moral_jax.runs.quantities import TEXTS, YARDSTICKS
 
 Task = dict[str, Any]
 Entry = dict[str, Any]
@@ -19,6 +19,7 @@ CALIBRATED = quantities.labels(("calibrated_cross_entropy", "calibrated_dirichle
 LEGACY = quantities.labels(
     ("cross_entropy", "legacy_cross_entropy", "dirichlet_nll", "legacy_dirichlet", "option_mass")
 )  # fmt: skip
+OF_TEXTS = ("nll_per_token", "perplexity", "likelihood_accuracy", "reward_accuracy", "reward_margin")
 QUESTIONS = {
     "tuning": "what tuning did",
     "objective": "which objective",
@@ -98,6 +99,24 @@ def legacy(task: Task) -> Table | None:
     """Returns the two formulas of the study beside the right ones, for the entries that have both."""
     entries = [e for e in full_data_entries(task) if "legacy_dirichlet" in e["metrics"]]
     return Table(["", *LEGACY.values()], _numbers(entries, LEGACY)) if entries else None
+
+
+def texts(task: Task) -> Table:
+    """Returns the main numbers on texts of every entry."""
+    known = {m: TEXTS[m].label for m in OF_TEXTS if any(m in e["metrics"] for e in task["entries"])}
+    return Table(["", *known.values()], _numbers(full_data_entries(task), known))
+
+
+def text_differences(task: Task) -> Table | None:
+    """Returns what each entry differs by from the first one that is done, row by row; None if there is but one."""
+    entries = [e for e in task["entries"] if e["minus_first"]]
+    known = {m: TEXTS[m].label for m in OF_TEXTS if any(m in e["minus_first"] for e in entries)}
+    first = next((name(e) for e in task["entries"] if e["metrics"]), "")
+    rows = [
+        [name(e), *(interval(e["minus_first"][m]) if m in e["minus_first"] else NOT_PLANNED for m in known)]
+        for e in entries
+    ]
+    return Table([f"minus {first}", *known.values()], rows) if entries else None
 
 
 def p_value(p: float, is_bound: bool) -> str:
