@@ -83,13 +83,28 @@ def claim(config: Config, workdir: Path, stages: Sequence[str]) -> Iterator[RunD
                 raise files.storage_error(e, workdir / LOCK) from e
             info(f"{workdir}: this disk keeps no locks ({e}): make sure that no other process uses this directory")
         files.remove_partial(workdir)
-        if _check(config, workdir):  # again: another process may have begun here since
+        goes_on = _check(config, workdir)  # again: another process may have begun here since
+        if goes_on:
             info(f"resuming {workdir}")
             _move_stages_of_version_0_1(workdir, stages)
         else:
             saved.save(config, workdir / CONFIG)
         files.write_json(workdir / RUN, {"stages": list(stages)})
-        yield RunDirectory(workdir)
+        try:
+            yield RunDirectory(workdir)
+        except UserError:
+            if not goes_on:
+                _forget(workdir)
+            raise
+
+
+def _forget(workdir: Path) -> None:
+    """Empties the directory of a run that was refused before it had done anything: the next try may have another
+    config.
+    """
+    if not {path.name for path in workdir.iterdir()} - {*BEGUN, CONFIG, RUN}:
+        for name in (RUN, CONFIG):
+            (workdir / name).unlink(missing_ok=True)
 
 
 def _check(config: Config, workdir: Path) -> bool:

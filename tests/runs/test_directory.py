@@ -77,6 +77,34 @@ def test_a_resumed_run_may_have_other_devices_and_keeps_its_first_config(tmp_pat
     assert saved.read(tmp_path / "config.json") == MINE
 
 
+def refuse(folder, stage):
+    with directory.claim(MINE, folder, STAGES) as run:
+        if stage:
+            run.stage(stage).mkdir()
+        raise UserError("no rows")
+
+
+def refused(folder, stage=None):
+    with pytest.raises(UserError, match="no rows"):
+        refuse(folder, stage)
+
+
+def test_a_run_that_was_refused_leaves_room_for_another_config(tmp_path):
+    refused(tmp_path)
+    assert claim(tmp_path, OTHER) == RunDirectory(tmp_path)
+
+
+def test_but_not_if_it_has_done_something_or_goes_on(tmp_path):
+    (tmp_path / "a").mkdir()
+    claim(tmp_path / "a")
+    refused(tmp_path / "a")
+    with pytest.raises(UserError, match="holds a run of another config"):
+        claim(tmp_path / "a", OTHER)
+    refused(tmp_path / "b", "initial")
+    with pytest.raises(UserError, match="holds a run of another config"):
+        claim(tmp_path / "b", OTHER)
+
+
 def test_files_of_somebody_else_are_refused_and_untouched(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"is not empty and holds no run \(no config.json\); pass --workdir=ANOTHER"):
