@@ -13,6 +13,7 @@ if typing.TYPE_CHECKING:
     from moral_jax.respondents.base import Interview
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when huggingface_hub is imported: nothing is reported
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # texts are tokenised on threads of ours
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is missing: it is not needed
 __version__ = "0.2.0"
 __all__ = ["load"]

@@ -118,7 +118,8 @@ def _options(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int])
     return tuple(tuple(dict.fromkeys(ids_of_option)) for ids_of_option in options)
 
 
-def _texts(tokenizer: PreTrainedTokenizerBase, r: AnyRendered) -> tuple[Text, ...]:
+def texts_of(tokenizer: PreTrainedTokenizerBase, r: AnyRendered) -> tuple[Text, ...]:
+    """Returns the tokens of a question's texts; may run on any thread."""
     if isinstance(r, Written):
         return tuple(read_text(tokenizer, spans, r) for spans in r.spans)
     every = (tokens(tokenizer, parts, r.has_specials, r.reads_last) for parts in r.texts)
@@ -131,7 +132,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered) -> Encoded
     Raises:
       UserError: a doubled BOS, an answer that merges into the prompt or is empty, two options that begin alike.
     """
-    return _encoded(tokenizer, rendered, _texts(tokenizer, rendered))
+    return _encoded(tokenizer, rendered, texts_of(tokenizer, rendered))
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, rendered: AnyRendered, texts: tuple[Text, ...]) -> Encoded:
@@ -177,10 +178,17 @@ def _excess(texts: tuple[Text, ...], limits: Limits) -> tuple[int, int]:
 
 
 def fit(
-    tokenizer: PreTrainedTokenizerBase, render: Callable[[Example], AnyRendered], example: Example, limits: Limits
+    tokenizer: PreTrainedTokenizerBase,
+    render: Callable[[Example], AnyRendered],
+    example: Example,
+    limits: Limits,
+    begun: tuple[AnyRendered, tuple[Text, ...]] | None = None,
 ) -> tuple[list[Encoded], bool]:
     """Encodes a question within limits. If it is too long, the middle of its text is cut, never the question or its
     options; a single text that is read token by token is cut into pieces, of which none is lost.
+
+    Args:
+      begun: the example rendered, and the tokens of its texts, where they are known.
 
     Returns:
       The encodings, of which only a text in pieces has several, and whether anything was cut.
@@ -188,8 +196,8 @@ def fit(
     Raises:
       UserError: the question and its options alone are too long; or as `encode`.
     """
-    rendered = render(example)
-    texts = _texts(tokenizer, rendered)
+    rendered = begun[0] if begun else render(example)
+    texts = begun[1] if begun else texts_of(tokenizer, rendered)
     excess, in_row = _excess(texts, limits)
     if excess <= 0:
         return [_encoded(tokenizer, rendered, texts)], False
@@ -200,7 +208,7 @@ def fit(
     keep = total - excess - 8  # the gap needs a few tokens too
     while keep >= MIN_TEXT_TOKENS:
         rendered = render(example._replace(text=_cut(tokenizer, example.text, keep)))
-        texts = _texts(tokenizer, rendered)
+        texts = texts_of(tokenizer, rendered)
         excess, in_row = _excess(texts, limits)
         if excess <= 0:
             return [_encoded(tokenizer, rendered, texts)], True

@@ -1,21 +1,26 @@
 """From examples to packed batches: questions are encoded once, and any batch can be made from its number alone."""
 
+import contextlib
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import grain
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data import kept
-from moral_jax.data.encode import Limits, fit
+from moral_jax.data.encode import Limits, fit, texts_of
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
 from moral_jax.prompts.render import AnyRendered, OrdersOf, Renderer
 from moral_jax.runtime import console
 from moral_jax.types import Batch, Example, Item, Params, UserError
 
+WINDOW = 256  # questions that are tokenised at once
+THREADS = min(16, os.cpu_count() or 1)
 GOLDEN = 0.6180339887498949  # its multiples spread evenly over [0, 1), so rows shown now and then take turns evenly
 
 
@@ -53,6 +58,15 @@ def _in_order(render: Renderer, order: tuple[int, ...]) -> Callable[[Example], A
     return lambda example: render(example, order)
 
 
+@contextlib.contextmanager
+def _named(example: Example) -> Iterator[None]:
+    """Says in errors which row they are about."""
+    try:
+        yield
+    except UserError as e:
+        raise UserError(f"row {example.id!r}: {e}") from e
+
+
 def encode_items(
     examples: Sequence[Example],
     items: Iterable[Item],
@@ -71,16 +85,26 @@ def encode_items(
     unique, cut = list(dict.fromkeys(items)), [0]
 
     def entries() -> Iterator[kept.Entry]:
-        bar = console.progress(unique, desc=f"tokenising {what}", unit="question", leave=False, delay=1)
-        for place, (index, order) in enumerate(bar):
-            example = examples[index]
-            try:
-                parts, shortened = fit(tokenizer, _in_order(render, order), example, limits)
-            except UserError as e:
-                raise UserError(f"row {example.id!r}: {e}") from e
-            cut[0] += shortened
-            for encoded in parts:
-                yield kept.Entry(place, (index, order), example, encoded)
+        bar = console.progress(total=len(unique), desc=f"tokenising {what}", unit="question", leave=False, delay=1)
+        with bar, ThreadPoolExecutor(THREADS) as pool:
+            places = iter(range(len(unique)))
+            for window in in_batches(unique, WINDOW):
+                # chat templates run under an alarm, which only the main thread has
+                begun = []
+                for index, order in window:
+                    example = examples[index]
+                    with _named(example):
+                        rendered = render(example, order)
+                    begun.append((example, rendered, pool.submit(texts_of, tokenizer, rendered)))
+                for item, (example, rendered, texts) in zip(window, begun, strict=True):
+                    with _named(example):
+                        again = _in_order(render, item[1])
+                        parts, shortened = fit(tokenizer, again, example, limits, (rendered, texts.result()))
+                    cut[0] += shortened
+                    place = next(places)
+                    for encoded in parts:
+                        yield kept.Entry(place, item, example, encoded)
+                    bar.update()
 
     is_encoder = not limits.shares
     if key is None:

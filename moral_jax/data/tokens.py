@@ -26,9 +26,16 @@ def encoding(tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_speci
     What lies between marks of `control` is tokenised by itself.
     """
     backend = tokenizer.backend_tokenizer
+
+    def one(piece: str) -> Encoding:
+        [found] = backend.encode_batch(
+            [piece], add_special_tokens=False
+        )  # lets other threads run, as `encode` does not
+        return found
+
     try:
         with panics.as_errors():
-            pieces = [[backend.encode(p, add_special_tokens=False) for p in part.split(control.CUT)] for part in parts]
+            pieces = [[one(piece) for piece in part.split(control.CUT)] for part in parts]
             return backend.post_process(*map(Encoding.merge, pieces), add_special_tokens=not has_specials)
     except Exception as e:  # what the Rust code raises
         reason = " ".join(str(e).split())[:300]
