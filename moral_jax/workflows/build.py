@@ -209,13 +209,18 @@ def beta_of(setup: TrainingSetup) -> float | None:
 
 
 def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:
-    """Returns the questions that are trained on or validated, and the shape in which they are scored."""
+    """Returns the questions whose reference is needed, and the shape in which they are scored.
+
+    These are the rows that are trained on or validated, and the test rows where no initial stage says it of them.
+    """
     shape, out = setup.scoring.shape, {}
     assert setup.batches is not None, "a run that trains nothing"
     assert shape is not None, "set by prepare"
     out["train"] = setup.batches.questions, shape
-    if "validation" in setup.scored and (found := setup.scoring.prepared(setup.scored["validation"])):
-        out["validation"] = found, shape
+    for split, asks in setup.scored.items():
+        found = setup.scoring.prepared(asks)
+        if found is not None and (split == "validation" or not setup.config.eval.initial):
+            out[split] = found, shape
     return out
 
 

@@ -91,6 +91,8 @@ def get_study():
     moved = trained["minus_first"]["nll_per_token"]
     assert moved["value"] == pytest.approx(np.mean(per_token[1:]) - per_token[0])
     assert moved["low"] < moved["value"] < moved["high"]
+    assert trained["metrics"]["reward_accuracy"]["value"] > 0.5
+    assert "reward_accuracy" not in untrained["metrics"]  # it has moved from nothing
     said = (folder / "study.md").read_text()
     assert "minus Tiny (zero-shot)" in said
     assert "3 of 3 cells are done" in said
