@@ -12,7 +12,7 @@ ADDRESS = re.compile(r"(?!package:)[a-z][a-z0-9+.-]+:/", re.I)
 
 
 def check_local(setting: str, path: str | Path | None) -> None:
-    """Refuses the address of a bucket or of a page, and a path that holds a secret.
+    """Refuses the address of a bucket or of a page, an empty path, and one that holds a secret.
 
     Args:
       setting: what holds the path, for the message.
@@ -21,6 +21,10 @@ def check_local(setting: str, path: str | Path | None) -> None:
       UserError: it is no local path, or would be written down with a secret.
     """
     secrets.refuse(setting, str(path))
+    if path == "":
+        raise UserError(
+            f"{setting}=: is empty; name a path, or leave the flag out (was a variable of the shell unset?)"
+        )
     if found := ADDRESS.match(str(path)):
         raise UserError(
             f"{setting}={found[0]}/...: is an address; files are read and written on local paths only. Mount the "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from moral_jax.config.model import ModelConfig
 from moral_jax.runtime import files, places
 from moral_jax.types import UserError
 
@@ -16,6 +17,11 @@ def test_an_address_is_no_path(path):
             places.check_local("config.task.path", given)
         with pytest.raises(UserError, match="--workdir=.*: is an address"):
             places.check_workdir(Path(path))
+
+
+def test_an_empty_path_is_a_mistake_of_the_shell():
+    with pytest.raises(UserError, match="--config.model.path=: is empty; name a path, or leave the flag out"):
+        ModelConfig(path="")
 
 
 @pytest.mark.parametrize(
