@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+from filelock import FileLock
 
 from moral_jax.runtime.files import cache_folder
 from moral_jax.types import Example
@@ -135,11 +136,12 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
     file = _file(key)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
-    with ArrowWriter(features=features, path=str(partial), writer_batch_size=1000) as writer:
-        for example in itertools.chain(first, examples):
-            writer.write(_packed(example))
-        writer.finalize()
-    partial.replace(file)
+    with FileLock(file.with_suffix(".lock")):  # other processes may begin with the same rows at once
+        with ArrowWriter(features=features, path=str(partial), writer_batch_size=1000) as writer:
+            for example in itertools.chain(first, examples):
+                writer.write(_packed(example))
+            writer.finalize()
+        partial.replace(file)
     return StoredExamples(datasets.Dataset.from_file(str(file)), key), True
 
 

@@ -1,10 +1,13 @@
 """Tests large sets of examples: stored once, mapped into memory, and divided as lists are."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
+from moral_jax.runtime.files import cache_folder
 from moral_jax.tasks import load, reading, stored
 from moral_jax.types import Example
 
@@ -81,3 +84,18 @@ def test_a_missing_second_panel_stays_missing(tmp_path, monkeypatch):
     found, is_stored = stored.collect(iter(rows), "k")
     assert is_stored
     assert list(found) == rows
+
+
+def test_a_file_that_another_process_writes_is_waited_for(config, monkeypatch):
+    examples = list(reading.read(config.path, config).examples)
+    monkeypatch.setattr(stored, "IN_MEMORY", 10)
+    lock = cache_folder() / "rows" / "k.lock"
+    lock.parent.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(lock):
+            waiting = pool.submit(stored.collect, iter(examples), "k")
+            with pytest.raises(TimeoutError):
+                waiting.result(timeout=0.5)
+            assert not list(lock.parent.glob("*.partial"))
+        rows, _ = waiting.result(timeout=60)
+    assert list(rows) == examples
