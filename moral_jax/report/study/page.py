@@ -25,6 +25,7 @@ def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
         if task.get("kind") == KIND
         else {
             "name": task["name"],
+            "is_of_texts": False,
             "task": task,
             "findings": findings.findings(task),
             "overview": tables.overview(task),
@@ -43,6 +44,7 @@ def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
 def _of_texts(task: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": task["name"],
+        "is_of_texts": True,
         "task": task,
         "findings": [],
         "full": tables.texts(task),
