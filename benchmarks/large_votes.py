@@ -5,14 +5,10 @@
 The first start prepares the rows in the cache, the second maps them into memory.
 """
 
-import argparse
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
+
+import two_starts
 
 READ = """
 import json, resource, sys, time
@@ -39,31 +35,5 @@ def write(path: Path, rows: int) -> None:
             out.write(json.dumps(row | {"counts": [i % 5, 5 - i % 5]}) + "\n")
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="?", type=int, default=5_000_000)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "votes.jsonl"
-        write(path, args.rows)
-        environment = os.environ | {"MORAL_JAX_CACHE": folder, "TQDM_DISABLE": "1"}
-        found = []
-        for start in ("first", "second"):
-            began = time.perf_counter()
-            done = subprocess.run([sys.executable, "-c", READ, path], env=environment, capture_output=True, check=True)
-            found.append({"start": start, "seconds": time.perf_counter() - began} | json.loads(done.stdout))
-        found[0]["file MiB"] = path.stat().st_size / 2**20
-    for one in found:
-        print(
-            "  ".join(
-                f"{name} {value:,.1f}" if isinstance(value, float) else f"{name} {value}" for name, value in one.items()
-            )
-        )
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2))
-
-
 if __name__ == "__main__":
-    main()
+    two_starts.main(__doc__, "rows", 5_000_000, "votes.jsonl", write, READ)

@@ -7,6 +7,7 @@ packed row and of the model: while it is too long, it cuts the middle of the exa
 options, and renders again.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -64,12 +65,22 @@ class Limits(NamedTuple):
     shares: bool  # True if a common prefix of the texts is stored once, as in decoders
 
 
+def common_prefix(shared_T: np.ndarray | None, tokens_T: np.ndarray) -> np.ndarray:
+    """Returns what another text begins with of what all before it began with, at least one token shorter than it.
+
+    Args:
+      shared_T: what all before it began with; None for the first text.
+    """
+    if shared_T is None:
+        return tokens_T[:-1].copy()
+    length = min(len(shared_T), len(tokens_T) - 1)
+    differ = np.flatnonzero(shared_T[:length] != tokens_T[:length])
+    return shared_T[: differ[0] if len(differ) else length]
+
+
 def common_length(tokens: Sequence[np.ndarray]) -> int:
     """Returns the length of the longest common prefix, at least one token shorter than the shortest text."""
-    texts = [t.tolist() for t in tokens]
-    limit = min(map(len, texts)) - 1
-    first, last = min(texts), max(texts)  # the prefix common to these two is common to all
-    return min(limit, next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), limit))
+    return len(functools.reduce(common_prefix, tokens[1:], tokens[0][:-1]))
 
 
 def _first_token(tokenizer: PreTrainedTokenizerBase, r: Rendered, prefix: list[int], variant: str) -> int:

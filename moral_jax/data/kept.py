@@ -16,10 +16,12 @@ from filelock import FileLock
 from moral_jax.data.encode import Encoded
 from moral_jax.data.measures import Measures, Measuring
 from moral_jax.data.tokens import Text
+from moral_jax.runtime import arrow
 from moral_jax.runtime.files import cache_folder, storage_errors
 from moral_jax.types import Example, Item
 
 VERSION = 1  # of the format, and of how questions are encoded
+COLUMNS = ("tokens", "types", "reads", "option_ids")
 
 
 class Entry(NamedTuple):
@@ -29,15 +31,14 @@ class Entry(NamedTuple):
     item: Item
     example: Example
     encoded: Encoded
+    is_cut: bool  # the item was shortened, or this is a piece of it
 
 
 class KeptTexts(Sequence[Encoded]):
     """Encoded questions of a memory-mapped file."""
 
     def __init__(self, file: Path):
-        import datasets
-
-        self._rows = datasets.Dataset.from_file(str(file)).with_format("arrow")
+        self._rows = arrow.read(file).with_format("arrow")
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -49,18 +50,13 @@ class KeptTexts(Sequence[Encoded]):
     def __getitem__(self, place: int | slice) -> Encoded | list[Encoded]:
         if isinstance(place, slice):
             return [self[i] for i in range(*place.indices(len(self)))]
-        [tokens, types, reads, option_ids] = (self._rows[place][name][0].values for name in COLUMNS)
+        row = self._rows[place]
+        tokens, types, reads, option_ids = (row[name][0].values for name in COLUMNS)
         texts = []
         for i, tokens_T in enumerate(map(_array, tokens)):
             types_T = _array(types[i]) if len(types) else np.zeros(len(tokens_T), np.int32)
             texts.append(Text(tokens_T, types_T, _array(reads[i]) if len(reads) else None))
         return Encoded(tuple(texts), tuple(tuple(ids) for ids in option_ids.to_pylist()))
-
-    def __iter__(self) -> Iterator[Encoded]:
-        return (self[i] for i in range(len(self)))
-
-
-COLUMNS = ("tokens", "types", "reads", "option_ids")
 
 
 def _array(values: Any) -> np.ndarray:
@@ -109,38 +105,32 @@ def _plain(value: np.ndarray) -> Any:
     return value if value.ndim else value.item()
 
 
-def write(key: str, entries: Iterable[Entry], cut: list[int]) -> Kept:
-    """Writes entries as they are made, and returns them mapped into memory; once, if several processes want them.
-
-    Args:
-      cut: the number of items that were cut, as its one element, once all entries are made.
-    """
+def write(key: str, entries: Iterable[Entry]) -> Kept:
+    """Writes entries as they are made, and returns them mapped into memory; once, if several processes want them."""
     file = _file(key)
     with storage_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            return find(key) or _write(file, entries, cut)
+            return find(key) or _write(file, entries)
 
 
-def _write(file: Path, entries: Iterable[Entry], cut: list[int]) -> Kept:
+def _write(file: Path, entries: Iterable[Entry]) -> Kept:
     import datasets
-    from datasets.arrow_writer import ArrowWriter
 
-    integer = datasets.Value("int32")
-    features = datasets.Features(
-        {name: datasets.List(datasets.List(integer)) for name in ("tokens", "types", "option_ids")}
-        | {"reads": datasets.List(datasets.List(datasets.Value("bool")))}
-    )
-    partial, noted = file.with_suffix(".partial"), file.with_suffix(".partial.npz")
-    measuring, places = Measuring(), []
-    with ArrowWriter(features=features, path=str(partial), writer_batch_size=1000) as writer:
-        for place, item, example, encoded in entries:
-            measuring.add(item, example, encoded)
-            places.append(place)
-            writer.write(_packed(encoded))
-        writer.finalize()
-    partial.replace(file)
-    measures, of_entries = measuring.found(), np.array(places, np.int64)
-    np.savez(noted, places=of_entries, cut=cut[0], **measures._asdict())
+    integer, is_read = datasets.Value("int32"), datasets.Value("bool")
+    of = {"tokens": integer, "types": integer, "reads": is_read, "option_ids": integer}
+    measuring, places, cut = Measuring(), [], set()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for entry in entries:
+            measuring.add(entry.item, entry.example, entry.encoded)
+            places.append(entry.place)
+            cut.update([entry.place] * entry.is_cut)
+            yield _packed(entry.encoded)
+
+    arrow.write(file, {name: datasets.List(datasets.List(of[name])) for name in COLUMNS}, rows())
+    found = Kept(np.array(places, np.int64), KeptTexts(file), len(cut), measuring.found())
+    noted = file.with_suffix(".partial.npz")
+    np.savez(noted, places=found.places, cut=found.cut, **found.measures._asdict())
     noted.replace(file.with_suffix(".npz"))
-    return Kept(of_entries, KeptTexts(file), cut[0], measures)
+    return found

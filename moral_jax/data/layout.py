@@ -125,8 +125,7 @@ def most_questions(data: DataConfig) -> int:
 def _most_reads(measures: Sequence[Measures], length: int) -> int:
     """Returns the read positions that a row has room for: as many as there are on the average of full rows, and some
     more, so that few rows are full of reads before they are full of tokens."""
-    reads, tokens = (sum(int(sizes.sum()) for sizes in of_all) for of_all in
-                     ([m.reads_E for m in measures], [m.lengths_E for m in measures]))  # fmt: skip
+    reads, tokens = sum(int(m.reads_E.sum()) for m in measures), sum(int(m.lengths_E.sum()) for m in measures)
     usual = -(-int(1.1 * length * reads / tokens) // READS_STEP) * READS_STEP
     return max(min(usual, length), max(int(m.reads_E.max()) for m in measures))
 

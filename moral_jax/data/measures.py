@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.data.encode import Encoded
+from moral_jax.data.encode import Encoded, common_prefix
 from moral_jax.types import Example, Item
 
 
@@ -40,7 +40,7 @@ class Measuring:
         for text in encoded.texts:
             self._largest = max(self._largest, int(text.tokens_T.max()))
             self._reads_texts = text.reads_T is not None
-            self._shared_T = _common(self._shared_T, text.tokens_T)
+            self._shared_T = common_prefix(self._shared_T, text.tokens_T)
             self._digest.update(text.tokens_T.tobytes())
             self._digest.update(b"" if text.reads_T is None else np.packbits(text.reads_T).tobytes())
         _, order = item
@@ -60,12 +60,3 @@ class Measuring:
             self._shared_T if self._shared_T is not None else np.zeros(0, np.int32),
             self._digest.hexdigest(),
         )
-
-
-def _common(shared_T: np.ndarray | None, tokens_T: np.ndarray) -> np.ndarray:
-    """Returns what another text begins with of what all before it began with."""
-    if shared_T is None:
-        return tokens_T[:-1].copy()
-    length = min(len(shared_T), len(tokens_T) - 1)
-    differ = np.flatnonzero(shared_T[:length] != tokens_T[:length])
-    return shared_T[: differ[0] if len(differ) else length]

@@ -82,13 +82,13 @@ def encode_items(
       what: is encoded, for the bar.
       key: under which the cache keeps what is encoded; None: it stays in memory.
     """
-    unique, cut = list(dict.fromkeys(items)), [0]
+    unique = list(dict.fromkeys(items))
 
     def entries() -> Iterator[kept.Entry]:
         bar = console.progress(total=len(unique), desc=f"tokenising {what}", unit="question", leave=False, delay=1)
         with bar, ThreadPoolExecutor(THREADS) as pool:
-            places = iter(range(len(unique)))
-            for window in in_batches(unique, WINDOW):
+            for start in range(0, len(unique), WINDOW):
+                window = unique[start : start + WINDOW]
                 # chat templates run under an alarm, which only the main thread has
                 begun = []
                 for index, order in window:
@@ -96,25 +96,25 @@ def encode_items(
                     with _named(example):
                         rendered = render(example, order)
                     begun.append((example, rendered, pool.submit(texts_of, tokenizer, rendered)))
-                for item, (example, rendered, texts) in zip(window, begun, strict=True):
+                done = zip(window, begun, strict=True)
+                for place, (item, (example, rendered, texts)) in enumerate(done, start):
                     with _named(example):
                         again = _in_order(render, item[1])
                         parts, shortened = fit(tokenizer, again, example, limits, (rendered, texts.result()))
-                    cut[0] += shortened
-                    place = next(places)
                     for encoded in parts:
-                        yield kept.Entry(place, item, example, encoded)
+                        yield kept.Entry(place, item, example, encoded, shortened)
                     bar.update()
 
     is_encoder = not limits.shares
     if key is None:
         made = list(entries())
-        return Questions(examples, [e.item for e in made], [e.encoded for e in made], cut[0], is_encoder)
+        cut = len({entry.place for entry in made if entry.is_cut})
+        return Questions(examples, [e.item for e in made], [e.encoded for e in made], cut, is_encoder)
     found = kept.find(key)
     if found:
         console.info(f"tokens of {what}: {len(found.encoded)} texts, as kept before")
     else:
-        found = kept.write(key, entries(), cut)
+        found = kept.write(key, entries())
     of_entries = [unique[place] for place in found.places.tolist()]
     return Questions(examples, of_entries, found.encoded, found.cut, is_encoder, known=found.measures)
 

@@ -28,9 +28,8 @@ def encoding(tokenizer: PreTrainedTokenizerBase, parts: Sequence[str], has_speci
     backend = tokenizer.backend_tokenizer
 
     def one(piece: str) -> Encoding:
-        [found] = backend.encode_batch(
-            [piece], add_special_tokens=False
-        )  # lets other threads run, as `encode` does not
+        # a batch of one, as `encode` would not let other threads run
+        [found] = backend.encode_batch([piece], add_special_tokens=False)
         return found
 
     try:

@@ -132,12 +132,44 @@ class Pool(NamedTuple):
     rows: yardsticks.Rows | None
 
 
-def make_entries(of_task: list[Job], resamples: int) -> Pool:
-    """Returns the rows of a task's tables, in the order in which the study names them."""
-    done = [read(job) for job in of_task if jobs.is_done(job)]
+def planned_entries(of_task: list[Job]) -> dict[tuple[str, str, float], list[Job]]:
+    """Returns the jobs of each row of a task's tables, by model, training and share, as the study names them."""
     planned: dict[tuple[str, str, float], list[Job]] = {}
     for job in of_task:
         planned.setdefault((job.cell.row, job.cell.training, job.cell.share), []).append(job)
+    return planned
+
+
+class Seeds(NamedTuple):
+    """The numbers of each entry: of every seed, and their means."""
+
+    of_seeds: list[dict[str, list[Draws]]]
+    spreads: dict[str, pooled.Spread]  # pooled over all entries
+    means: list[dict[str, Draws]]
+
+
+def over_seeds(of_entries: list[list[dict[str, Draws]]]) -> Seeds:
+    """Returns the means over seeds of all numbers that are compared.
+
+    Args:
+      of_entries: the numbers of each seed of each entry, all from the same resampling.
+    """
+    of_seeds = [_stack(of_cells) for of_cells in of_entries]
+    spreads = {
+        name: pooled.spread([np.array([d.value for d in x[name]]) for x in of_seeds if name in x])
+        for name in dict.fromkeys(name for x in of_seeds for name in x)
+    }
+    means = [
+        {name: pooled.over_seeds(ds, spreads[name], FIRST_SEED_STREAM + number) for name, ds in x.items()}
+        for number, x in enumerate(of_seeds)
+    ]
+    return Seeds(of_seeds, spreads, means)
+
+
+def make_entries(of_task: list[Job], resamples: int) -> Pool:
+    """Returns the rows of a task's tables, in the order in which the study names them."""
+    done = [read(job) for job in of_task if jobs.is_done(job)]
+    planned = planned_entries(of_task)
     if not done:
         return Pool([Entry(*key, cells, [], {}, {}) for key, cells in planned.items()], {}, None)
     check_same_rows(of_task[0].cell.task, done)
@@ -147,16 +179,11 @@ def make_entries(of_task: list[Job], resamples: int) -> Pool:
     resampling = summary.resampling_of(first.records, resamples, 0)
     drawn = _draws(done, of, resampling)
     cells_of = [[s for s in done if s.job in cells] for cells in planned.values()]
-    of_seeds = [_stack([drawn[s.job.cell.name] for s in scored]) for scored in cells_of]
-    spreads = {
-        name: pooled.spread([np.array([d.value for d in x[name]]) for x in of_seeds if name in x])
-        for name in dict.fromkeys(name for x in of_seeds for name in x)
-    }
+    seeds = over_seeds([[drawn[s.job.cell.name] for s in scored] for scored in cells_of])
     entries = []
-    for number, (key, x) in enumerate(zip(planned, of_seeds, strict=True)):
-        draws = {name: pooled.over_seeds(ds, spreads[name], FIRST_SEED_STREAM + number) for name, ds in x.items()}
-        few = [name for name, ds in x.items() if len(ds) > 1 and spreads[name].freedom < FEW]
-        entries.append(Entry(*key, planned[key], cells_of[number], draws, {n: [d.value for d in x[n]] for n in few}))
+    for key, scored, x, draws in zip(planned, cells_of, seeds.of_seeds, seeds.means, strict=True):
+        few = [name for name, ds in x.items() if len(ds) > 1 and seeds.spreads[name].freedom < FEW]
+        entries.append(Entry(*key, planned[key], scored, draws, {n: [d.value for d in x[n]] for n in few}))
     return Pool(entries, {name: _of_yardstick(losses, resampling) for name, losses in of.by_name.items()}, of)
 
 

@@ -2,16 +2,15 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from moral_jax.analysis import pooled, summary, texts
-from moral_jax.analysis.bootstrap import Draws, interval
+from moral_jax.analysis import summary, texts
+from moral_jax.analysis.bootstrap import interval
 from moral_jax.runs.quantities import TEXTS
 from moral_jax.runs.records import Record
 from moral_jax.runs.text_records import KIND
+from moral_jax.runtime import strict_json
 from moral_jax.study import jobs, stored
 from moral_jax.study.jobs import Job
-from moral_jax.study.pooled_rows import FIRST_SEED_STREAM, check_same_model, check_same_rows
+from moral_jax.study.pooled_rows import check_same_model, check_same_rows, over_seeds, planned_entries
 
 
 class TextCell(NamedTuple):
@@ -25,17 +24,10 @@ class TextCell(NamedTuple):
 
 def read(of_task: list[Job]) -> list[TextCell]:
     """Returns the finished cells of a task if they are of texts; else none."""
-    done = [(job, stored.read(job.run, job.stage_name)) for job in of_task if jobs.is_done(job)]
-    if any(found.numbers.get("kind") != KIND for _, found in done):
+    done = [job for job in of_task if jobs.is_done(job)]
+    if any(strict_json.read(job.stage / stored.METRICS).get("kind") != KIND for job in done):
         return []
-    return [TextCell(job, *found) for job, found in done]
-
-
-def _of_seeds(cells: list[TextCell], drawn: dict[str, dict[str, Draws]]) -> dict[str, list[Draws]]:
-    """Returns every number that all seeds of an entry have."""
-    of_cells = [drawn[cell.job.cell.name] for cell in cells]
-    names = [name for name in of_cells[0] if all(name in of for of in of_cells)] if of_cells else []
-    return {name: [of[name] for of in of_cells] for name in names}
+    return [TextCell(job, *stored.read(job.run, job.stage_name)) for job in done]
 
 
 def task_numbers(name: str, of_task: list[Job], done: list[TextCell], resamples: int) -> dict[str, Any]:
@@ -56,26 +48,18 @@ def task_numbers(name: str, of_task: list[Job], done: list[TextCell], resamples:
         )
         for cell in done
     }
-    planned: dict[tuple[str, str, float], list[Job]] = {}
-    for job in of_task:
-        planned.setdefault((job.cell.row, job.cell.training, job.cell.share), []).append(job)
+    planned = planned_entries(of_task)
     cells_of = [[cell for cell in done if cell.job in of_entry] for of_entry in planned.values()]
-    of_seeds = [_of_seeds(cells, drawn) for cells in cells_of]
-    spreads = {
-        metric: pooled.spread([np.array([d.value for d in of[metric]]) for of in of_seeds if metric in of])
-        for metric in dict.fromkeys(metric for of in of_seeds for metric in of)
-    }
+    all_means = over_seeds([[drawn[cell.job.cell.name] for cell in cells] for cells in cells_of]).means
     entries: list[dict[str, Any]] = []
-    first: dict[str, Draws] = {}  # of the first entry that is done
-    for number, ((row, training, share), cells, of) in enumerate(zip(planned, cells_of, of_seeds, strict=True)):
-        means = {m: pooled.over_seeds(ds, spreads[m], FIRST_SEED_STREAM + number) for m, ds in of.items()}
+    first = next(means for means in all_means if means)  # of the first entry that is done
+    for (row, training, share), cells, means in zip(planned, cells_of, all_means, strict=True):
         key = {"row": row, "training": training, "share": share, "planned": len(planned[row, training, share])}
         metrics = {m: interval(d, TEXTS[m].limits) for m, d in means.items()}
-        minus = {m: interval(means[m] - first[m]) for m in means if m in first}
+        minus = {m: interval(means[m] - first[m]) for m in means if means is not first and m in first}
         entries.append(
             key | {"seeds": [cell.job.cell.seed for cell in cells], "metrics": metrics, "minus_first": minus}
         )
-        first = first or means
     about = done[0].about.get("data", {})
     return {
         "name": name,

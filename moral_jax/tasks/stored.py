@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 from filelock import FileLock
 
+from moral_jax.runtime import arrow
 from moral_jax.runtime.files import cache_folder
 from moral_jax.types import Example
 
@@ -98,9 +99,7 @@ def find(key: str) -> tuple[StoredExamples, dict[str, Any]] | None:
     file, note = _file(key), _file(key).with_suffix(".json")
     if not note.exists() or not file.exists():
         return None
-    import datasets
-
-    return StoredExamples(datasets.Dataset.from_file(str(file)), key), json.loads(note.read_text())
+    return StoredExamples(arrow.read(file), key), json.loads(note.read_text())
 
 
 def _first(examples: Iterator[Example]) -> tuple[list[Example], bool]:
@@ -124,10 +123,9 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
     if are_all:
         return first, False
     import datasets
-    from datasets.arrow_writer import ArrowWriter
 
     text, number = datasets.Value("string"), datasets.Value("float64")
-    features = datasets.Features(
+    features = (
         dict.fromkeys(("id", "question", "title", "text", "source", "groups", "messages"), text)
         | {name: datasets.List(text) for name in ("options", "keys")}
         | {name: datasets.List(number) for name in ("counts", "second_counts", "positions")}
@@ -135,14 +133,9 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
     )
     file = _file(key)
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
     with FileLock(file.with_suffix(".lock")):  # other processes may begin with the same rows at once
-        with ArrowWriter(features=features, path=str(partial), writer_batch_size=1000) as writer:
-            for example in itertools.chain(first, examples):
-                writer.write(_packed(example))
-            writer.finalize()
-        partial.replace(file)
-    return StoredExamples(datasets.Dataset.from_file(str(file)), key), True
+        arrow.write(file, features, map(_packed, itertools.chain(first, examples)))
+    return StoredExamples(arrow.read(file), key), True
 
 
 def complete(key: str, note: dict[str, Any]) -> None:
