@@ -27,16 +27,17 @@ from moral_jax.inference.score import make_scorer
 from moral_jax.models import api
 from moral_jax.models.product import product
 from moral_jax.models.spec import ComputeOptions, DecoderSpec
-from moral_jax.objectives import OBJECTIVES
 from moral_jax.plan import cost
 from moral_jax.plan.run import read_spec
+from moral_jax.runtime import jax_setup
 from moral_jax.train import optim, step
-from moral_jax.types import Batch, UserError
-from moral_jax.workflows import train as run
+from moral_jax.types import Batch, Options, Tokens, UserError
+from moral_jax.workflows import build
 from moral_jax.workflows.local_model import make_model
 
 SQUARE = 4096  # of the product that shows the machine's peak
 RUNS = 5
+OUT_OF_MEMORY = "out of memory"
 
 
 def random_batch(config: Config, vocab: int, rows: int, options: int) -> Batch:
@@ -46,12 +47,13 @@ def random_batch(config: Config, vocab: int, rows: int, options: int) -> Batch:
     slot_T = np.minimum(np.arange(T) // size, Q - 1)
     repeat = lambda row: np.broadcast_to(row.astype(np.int32), (rows, *row.shape)).copy()  # noqa: E731
     counts = rng.integers(0, 6, (rows, Q, options))
-    return Batch(
+    tokens = Tokens(
         tokens_BT=rng.integers(0, vocab, (rows, T)).astype(np.int32),
         segments_BT=repeat(2 + slot_T),
         ends_BT=repeat(3 + slot_T),
         positions_BT=repeat(np.arange(T) - slot_T * size),
-        types_BT=np.zeros((rows, T), np.int32),
+    )
+    asks = Options(
         read_BA=repeat(np.append(np.arange(1, Q) * size, T) - 1),
         read_of_option_BQC=repeat(np.arange(Q)[:, None].repeat(options, axis=1)),
         option_ids_BQCW=rng.integers(0, vocab, (rows, Q, options, 2)).astype(np.int32),
@@ -59,6 +61,7 @@ def random_batch(config: Config, vocab: int, rows: int, options: int) -> Batch:
         weights_BQ=np.ones((rows, Q), np.float32),
         items_BQ=np.zeros((rows, Q), np.int32),
     )
+    return Batch(tokens, asks)
 
 
 def _works(config: Config, spec: DecoderSpec, options: int) -> tuple[dict[str, Callable[[], Any]], dict[str, int], Any]:
@@ -73,7 +76,7 @@ def _works(config: Config, spec: DecoderSpec, options: int) -> tuple[dict[str, C
     batch = sharding.place(batch, micro_rows, mesh, micro_batches=True)
     asked = random_batch(config, spec.vocab, score_rows, options)
     asked = sharding.place(asked, score_rows, mesh, micro_batches=False)
-    train_step = step.make_train_step(OBJECTIVES[config.objective.name], model, tx)
+    train_step = step.make_train_step(build.objective_of(config), model, tx)
     scorer = make_scorer(model)
     frozen, trained = api.split(api.random_params(model, 0), model)
     state = step.init_state(trained, model, tx)
@@ -161,8 +164,8 @@ def cell(flags: Iterable[str], layers: int | None = None, options: int = 2) -> d
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
-    if done.returncode == -9 or "RESOURCE_EXHAUSTED" in done.stderr or "out of memory" in done.stderr.lower():
-        return {"failed": "out of memory"}
+    if done.returncode == -9 or "RESOURCE_EXHAUSTED" in done.stderr or OUT_OF_MEMORY in done.stderr.lower():
+        return {"failed": OUT_OF_MEMORY}
     return {"failed": (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]}
 
 
@@ -185,7 +188,7 @@ def table(rows: Iterable[tuple[str, dict[str, Any]]]) -> str:
 
 
 def show(cells: dict[str, dict[str, Any]], out: Path) -> None:
-    """Prints the table and writes the JSON."""
+    """Prints the table and writes the JSON; exit code 1 if a cell failed by anything but lack of memory."""
     out.write_text(json.dumps(cells, indent=2) + "\n")
     made = [r for r in cells.values() if "failed" not in r]
     print(f"\n{table(cells.items())}\n")
@@ -197,6 +200,7 @@ def show(cells: dict[str, dict[str, Any]], out: Path) -> None:
             f"{r['attention']}; peak: a product of two {SQUARE} x {SQUARE} matrices, {low:.2f} to {high:.2f} TFLOP/s\n"
             f"({cost.COUNTING_RULE})"
         )
+    sys.exit(int(any(r.get("failed", OUT_OF_MEMORY) != OUT_OF_MEMORY for r in cells.values())))
 
 
 def main() -> None:
@@ -204,7 +208,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--options", type=int, default=2)
     args, rest = parser.parse_known_args()
-    run.set_up_jax()
+    jax_setup.configure()
     print(json.dumps(measure(parsing.from_flags(rest), args.layers, args.options)))
 
 

@@ -18,7 +18,7 @@ from flax import traverse_util
 
 from moral_jax.config.model import AdapterConfig
 from moral_jax.models import parameters, quantize
-from moral_jax.models.product import product
+from moral_jax.models.product import EXACT, product
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.types import Array, Params
 
@@ -79,7 +79,7 @@ def scaled(adapters: Params, config: AdapterConfig) -> Params:
 
 def _sum(kernel: Array | Params, adapter: Mapping[str, Any]) -> Array:
     """Returns kernel + a @ b, float32; a magnitude is not applied."""
-    return quantize.restored(kernel, "float32") + adapter["a"] @ adapter["b"]
+    return quantize.restored(kernel, "float32") + jnp.matmul(adapter["a"], adapter["b"], precision=EXACT)
 
 
 def _lengths(kernel: Array) -> Array:

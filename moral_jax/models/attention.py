@@ -21,7 +21,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 
 from moral_jax import sharding
 from moral_jax.config.model import MeshConfig
-from moral_jax.models.product import product
+from moral_jax.models.product import float32_product, product
 from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec
 from moral_jax.types import NEG, Array, Tokens, UserError
 
@@ -77,9 +77,9 @@ def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, produc
     matrix product per (batch, key head).
     """
     B, K, G, T, H = q_BKGTH.shape
-    scores = product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
-    # float32: the sum over up to thousands of exponentials must not round
-    scores = scores.astype(jnp.float32).reshape(B, K, G, T, -1) * (H**-0.5)
+    # float32: neither scores of 20 and more nor the sum over up to thousands of exponentials may round
+    scores = float32_product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
+    scores = scores.reshape(B, K, G, T, -1) * (H**-0.5)
     weights = jax.nn.softmax(jnp.where(mask_BTS[:, None, None], scores, NEG), axis=-1).astype(v_BKSH.dtype)
     return product(weights.reshape(B, K, G * T, -1), v_BKSH, product_dtype).reshape(B, K, G, T, H)
 

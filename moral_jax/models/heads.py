@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from moral_jax.models.product import product
+from moral_jax.models.product import EXACT, product
 from moral_jax.types import NEG, Array, Params, Texts
 
 
@@ -37,7 +37,7 @@ def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, op
     rows_BQCWD = jnp.take(table.rows_VD, ids_BQCW, axis=0).astype(table.dtype).astype(jnp.float32)
     hidden_BQCD = _at_options(hidden_BAD, read_of_option_BQC)
     # float32: differences of a few hundredths between two logits near 20 are the whole signal
-    logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD)
+    logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD, precision=EXACT)
     if table.bias_V is not None:
         logits_BQCW += jnp.take(table.bias_V, ids_BQCW, axis=0)
     summed_BQC = jax.nn.logsumexp(jnp.where(exists_BQCW, logits_BQCW, NEG), axis=-1)
@@ -70,7 +70,9 @@ def of_questions(values_BA: Array, read_of_option_BQC: Array, option_ids_BQCW: A
 def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
     """Returns the log-sum-exp over the whole vocabulary, [B, A] float32. Costly; only the option mass needs it."""
     hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
-    logits_V = jnp.matmul(hidden_D, table.rows_VD.astype(table.dtype).T, preferred_element_type=jnp.float32)
+    rows_DV = table.rows_VD.astype(table.dtype).T
+    precision = EXACT if jnp.float32 in (hidden_D.dtype, rows_DV.dtype) else None
+    logits_V = jnp.matmul(hidden_D, rows_DV, precision=precision, preferred_element_type=jnp.float32)
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 
@@ -118,4 +120,4 @@ def log_concentration(head: Params, hidden_BAD: Array, value: float) -> Array:
     # any length would move log s by several units in one step
     hidden_BAD = hidden_BAD.astype(jnp.float32)
     unit_BAD = hidden_BAD * jax.lax.rsqrt(jnp.sum(jnp.square(hidden_BAD), axis=-1, keepdims=True) + 1e-12)
-    return (unit_BAD @ head["kernel"])[..., 0] + bias
+    return jnp.matmul(unit_BAD, head["kernel"], precision=EXACT)[..., 0] + bias

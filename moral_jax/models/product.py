@@ -1,5 +1,6 @@
 """Matrix products, and the types that they round their operands to."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -15,6 +16,8 @@ ARITHMETIC = {
     "cpu": ("float32", "float32"),
     "cpu, fast in bfloat16": ("float32", "bfloat16"),
 }
+# What is float32 is multiplied as float32: by default a TPU rounds such operands to bfloat16, and a GPU to TF32
+EXACT = jax.lax.Precision.HIGHEST
 AMX_JAX = (0, 12)  # the first version of JAX whose products use AMX
 
 
@@ -41,30 +44,30 @@ def arithmetic(dtype: str | None, product_dtype: str | None, platform: str) -> t
     return dtype, product_dtype or dtype
 
 
-def _row_major(x: Array) -> Array:
-    # otherwise a transposed operand stays a view, which XLA's CPU backend multiplies at an eighth of the speed
-    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))
+def _rounded(x: Array, w: Array, row_major: bool) -> Array:
+    def placed(x: Array) -> Array:
+        # otherwise a transposed operand stays a view, which XLA's CPU backend multiplies at an eighth of the speed
+        return with_layout_constraint(x, Layout(tuple(range(x.ndim)))) if row_major else x
 
-
-def _rounded(x: Array, w: Array) -> Array:
-    operands = _row_major(x.astype(jnp.bfloat16)), _row_major(w.astype(jnp.bfloat16))
+    operands = placed(x.astype(jnp.bfloat16)), placed(w.astype(jnp.bfloat16))
     # The result too: XLA turns a product that is transposed next into a product of transposed operands, and has no
     # kernel for batched ones in bfloat16
-    return _row_major(jnp.matmul(*operands, preferred_element_type=jnp.float32))
+    return placed(jnp.matmul(*operands, preferred_element_type=jnp.float32))
 
 
-@jax.custom_vjp
-def _bf16_product(x: Array, w: Array) -> Array:
-    return _rounded(x, w)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _bf16_product(x: Array, w: Array, row_major: bool) -> Array:
+    return _rounded(x, w, row_major)
 
 
-def _forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _rounded(x, w), (x.astype(jnp.bfloat16), w)
+def _forward(x: Array, w: Array, row_major: bool) -> tuple[Array, tuple[Array, Array]]:
+    return _rounded(x, w, row_major), (x.astype(jnp.bfloat16), w)
 
 
-def _backward(saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _backward(row_major: bool, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
     x, w = saved
-    return _rounded(g, w.swapaxes(-1, -2)), _rounded(x.swapaxes(-1, -2), g).astype(w.dtype)
+    of_x, of_w = _rounded(g, w.swapaxes(-1, -2), row_major), _rounded(x.swapaxes(-1, -2), g, row_major)
+    return of_x, of_w.astype(w.dtype)
 
 
 _bf16_product.defvjp(_forward, _backward)
@@ -76,5 +79,12 @@ def product(x: Array, w: Array, dtype: str) -> Array:
     If x is float32, the operands are rounded to `dtype` before every product, forward and backward; sums stay float32.
     """
     if x.dtype == jnp.float32 and dtype == "bfloat16":
-        return _bf16_product(x, w)
-    return jnp.matmul(x, w.astype(x.dtype))
+        return _bf16_product(x, w, True)
+    return jnp.matmul(x, w.astype(x.dtype), precision=EXACT if x.dtype == jnp.float32 else None)
+
+
+def float32_product(x: Array, w: Array, dtype: str) -> Array:
+    """Returns `product(x, w, dtype)`, but in float32 where x is bfloat16: its sums are not rounded."""
+    if x.dtype == jnp.float32:
+        return product(x, w, dtype)
+    return _bf16_product(x.astype(jnp.float32), w, False)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from moral_jax import sharding
 from moral_jax.models import adapters, heads
 from moral_jax.models.api import Model, module
-from moral_jax.models.product import product
+from moral_jax.models.product import EXACT, float32_product
 from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens
 
 POSITIONS_PER_BLOCK = 512  # on a device; bounds the largest array at so many rows of the vocabulary
@@ -129,22 +129,15 @@ class StatesReadOut:
     def value(self) -> Array:
         """Returns the score head's output [B, A] float32; the head must have one row."""
         row_D = self.params["score"]["rows"][0]
-        return self.hidden_BAD.astype(jnp.float32) @ row_D.astype(jnp.float32)
+        return jnp.matmul(self.hidden_BAD.astype(jnp.float32), row_D.astype(jnp.float32), precision=EXACT)
 
 
 def _block_logp(table_DV: Array, product_dtype: str, hidden_BPD: Array, target_BP: Array) -> Array:
     """Returns log p of a target at each of P positions, [B, P] float32."""
     B, P, D = hidden_BPD.shape
-    logits_BPV = _float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
+    logits_BPV = float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
     target_logits_BP = jnp.take_along_axis(logits_BPV, target_BP[..., None], axis=-1)[..., 0]
     return target_logits_BP - jax.nn.logsumexp(logits_BPV, axis=-1)
-
-
-def _float32_product(x: Array, w: Array, product_dtype: str) -> Array:
-    """Returns a product whose result is float32 whatever its operands are."""
-    if x.dtype == jnp.float32:
-        return product(x, w, product_dtype)
-    return jnp.matmul(x, w, preferred_element_type=jnp.float32)
 
 
 def read_out(params: Params, model: Model, batch: Batch) -> StatesReadOut:
@@ -167,5 +160,4 @@ def vocabulary_logits(params: Params, model: Model, tokens_BT: Array) -> Array:
     one_BT = jnp.ones_like(tokens_BT)
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
     hidden_BTD = _hidden(params, model, Tokens(tokens_BT, one_BT, one_BT + 1, positions_BT), positions_BT)
-    table_VD = heads.unembedding(params[model.backbone]).astype(hidden_BTD.dtype)
-    return jnp.einsum("BTD,VD->BTV", hidden_BTD, table_VD).astype(jnp.float32)
+    return float32_product(hidden_BTD, heads.unembedding(params[model.backbone]).T, str(hidden_BTD.dtype))

@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from moral_jax import objectives
 from moral_jax.config.model import AdapterConfig
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.models import product as products
 from moral_jax.models.attention import plain_attention
 from moral_jax.models.product import arithmetic, product
 from moral_jax.models.spec import AttentionPattern, ComputeOptions
 from moral_jax.types import Tokens
-from tests.helpers import tiny
+from tests.helpers import texts, tiny
 
 
 def bf16(x):
@@ -105,3 +106,55 @@ def test_a_cpu_that_is_fast_in_bfloat16_is_known(cpu, version, fast):
 def test_arithmetic_is_chosen_by_platform_and_config(asked, platform, fast, want, monkeypatch):
     monkeypatch.setattr(products, "is_fast_in_bf16", lambda *_: fast)
     assert arithmetic(*asked, platform) == want
+
+
+def products_of(jaxpr):
+    """All `dot_general` in a program and in what it calls."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            yield equation
+        for inner in jax.core.jaxprs_in_params(equation.params):
+            yield from products_of(inner)
+
+
+def asked_of(kind):
+    """A tiny model of a kind, the loss of its objective, and a batch."""
+    rng = np.random.default_rng(0)
+    dora = AdapterConfig(kind="dora", rank=2)
+    if kind == "texts":
+        return tiny.model(tiny.spec(), adapter=dora), "sft", texts.batches(texts.questions(0, 3, 1), 1, 64)[0]
+    if kind == "labels":
+        model = tiny.model(tiny.spec(), adapter=dora, concentration="predicted")
+        return model, "dirichlet_multinomial", tiny.lay_out([tiny.questions(rng, 3, model.spec.vocab)], 64, 4)
+    model = tiny.model(tiny.encoder_spec() if kind == "encoder" else tiny.spec(), score_rows=1)
+    rows = [tiny.each(rng, 2, model.spec.vocab)]
+    return model, "soft_cross_entropy", tiny.lay_out(rows, 64, 2, is_encoder=kind == "encoder")
+
+
+@pytest.mark.parametrize("kind", ["labels", "score head", "encoder", "texts"])
+def test_what_is_float32_is_multiplied_as_float32(kind):
+    """Forward and backward, adapters and heads too: by default a TPU would round the operands to bfloat16."""
+    model, objective, batch = asked_of(kind)
+    frozen, trained = api.split(tiny.params(model), model)
+
+    def loss(trained):
+        read = read_out.read_out(frozen | trained, model, batch)
+        mass = read.log_option_mass(read.options())
+        return objectives.get(objective).loss(read, batch)["loss"][0] + (0.0 if mass is None else mass.sum())
+
+    found = list(products_of(jax.make_jaxpr(jax.grad(loss))(trained).jaxpr))
+    assert len(found) > 20
+    for equation in found:
+        assert {x.aval.dtype for x in equation.invars} == {jnp.dtype("float32")}
+        assert equation.params["precision"] == (jax.lax.Precision.HIGHEST,) * 2, equation
+
+
+def test_scores_of_attention_are_not_rounded():
+    """Two keys whose scores with the query, 40.0 and 40.06, are one number in bfloat16."""
+    q = jnp.zeros((1, 2, 1, 4), jnp.bfloat16).at[0, :, 0, :2].set(jnp.bfloat16([8.0, 0.125]))
+    k = jnp.zeros((1, 2, 1, 4), jnp.bfloat16).at[0, :, 0, 0].set(10.0).at[0, 1, 0, 1].set(1.0)
+    v = jnp.zeros((1, 2, 1, 4), jnp.bfloat16).at[0, 1, 0, 0].set(1.0)
+    places = Tokens(None, *jnp.array([[[0, 0]], [[1, 1]], [[0, 1]]]))
+    how = ComputeOptions(mesh=tiny.mesh(1, 1, 1), dtype="bfloat16", product_dtype="bfloat16")
+    out = plain_attention(q, k, v, places, AttentionPattern(True, None), how)
+    assert float(out[0, 1, 0, 0]) == pytest.approx(1 / (1 + np.exp(-0.125 / 2)), abs=0.003)

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The first thing to run on a new GPU, below 8 minutes on an H100: is every kind of attention right there, how fast do
+# shapes of Mistral-7B train and score, and in how much memory.
+#
+#   benchmarks/gpu_first_run.sh FOLDER           writes tables to standard output, JSON files and the log to FOLDER
+#   benchmarks/gpu_first_run.sh FOLDER --tiny    the same path with tiny shapes, on any machine
+set -u
+cd "$(dirname "$0")/.." || exit
+out=${1:?usage: benchmarks/gpu_first_run.sh FOLDER [--tiny]}
+mkdir -p "$out"
+export HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+config=configs/scruples/mistral_7b_dilemmas.py
+if [ "${2:-}" = --tiny ]; then
+  attention=(--lengths 128 --tokens 128)
+  cells=("--config=$config:tiny --layers=1 --methods lora")
+else
+  attention=(--lengths 512 2048 4096)
+  cells=(
+    "--config=$config:gpu-80gb --methods lora qlora --lengths 2048"
+    "--config=$config:gpu-80gb --methods full --lengths 2048 --layers=16"
+    "--config=$config:gpu-80gb --methods lora --lengths 512"
+  )
+fi
+run() {
+  local failed=0
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
+  python3 -c 'import jax; print("JAX", jax.__version__, jax.devices())'
+  python3 benchmarks/attention.py "${attention[@]}" --out="$out/attention.json" || failed=1
+  for i in "${!cells[@]}"; do
+    # shellcheck disable=SC2086  # each is a list of flags
+    python3 benchmarks/mfu.py ${cells[$i]} --out="$out/mfu_$i.json" || failed=1
+  done
+  return "$failed"
+}
+set -o pipefail
+run 2>&1 | tee "$out/log"
