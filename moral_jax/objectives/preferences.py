@@ -60,8 +60,8 @@ def _metrics(loss_BQ: Array, found: _Compared, asks: Texts, beta: float) -> Metr
     """Returns the loss, and what tells how preferences are learned.
 
     `chosen_logp` is what falls in most DPO runs: the mean log-probability of a token of the texts that were chosen.
-    `reference_gap` is the largest |log p - log p_ref| of any text: 0 before the first update, when the weights are the
-    reference's.
+    `reference_gap` is (log p - log p_ref)^2 per token: 0 but for rounding before the first update, when the weights are
+    the reference's. Errors of rounding are independent from token to token, so that their square grows with the text.
     """
     score_BQC = found.scores(beta)
     others_BQC = jnp.where(found.exists, 1 - found.shares, 0.0)
@@ -74,8 +74,8 @@ def _metrics(loss_BQ: Array, found: _Compared, asks: Texts, beta: float) -> Metr
         return jnp.sum(weight_BQC * found.logp), jnp.sum(jnp.where(found.exists, weight_BQC * found.tokens, 0.0))
 
     asked_BQC = found.exists & (asks.weights_BQ[..., None] > 0)
-    gap_BQC = jnp.where(asked_BQC, jnp.abs(found.logp - found.reference), 0.0)
-    gap = {"reference_gap": (jnp.max(gap_BQC), jnp.ones(()))} if REFERENCE in asks.columns else {}
+    gap_BQC = jnp.where(asked_BQC, jnp.square(found.logp - found.reference) / found.tokens, 0.0)
+    gap = {"reference_gap": weighted(gap_BQC, asked_BQC)} if REFERENCE in asks.columns else {}
     return gap | {
         "loss": weighted(loss_BQ, asks.weights_BQ),
         "accuracy": _accuracy(score_BQC, found.shares, found.exists, asks.weights_BQ),

@@ -160,7 +160,7 @@ def test_the_numbers_beside_the_loss():
     assert values["margin"] == pytest.approx(0.15)
     assert values["chosen_logp"] == pytest.approx(-2.0)
     assert values["rejected_logp"] == pytest.approx(-1.5)
-    assert values["reference_gap"] == pytest.approx(1.0)
+    assert values["reference_gap"] == pytest.approx(np.mean([1.0**2 / TOKENS[0], 0.5**2 / TOKENS[1]]))
 
 
 @pytest.mark.parametrize(("logp", "accuracy"), [((-1.0, -2.0), 1), ((-2.0, -1.0), 0), ((-1.0, -1.0), 0.5)])
