@@ -57,6 +57,7 @@ class Example(NamedTuple):
     messages: tuple[dict[str, str], ...] = ()  # chat turns that come before the question
     positions: tuple[float, ...] = ()  # places of the options on an ordinal scale; empty where they have no order
     source: str = ""  # which source of a mixture it is from
+    exchangeable: bool = False  # the place of an option says nothing: what is named first is chosen, or true
 
 
 REFERENCE = "reference"  # the column of log-probabilities under the weights that a stage begins with

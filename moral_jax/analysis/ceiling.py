@@ -61,6 +61,8 @@ def with_even_rows(source: Table) -> Table:
 
 def mean_share(t: Table, source: Table) -> Table:
     """Predicts the mean shares of votes in `source`: the constant with its lowest cross-entropy."""
+    if t.is_exchangeable:
+        return uniform(t)
     p_EC = uniform(t).p_EC.copy()
     for count, rows in by_option_count(t):
         matches = source.options_E == count
@@ -76,16 +78,23 @@ def dirichlet_prior(t: Table, source: Table) -> Table:
     for count, rows in by_option_count(t):
         matches = source.options_E == count
         if matches.any():
-            alpha = fit_dirichlet(source.counts_EC[matches, :count])
+            alpha = _fitted(t, source.counts_EC[matches, :count])
             p_EC[rows, :count], s_E[rows] = alpha / alpha.sum(), alpha.sum()
     return t.replace(p_EC=p_EC, concentration_E=s_E)
+
+
+def _fitted(t: Table, counts_EK: np.ndarray) -> np.ndarray:
+    """Fits alpha to votes on K options; alike for all of them where their places say nothing."""
+    if t.is_exchangeable:
+        counts_EK = np.concatenate([np.roll(counts_EK, shift, axis=1) for shift in range(counts_EK.shape[1])])
+    return fit_dirichlet(counts_EK)
 
 
 def fitted_alpha(t: Table, counts_EC: np.ndarray) -> np.ndarray:
     """Returns for each row the alpha [E, C] of the Dirichlet fitted to all rows with as many options."""
     alpha_EC = np.zeros_like(t.p_EC)
     for count, rows in by_option_count(t):
-        alpha_EC[rows, :count] = fit_dirichlet(counts_EC[rows, :count])
+        alpha_EC[rows, :count] = _fitted(t, counts_EC[rows, :count])
     return alpha_EC
 
 

@@ -38,8 +38,9 @@ def statistics(t: Table) -> dict[str, np.ndarray | Statistic]:
             out[name] = values_E
         elif np.isfinite(values_E).any():
             out[name] = functools.partial(metrics.mean_of_known, values_E)
-    out["macro_f1"] = lambda w_RE: metrics.macro_f1(t, w_RE)
-    out["share_correlation"] = lambda w_RE: metrics.share_correlation(t, w_RE)
+    if not t.is_exchangeable:  # both are of options that are the same in all rows
+        out["macro_f1"] = lambda w_RE: metrics.macro_f1(t, w_RE)
+        out["share_correlation"] = lambda w_RE: metrics.share_correlation(t, w_RE)
     return out
 
 
@@ -136,8 +137,9 @@ def groups(
         for name, rows in named.items():
             wanted = {m: values_E[rows] for m, values_E in values.items()}
             found = _estimates(resampling_of([records[i] for i in rows], resamples, seed).draws(wanted))
-            best = float(of.true_in_groups_E[rows].mean())
-            out.setdefault(kind, {})[name] = {"rows": len(rows), "BEST": best} | found
+            best_E = of.true_in_groups_E
+            best = {} if best_E is None else {"BEST": float(best_E[rows].mean())}
+            out.setdefault(kind, {})[name] = {"rows": len(rows)} | best | found
     return out
 
 

@@ -19,6 +19,7 @@ class Table:
     p_EC: np.ndarray
     concentration_E: np.ndarray
     positions_EC: np.ndarray | None = None  # places of the options on a scale; NaN where an option has none
+    exchangeable_E: np.ndarray | None = None  # bool: the place of an option says nothing; None: it does everywhere
 
     @property
     def q_EC(self) -> np.ndarray:
@@ -29,6 +30,17 @@ class Table:
     def options_E(self) -> np.ndarray:
         """Number of options of each row."""
         return self.exists_EC.sum(-1)
+
+    @property
+    def is_exchangeable(self) -> bool:
+        """True if no place among the options says anything: what is fitted to places would know the answers."""
+        return self.exchangeable_E is not None and bool(self.exchangeable_E.all())
+
+    @property
+    def is_one_vote(self) -> bool:
+        """True if no row has two votes: nothing tells then how much people differ within rows."""
+        total_E = self.counts_EC.sum(-1)
+        return bool(((total_E <= 1) & (self.counts_EC.max(-1) == total_E)).all())
 
     def replace(self, **fields: Any) -> "Table":
         return dataclasses.replace(self, **fields)
@@ -71,6 +83,7 @@ def from_records(records: list[Record], given_order_only: bool = False) -> Table
         p_EC=pad(p, width),
         concentration_E=np.array([r["concentration"] for r in records]),
         positions_EC=_positions(records, width),
+        exchangeable_E=np.array([bool(r.get("exchangeable")) for r in records]),
     )
 
 

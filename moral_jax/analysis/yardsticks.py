@@ -21,8 +21,9 @@ class Rows(NamedTuple):
     """Losses of the yardsticks row by row, by metric; all nats but the squared distance."""
 
     constant: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll", "squared_distance"
-    true_shares: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"
-    true_in_groups_E: np.ndarray  # cross-entropy of the true shares given both panels, as groups are by the second
+    true_shares: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"; empty where no row has two votes
+    # cross-entropy of the true shares given both panels, as groups are by the second; None where they have none
+    true_in_groups_E: np.ndarray | None
     panel: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"; empty without a second panel
     votes_curve_EM: np.ndarray | None  # cross-entropy of m votes of the second panel; None without whole ones
 
@@ -49,9 +50,9 @@ def rows(t: Table, second_EC: np.ndarray | None) -> Rows:
         "squared_distance": metrics.squared_distance(constant),
     }
     # a claim about the true shares is a Dirichlet of infinite concentration
-    of_true = {"cross_entropy": best_E, "dirichlet_nll": best_E * t.counts_EC.sum(-1)}
+    of_true = {} if t.is_one_vote else {"cross_entropy": best_E, "dirichlet_nll": best_E * t.counts_EC.sum(-1)}
     if second_EC is None:
-        return Rows(of_constant, of_true, best_E, {}, None)
+        return Rows(of_constant, of_true, best_E if of_true else None, {}, None)
     people = ceiling.second_panel(t, second_EC)
     of_panel = {name: metrics.ROW_METRICS[name](people) for name in ("cross_entropy", "dirichlet_nll")}
     is_whole = (second_EC == np.round(second_EC)).all()
@@ -63,7 +64,7 @@ def relative(t: Table, of: Rows) -> dict[str, Statistic]:
     """Returns what a model's losses mean beside the yardsticks', by name: statistics of row weights."""
     ce_E, far_E, curve_EM = metrics.cross_entropy(t), metrics.squared_distance(t), of.votes_curve_EM
     constant_E, far_constant_E = of.constant["cross_entropy"], of.constant["squared_distance"]
-    best_E = of.true_shares["cross_entropy"]
+    best_E = of.true_shares.get("cross_entropy", constant_E)
 
     def ratio(above_E: np.ndarray, below_E: np.ndarray) -> Statistic:
         known_E = np.isfinite(above_E) & np.isfinite(below_E)
@@ -108,7 +109,7 @@ def true_shares(t: Table, draws: int, seed: int) -> dict[str, float]:
 def table(
     t: Table, train: Table | None, second_EC: np.ndarray | None, draws: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Returns the scores of all yardsticks on the rows of `t`.
+    """Returns the scores of all yardsticks on the rows of `t`; of the true shares only where some row has two votes.
 
     "best constant" knows the votes of these rows: each of its metrics is the best that any constant can reach.
     """
@@ -125,4 +126,4 @@ def table(
         out[PANEL] = _scores(ceiling.second_panel(t, second_EC))
         # how often their plurality itself is the same, as Scruples counts it
         out[PANEL]["accuracy"] = float(metrics.correct(t.replace(p_EC=second_EC)).mean())
-    return out | {TRUE_SHARES: true_shares(t, draws, seed)}
+    return out if t.is_one_vote else out | {TRUE_SHARES: true_shares(t, draws, seed)}

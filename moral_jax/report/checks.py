@@ -62,7 +62,7 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
         found = shown(calibration)
         raise UserError(f"{file}: calibration={found}: expected null, or {' and '.join(CALIBRATION)}; {AGAIN}")
     yardsticks = _objects(f"{file}: yardsticks", values["yardsticks"])
-    for name, scores in {"best constant": {}, "BEST": {}, **yardsticks}.items():
+    for name, scores in {"best constant": {}, **yardsticks}.items():
         if not _has_numbers(scores, "cross_entropy", *scores):
             raise UserError(f"{file}: yardsticks: {name}={shown(scores)}: expected finite numbers; {AGAIN}")
     for kind, named in _objects(f"{file}: groups", values["groups"]).items():

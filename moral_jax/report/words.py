@@ -73,7 +73,7 @@ def main_table(source: Source) -> Table:
 def more_table(source: Source) -> Table:
     """Returns the other metrics, one a row, beside what the true shares would score; leaves out what no stage has."""
     header = ["", *(STAGE_NAMES[s.name] for s in source.stages), "true shares, if known"]
-    best = source.last.numbers["yardsticks"]["BEST"]
+    best = source.last.numbers["yardsticks"].get("BEST", {})
     known = [m for m in MORE if any(s.value(m) for s in source.stages)]
     return Table(
         header,
@@ -192,7 +192,7 @@ def markdown(table: Table) -> str:
 def _against(stage: Stage) -> str:
     """Compares a stage with the best constant answer, question by question, and with the true shares."""
     above = stage.numbers.get("against", {}).get("best constant")
-    constant, best = (stage.numbers["yardsticks"][k]["cross_entropy"] for k in ("best constant", "BEST"))
+    constant = stage.numbers["yardsticks"]["best constant"]["cross_entropy"]
     if above is None or "low" not in above:
         return ""
     if side(above) > 0:
@@ -204,7 +204,8 @@ def _against(stage: Stage) -> str:
         return f"That is better than any constant answer ({number(constant)})."
     return (
         f"That is {way['value']:.0%} of the way ({way['low']:.0%} to {way['high']:.0%}) from the best constant answer "
-        f"({number(constant)}) to the true shares, if they were known ({number(best)})."
+        f"({number(constant)}) to the true shares, if they were known "
+        f"({number(stage.numbers['yardsticks']['BEST']['cross_entropy'])})."
     )
 
 

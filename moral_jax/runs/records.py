@@ -114,7 +114,7 @@ def _record(example: Example, orders: list[Record]) -> Record:
         "entropy": entropy(p_C),
         "concentration": math.exp(float(np.mean([o["log_concentration"] for o in orders]))),
         "orders": orders,
-    }
+    } | ({"exchangeable": True} if example.exchangeable else {})
 
 
 def _option_mass(orders: list[Record]) -> float | None:

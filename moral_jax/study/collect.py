@@ -28,8 +28,8 @@ def by_group(pool: Pool, resamples: int) -> list[dict[str, Any]]:
             means = [pooled.over_seeds(ds, spread, FIRST_SEED_STREAM + i) for i, ds in enumerate(of_entries)]
             ce = [{"cross_entropy": estimate("cross_entropy", mean)} for mean in means]
             numbers = [e.key | e_ce for e, e_ce in zip(known, ce, strict=True)]
-            about = {"kind": kind, "name": name, "rows": len(rows), "BEST": float(best_E[rows].mean())}
-            out.append(about | {"entries": numbers})
+            best = {} if best_E is None else {"BEST": float(best_E[rows].mean())}
+            out.append({"kind": kind, "name": name, "rows": len(rows)} | best | {"entries": numbers})
     return out
 
 

@@ -19,7 +19,7 @@ from moral_jax.types import Example
 
 IN_MEMORY = 100_000
 IN_MEMORY_CHARACTERS = 100_000_000
-VERSION = 2  # of the format, and of how rows become examples
+VERSION = 3  # of the format, and of how rows become examples
 SHORT = ("id", "keys", "source")
 
 
@@ -129,7 +129,7 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
         dict.fromkeys(("id", "question", "title", "text", "source", "groups", "messages"), text)
         | {name: datasets.List(text) for name in ("options", "keys")}
         | {name: datasets.List(number) for name in ("counts", "second_counts", "positions")}
-        | {"size": datasets.Value("int32")}
+        | {"size": datasets.Value("int32"), "exchangeable": datasets.Value("bool")}
     )
     file = _file(key)
     file.parent.mkdir(parents=True, exist_ok=True)

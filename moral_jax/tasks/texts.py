@@ -81,6 +81,7 @@ def _example(
         keys=tuple(filter(None, [key, f"begins {_brief(begins)}" if begins else ""])),
         groups={PLACEHOLDER.sub(r"\1", fields.group): group} if group else {},
         messages=tuple(turns),
+        exchangeable=True,
     )
 
 

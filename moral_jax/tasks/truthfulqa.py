@@ -31,8 +31,8 @@ def examples(row: Row, config: TaskConfig) -> list[Example]:
             raise row.error(field, answers, "an object of at least two answers: answer -> 1 (true) or 0")
         options = tuple(row.clean(field, answer) for answer in answers)
         counts = row.votes(field, answers.values())
-        groups = {SET: name} | of_row
-        out.append(Example(f"{name} {question}", question, options, counts, keys=(question,), groups=groups))
+        groups, id_ = {SET: name} | of_row, f"{name} {question}"
+        out.append(Example(id_, question, options, counts, keys=(question,), groups=groups, exchangeable=True))
     return out
 
 

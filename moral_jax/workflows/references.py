@@ -118,7 +118,7 @@ def check_first_step(sums: dict[str, tuple[float, float]], model: api.Model, fol
     if math.isfinite(gap) and gap <= TOLERANCE["float32" if exact else "bfloat16"]:
         return
     raise UserError(
-        f"step 1: log p of a text differs from its reference by {gap:.4g} nats a token, and should not before the first "
-        f"update (every reward is 0 there, and a pair's loss ln 2 = 0.6931): the column {folder / 'columns'} is of "
-        f"other weights or texts; remove that folder and start again"
+        f"step 1: log p of a text differs from its reference by {gap:.4g} nats a token, and should not before the "
+        f"first update (every reward is 0 there, and a pair's loss ln 2 = 0.6931): the column {folder / 'columns'} is "
+        f"of other weights or texts; remove that folder and start again"
     )

@@ -266,6 +266,8 @@ def test_a_reward_model_scores_texts(tiny_folder, pairs, tmp_path, capsys):
     train.train(config, tmp_path / "r")
     numbers = json.loads((tmp_path / "r" / "trained" / "metrics.json").read_text())
     assert numbers["metrics"]["accuracy"]["value"] > 0.9
+    constant = numbers["yardsticks"]["best constant"]["cross_entropy"]
+    assert constant == pytest.approx(np.log(2)), "what is chosen stands first in every row, and no constant may know it"
     rows = [json.loads(line) for line in Path(pairs).read_text().splitlines()]
     of_side = {}
     for side in ("chosen", "rejected"):

@@ -88,7 +88,8 @@ def splits(task: Task) -> str | None:
     places = np.arange(len(of_kind))
 
     def draw(axes: Axes) -> None:
-        axes.plot(places, [g["BEST"] for g in of_kind], "s--", color=GRID, markersize=5, label="true shares")
+        best = [g.get("BEST", np.nan) for g in of_kind]
+        axes.plot(places, best, "s--", color=GRID, markersize=5, label="true shares")
         lines = [[e for e in g["entries"] if e["share"] == 1] for g in of_kind]
         for number, of_entry in enumerate(zip(*lines, strict=True)):
             values = [e["cross_entropy"] for e in of_entry]

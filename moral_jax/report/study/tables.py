@@ -145,7 +145,7 @@ def groups(task: Task) -> list[Table]:
         of_kind = [g for g in task["groups"] if g["kind"] == kind]
         names = [name(e) for e in of_kind[0]["entries"] if e["share"] == 1]
         rows = [
-            [g["name"], str(g["rows"]), number(g["BEST"])]
+            [g["name"], str(g["rows"]), number(g["BEST"]) if "BEST" in g else ""]
             + [interval(e["cross_entropy"]) for e in g["entries"] if e["share"] == 1]
             for g in of_kind
         ]
