@@ -189,6 +189,19 @@ def constrain_tree(tree: Any, mesh: Mesh) -> Any:
     return jax.lax.with_sharding_constraint(tree, shardings(tree, mesh))
 
 
+def of_cache(state: Any, mesh: Mesh) -> Any:
+    """Returns the shardings of what a sampler holds: texts are cut like rows, heads by tensor, where these divide them.
+
+    Leaves are keys and values [..., texts, length, K, H], and hidden states [texts, D].
+    """
+
+    def place(leaf: Any) -> NamedSharding:
+        axes = (*(None,) * (leaf.ndim - 4), ROWS, None, TENSOR, None) if leaf.ndim >= 4 else (ROWS, None)
+        return NamedSharding(mesh, _fitting(leaf.shape, axes, mesh))
+
+    return jax.tree.map(place, state)
+
+
 def local_rows(rows: int, micro_rows: int, mesh: Mesh) -> list[int]:
     """Which of a batch's rows lie on this process's devices, in order, cut into micro-batches first."""
     indices = of_batch(mesh, micro_batches=False).addressable_devices_indices_map((micro_rows,)).values()

@@ -22,7 +22,7 @@ ROOMS: dict[str, tuple[int, str]] = {
     "analysis": (4, "types runs"),
     "report": (4, "types runtime runs"),
     "weights": (5, "types runtime config sharding models"),
-    "inference": (5, "types runtime objectives sharding runs models data"),
+    "inference": (5, "types runtime objectives config sharding runs models data"),
     "study": (5, "types runtime config runs analysis report"),
     "train": (6, "types runtime objectives config sharding models"),
     "respondents": (6, "types runtime config sharding tasks prompts runs models data analysis inference"),  # fmt: skip

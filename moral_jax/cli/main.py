@@ -26,6 +26,7 @@ COMMANDS = {
     ),
     "ask": Command("ask", "questions with options in, a distribution for each out"),
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
+    "generate": Command("generate", "prompts in, replies out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),
     "sweep": Command("sweep", "search config fields, ranked by validation rows"),

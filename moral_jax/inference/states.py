@@ -28,7 +28,7 @@ def make_states(model: api.Model) -> Callable[[Params, Tokens, Array], Array]:
     return states
 
 
-def _packed(ids: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Tokens:
+def packed_rows(ids: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Tokens:
     """Returns rows of whole texts side by side, none of which sees another; `rows` holds indices of texts."""
     tokens, segments, ends, positions, types = (np.zeros(shape, np.int32) for _ in Tokens._fields)
     ends += 1
@@ -60,7 +60,7 @@ def mean_states(
     out = np.zeros((len(ids), model.spec.width))
     batches = pack.in_batches(packed, rows)
     for batch in console.progress(batches, total=len(batches), desc=f"reading {what}", unit="batch", leave=None):
-        tokens = _packed(ids, batch, (rows, length))
+        tokens = packed_rows(ids, batch, (rows, length))
         placed = jax.device_put((tokens, everywhere), sharding.of_batch(mesh, micro_batches=False))
         states_BTD = np.asarray(states(params, *placed), np.float64)
         for b, texts in enumerate(batch):

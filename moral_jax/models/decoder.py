@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from moral_jax.models.attention import take_positions
+from moral_jax.models.cache import Continued
 from moral_jax.models.layers import Attention, GatedMlp, RMSNorm, Rope, rope_tables
 from moral_jax.models.spec import ComputeOptions, DecoderSpec, LayerGroup
 from moral_jax.models.stack import run_layers
@@ -18,7 +19,9 @@ class Block(nn.Module):
     compute: ComputeOptions
 
     @nn.compact
-    def __call__(self, x_BTD: Array, rope: Rope, tokens: Tokens, read_BA: Array | None = None) -> tuple[Array, None]:
+    def __call__(
+        self, x_BTD: Array, rope: Rope, tokens: Tokens | Continued, read_BA: Array | None = None
+    ) -> tuple[Array, None]:
         s, mesh = self.spec, self.compute.mesh
         h_BTD = RMSNorm(s.norm_eps, name="attention_norm")(x_BTD)
         attended_BTD = Attention(s, self.compute, biased=False, name="attention")(h_BTD, rope, tokens, read_BA)
@@ -39,7 +42,7 @@ class Decoder(nn.Module):
     groups: tuple[LayerGroup, ...]
 
     @nn.compact
-    def __call__(self, tokens: Tokens, read_BA: Array) -> Array:
+    def __call__(self, tokens: Tokens | Continued, read_BA: Array) -> Array:
         s, how = self.spec, self.compute
         embedding_VD = self.param("embedding", nn.initializers.normal(0.02), (s.vocab, s.width))
         if not s.tied_embeddings:

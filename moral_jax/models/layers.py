@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from moral_jax.models import adapters, quantize
+from moral_jax.models import adapters, cache, quantize
 from moral_jax.models.attention import ATTENTION, read_attention, take_positions
+from moral_jax.models.cache import Continued
 from moral_jax.models.product import product
 from moral_jax.models.spec import ComputeOptions, DecoderSpec, Spec
 from moral_jax.sharding import constrain
@@ -136,6 +137,9 @@ def apply_rope(x_BTNH: Array, rope: Rope) -> Array:
 class Attention(nn.Module):
     """Attention with its projections. With `rope`, queries and keys are rotated. With `read_BA`, only these positions
     have queries.
+
+    Keys and values are kept where the collection `cache.PREFILL` is mutable. `Continued` tokens see those of the parts
+    in `cache`.
     """
 
     spec: Spec
@@ -143,7 +147,7 @@ class Attention(nn.Module):
     biased: bool
 
     @nn.compact
-    def __call__(self, x_BTD: Array, rope: Rope | None, tokens: Tokens, read_BA: Array | None) -> Array:
+    def __call__(self, x_BTD: Array, rope: Rope | None, tokens: Tokens | Continued, read_BA: Array | None) -> Array:
         s, how = self.spec, self.compute
 
         def project(x_BTD: Array, heads: int, name: str) -> Array:
@@ -158,8 +162,25 @@ class Attention(nn.Module):
         if read_BA is not None:
             x_BTD, rope = jax.tree.map(lambda x: take_positions(x, read_BA), (x_BTD, rope))
         q_BTNH = rotate(project(x_BTD, s.heads, "query"), rope)
-        if read_BA is None:
+        if self.is_mutable_collection(cache.PREFILL) and not self.is_initializing():
+            for name, x in zip(cache.KEYS, (k_BTKH, v_BTKH), strict=True):
+                self.put_variable(cache.PREFILL, name, x)
+        if isinstance(tokens, Continued):
+            parts = self._parts(k_BTKH, v_BTKH, tokens)
+            out_BTNH = cache.cached_attention(q_BTNH, parts, tokens, s.pattern, how)
+        elif read_BA is None:
             out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, tokens, s.pattern, how)
         else:
             out_BTNH = read_attention(q_BTNH, k_BTKH, v_BTKH, tokens, read_BA, s.pattern, how)
         return Linear(s.width, how.product_dtype, self.biased, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
+
+    def _parts(self, k_S1KH: Array, v_S1KH: Array, tokens: Continued) -> dict[str, dict[str, Array]]:
+        """Returns the keys and values that texts have, and puts their newest into `recent`."""
+        parts: dict[str, dict[str, Array]] = {
+            part: {name: self.get_variable(part, name) for name in cache.KEYS} for part in cache.PARTS
+        }
+        for name, x in zip(cache.KEYS, (k_S1KH, v_S1KH), strict=True):
+            recent = parts[cache.RECENT]
+            recent[name] = jax.lax.dynamic_update_slice_in_dim(recent[name], x, tokens.round, axis=1)
+            self.put_variable(cache.RECENT, name, recent[name])
+        return parts

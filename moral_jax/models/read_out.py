@@ -155,6 +155,16 @@ def score_options(params: Params, model: Model, batch: Batch) -> OptionScores:
     return read_out(params, model, batch).options()
 
 
+def next_logits(params: Params, model: Model, hidden_SD: Array) -> Array:
+    """Returns a decoder's logits [S, V] of the token after each state, float32.
+
+    The table stands first in the product: as the second operand it would be a transposed view, which CPUs read at half
+    the speed (docs/performance.md).
+    """
+    table_VD = heads.unembedding(params[model.backbone])
+    return float32_product(table_VD.astype(hidden_SD.dtype), hidden_SD.T, model.compute.product_dtype).T
+
+
 def vocabulary_logits(params: Params, model: Model, tokens_BT: Array) -> Array:
     """Returns a decoder's logits [B, T, V] of unpacked rows, float32. For tests and inspection."""
     one_BT = jnp.ones_like(tokens_BT)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 
 from moral_jax.models.attention import SAVED, take_positions
+from moral_jax.models.cache import PARTS, PREFILL
 from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
 from moral_jax.types import Array
 
@@ -55,7 +56,7 @@ def run_layers(
             count = len(group.layers)
             layers = nn.scan(
                 layer,
-                variable_axes={"params": 0, "adapters": 0},
+                variable_axes=dict.fromkeys(("params", "adapters", PREFILL, *PARTS), 0),
                 split_rngs={"params": True},
                 in_axes=nn.broadcast,
                 length=count,

@@ -7,21 +7,23 @@ questions are encoded once and the scoring pass is compiled once.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from moral_jax import sharding
 from moral_jax.config import Config
+from moral_jax.config.sample import SampleConfig
 from moral_jax.data import layout
 from moral_jax.inference.score import Scorer, make_scorer, score_questions
 from moral_jax.models.read_out import PRIOR
 from moral_jax.respondents.base import is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
+from moral_jax.respondents.sampling import Sample, samples
 from moral_jax.runs.records import Asks, Choices
 from moral_jax.runs.text_records import Likelihoods, of_items
-from moral_jax.types import REFERENCE, Params
+from moral_jax.types import REFERENCE, Example, Params
 
 OPTIONS_STEP = 8  # room for options grows by so many, so that questions one by one do not compile again each time
 
@@ -118,7 +120,7 @@ class Scoring:
 class LocalRespondent:
     """Answers with the weights of a model."""
 
-    can = frozenset({"choose", "weigh"})
+    can = frozenset({"choose", "weigh", "sample"})
 
     def __init__(self, scoring: Scoring, params: Callable[[], Params], about: Callable[[], dict[str, Any]]):
         """Loads nothing yet.
@@ -147,6 +149,12 @@ class LocalRespondent:
     def weigh(self, asks: Asks, what: str) -> Likelihoods:
         """Returns the log-probability of every text of every ask, all of which were prepared."""
         return self.scoring.weigh(self._loaded(), asks, what)
+
+    def sample(
+        self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str]
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """Yields (place of a row, its replies) as they come to an end; arguments as of `sampling.samples`."""
+        return samples(self.scoring.encoder, self._loaded, examples, how, stops)
 
     def _loaded(self) -> Params:
         if self._params is None:

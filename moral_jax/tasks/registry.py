@@ -31,7 +31,8 @@ class Task(NamedTuple):
     grouped: Callable[[Iterable[Row | UserError], TaskConfig], Iterable[Row | UserError]] = lambda rows, _: rows
     check_columns: Callable[[Columns, FieldsConfig, str], None] = lambda *_: None
     marks_truth: bool = False  # the votes say which options are true
-    kind: Literal["votes", "texts", "preferences"] = "votes"  # options to choose from, one text, several completions
+    # options to choose from, one text, several completions, or nothing yet that answers
+    kind: Literal["votes", "texts", "preferences", "prompts"] = "votes"
 
 
 def _of_a_source(row: Row, config: TaskConfig) -> list[Example]:
@@ -88,6 +89,14 @@ TASKS: dict[str, Task] = {
         licence="the file's own",
         check_columns=texts.check_columns,
         kind="preferences",
+    ),
+    "prompts": Task(
+        examples=texts.prompt_examples,
+        description="prompts that wait for a reply",
+        citation="the file's own",
+        licence="the file's own",
+        check_columns=texts.check_columns,
+        kind="prompts",
     ),
     "truthfulqa": Task(
         examples=truthfulqa.examples,

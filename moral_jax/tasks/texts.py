@@ -114,6 +114,25 @@ def text_examples(row: Row, config: TaskConfig) -> list[Example]:
     return [_example(row, fields, "", [], (text,), (1.0,))]
 
 
+def prompt_examples(row: Row, config: TaskConfig) -> list[Example]:
+    """Returns what one row asks to be gone on from: `messages`, a `prompt`, or a plain `text`.
+
+    Raises:
+      UserError: the row has none of them, or its conversation ends with a reply; names file, line and field.
+    """
+    fields = config.fields
+    prompt, turns = _opening(row, fields.prompt)
+    if not (prompt or turns):
+        turns = list(messages_of(row, fields.messages))
+    if not turns and not prompt:
+        prompt = filled(row, fields.text) or ""
+    if not (prompt or turns):
+        raise row.error(fields.prompt, None, f"a prompt, in {fields.prompt!r}, {fields.messages!r} or {fields.text!r}")
+    if turns and turns[-1]["role"] == ASSISTANT:
+        raise row.error(fields.messages, turns[-1], "a conversation that waits for a reply of the assistant's")
+    return [_example(row, fields, prompt, turns, ("",), (1.0,))]
+
+
 def _of_pair(row: Row, fields: FieldsConfig) -> tuple[list[Turn], tuple[str, str]]:
     """Returns the turns that both dialogues of a pair begin with, and the reply in which each ends."""
     names = fields.chosen, fields.rejected

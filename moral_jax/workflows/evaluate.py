@@ -30,6 +30,7 @@ from moral_jax.workflows.summarise import calibration_of, summarise, summarise_t
 
 if TYPE_CHECKING:
     from moral_jax.respondents.baselines.respondent import Reader
+    from moral_jax.respondents.local import LocalRespondent
 
 
 def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path, *, weighs: bool = False) -> None:
@@ -67,7 +68,7 @@ def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path, *, 
 Origin = Callable[[dict[str, Any]], dict[str, Any]]  # what a task says of its rows -> provenance
 
 
-def _local(config: Config, run: RunDirectory | None, began: Provenance) -> tuple[Weighing, Origin]:
+def local_respondent(config: Config, run: RunDirectory | None, began: Provenance) -> tuple["LocalRespondent", Origin]:
     """Returns the model of a config; with `run`, the weights that the run stands for."""
     from moral_jax.respondents.local import LocalRespondent, Scoring
     from moral_jax.workflows import local_model
@@ -139,7 +140,7 @@ def respondent_of(
       began: the provenance of the evaluation, if it goes on.
     """
     if config.respondent.kind == "local":
-        return _local(config, run, began)
+        return local_respondent(config, run, began)
     respondent = _other(config, data, budget)
     return respondent, lambda about: provenance.of_other(respondent, about)
 
@@ -233,7 +234,7 @@ def score_texts(config: Config, path: str, run: RunDirectory | None) -> list[Sco
     prompt = dataclasses.replace(config.prompt, ask=None)
     of_texts = dataclasses.replace(config, task=task, prompt=prompt)
     rows, _ = task_rows.of_one_file(path, of_texts.task)
-    respondent, _ = _local(of_texts, run, NOT_BEGUN)
+    respondent, _ = local_respondent(of_texts, run, NOT_BEGUN)
     asks = asks_of(respondent, rows["rows"], of_texts.orders_of)
     respondent.prepare({"rows": asks})
     found = respondent.weigh(asks, "texts")

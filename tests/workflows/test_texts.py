@@ -182,9 +182,10 @@ def test_a_second_stage_begins_with_the_weights_of_the_first(tiny_folder, chats,
     assert abs(of_both[0][0] - of_both[1][0]) > 0.1, "or the adapters of the first stage do nothing"
 
 
-def test_chats_are_learned(tiny_folder, chats, tmp_path):
+def test_chats_are_learned(tiny_folder, chats, tmp_path, capsys):
     task = {"fields": dataclasses.replace(TaskConfig().fields, group="{topic}"), "test": 0.5}
-    config = config_of(tiny_folder, chats, ObjectiveConfig("sft"), "texts", task=task)
+    sections = {"train": TrainConfig(epochs=25, eval_every=50), "optim": OptimConfig(lr=1e-2)}
+    config = config_of(tiny_folder, chats, ObjectiveConfig("sft"), "texts", task=task, **sections)
     written = train.train(config, tmp_path / "r")
     first, *_, last = trace(tmp_path / "r")
     assert last["loss"] < first["loss"] - 0.5
@@ -206,6 +207,32 @@ def test_chats_are_learned(tiny_folder, chats, tmp_path):
     by_id = {r["id"]: r for r in records}
     for r in tested:
         assert by_id[r["id"]]["logp"] == pytest.approx(r["logp"], abs=1e-4)
+    check_replies(f"--run={tmp_path / 'r'}", tmp_path, capsys)
+
+
+def check_replies(run, folder, capsys):
+    """What a trained run writes ends, and is as likely as `moral-jax score` says."""
+
+    def said(*arguments):
+        capsys.readouterr()
+        assert main.main(list(arguments)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    turns = [
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "I was at home."},
+        {"role": "user", "content": "And then?"},
+    ]
+    prompts = write(folder / "prompts.jsonl", [{"messages": turns}])
+    assert "I went home." in said("generate", run, prompts, "--temperature=0"), "every chat that it learned ends so"
+    replies = [json.loads(line) for line in said("generate", run, prompts, "--n=16", "--json").splitlines()]
+    ended = [r for r in replies if r["reason"] == "end" and r["text"] == r["text"].strip() != ""]
+    texts = [{"messages": [*turns, {"role": "assistant", "content": r["text"]}]} for r in ended]
+    scored = [json.loads(x) for x in said("score", run, write(folder / "s.jsonl", texts), "--json").splitlines()]
+    same = [(x, r) for x, r in zip(scored, ended, strict=True) if x["tokens"] == len(r["tokens"])]
+    assert len(same) >= 4, "of the others the text has another encoding than the one that was sampled"
+    for text, reply in same:
+        assert text["score"] == pytest.approx(sum(reply["logp"]), abs=1e-3)
 
 
 def test_documents_longer_than_a_row_are_learned_in_pieces(tiny_folder, folder, tmp_path, capsys):

@@ -1,0 +1,125 @@
+"""Keys and values of tokens that were computed before, so that a text goes on without computing its beginning again.
+
+A text in progress has three parts, and its next query sees all of them:
+
+  prefix  [G, P, K, H]  the prompt; computed once for the n texts of a group that go on from it, and read once for them
+  own     [S, C, K, H]  what a text has of its own; S = G * n, and text s belongs to group s // n
+  recent  [S, R, K, H]  the tokens of this call, one a round; they join `own` at the end of the call
+
+`own` and `prefix` are only read within a call. So a loop over layers need not copy them, and each round writes at one
+place for all texts. Sizes are static; how much of them is filled is data (`Continued`).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from moral_jax.models.product import float32_product, product
+from moral_jax.models.spec import AttentionPattern, ComputeOptions
+from moral_jax.types import NEG, Array
+
+PREFILL = "prefill"  # the collection of Flax variables that keys and values of packed rows are kept in
+PREFIX, OWN, RECENT = PARTS = ("prefix", "own", "recent")  # collections too
+KEYS = ("key", "value")  # what a layer keeps of a token
+
+
+class Continued(NamedTuple):
+    """One more token of every text."""
+
+    tokens_BT: Array  # int32 [S, 1]
+    positions_BT: Array  # int32 [S, 1]: place in the text, the prompt counted in
+    prompt_lengths_G: Array  # int32
+    own_lengths_S: Array  # int32: tokens in `own`
+    round: Array  # int32: how many tokens of this call came before
+
+
+def _visible(tokens: Continued, size: tuple[int, int, int], pattern: AttentionPattern) -> Array:
+    """Returns which keys of the three parts each text sees, [S, P + C + R] of bool."""
+    P, C, R = size
+    texts = len(tokens.own_lengths_S)
+    prompt_S1 = jnp.repeat(tokens.prompt_lengths_G, texts // len(tokens.prompt_lengths_G))[:, None]
+    own_S1 = tokens.own_lengths_S[:, None]
+    places = [jnp.arange(n)[None] for n in (P, C, R)]
+    is_filled = places[0] < prompt_S1, places[1] < own_S1, jnp.broadcast_to(places[2] <= tokens.round, (texts, R))
+    if pattern.window is None:
+        return jnp.concatenate(is_filled, axis=1)
+    starts = jnp.zeros_like(prompt_S1), prompt_S1, prompt_S1 + own_S1
+    near = [tokens.positions_BT - (start + place) < pattern.window for start, place in zip(starts, places, strict=True)]
+    return jnp.concatenate(is_filled, axis=1) & jnp.concatenate(near, axis=1)
+
+
+def cached_attention(
+    q_S1NH: Array, parts: dict[str, dict[str, Array]], tokens: Continued, pattern: AttentionPattern, how: ComputeOptions
+) -> Array:
+    """Attends from the newest token of every text to all before it and itself, [S, 1, N, H].
+
+    Args:
+      parts: `key` and `value` of `prefix`, `own` and `recent`; the newest token is in `recent`.
+    """
+    S, _, N, H = q_S1NH.shape
+    groups, P, K, _ = parts[PREFIX]["key"].shape
+    sizes = P, parts[OWN]["key"].shape[1], parts[RECENT]["key"].shape[1]
+
+    def rows(
+        x: Array, of: int
+    ) -> Array:  # the queries of a group, or of a text, that read one key head: [of, K, rows, ...]
+        x = x.reshape(of, S // of, K, N // K, -1).swapaxes(1, 2)
+        return x.reshape(of, K, S // of * (N // K), -1)
+
+    def per_text(x: Array, of: int) -> Array:
+        return x.reshape(of, K, S // of, N // K, -1).swapaxes(1, 2).reshape(S, K, N // K, -1)
+
+    scores = []
+    for name, of in ((PREFIX, groups), (OWN, S), (RECENT, S)):
+        k_XKHM = parts[name]["key"].transpose(0, 2, 3, 1)
+        scores.append(per_text(float32_product(rows(q_S1NH, of), k_XKHM, how.product_dtype), of))
+    scores_SKQM = jnp.concatenate(scores, axis=-1) * (H**-0.5)
+    mask_SM = _visible(tokens, sizes, pattern)
+    weights = jax.nn.softmax(jnp.where(mask_SM[:, None, None], scores_SKQM, NEG), axis=-1).astype(q_S1NH.dtype)
+    out, start = jnp.zeros((S, K, N // K, H), q_S1NH.dtype), 0
+    for (name, of), size in zip(((PREFIX, groups), (OWN, S), (RECENT, S)), sizes, strict=True):
+        part = weights[..., start : start + size].reshape(S, 1, N, size)
+        v_XKMH = parts[name]["value"].swapaxes(1, 2)
+        out += per_text(product(rows(part, of), v_XKMH, how.product_dtype), of)
+        start += size
+    return out.reshape(S, 1, N, H)
+
+
+def empty(prefill: Any, shape: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """Returns shapes of the parts: of each leaf of `prefill` [..., B, T, K, H] one of [..., *shape[part], K, H]."""
+
+    def of(part: tuple[int, int]) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*x.shape[:-4], *part, *x.shape[-2:]), x.dtype), prefill)
+
+    return {name: of(part) for name, part in shape.items()}
+
+
+def insert(prefix: Any, prefill: Any, rows_Q: Array, starts_Q: Array, groups_Q: Array) -> Any:
+    """Returns the prefixes with some prompts of packed rows in the places of some groups.
+
+    Args:
+      prefix: leaves [..., G, P, K, H].
+      prefill: leaves [..., B, T, K, H], the keys and values of packed rows.
+      rows_Q, starts_Q: where each prompt begins.
+      groups_Q: the group that it is for; G or more: none.
+    """
+
+    def of_leaf(into: Array, kept: Array) -> Array:
+        P, T = into.shape[-3], kept.shape[-3]
+        places_QP = jnp.minimum(starts_Q[:, None] + jnp.arange(P), T - 1)  # what lies behind a prompt is never seen
+        found = kept[..., rows_Q[:, None], places_QP, :, :]
+        return into.at[..., groups_Q, :, :, :].set(found.astype(into.dtype), mode="drop")
+
+    return jax.tree.map(of_leaf, prefix, prefill)
+
+
+def merged(own: Any, recent: Any, lengths_S: Array) -> Any:
+    """Returns what texts have of their own with the tokens of a call behind it; what finds no room is left out."""
+
+    def of_leaf(into: Array, new: Array) -> Array:
+        S, R = new.shape[-4:-2]
+        places_SR = lengths_S[:, None] + jnp.arange(R)
+        return into.at[..., jnp.arange(S)[:, None], places_SR, :, :].set(new, mode="drop")
+
+    return jax.tree.map(of_leaf, own, recent)
