@@ -192,11 +192,11 @@ def constrain_tree(tree: Any, mesh: Mesh) -> Any:
 def of_cache(state: Any, mesh: Mesh) -> Any:
     """Returns the shardings of what a sampler holds: texts are cut like rows, heads by tensor, where these divide them.
 
-    Leaves are keys and values [..., texts, length, K, H], and hidden states [texts, D].
+    Leaves are keys and values [..., texts, K, length, H], and hidden states [texts, D].
     """
 
     def place(leaf: Any) -> NamedSharding:
-        axes = (*(None,) * (leaf.ndim - 4), ROWS, None, TENSOR, None) if leaf.ndim >= 4 else (ROWS, None)
+        axes = (*(None,) * (leaf.ndim - 4), ROWS, TENSOR, None, None) if leaf.ndim >= 4 else (ROWS, None)
         return NamedSharding(mesh, _fitting(leaf.shape, axes, mesh))
 
     return jax.tree.map(place, state)

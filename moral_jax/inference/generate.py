@@ -38,6 +38,7 @@ class Prompt(NamedTuple):
 
     tokens: Sequence[int]
     number: int  # below 2**32: decides the random numbers of its samples, together with the seed
+    max_tokens: int | None = None  # of its replies, if fewer than of all
 
 
 class Reply(NamedTuple):
@@ -88,7 +89,8 @@ class Sampler:
         self.room = sharding.rounded_up(max_tokens, ROUNDS)
         self._empty: dict[int, Callable[[], State]] = {}
         self._prefill = jax.jit(self._prefill_rows, donate_argnums=1)
-        self._decode = jax.jit(self._rounds, donate_argnums=1, out_shardings=(None, sharding.replicated(self.mesh)))
+        whole = sharding.replicated(self.mesh)
+        self._decode = jax.jit(self._rounds, static_argnums=6, donate_argnums=1, out_shardings=(None, whole))
 
     def _variables(self, params: Params) -> dict[str, Any]:
         adapting = adapters.scaled(params.get("adapters", {}), self.model.adapter)
@@ -131,7 +133,7 @@ class Sampler:
 
     def begin(self, params: Params, state: State, prompts: dict[int, Sequence[int]]) -> State:
         """Computes prompts for some groups."""
-        length = jax.tree.leaves(state.prefix)[0].shape[-3]
+        length = jax.tree.leaves(state.prefix)[0].shape[-2]
         waiting, needs = list(prompts.items()), [(len(ids), 1) for ids in prompts.values()]
         for batch in in_batches(pack(np.array(needs), (length, PROMPTS_PER_ROW)), self.rows):
             batch = [*batch, *[[]] * (self.rows - len(batch))]
@@ -148,12 +150,19 @@ class Sampler:
         return state
 
     def _rounds(
-        self, params: Params, state: State, prompt_G: Array, own_S: Array, uniform_RS: Array, how: Settings
+        self,
+        params: Params,
+        state: State,
+        prompt_G: Array,
+        own_S: Array,
+        uniform_RS: Array,
+        how: Settings,
+        longest: int,
     ) -> tuple[State, Chosen]:
         module, variables = api.module(self.model), self._variables(params)
         prompt_S = jnp.repeat(prompt_G, self.samples)
-        shape = {cache.RECENT: (self.slots, ROUNDS)}
-        recent = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), cache.empty(state.own, shape)[cache.RECENT])
+        recent = cache.recent_of(state.own, ROUNDS)
+        own = jax.tree.map(lambda x: x[..., :longest, :], state.own)  # none has more yet
         read_S1 = jnp.zeros((self.slots, 1), jnp.int32)
 
         def one(carry: tuple[Any, Array], xs: tuple[Array, Array]) -> tuple[tuple[Any, Array], Chosen]:
@@ -161,7 +170,7 @@ class Sampler:
             chosen = choose(next_logits(params, self.model, hidden_SD), uniform_S, how)
             place_S1 = (prompt_S + own_S + number)[:, None]
             tokens = cache.Continued(chosen.token_S[:, None], place_S1, prompt_G, own_S, number)
-            collections = {cache.PREFIX: state.prefix, cache.OWN: state.own, cache.RECENT: recent}
+            collections = {cache.PREFIX: state.prefix, cache.OWN: own, cache.RECENT: recent}
             hidden_S1D, changed = module.apply(variables | collections, tokens, read_S1, mutable=[cache.RECENT])
             return (changed[cache.RECENT], hidden_S1D[:, 0]), chosen
 
@@ -173,7 +182,8 @@ class Sampler:
         self, params: Params, state: State, prompt_G: np.ndarray, own_S: np.ndarray, uniform_RS: Array, how: Settings
     ) -> tuple[State, Chosen]:
         """Chooses `ROUNDS` tokens more for every slot; of empty ones they mean nothing."""
-        state, chosen = self._decode(params, state, prompt_G, own_S, uniform_RS, how)
+        longest = min(self.room, bucket(int(own_S.max()), SMALLEST))
+        state, chosen = self._decode(params, state, prompt_G, own_S, uniform_RS, how, longest)
         return state, jax.device_get(chosen)
 
 
@@ -269,8 +279,10 @@ def _of_size(
             for n in range(N):
                 if of.replies[n] is None:
                     of.parts[n].append([x[:, group * N + n] for x in chosen])
-                    of.replies[n] = _cut(of.parts[n], ends, is_stopped, how.max_tokens)
+                    most = min(prompts[of.place].max_tokens or how.max_tokens, how.max_tokens)
+                    of.replies[n] = _cut(of.parts[n], ends, is_stopped, most)
             done = [r for r in of.replies if r is not None]
             if len(done) == N:
                 del groups[group]
+                own_S[group * N : (group + 1) * N] = 0
                 yield of.place, done

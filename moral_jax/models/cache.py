@@ -2,9 +2,11 @@
 
 A text in progress has three parts, and its next query sees all of them:
 
-  prefix  [G, P, K, H]  the prompt; computed once for the n texts of a group that go on from it, and read once for them
-  own     [S, C, K, H]  what a text has of its own; S = G * n, and text s belongs to group s // n
-  recent  [S, R, K, H]  the tokens of this call, one a round; they join `own` at the end of the call
+  prefix  [G, K, P, H]  the prompt; computed once for the n texts of a group that go on from it, and read once for them
+  own     [S, K, C, H]  what a text has of its own; S = G * n, and text s belongs to group s // n
+  recent  [S, K, R, H]  the tokens of this call, one a round; they join `own` at the end of the call
+
+Heads come before places, as products want them: nothing is laid out anew in a round.
 
 `own` and `prefix` are only read within a call. So a loop over layers need not copy them, and each round writes at one
 place for all texts. Sizes are static; how much of them is filled is data (`Continued`).
@@ -58,8 +60,8 @@ def cached_attention(
       parts: `key` and `value` of `prefix`, `own` and `recent`; the newest token is in `recent`.
     """
     S, _, N, H = q_S1NH.shape
-    groups, P, K, _ = parts[PREFIX]["key"].shape
-    sizes = P, parts[OWN]["key"].shape[1], parts[RECENT]["key"].shape[1]
+    groups, K, P, _ = parts[PREFIX]["key"].shape
+    sizes = P, parts[OWN]["key"].shape[2], parts[RECENT]["key"].shape[2]
 
     def rows(
         x: Array, of: int
@@ -72,7 +74,7 @@ def cached_attention(
 
     scores = []
     for name, of in ((PREFIX, groups), (OWN, S), (RECENT, S)):
-        k_XKHM = parts[name]["key"].transpose(0, 2, 3, 1)
+        k_XKHM = parts[name]["key"].swapaxes(-1, -2)
         scores.append(per_text(float32_product(rows(q_S1NH, of), k_XKHM, how.product_dtype), of))
     scores_SKQM = jnp.concatenate(scores, axis=-1) * (H**-0.5)
     mask_SM = _visible(tokens, sizes, pattern)
@@ -80,46 +82,63 @@ def cached_attention(
     out, start = jnp.zeros((S, K, N // K, H), q_S1NH.dtype), 0
     for (name, of), size in zip(((PREFIX, groups), (OWN, S), (RECENT, S)), sizes, strict=True):
         part = weights[..., start : start + size].reshape(S, 1, N, size)
-        v_XKMH = parts[name]["value"].swapaxes(1, 2)
-        out += per_text(product(rows(part, of), v_XKMH, how.product_dtype), of)
+        out += per_text(product(rows(part, of), parts[name]["value"], how.product_dtype), of)
         start += size
     return out.reshape(S, 1, N, H)
 
 
 def empty(prefill: Any, shape: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """Returns shapes of the parts: of each leaf of `prefill` [..., B, T, K, H] one of [..., *shape[part], K, H]."""
+    """Returns shapes of the parts: of each leaf of `prefill` [..., B, T, K, H] one of [..., texts, K, places, H].
 
-    def of(part: tuple[int, int]) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct((*x.shape[:-4], *part, *x.shape[-2:]), x.dtype), prefill)
+    Args:
+      shape: texts and places of each part.
+    """
 
-    return {name: of(part) for name, part in shape.items()}
+    def of(texts: int, places: int) -> Any:
+        def of_leaf(x: Any) -> jax.ShapeDtypeStruct:
+            *layers, _, _, K, H = x.shape
+            return jax.ShapeDtypeStruct((*layers, texts, K, places, H), x.dtype)
+
+        return jax.tree.map(of_leaf, prefill)
+
+    return {name: of(*sizes) for name, sizes in shape.items()}
+
+
+def recent_of(own: Any, rounds: int) -> Any:
+    """Returns room for the tokens of a call."""
+    return jax.tree.map(lambda x: jnp.zeros((*x.shape[:-2], rounds, x.shape[-1]), x.dtype), own)
 
 
 def insert(prefix: Any, prefill: Any, rows_Q: Array, starts_Q: Array, groups_Q: Array) -> Any:
     """Returns the prefixes with some prompts of packed rows in the places of some groups.
 
     Args:
-      prefix: leaves [..., G, P, K, H].
+      prefix: leaves [..., G, K, P, H].
       prefill: leaves [..., B, T, K, H], the keys and values of packed rows.
       rows_Q, starts_Q: where each prompt begins.
       groups_Q: the group that it is for; G or more: none.
     """
 
     def of_leaf(into: Array, kept: Array) -> Array:
-        P, T = into.shape[-3], kept.shape[-3]
+        P, T = into.shape[-2], kept.shape[-3]
         places_QP = jnp.minimum(starts_Q[:, None] + jnp.arange(P), T - 1)  # what lies behind a prompt is never seen
-        found = kept[..., rows_Q[:, None], places_QP, :, :]
-        return into.at[..., groups_Q, :, :, :].set(found.astype(into.dtype), mode="drop")
+        found = kept[..., rows_Q[:, None], places_QP, :, :].swapaxes(-2, -3)
+        return into.at[..., groups_Q, :, :, :].set(found, mode="drop")
 
     return jax.tree.map(of_leaf, prefix, prefill)
 
 
 def merged(own: Any, recent: Any, lengths_S: Array) -> Any:
-    """Returns what texts have of their own with the tokens of a call behind it; what finds no room is left out."""
+    """Returns what texts have of their own with the tokens of a call behind it.
+
+    Where that finds no room, a text is over; its last places hold anything then.
+    """
+
+    def of_text(into: Array, new: Array, length: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(into, new, length, axis=into.ndim - 2)
 
     def of_leaf(into: Array, new: Array) -> Array:
-        S, R = new.shape[-4:-2]
-        places_SR = lengths_S[:, None] + jnp.arange(R)
-        return into.at[..., jnp.arange(S)[:, None], places_SR, :, :].set(new, mode="drop")
+        texts = into.ndim - 4
+        return jax.vmap(of_text, in_axes=(texts, texts, 0), out_axes=texts)(into, new, lengths_S)
 
     return jax.tree.map(of_leaf, own, recent)

@@ -181,6 +181,7 @@ class Attention(nn.Module):
         }
         for name, x in zip(cache.KEYS, (k_S1KH, v_S1KH), strict=True):
             recent = parts[cache.RECENT]
-            recent[name] = jax.lax.dynamic_update_slice_in_dim(recent[name], x, tokens.round, axis=1)
+            x = x.swapaxes(1, 2)
+            recent[name] = jax.lax.dynamic_update_slice_in_dim(recent[name], x, tokens.round, axis=2)
             self.put_variable(cache.RECENT, name, recent[name])
         return parts

@@ -144,19 +144,21 @@ class LocalRespondent:
 
     def choose(self, asks: Asks, what: str) -> Choices:
         """Scores every option of every ask."""
-        return self.scoring.score(self._loaded(), asks, what)
+        return self.scoring.score(self.params, asks, what)
 
     def weigh(self, asks: Asks, what: str) -> Likelihoods:
         """Returns the log-probability of every text of every ask, all of which were prepared."""
-        return self.scoring.weigh(self._loaded(), asks, what)
+        return self.scoring.weigh(self.params, asks, what)
 
     def sample(
         self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str]
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yields (place of a row, its replies) as they come to an end; arguments as of `sampling.samples`."""
-        return samples(self.scoring.encoder, self._loaded, examples, how, stops)
+        return samples(self.scoring.encoder, lambda: self.params, examples, how, stops)
 
-    def _loaded(self) -> Params:
+    @property
+    def params(self) -> Params:
+        """The parameters, which are loaded for the first question."""
         if self._params is None:
             self._params = self._load()
         return self._params

@@ -29,6 +29,12 @@ def rows_of(path: str, fields: FieldsConfig) -> Sequence[Example]:
     return rows["rows"]
 
 
+def of_prompts(config: Config) -> Config:
+    """Returns a config whose task is to go on from prompts."""
+    prompt = dataclasses.replace(config.prompt, ask=None)
+    return dataclasses.replace(config, task=TaskConfig(name="prompts"), prompt=prompt)
+
+
 def replies(
     config: Config, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], run: RunDirectory | None
 ) -> Iterator[tuple[int, list[Sample]]]:
@@ -41,8 +47,7 @@ def replies(
     Raises:
       UserError: the model writes no texts, or has no room for a prompt.
     """
-    task, prompt = TaskConfig(name="prompts"), dataclasses.replace(config.prompt, ask=None)
-    respondent, _ = local_respondent(dataclasses.replace(config, task=task, prompt=prompt), run, NOT_BEGUN)
+    respondent, _ = local_respondent(of_prompts(config), run, NOT_BEGUN)
     yield from respondent.sample(examples, how, stops)
 
 

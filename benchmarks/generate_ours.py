@@ -1,0 +1,66 @@
+"""Our side of `generate.py`: a worker process."""
+
+import time
+from typing import Any
+
+import jax
+import workers
+
+from moral_jax.config import parsing
+from moral_jax.config.respondent import model_flags
+from moral_jax.config.sample import SampleConfig
+from moral_jax.config.task import FieldsConfig
+from moral_jax.inference import generate
+from moral_jax.respondents import sampling
+from moral_jax.runs.origin import NOT_BEGUN
+from moral_jax.workflows.evaluate import local_respondent
+from moral_jax.workflows.generate import of_prompts, rows_of
+
+
+class Ours:
+    """A model and its programs; each shape of work keeps its own, as a server would."""
+
+    def __init__(self, model: str, prompts: str, flags: list[str]):
+        config = parsing.from_flags([*flags, *model_flags(model)], file_needed=False)
+        respondent, _ = local_respondent(of_prompts(config), None, NOT_BEGUN)
+        encoder = respondent.scoring.encoder
+        self.model, self.params = encoder.files.model, respondent.params
+        self.asked = sampling.asked_of(encoder, rows_of(prompts, FieldsConfig()), 64)
+        self.samplers: dict[tuple[int, ...], generate.Sampler] = {}
+        self.about = {
+            "weights": str(encoder.files.path),
+            "vocab": self.model.spec.vocab,
+            "bytes": sum(x.nbytes for x in jax.tree.leaves(self.params[self.model.backbone])),
+        }
+
+    def _replies(self, ids: list[list[int]], tokens: list[int], how: SampleConfig) -> list[list[generate.Reply]]:
+        asked = [generate.Prompt(x, i, n) for i, (x, n) in enumerate(zip(ids, tokens, strict=True))]
+        shape = (how.n, how.slots or 1, how.max_tokens)
+        if shape not in self.samplers:
+            self.samplers[shape] = generate.Sampler(self.model, *shape)
+        found = dict(generate.generate(self.params, self.model, asked, how, frozenset(), sampler=self.samplers[shape]))
+        return [found[i] for i in range(len(asked))]
+
+    def write(self, ids: list[list[int]], tokens: list[int], samples: int) -> float:
+        """Seconds of writing so many tokens to each prompt."""
+        slots = min(32, len(ids) * samples)
+        how = SampleConfig(n=samples, max_tokens=max(tokens), slots=slots)
+        began = time.perf_counter()
+        found = self._replies(ids, tokens, how)
+        took = time.perf_counter() - began
+        assert [len(r.tokens) for of in found for r in of] == [n for n in tokens for _ in range(samples)]
+        return took
+
+    def prompts(self, count: int) -> list[list[int]]:
+        """Token ids of real prompts."""
+        return [list(a.prompt.tokens) for a in self.asked[:count]]
+
+    def greedy(self, ids: list[list[int]], tokens: int) -> list[list[int]]:
+        """Texts of the likeliest tokens."""
+        how = SampleConfig(max_tokens=tokens, slots=len(ids), temperature=0.0)
+        found: list[Any] = self._replies(ids, [tokens] * len(ids), how)
+        return [of[0].tokens.tolist() for of in found]
+
+
+if __name__ == "__main__":
+    workers.serve({"generate": Ours})
