@@ -91,7 +91,7 @@ def _check_ids(examples: Sequence[Example], path: str) -> None:
     ranks = np.fromiter((rank(example.id, 0) for example in stored.brief(examples)), np.uint64, len(examples))
     values, counts = np.unique(ranks, return_counts=True)
     seen: set[str] = set()
-    for place in np.flatnonzero(np.isin(ranks, values[counts > 1])):
+    for place in np.flatnonzero(np.isin(ranks, values[counts > 1], kind="sort")):
         name = examples[int(place)].id
         if name in seen:
             raise UserError(f"{path}: the id {name!r} appears in two rows; ids must differ")
