@@ -11,6 +11,7 @@ from moral_jax.config.respondent import model_flags
 from moral_jax.config.sample import SampleConfig
 from moral_jax.config.task import FieldsConfig
 from moral_jax.inference import generate
+from moral_jax.inference.sampler import Sampler
 from moral_jax.respondents import sampling
 from moral_jax.runs.origin import NOT_BEGUN
 from moral_jax.workflows.evaluate import local_respondent
@@ -26,7 +27,7 @@ class Ours:
         encoder = respondent.scoring.encoder
         self.model, self.params = encoder.files.model, respondent.params
         self.asked = sampling.asked_of(encoder, rows_of(prompts, FieldsConfig()), 64)
-        self.samplers: dict[tuple[int, ...], generate.Sampler] = {}
+        self.samplers: dict[tuple[int, ...], Sampler] = {}
         self.about = {
             "weights": str(encoder.files.path),
             "vocab": self.model.spec.vocab,
@@ -37,7 +38,7 @@ class Ours:
         asked = [generate.Prompt(x, i, n) for i, (x, n) in enumerate(zip(ids, tokens, strict=True))]
         shape = (how.n, how.slots or 1, how.max_tokens)
         if shape not in self.samplers:
-            self.samplers[shape] = generate.Sampler(self.model, *shape)
+            self.samplers[shape] = Sampler(self.model, *shape)
         found = dict(generate.generate(self.params, self.model, asked, how, frozenset(), sampler=self.samplers[shape]))
         return [found[i] for i in range(len(asked))]
 

@@ -1,6 +1,9 @@
 """The house's walls: which room may import which. Rows are those of docs/architecture.md."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,3 +159,12 @@ def test_files_and_functions_stay_small():
             if isinstance(node, ast.FunctionDef):
                 length = node.end_lineno - node.lineno + 1
                 assert length <= 60, f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+
+def test_no_import_computes_anything():
+    """Several processes must find each other before the first computation, which an import may not make."""
+    names = [f"moral_jax.{name}" for name, _ in modules() if not name.endswith(("__main__", "__init__"))]
+    program = f"import importlib\nfor name in {names!r}:\n    importlib.import_module(name)"
+    env = os.environ | {"JAX_PLATFORMS": "no_such_platform", "PYTHONPATH": str(ROOT.parent)}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]

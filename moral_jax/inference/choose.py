@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from moral_jax.types import NEG, Array
 
 BLOCK = 256  # tokens in a block of the distribution function
-SIGN = jnp.uint32(1 << 31)
+SIGN = np.uint32(1 << 31)
 
 
 class Settings(NamedTuple):

@@ -87,7 +87,7 @@ def _ends(tokenizer: PreTrainedTokenizerBase, ended: str, r: Written) -> frozens
     return frozenset(token for token in known if token is not None)
 
 
-def _stopper(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> generate.Ends | None:
+def _stopper(tokenizer: PreTrainedTokenizerBase, stops: Sequence[str]) -> generate.Stopper | None:
     """Returns what finds the first stop text in a reply: the tokens up to and with the one in which it is whole."""
     if not stops:
         return None

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from moral_jax.inference.choose import Settings, choose
-from moral_jax.inference.generate import uniforms
+from moral_jax.inference.sampler import uniforms
 
 
 def settings(count, temperature=1.0, top_p=1.0, top_k=0, min_p=0.0):

@@ -9,7 +9,8 @@ import pytest
 from moral_jax.config.model import AdapterConfig
 from moral_jax.config.sample import SampleConfig
 from moral_jax.inference import generate
-from moral_jax.inference.generate import Prompt, Sampler
+from moral_jax.inference.generate import Prompt
+from moral_jax.inference.sampler import Sampler
 from moral_jax.models import api, read_out
 from tests.helpers import tiny
 

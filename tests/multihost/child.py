@@ -3,12 +3,17 @@
 import json
 import time
 
+from jax.sharding import Mesh
+
 from moral_jax import sharding
 from moral_jax.cli import main as cli
 from moral_jax.config.model import MeshConfig
+from moral_jax.config.sample import SampleConfig
+from moral_jax.inference import generate
 from moral_jax.runtime import distributed, preemption, supervisor
 from moral_jax.train import loop
 from moral_jax.types import UserError
+from tests.helpers import tiny
 
 
 def train(what: str, arguments: list[str]) -> int:
@@ -22,6 +27,24 @@ def train(what: str, arguments: list[str]) -> int:
 
     loop.MetricReader.push = late
     return cli.train_main(arguments)
+
+
+def written(mesh: Mesh) -> list[list[int]]:
+    """Returns the tokens that a tiny model writes to some prompts, two replies to each."""
+    model = tiny.model(tiny.spec(layers=1), mesh=mesh)
+    prompts = [generate.Prompt(list(range(3, 8 + n)), n) for n in range(6)]
+    how = SampleConfig(n=2, max_tokens=20, slots=8)
+    found = dict(generate.generate(tiny.params(model), model, prompts, how, frozenset({5})))
+    return [reply.tokens.tolist() for place in range(len(prompts)) for reply in found[place]]
+
+
+def write() -> int:
+    """Joins the others that the environment names, and prints what all of them write together."""
+    supervisor.fork_supervisor("somewhere")
+    distributed.start(None, None, None)
+    with distributed.exit_together():
+        print(json.dumps(written(sharding.make_mesh(MeshConfig()))), flush=True)
+    return 0
 
 
 def ask(me: int) -> int:

@@ -218,11 +218,20 @@ def assert_they_divide_the_work(told):
         assert ("the colour" in differs) == (me > 0)
 
 
+def of_srun(count):
+    """Returns the variables that srun sets for each of some processes."""
+    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": str(count), "SLURM_STEP_NODELIST": "localhost"}
+    return [step | {"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(count)]
+
+
 def test_slurm_says_who_is_who_and_four_divide_the_work(fork):
     """Sets the variables of srun and no flags."""
-    step = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NTASKS": "4", "SLURM_STEP_NODELIST": "localhost"}
-    mine = [{"SLURM_PROCID": str(i), "SLURM_LOCALID": str(i)} for i in range(4)]
-    assert_they_divide_the_work(answers([fork(child.ask, i, **step, **mine[i]) for i in range(4)]))
+    assert_they_divide_the_work(answers([fork(child.ask, i, **mine) for i, mine in enumerate(of_srun(4))]))
+
+
+def test_two_processes_write_the_tokens_of_one(fork):
+    told = answers([fork(child.write, **mine) for mine in of_srun(2)])
+    assert told[0] == told[1] == child.written(tiny.mesh(1, 1, 1))
 
 
 @pytest.mark.parametrize(

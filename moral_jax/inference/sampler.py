@@ -1,0 +1,162 @@
+"""The compiled programs of sampling: prompts are computed, then texts go on `ROUNDS` tokens in a call.
+
+Sizes are static and few: rows of prompts have room for 128, 256, 512 ... tokens, and what texts have of their own is
+read in such sizes too. All else is data. Every row of a program is computed by itself.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from moral_jax import sharding
+from moral_jax.data.pack import in_batches, pack
+from moral_jax.inference.choose import Chosen, Settings, choose
+from moral_jax.inference.states import packed_rows
+from moral_jax.models import adapters, api, cache
+from moral_jax.models.read_out import next_logits
+from moral_jax.types import Array, Params, Tokens
+
+ROUNDS = 16  # tokens of every text in one call
+SMALLEST = 128  # tokens of a packed row of prompts
+PROMPTS_PER_ROW = 8
+
+
+def bucket(length: int, smallest: int) -> int:
+    """Returns the least of smallest, 2 * smallest, 4 * smallest ... that is not below a length."""
+    return smallest * 2 ** max(0, int(np.ceil(np.log2(max(length, 1) / smallest))))
+
+
+class State(NamedTuple):
+    """Texts in progress, on the devices."""
+
+    prefix: Any
+    own: Any
+    hidden_SD: Array  # the state that the next token is read from
+
+
+class Sampler:
+    """The compiled programs of a model for one size of its cache. Use it again: it compiles once for each size."""
+
+    def __init__(self, model: api.Model, samples: int, slots: int, max_tokens: int):
+        self.model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1, remat="none"))
+        self.mesh = model.compute.mesh
+        self.rows = sharding.cut_rows(self.mesh)
+        self.samples = samples
+        self.groups = sharding.rounded_up(max(1, slots // samples), self.rows)
+        self.slots = self.groups * samples
+        self.room = sharding.rounded_up(max_tokens, ROUNDS)
+        self._empty: dict[int, Callable[[], State]] = {}
+        self._prefill = jax.jit(self._prefill_rows, donate_argnums=1)
+        whole = sharding.replicated(self.mesh)
+        self._decode = jax.jit(self._rounds, static_argnums=6, donate_argnums=1, out_shardings=(None, whole))
+
+    def _variables(self, params: Params) -> dict[str, Any]:
+        adapting = adapters.scaled(params.get("adapters", {}), self.model.adapter)
+        return {"params": params[self.model.backbone], "adapters": adapting}
+
+    def _run_prompts(self, params: Params, tokens: Tokens, read_BA: Array) -> tuple[Array, Any]:
+        module = api.module(self.model)
+        hidden_BAD, kept = module.apply(self._variables(params), tokens, read_BA, mutable=[cache.PREFILL])
+        return hidden_BAD, kept[cache.PREFILL]
+
+    def empty(self, params: Params, prompt_length: int) -> State:
+        """Returns the state without any text, for prompts up to a length."""
+        if prompt_length not in self._empty:
+            self._empty[prompt_length] = self._make_empty(params, prompt_length)
+        return self._empty[prompt_length]()
+
+    def _make_empty(self, params: Params, prompt_length: int) -> Callable[[], State]:
+        tokens = Tokens(*[jax.ShapeDtypeStruct((self.rows, prompt_length), jnp.int32)] * 4)
+        read_BA = jax.ShapeDtypeStruct((self.rows, PROMPTS_PER_ROW), jnp.int32)
+        hidden_BAD, kept = jax.eval_shape(self._run_prompts, params, tokens, read_BA)
+        shapes = cache.empty(kept, {cache.PREFIX: (self.groups, prompt_length), cache.OWN: (self.slots, self.room)})
+        hidden = jax.ShapeDtypeStruct((self.slots, hidden_BAD.shape[-1]), hidden_BAD.dtype)
+        make = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype))
+        state = State(shapes[cache.PREFIX], shapes[cache.OWN], hidden)
+        return jax.jit(lambda: make(state), out_shardings=sharding.of_cache(state, self.mesh))
+
+    def _prefill_rows(
+        self, params: Params, state: State, tokens: Tokens, read_BA: Array, starts_BA: Array, groups_BA: Array
+    ) -> State:
+        hidden_BAD, kept = self._run_prompts(params, tokens, read_BA)
+        B, A = groups_BA.shape
+        rows_Q, groups_Q = jnp.repeat(jnp.arange(B), A), groups_BA.reshape(-1)
+        prefix = cache.insert(state.prefix, kept, rows_Q, starts_BA.reshape(-1), groups_Q)
+        hidden_GND = state.hidden_SD.reshape(self.groups, self.samples, -1)
+        hidden_GND = hidden_GND.at[groups_Q].set(hidden_BAD.reshape(B * A, 1, -1), mode="drop")
+        return self._placed(State(prefix, state.own, hidden_GND.reshape(self.slots, -1)))
+
+    def _placed(self, state: State) -> State:
+        return jax.lax.with_sharding_constraint(state, sharding.of_cache(state, self.mesh))
+
+    def begin(self, params: Params, state: State, prompts: dict[int, Sequence[int]]) -> State:
+        """Computes prompts for some groups."""
+        length = jax.tree.leaves(state.prefix)[0].shape[-2]
+        waiting, needs = list(prompts.items()), [(len(ids), 1) for ids in prompts.values()]
+        for batch in in_batches(pack(np.array(needs), (length, PROMPTS_PER_ROW)), self.rows):
+            batch = [*batch, *[[]] * (self.rows - len(batch))]
+            tokens = packed_rows([ids for _, ids in waiting], batch, (self.rows, length))
+            read_BA, starts_BA = np.zeros((2, self.rows, PROMPTS_PER_ROW), np.int32)
+            groups_BA = np.full((self.rows, PROMPTS_PER_ROW), self.groups, np.int32)
+            for b, texts in enumerate(batch):
+                sizes = [len(waiting[text][1]) for text in texts]
+                starts_BA[b, : len(texts)] = np.cumsum([0, *sizes])[:-1]
+                read_BA[b, : len(texts)] = np.cumsum(sizes) - 1
+                groups_BA[b, : len(texts)] = [waiting[text][0] for text in texts]
+            placed = jax.device_put((tokens, read_BA), sharding.of_batch(self.mesh, micro_batches=False))
+            state = self._prefill(params, state, *placed, starts_BA, groups_BA)
+        return state
+
+    def _rounds(
+        self,
+        params: Params,
+        state: State,
+        prompt_G: Array,
+        own_S: Array,
+        uniform_RS: Array,
+        how: Settings,
+        longest: int,
+    ) -> tuple[State, Chosen]:
+        module, variables = api.module(self.model), self._variables(params)
+        prompt_S = jnp.repeat(prompt_G, self.samples)
+        recent = cache.recent_of(state.own, ROUNDS)
+        own = jax.tree.map(lambda x: x[..., :longest, :], state.own)  # none has more yet
+        read_S1 = jnp.zeros((self.slots, 1), jnp.int32)
+
+        def one(carry: tuple[Any, Array], xs: tuple[Array, Array]) -> tuple[tuple[Any, Array], Chosen]:
+            (recent, hidden_SD), (number, uniform_S) = carry, xs
+            chosen = choose(next_logits(params, self.model, hidden_SD), uniform_S, how)
+            place_S1 = (prompt_S + own_S + number)[:, None]
+            tokens = cache.Continued(chosen.token_S[:, None], place_S1, prompt_G, own_S, number)
+            collections = {cache.PREFIX: state.prefix, cache.OWN: own, cache.RECENT: recent}
+            hidden_S1D, changed = module.apply(variables | collections, tokens, read_S1, mutable=[cache.RECENT])
+            return (changed[cache.RECENT], hidden_S1D[:, 0]), chosen
+
+        xs = jnp.arange(ROUNDS, dtype=jnp.int32), uniform_RS
+        (recent, hidden_SD), chosen = jax.lax.scan(one, (recent, state.hidden_SD), xs)
+        return self._placed(State(state.prefix, cache.merged(state.own, recent, own_S), hidden_SD)), chosen
+
+    def go_on(
+        self, params: Params, state: State, prompt_G: np.ndarray, own_S: np.ndarray, uniform_RS: Array, how: Settings
+    ) -> tuple[State, Chosen]:
+        """Chooses `ROUNDS` tokens more for every slot; of empty ones they mean nothing."""
+        longest = min(self.room, bucket(int(own_S.max()), SMALLEST))
+        state, chosen = self._decode(params, state, prompt_G, own_S, uniform_RS, how, longest)
+        return state, jax.device_get(chosen)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def uniforms(seed: Array, numbers_S: Array, samples_S: Array, places_S: Array, rounds: int) -> Array:
+    """Returns the random numbers [R, S] of tokens: a function of seed, prompt, sample and the token's place alone."""
+
+    def of_token(number: Array, sample: Array, place: Array) -> Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), number), sample)
+        return jax.random.uniform(jax.random.fold_in(key, place))
+
+    of_slots = jax.vmap(of_token)
+    return jax.vmap(lambda r: of_slots(numbers_S, samples_S, places_S + r))(jnp.arange(rounds))
