@@ -187,7 +187,8 @@ def summarise(
         "votes_curve": None if of.votes_curve_EM is None else of.votes_curve_EM.mean(0).tolist(),
         "reliability": share_calibration.reliability(t),
         "bounds": bounds(records, t),
-        "second_order": second_order(t, calibration, resamples, seed, keys_of(records)),
+        # how much people differ within a row shows in no single vote
+        "second_order": None if t.is_one_vote else second_order(t, calibration, resamples, seed, keys_of(records)),
     }
 
 
@@ -207,5 +208,6 @@ def compare(before: list[Record], after: list[Record], resamples: int, seed: int
     """Returns paired differences, after minus before; rows and resamples are shared."""
     resampling = resampling_of(after, resamples, seed)
     known = [statistics(from_records(records)) for records in (before, after)]
-    a, b = (resampling.draws({name: of_side[name] for name in MAIN}) for of_side in known)
-    return {name: interval(b[name] - a[name]) for name in MAIN}
+    names = [name for name in MAIN if all(name in of_side for of_side in known)]
+    a, b = (resampling.draws({name: of_side[name] for name in names}) for of_side in known)
+    return {name: interval(b[name] - a[name]) for name in names}

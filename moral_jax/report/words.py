@@ -61,13 +61,14 @@ def _questions(count: int) -> str:
 
 
 def main_table(source: Source) -> Table:
-    """Returns the main metrics: each stage with intervals, then the yardsticks on the same rows."""
-    rows = [[STAGE_NAMES[s.name], *(interval(s.value(m)) for m in MAIN)] for s in source.stages]
+    """Returns the main metrics that some stage has: each stage with intervals, then the yardsticks on the same rows."""
+    known = {m: label for m, label in MAIN.items() if any(s.value(m) for s in source.stages)}
+    rows = [[STAGE_NAMES[s.name], *(interval(s.value(m)) for m in known)] for s in source.stages]
     for key, name in YARDSTICKS.items():
         if key in source.last.numbers["yardsticks"]:
             scores = source.last.numbers["yardsticks"][key]
-            rows.append([name, *(number(scores[m]) if m in scores else "" for m in MAIN)])
-    return Table(["", *MAIN.values()], rows)
+            rows.append([name, *(number(scores[m]) if m in scores else "" for m in known)])
+    return Table(["", *known.values()], rows)
 
 
 def more_table(source: Source) -> Table:

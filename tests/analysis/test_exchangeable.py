@@ -43,7 +43,14 @@ def test_one_vote_a_row_says_nothing_of_the_true_shares():
     assert "BEST" not in found["yardsticks"]
     assert "BEST" not in found["against"]
     assert "way_to_true_shares" not in found["metrics"]
+    assert found["second_order"] is None
     assert "BEST" in numbers(rows([(1, 0), (1, 1)] * 20, exchangeable=False))["yardsticks"]
+
+
+def test_two_stages_are_compared_where_some_metrics_have_no_meaning():
+    before, after = (rows([(1, 0)] * 40, exchangeable=True, seed=seed) for seed in (0, 1))
+    found = summary.compare(before, after, 50, 0)
+    assert set(found) == {"cross_entropy", "dirichlet_nll", "total_variation", "accuracy"}
 
 
 @pytest.mark.parametrize("counts", [[(5, 1), (4, 2), (6, 0)] * 20, [(3, 1, 1), (5, 0, 0), (4, 1, 0)] * 20])
