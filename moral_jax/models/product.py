@@ -85,6 +85,6 @@ def product(x: Array, w: Array, dtype: str) -> Array:
 
 def float32_product(x: Array, w: Array, dtype: str) -> Array:
     """Returns `product(x, w, dtype)`, but in float32 where x is bfloat16: its sums are not rounded."""
-    if x.dtype == jnp.float32:
-        return product(x, w, dtype)
-    return _bf16_product(x.astype(jnp.float32), w, False)
+    if x.dtype == jnp.bfloat16:
+        return _bf16_product(x.astype(jnp.float32), w, False)
+    return product(x, w, dtype)

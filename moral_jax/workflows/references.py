@@ -25,7 +25,8 @@ from moral_jax.runtime.files import storage_errors
 from moral_jax.types import REFERENCE, Params, UserError
 from moral_jax.workflows.local_model import InitialParams
 
-# Nats of one token, root mean square over the texts of a batch: two programs round differently
+# Root mean square over the texts of a batch of a text's difference over the root of its tokens, in nats: two programs
+# round differently, and independently from token to token
 TOLERANCE = {"float32": 1e-4, "bfloat16": 0.2}
 
 
@@ -118,7 +119,7 @@ def check_first_step(sums: dict[str, tuple[float, float]], model: api.Model, fol
     if math.isfinite(gap) and gap <= TOLERANCE["float32" if exact else "bfloat16"]:
         return
     raise UserError(
-        f"step 1: log p of a text differs from its reference by {gap:.4g} nats a token, and should not before the "
-        f"first update (every reward is 0 there, and a pair's loss ln 2 = 0.6931): the column {folder / 'columns'} is "
-        f"of other weights or texts; remove that folder and start again"
+        f"step 1: log p of a text differs from its reference, by {gap:.4g} nats times the root of its tokens, and "
+        f"should not before the first update (every reward is 0 there, and a pair's loss ln 2 = 0.6931): the column "
+        f"{folder / 'columns'} is of other weights or texts; remove that folder and start again"
     )
