@@ -4,9 +4,8 @@
 
 The reference is `jax.nn.dot_product_attention` in float32, which has the mask alone in common with ours. An error is
 that of the output and of the gradients of q, k and v, each relative to the norm of the reference; bfloat16 operands
-give 0.002 to 0.01. Masks: one long text a row; questions
-of 64 tokens behind a shared beginning of 64, with an empty end; a window of a quarter of the row. Exit code 1 if an
-error is above `--at-most`, or is not a number.
+give 0.002 to 0.01. Masks: one long text a row; questions of 64 tokens behind a shared beginning of 64, with an empty
+end; a window of a quarter of the row. Exit code 1 if an error is above `--at-most`, or is not a number.
 """
 
 import argparse

@@ -9,13 +9,13 @@ import workers
 from moral_jax.config import parsing
 from moral_jax.config.respondent import model_flags
 from moral_jax.config.sample import SampleConfig
-from moral_jax.config.task import FieldsConfig
+from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.inference import generate
 from moral_jax.inference.sampler import Sampler
 from moral_jax.respondents import sampling
 from moral_jax.runs.origin import NOT_BEGUN
-from moral_jax.workflows.evaluate import local_respondent
-from moral_jax.workflows.generate import of_prompts, rows_of
+from moral_jax.workflows.evaluate import local_respondent, on_texts
+from moral_jax.workflows.generate import rows_of
 
 
 class Ours:
@@ -23,7 +23,7 @@ class Ours:
 
     def __init__(self, model: str, prompts: str, flags: list[str]):
         config = parsing.from_flags([*flags, *model_flags(model)], file_needed=False)
-        respondent, _ = local_respondent(of_prompts(config), None, NOT_BEGUN)
+        respondent, _ = local_respondent(on_texts(config, TaskConfig(name="prompts")), None, NOT_BEGUN)
         encoder = respondent.scoring.encoder
         self.model, self.params = encoder.files.model, respondent.params
         self.asked = sampling.asked_of(encoder, rows_of(prompts, FieldsConfig()), 64)

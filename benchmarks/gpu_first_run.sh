@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The first thing to run on a new GPU, below 8 minutes on an H100: is every kind of attention right there, how fast do
+# The first thing to run on a new GPU, meant to end within 8 minutes on an H100: is every kind of attention right there, how fast do
 # shapes of Mistral-7B train and score, and in how much memory.
 #
 #   benchmarks/gpu_first_run.sh FOLDER           writes tables to standard output, JSON files and the log to FOLDER

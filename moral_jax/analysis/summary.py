@@ -137,9 +137,7 @@ def groups(
         for name, rows in named.items():
             wanted = {m: values_E[rows] for m, values_E in values.items()}
             found = _estimates(resampling_of([records[i] for i in rows], resamples, seed).draws(wanted))
-            best_E = of.true_in_groups_E
-            best = {} if best_E is None else {"BEST": float(best_E[rows].mean())}
-            out.setdefault(kind, {})[name] = {"rows": len(rows)} | best | found
+            out.setdefault(kind, {})[name] = {"rows": len(rows)} | of.best_in(rows) | found
     return out
 
 

@@ -27,6 +27,11 @@ class Rows(NamedTuple):
     panel: dict[str, np.ndarray]  # "cross_entropy", "dirichlet_nll"; empty without a second panel
     votes_curve_EM: np.ndarray | None  # cross-entropy of m votes of the second panel; None without whole ones
 
+    def best_in(self, rows: np.ndarray) -> dict[str, float]:
+        """Returns the mean cross-entropy of the true shares in some rows, under "BEST"; empty where they have none."""
+        best_E = self.true_in_groups_E
+        return {} if best_E is None else {TRUE_SHARES: float(best_E[rows].mean())}
+
     @property
     def by_name(self) -> dict[str, dict[str, np.ndarray]]:
         """The losses of the yardsticks that there are, by name."""
@@ -64,7 +69,7 @@ def relative(t: Table, of: Rows) -> dict[str, Statistic]:
     """Returns what a model's losses mean beside the yardsticks', by name: statistics of row weights."""
     ce_E, far_E, curve_EM = metrics.cross_entropy(t), metrics.squared_distance(t), of.votes_curve_EM
     constant_E, far_constant_E = of.constant["cross_entropy"], of.constant["squared_distance"]
-    best_E = of.true_shares.get("cross_entropy", constant_E)
+    best_E = of.true_shares.get("cross_entropy")
 
     def ratio(above_E: np.ndarray, below_E: np.ndarray) -> Statistic:
         known_E = np.isfinite(above_E) & np.isfinite(below_E)
@@ -79,7 +84,7 @@ def relative(t: Table, of: Rows) -> dict[str, Statistic]:
     out = {}
     if len(ce_E) >= SMALLEST and np.nansum(far_constant_E) > 0:  # else people do not differ, but for noise
         out["explained"] = ratio(far_constant_E - far_E, far_constant_E)
-    if len(ce_E) >= SMALLEST and (constant_E - best_E).sum() > 0:
+    if best_E is not None and len(ce_E) >= SMALLEST and (constant_E - best_E).sum() > 0:
         out["way_to_true_shares"] = ratio(constant_E - ce_E, constant_E - best_E)
     if curve_EM is not None:
         out["worth_in_votes"] = lambda w_RE: ceiling.worth(w_RE @ ce_E, w_RE @ curve_EM)

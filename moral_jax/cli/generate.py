@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from moral_jax.cli import shared
+from moral_jax.config.parsing import docstrings
 from moral_jax.config.sample import SampleConfig
 from moral_jax.config.task import FieldsConfig
 from moral_jax.runtime import terminal
@@ -26,30 +27,16 @@ seed and settings give the same replies in any order and company of rows.
 """
 
 
-FIELDS = {
-    "n": "replies to each prompt",
-    "max_tokens": "tokens of a reply at most",
-    "temperature": "0: the likeliest token",
-    "top_p": "only likeliest tokens up to this probability; 1: all",
-    "top_k": "only so many likeliest tokens; 0: all",
-    "min_p": "only tokens at least this share as likely as the likeliest; 0: all",
-    "seed": "of the random numbers",
-    "slots": "replies written at once; other numbers round differently",
-}
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of writing."""
     shared.add_model(parser)
     parser.add_argument("file", nargs="?", default="-", help="a table of prompts; default: standard input, one prompt")
     how = parser.add_argument_group("how replies are written")
-    defaults = SampleConfig()
-    for name, help_ in FIELDS.items():
-        default = getattr(defaults, name)
-        shown = "as many as there are, up to 32" if default is None else default
+    for name, said in docstrings(SampleConfig).items():
+        default = getattr(SampleConfig, name)
         kind = float if isinstance(default, float) else int
-        flag = f"--{name.replace('_', '-')}"
-        how.add_argument(flag, type=kind, default=default, metavar="N", help=f"{help_} (default: {shown})")
+        shown = "" if default is None else f" (default: {default})"
+        how.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, metavar="N", help=said + shown)
     how.add_argument("--stop", action="append", default=[], metavar="TEXT", help="ends a reply; may be given again")
     parser.add_argument("--out", type=Path, metavar="DIR", help="writes DIR/replies.jsonl, with tokens and their logs")
     parser.add_argument("--json", action="store_true", help="prints one JSON object a reply instead of its text")
@@ -74,7 +61,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(f"--out={args.out}: exists already; name a new folder, so that nothing is lost")
     try:
-        how = SampleConfig(**{name: getattr(args, name) for name in FIELDS})
+        how = SampleConfig(**{name: getattr(args, name) for name in docstrings(SampleConfig)})
     except UserError as e:
         raise UserError(re.sub(r"config\.sample\.(\w+)", lambda m: f"--{m[1].replace('_', '-')}", str(e))) from None
     from moral_jax.runs.directory import RunDirectory

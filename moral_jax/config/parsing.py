@@ -90,7 +90,7 @@ def explain() -> str:
         for part in section.split("."):
             owner = typing.get_type_hints(owner)[part]
         lines.append(f"  {FIELD_FLAG}{name}={getattr(owner(), field)}{_values(name)}")
-        lines += [f"      {line.strip()}" for line in _docstrings(owner).get(field, "").splitlines()]
+        lines += [f"      {line.strip()}" for line in docstrings(owner).get(field, "").splitlines()]
     return "\n".join(lines)
 
 
@@ -103,7 +103,7 @@ def _values(name: str) -> str:
 
 
 @functools.cache
-def _docstrings(section: type) -> dict[str, str]:
+def docstrings(section: type) -> dict[str, str]:
     """The string that stands under each field of a section, read from the source."""
     definition = ast.parse(inspect.getsource(section)).body[0]
     assert isinstance(definition, ast.ClassDef), "the source of a class"

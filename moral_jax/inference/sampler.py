@@ -17,7 +17,7 @@ from moral_jax import sharding
 from moral_jax.data.pack import in_batches, pack
 from moral_jax.inference.choose import Chosen, Settings, choose
 from moral_jax.inference.states import packed_rows
-from moral_jax.models import adapters, api, cache
+from moral_jax.models import api, cache
 from moral_jax.models.read_out import next_logits
 from moral_jax.types import Array, Params, Tokens
 
@@ -55,13 +55,9 @@ class Sampler:
         whole = sharding.replicated(self.mesh)
         self._decode = jax.jit(self._rounds, static_argnums=6, donate_argnums=1, out_shardings=(None, whole))
 
-    def _variables(self, params: Params) -> dict[str, Any]:
-        adapting = adapters.scaled(params.get("adapters", {}), self.model.adapter)
-        return {"params": params[self.model.backbone], "adapters": adapting}
-
     def _run_prompts(self, params: Params, tokens: Tokens, read_BA: Array) -> tuple[Array, Any]:
         module = api.module(self.model)
-        hidden_BAD, kept = module.apply(self._variables(params), tokens, read_BA, mutable=[cache.PREFILL])
+        hidden_BAD, kept = module.apply(api.variables(params, self.model), tokens, read_BA, mutable=[cache.PREFILL])
         return hidden_BAD, kept[cache.PREFILL]
 
     def empty(self, params: Params, prompt_length: int) -> State:
@@ -74,11 +70,16 @@ class Sampler:
         tokens = Tokens(*[jax.ShapeDtypeStruct((self.rows, prompt_length), jnp.int32)] * 4)
         read_BA = jax.ShapeDtypeStruct((self.rows, PROMPTS_PER_ROW), jnp.int32)
         hidden_BAD, kept = jax.eval_shape(self._run_prompts, params, tokens, read_BA)
-        shapes = cache.empty(kept, {cache.PREFIX: (self.groups, prompt_length), cache.OWN: (self.slots, self.room)})
-        hidden = jax.ShapeDtypeStruct((self.slots, hidden_BAD.shape[-1]), hidden_BAD.dtype)
-        make = functools.partial(jax.tree.map, lambda x: jnp.zeros(x.shape, x.dtype))
-        state = State(shapes[cache.PREFIX], shapes[cache.OWN], hidden)
-        return jax.jit(lambda: make(state), out_shardings=sharding.of_cache(state, self.mesh))
+        shapes = State(
+            prefix=cache.room(kept, self.groups, prompt_length),
+            own=cache.room(kept, self.slots, self.room),
+            hidden_SD=jax.ShapeDtypeStruct((self.slots, hidden_BAD.shape[-1]), hidden_BAD.dtype),
+        )
+
+        def zeros() -> State:
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        return jax.jit(zeros, out_shardings=sharding.of_cache(shapes, self.mesh))
 
     def _prefill_rows(
         self, params: Params, state: State, tokens: Tokens, read_BA: Array, starts_BA: Array, groups_BA: Array
@@ -122,7 +123,7 @@ class Sampler:
         how: Settings,
         longest: int,
     ) -> tuple[State, Chosen]:
-        module, variables = api.module(self.model), self._variables(params)
+        module, variables = api.module(self.model), api.variables(params, self.model)
         prompt_S = jnp.repeat(prompt_G, self.samples)
         recent = cache.recent_of(state.own, ROUNDS)
         own = jax.tree.map(lambda x: x[..., :longest, :], state.own)  # none has more yet

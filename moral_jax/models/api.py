@@ -66,6 +66,14 @@ def module(model: Model) -> Decoder | Encoder:
     return Encoder(spec, model.compute, groups)
 
 
+def variables(params: Params, model: Model) -> dict[str, Any]:
+    """Returns the parameters as `module` takes them: the backbone's, and adapters with their scaling."""
+    return {
+        "params": params[model.backbone],
+        "adapters": adapters.scaled(params.get("adapters", {}), model.adapter),
+    }
+
+
 def _init_backbone(model: Model, seed: int) -> Params:
     """Returns random parameters of the backbone, as a file holds them."""
     # the smallest batch that the mesh can cut; attention kernels have smallest sizes of their own

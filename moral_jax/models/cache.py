@@ -62,10 +62,10 @@ def cached_attention(
     S, _, N, H = q_S1NH.shape
     groups, K, P, _ = parts[PREFIX]["key"].shape
     sizes = P, parts[OWN]["key"].shape[2], parts[RECENT]["key"].shape[2]
+    readers = {PREFIX: groups, OWN: S, RECENT: S}  # whose queries read a part together
 
-    def rows(
-        x: Array, of: int
-    ) -> Array:  # the queries of a group, or of a text, that read one key head: [of, K, rows, ...]
+    def rows(x: Array, of: int) -> Array:
+        # the queries of a group, or of a text, that read one key head: [of, K, rows, ...]
         x = x.reshape(of, S // of, K, N // K, -1).swapaxes(1, 2)
         return x.reshape(of, K, S // of * (N // K), -1)
 
@@ -73,35 +73,28 @@ def cached_attention(
         return x.reshape(of, K, S // of, N // K, -1).swapaxes(1, 2).reshape(S, K, N // K, -1)
 
     scores = []
-    for name, of in ((PREFIX, groups), (OWN, S), (RECENT, S)):
+    for name, of in readers.items():
         k_XKHM = parts[name]["key"].swapaxes(-1, -2)
         scores.append(per_text(float32_product(rows(q_S1NH, of), k_XKHM, how.product_dtype), of))
     scores_SKQM = jnp.concatenate(scores, axis=-1) * (H**-0.5)
     mask_SM = _visible(tokens, sizes, pattern)
     weights = jax.nn.softmax(jnp.where(mask_SM[:, None, None], scores_SKQM, NEG), axis=-1).astype(q_S1NH.dtype)
     out, start = jnp.zeros((S, K, N // K, H), q_S1NH.dtype), 0
-    for (name, of), size in zip(((PREFIX, groups), (OWN, S), (RECENT, S)), sizes, strict=True):
+    for (name, of), size in zip(readers.items(), sizes, strict=True):
         part = weights[..., start : start + size].reshape(S, 1, N, size)
         out += per_text(product(rows(part, of), parts[name]["value"], how.product_dtype), of)
         start += size
     return out.reshape(S, 1, N, H)
 
 
-def empty(prefill: Any, shape: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """Returns shapes of the parts: of each leaf of `prefill` [..., B, T, K, H] one of [..., texts, K, places, H].
+def room(prefill: Any, texts: int, places: int) -> Any:
+    """Returns the shapes of a part: of each leaf of `prefill` [..., B, T, K, H] one of [..., texts, K, places, H]."""
 
-    Args:
-      shape: texts and places of each part.
-    """
+    def of_leaf(x: Any) -> jax.ShapeDtypeStruct:
+        *layers, _, _, K, H = x.shape
+        return jax.ShapeDtypeStruct((*layers, texts, K, places, H), x.dtype)
 
-    def of(texts: int, places: int) -> Any:
-        def of_leaf(x: Any) -> jax.ShapeDtypeStruct:
-            *layers, _, _, K, H = x.shape
-            return jax.ShapeDtypeStruct((*layers, texts, K, places, H), x.dtype)
-
-        return jax.tree.map(of_leaf, prefill)
-
-    return {name: of(*sizes) for name, sizes in shape.items()}
+    return jax.tree.map(of_leaf, prefill)
 
 
 def recent_of(own: Any, rounds: int) -> Any:

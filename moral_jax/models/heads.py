@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from moral_jax.models.product import EXACT, product
+from moral_jax.models.product import EXACT, float32_product, product
 from moral_jax.types import NEG, Array, Params, Texts
 
 
@@ -70,9 +70,7 @@ def of_questions(values_BA: Array, read_of_option_BQC: Array, option_ids_BQCW: A
 def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
     """Returns the log-sum-exp over the whole vocabulary, [B, A] float32. Costly; only the option mass needs it."""
     hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
-    rows_DV = table.rows_VD.astype(table.dtype).T
-    precision = EXACT if jnp.float32 in (hidden_D.dtype, rows_DV.dtype) else None
-    logits_V = jnp.matmul(hidden_D, rows_DV, precision=precision, preferred_element_type=jnp.float32)
+    logits_V = float32_product(hidden_D, table.rows_VD.astype(table.dtype).T, "float32")
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from moral_jax import sharding
-from moral_jax.models import adapters, heads
-from moral_jax.models.api import Model, module
+from moral_jax.models import heads
+from moral_jax.models.api import Model, module, variables
 from moral_jax.models.product import EXACT, float32_product
 from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens
 
@@ -24,9 +24,7 @@ PRIOR = "prior"  # the column of log-probabilities of options' texts under a pro
 
 def _hidden(params: Params, model: Model, tokens: Tokens, read_BA: Array) -> Array:
     """Returns the backbone's final hidden states at the read positions, [B, A, D]."""
-    adapting = adapters.scaled(params.get("adapters", {}), model.adapter)
-    variables = {"params": params[model.backbone], "adapters": adapting}
-    return module(model).apply(variables, tokens, read_BA)
+    return module(model).apply(variables(params, model), tokens, read_BA)
 
 
 def read_states(params: Params, model: Model, batch: Batch) -> Array:

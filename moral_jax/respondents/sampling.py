@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -73,7 +73,7 @@ def asked_of(encoder: QuestionEncoder, examples: Sequence[Example], max_tokens: 
                 f"{example.id}: its prompt has {len(ids)} tokens, and {max_tokens} more are asked for, but the model "
                 f"reads {spec.max_positions}; ask for fewer (--max-tokens) or shorten the prompt"
             )
-        found.append((text, ids, _ends(tokenizer, text + spans[first].text, r)))
+        found.append((text, ids, _ends(tokenizer, spans[first].text, r)))
     numbers = _numbers([ids for _, ids, _ in found])
     return [Asked(text, generate.Prompt(ids, n), e) for (text, ids, e), n in zip(found, numbers, strict=True)]
 
@@ -134,11 +134,12 @@ def samples(
         params(), encoder.files.model, [a.prompt for a in asked], how, ends, _stopper(tokenizer, stops)
     )
     for place, replies in console.progress(found, total=len(asked), desc="writing", unit="prompt", leave=None):
-        of_row: list[Any] = [examples[place].id, asked[place].text]
+        id_, prompt = examples[place].id, asked[place].text
+        said = [_text(tokenizer, r, stops) for r in replies]
         yield (
             place,
             [
-                Sample(of_row[0], n, of_row[1], _text(tokenizer, r, stops), r.reason, *(x.tolist() for x in r[:3]))
-                for n, r in enumerate(replies)
+                Sample(id_, n, prompt, text, r.reason, r.tokens.tolist(), r.logp.tolist(), r.sampled_logp.tolist())
+                for n, (text, r) in enumerate(zip(said, replies, strict=True))
             ],
         )

@@ -17,7 +17,6 @@ def by_group(pool: Pool, resamples: int) -> list[dict[str, Any]]:
     known = [e for e in pool.entries if e.scored]
     assert pool.rows is not None, "entries are scored"
     first, out = known[0].scored[0], []
-    best_E = pool.rows.true_in_groups_E
     for kind, named in summary.grouped(first.records).items():
         for name, rows in named.items():
             resampling = summary.resampling_of([first.records[i] for i in rows], resamples, 0)
@@ -28,8 +27,8 @@ def by_group(pool: Pool, resamples: int) -> list[dict[str, Any]]:
             means = [pooled.over_seeds(ds, spread, FIRST_SEED_STREAM + i) for i, ds in enumerate(of_entries)]
             ce = [{"cross_entropy": estimate("cross_entropy", mean)} for mean in means]
             numbers = [e.key | e_ce for e, e_ce in zip(known, ce, strict=True)]
-            best = {} if best_E is None else {"BEST": float(best_E[rows].mean())}
-            out.append({"kind": kind, "name": name, "rows": len(rows)} | best | {"entries": numbers})
+            about = {"kind": kind, "name": name, "rows": len(rows)}
+            out.append(about | pool.rows.best_in(rows) | {"entries": numbers})
     return out
 
 

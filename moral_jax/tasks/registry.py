@@ -20,8 +20,8 @@ class Task(NamedTuple):
 
     examples: Callable[[Row, TaskConfig], list[Example]]  # the questions of one row
     description: str
-    citation: str
-    licence: str
+    citation: str = "the file's own"
+    licence: str = "the file's own"
     built_in: Callable[[], list[Example]] | None = None
     released: archive.Released | None = None
     study_prompt: str | None = None  # name of the prompt of arXiv 2410.07826 that fits
@@ -69,32 +69,24 @@ TASKS: dict[str, Task] = {
     "votes": Task(
         examples=votes.examples,
         description="votes on questions with options",
-        citation="the file's own",
-        licence="the file's own",
         grouped=votes.by_item,
         check_columns=votes.check_columns,
     ),
     "texts": Task(
         examples=texts.text_examples,
         description="texts: conversations, completions or documents",
-        citation="the file's own",
-        licence="the file's own",
         check_columns=texts.check_columns,
         kind="texts",
     ),
     "preferences": Task(
         examples=texts.preference_examples,
         description="preferences between completions of a prompt",
-        citation="the file's own",
-        licence="the file's own",
         check_columns=texts.check_columns,
         kind="preferences",
     ),
     "prompts": Task(
         examples=texts.prompt_examples,
         description="prompts that wait for a reply",
-        citation="the file's own",
-        licence="the file's own",
         check_columns=texts.check_columns,
         kind="prompts",
     ),

@@ -216,6 +216,11 @@ class Scored(NamedTuple):
     tokens: int  # that are read; of a reward model 1
 
 
+def on_texts(config: Config, task: TaskConfig) -> Config:
+    """Returns a config with another task, whose rows are texts and no questions to ask."""
+    return dataclasses.replace(config, task=task, prompt=dataclasses.replace(config.prompt, ask=None))
+
+
 def score_texts(config: Config, path: str, run: RunDirectory | None) -> list[Scored]:
     """Returns a number for each text of a file: its reward, or its log-probability.
 
@@ -231,8 +236,7 @@ def score_texts(config: Config, path: str, run: RunDirectory | None) -> list[Sco
             f"{run.path}: was trained on questions with options; ask it with moral-jax ask --run={run.path}"
         )
     task = dataclasses.replace(TaskConfig(name="texts", path=path), replies="last")
-    prompt = dataclasses.replace(config.prompt, ask=None)
-    of_texts = dataclasses.replace(config, task=task, prompt=prompt)
+    of_texts = on_texts(config, task)
     rows, _ = task_rows.of_one_file(path, of_texts.task)
     respondent, _ = local_respondent(of_texts, run, NOT_BEGUN)
     asks = asks_of(respondent, rows["rows"], of_texts.orders_of)

@@ -1,6 +1,5 @@
 """Writes replies to prompts: a file of rows in, JSON lines out."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from moral_jax.runs.origin import NOT_BEGUN
 from moral_jax.runs.records import write_jsonl
 from moral_jax.tasks import load as task_rows
 from moral_jax.types import Example
-from moral_jax.workflows.evaluate import local_respondent
+from moral_jax.workflows.evaluate import local_respondent, on_texts
 
 REPLIES = "replies.jsonl"
 
@@ -29,12 +28,6 @@ def rows_of(path: str, fields: FieldsConfig) -> Sequence[Example]:
     return rows["rows"]
 
 
-def of_prompts(config: Config) -> Config:
-    """Returns a config whose task is to go on from prompts."""
-    prompt = dataclasses.replace(config.prompt, ask=None)
-    return dataclasses.replace(config, task=TaskConfig(name="prompts"), prompt=prompt)
-
-
 def replies(
     config: Config, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], run: RunDirectory | None
 ) -> Iterator[tuple[int, list[Sample]]]:
@@ -47,7 +40,7 @@ def replies(
     Raises:
       UserError: the model writes no texts, or has no room for a prompt.
     """
-    respondent, _ = local_respondent(of_prompts(config), run, NOT_BEGUN)
+    respondent, _ = local_respondent(on_texts(config, TaskConfig(name="prompts")), run, NOT_BEGUN)
     yield from respondent.sample(examples, how, stops)
 
 
