@@ -61,6 +61,14 @@ class Example(NamedTuple):
 
 
 REFERENCE = "reference"  # the column of log-probabilities under the weights that a stage begins with
+# Other columns of tokens, of texts that the model wrote itself:
+OLD = "old"  # log-probability under the weights that wrote the text, as the trainer computes it
+SAMPLED = "sampled"  # the same, as the sampler computed it
+ADVANTAGE = "advantage"
+SHARE = "share"  # weight in the loss; a text's DIVISOR is what the sum over its tokens is divided by
+DIVISOR = "divisor"
+RETURN = "return"  # what a critic should have said at the token
+OLD_VALUE = "old_value"  # what it said
 
 
 class Tokens(NamedTuple):
@@ -103,6 +111,7 @@ class Texts(NamedTuple):
     weights_BQ: Array  # float32 weight of the question; 0 where the slot is empty
     items_BQ: Array  # int32: which item of the source; -1 where empty
     columns: dict[str, Array]  # float32 [B, Q, C] by name: what was computed before training, such as a reference
+    token_columns: dict[str, Array]  # float32 [B, A] by name: the same for each token that is read
 
 
 class Batch(NamedTuple):
@@ -130,6 +139,13 @@ class TextScores(NamedTuple):
     tokens_BQC: Array  # float32: the summed weight of these tokens; 0 where there is no text
 
 
+class TokenScores(NamedTuple):
+    """What a model says about every token that is read."""
+
+    logp_BA: Array  # float32: log-probability of the token, nats
+    entropy_BA: Array  # float32: entropy of the distribution that it is one draw of, nats; no gradient
+
+
 class ReadOut(Protocol):
     """One forward pass over a batch, and what can be read of it at the read positions; made by `models.read_out`."""
 
@@ -145,27 +161,27 @@ class ReadOut(Protocol):
         """Returns the log-probability [B, A] of a token of the vocabulary at every read position."""
         ...
 
+    def tokens(self, temperature: float) -> TokenScores:
+        """Returns what is said of every token of `asks: Texts`, where logits are divided by a temperature."""
+        ...
+
     def value(self) -> Array:
-        """Returns the output [B, A] of a score head with one row at every read position."""
+        """Returns what the critic expects [B, A] at every read position."""
         ...
 
 
 class Source(Protocol):
     """Where the batches of training come from: packed rows, a mixture, or rollouts."""
 
-    @property
-    def global_rows(self) -> int:
-        """The number of packed rows in a step, of all processes together."""
-        ...
-
     def __len__(self) -> int:
         """Returns the number of steps that it has batches for."""
         ...
 
     def stream(self, start: int, stop: int, params: Callable[[], Params]) -> Iterator[Batch]:
-        """Yields this process's part of the batches of steps start + 1 .. stop, each a function of its number.
+        """Yields this process's part of the batches of steps start + 1 .. stop, each a function of its number and, in
+        a source that calls `params`, of the parameters that training has reached.
 
-        `params` returns the parameters that training has reached; a source that never calls it may work ahead.
+        A batch has whole micro-batches of rows; a source that never calls `params` may work ahead.
         """
         ...
 

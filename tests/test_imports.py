@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[int, str]] = {
     "models": (4, "types runtime config sharding"),
     "data": (4, "types runtime config prompts"),
     "analysis": (4, "types runs"),
+    "judges": (4, "types"),
     "report": (4, "types runtime runs"),
     "weights": (5, "types runtime config sharding models"),
     "inference": (5, "types runtime objectives config sharding runs models data"),
@@ -31,8 +32,8 @@ ROOMS: dict[str, tuple[int, str]] = {
     "respondents": (6, "types runtime config sharding tasks prompts runs models data analysis inference"),  # fmt: skip
     "workflows": (
         9,
-        "types runtime objectives config sharding tasks prompts runs models data analysis report weights train "
-        "respondents",
+        "types runtime objectives config sharding tasks prompts runs models data judges analysis report weights "
+        "inference train respondents",
     ),
     "plan": (
         10,

@@ -6,11 +6,12 @@ from moral_jax.config.checks import check
 from moral_jax.config.evaluate import EvalConfig
 from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.respondent import RespondentConfig
+from moral_jax.config.rollout import RolloutConfig
 from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
 from moral_jax.types import Example
 
-CONVERSATIONS = ("texts", "preferences")  # tasks whose rows are written by a chat template, whatever the head
+CONVERSATIONS = ("texts", "preferences", "prompts")  # tasks whose rows a chat template writes, whatever the head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Config:
     respondent: RespondentConfig = dataclasses.field(default_factory=RespondentConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     objective: ObjectiveConfig = dataclasses.field(default_factory=ObjectiveConfig)
+    rollout: RolloutConfig = dataclasses.field(default_factory=RolloutConfig)
     optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)

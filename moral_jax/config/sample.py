@@ -1,7 +1,7 @@
 """Settings of sampling."""
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, SHARE, check_fields
 
@@ -9,6 +9,8 @@ from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, SHARE, check_fields
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """How replies are written. A model's own generation_config.json is never read."""
+
+    SECTION: ClassVar[str] = "rollout.sample"
 
     n: Annotated[int, AT_LEAST_1] = 1
     """Replies to each prompt."""

@@ -44,7 +44,8 @@ class ObjectiveConfig:
     name: str = "soft_cross_entropy"
     """Votes: soft_cross_entropy, count_cross_entropy, dirichlet_multinomial. Texts: sft, dft. Preferences: dpo,
     dpo_dirichlet, dpo_per_token, robust_dpo, hinge, ipo, ipo_per_token, exo, nca, bco, sppo, apo_zero, apo_down,
-    discopop, simpo, orpo. Reward models (config.model.head=score): reward_model."""
+    discopop, simpo, orpo. Reward models (config.model.head=score): reward_model. Prompts (reinforcement learning):
+    grpo, gspo, cispo, ppo."""
     concentration: Literal["fixed", "learned", "predicted"] = "fixed"
     """Dirichlet concentration s in alpha = s * p: fixed, learned (one scalar), predicted (per question)."""
     initial_concentration: Annotated[float, POSITIVE] = 2.0
@@ -59,6 +60,20 @@ class ObjectiveConfig:
     """orpo: weight of the odds ratio beside the likelihood of the chosen text."""
     centring: Annotated[float, AT_LEAST_0] = 0.01
     """reward_model: weight of the squared sum of a question's scores, which keeps them around 0."""
+    clip: Annotated[float, POSITIVE] = 0.2
+    """Reinforcement learning: how far below 1 the ratio of new to old probability may pull."""
+    clip_high: Annotated[float, POSITIVE] | None = None
+    """How far above 1; default: as far as below. cispo: the largest ratio itself, 5 by default."""
+    dual_clip: Annotated[float, POSITIVE] | None = None
+    """Largest loss of a token with a negative advantage, as a multiple of the advantage (3 is usual); default: none."""
+    kl_weight: Annotated[float, AT_LEAST_0] = 0.0
+    """Weight of the KL divergence to the weights that the run begins with, in the loss."""
+    mismatch_cap: Annotated[float, POSITIVE] | None = None
+    """Weighs tokens by the ratio of the trainer's to the sampler's probability, at most so much; default: not."""
+    value_weight: Annotated[float, AT_LEAST_0] = 0.1
+    """ppo: weight of the critic's loss."""
+    value_clip: Annotated[float, POSITIVE] = 0.2
+    """ppo: how far the critic may move from what it said of the rollout."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -44,6 +44,7 @@ class Shape:
     variants: int
     reads_texts: bool = False  # True for `types.Texts`, false for `types.Options`
     columns: tuple[str, ...] = ()  # names of the columns of `types.Texts`
+    token_columns: tuple[str, ...] = ()  # the same of its columns of tokens
 
 
 class PackGroup(NamedTuple):
@@ -66,6 +67,8 @@ class Questions:
     is_encoder: bool
     # what was computed before, by name: [number of items, options]
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    # the same for each token that is read: of every item, the tokens of its texts one after the other
+    token_columns: dict[str, list[np.ndarray]] = dataclasses.field(default_factory=dict)
     known: Measures | None = None  # if all entries were looked at before
 
     @functools.cached_property
@@ -223,6 +226,7 @@ def blank(rows: int, shape: Shape, full: Callable[..., Any] = np.full) -> Batch:
             text_of_BA=whole(-1, A),
             token_weights_BA=full((rows, A), 0, np.float32),
             columns={name: full((rows, Q, C), 0, np.float32) for name in shape.columns},
+            token_columns={name: full((rows, A), 0, np.float32) for name in shape.token_columns},
             **asked,
         )
         return Batch(tokens, texts)
@@ -246,6 +250,7 @@ def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape:
             shared = row.add(of_group[0], slice(P, start), sharers=len(of_group))
             for item in group.items:
                 _fill_slot(batch, b, q, questions, item)
+                first = a
                 for c, text in enumerate(questions.encoded[item].texts):
                     own = row.add(text, slice(start, len(text.tokens_T)))
                     if text.reads_T is not None:
@@ -256,6 +261,8 @@ def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape:
                         batch.asks.read_of_option_BQC[b, q, option] = a
                     batch.asks.read_BA[b, a] = own.start if questions.is_encoder else own.stop - 1
                     a += 1
+                for name, of_items in questions.token_columns.items():
+                    batch.asks.token_columns[name][b, first:a] = of_items[item]
                 q += 1
     return batch
 

@@ -136,11 +136,6 @@ class Batches:
         self.questions, self.plan, self.shape = questions, plan, shape
         self.local_rows, self.prefetch = local_rows, prefetch
 
-    @property
-    def global_rows(self) -> int:
-        """Rows of a batch, of all processes together."""
-        return self.shape.rows
-
     def __len__(self) -> int:
         return len(self.plan)
 
@@ -177,9 +172,14 @@ class Batches:
 
 def _plan(questions: Questions, groups: Sequence[PackGroup], shape: Shape) -> list[list[list[PackGroup]]]:
     """Batches of rows of groups."""
+    return in_batches(in_rows(questions, groups, shape), shape.data_rows)
+
+
+def in_rows(questions: Questions, groups: Sequence[PackGroup], shape: Shape) -> list[list[PackGroup]]:
+    """Returns groups in rows, by first fit."""
     needs = np.array([(group.length, len(group.items), group.reads) for group in groups])
     rows = pack(needs, (shape.length - len(questions.shared_T), shape.questions, shape.answers))
-    return in_batches([[groups[place] for place in row] for row in rows], shape.data_rows)
+    return [[groups[place] for place in row] for row in rows]
 
 
 def scoring_batches(questions: Questions, shape: Shape, local_rows: Sequence[int], prefetch: int) -> Batches:

@@ -17,7 +17,8 @@ from moral_jax.config.sample import SampleConfig
 from moral_jax.inference.choose import Chosen, Settings
 from moral_jax.inference.sampler import ROUNDS, SMALLEST, Sampler, bucket, uniforms
 from moral_jax.models import api
-from moral_jax.types import Params
+from moral_jax.runtime import distributed, preemption
+from moral_jax.types import Params, Preempted
 
 MOST_SLOTS = 32  # by default
 # Tokens of a text -> how many of them it has if it is over for a reason that its tokens do not say.
@@ -108,6 +109,12 @@ class Slots:
                 yield group.place, done
 
 
+def make_sampler(model: api.Model, how: SampleConfig, prompts: int) -> Sampler:
+    """Returns the sampler for so many prompts."""
+    slots = how.slots or min(MOST_SLOTS, bucket(how.n * prompts, 1))
+    return Sampler(model, how.n, slots, how.max_tokens)
+
+
 def generate(
     params: Params,
     model: api.Model,
@@ -124,10 +131,12 @@ def generate(
       ends: token ids after which a text is over.
       is_stopped: says where a text is over for another reason, and how many of its tokens count then.
       sampler: one that was used before, for the same numbers of samples and slots.
+
+    Raises:
+      Preempted: the work was told to end.
     """
-    if sampler is None:
-        slots = how.slots or min(MOST_SLOTS, bucket(how.n * len(prompts), 1))
-        sampler = Sampler(model, how.n, slots, how.max_tokens)
+    sampler = sampler or make_sampler(model, how, len(prompts))
+    agreed = distributed.AnyProcess()
     full = lambda value, dtype: np.full(sampler.slots, value, dtype)  # noqa: E731
     settings = Settings(
         temperature_S=full(how.temperature, np.float32),
@@ -142,6 +151,8 @@ def generate(
         state, waiting = sampler.empty(params, length), of_size[length][::-1]
         texts = Slots(sampler, ends, is_stopped)
         while waiting or texts.groups:
+            if agreed(preemption.noticed())[0]:
+                raise Preempted("preempted while writing; the same command writes again")
             if fresh := texts.fill(waiting, how.max_tokens):
                 state = sampler.begin(params, state, fresh)
             lengths = texts.prompt_lengths_G, texts.own_lengths_S

@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -24,8 +25,8 @@ from moral_jax.types import NEG, Array, Batch, Params, Preempted
 class ScoringPass(Protocol):
     """The compiled scoring pass."""
 
-    def __call__(self, params: Params, batch: Batch, /) -> tuple[Array, Choices | Likelihoods]:
-        """Returns items_BQ, and arrays [B, Q, ...]."""
+    def __call__(self, params: Params, batch: Batch, /) -> tuple[Array, Any]:
+        """Returns items_BQ, and what was read: arrays [B, Q, ...], or [B, A] of `TokenReads`."""
         ...
 
     def lower(self, params: Params, batch: Batch, /) -> jax.stages.Lowered:
@@ -57,6 +58,34 @@ def read_rewards(read: StatesReadOut) -> Likelihoods:
     return Likelihoods(scores.logits_BQC, (scores.logits_BQC > NEG / 2) * 1.0, scores.log_concentration_BQ)
 
 
+class TokenReads(NamedTuple):
+    """What is read of every token of a batch, and whose it is; arrays [B, A]."""
+
+    text_of_BA: Array
+    logp_BA: Array
+    entropy_BA: Array
+    value_BA: Array  # of the critic; zeros where there is none
+
+
+class OfTokens(NamedTuple):
+    """What a model says about the tokens of one text, one after the other."""
+
+    logp_T: np.ndarray
+    entropy_T: np.ndarray
+    value_T: np.ndarray
+
+
+def make_token_scorer(model: api.Model, temperature: float) -> Scorer:
+    """Returns the scorer that reads every token of texts; used and compiled once as that of `make_scorer`."""
+
+    def read(found: StatesReadOut) -> TokenReads:
+        logp_BA, entropy_BA = found.tokens(temperature)
+        value_BA = found.value() if model.critic else jnp.zeros_like(logp_BA)
+        return TokenReads(found.batch.asks.text_of_BA, logp_BA, entropy_BA, value_BA)
+
+    return _compiled(model, read)
+
+
 def make_scorer(model: api.Model, *, weighs: bool = False) -> Scorer:
     """Returns the scorer of a model. Make it once and use it for every split, so that it compiles once.
 
@@ -67,6 +96,10 @@ def make_scorer(model: api.Model, *, weighs: bool = False) -> Scorer:
     read: Callable[[StatesReadOut], Choices | Likelihoods] = read_choices
     if weighs:
         read = read_rewards if model.score_rows else read_likelihoods
+    return _compiled(model, read)
+
+
+def _compiled(model: api.Model, read: Callable[[StatesReadOut], Any]) -> Scorer:
     # forward alone, a loop over layers is as fast as a program that spells them out, and starts in half the time
     model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1))
     mesh = model.compute.mesh
@@ -75,7 +108,7 @@ def make_scorer(model: api.Model, *, weighs: bool = False) -> Scorer:
 
     # the output is small: every process gets all of it
     @functools.partial(jax.jit, in_shardings=places, out_shardings=sharding.replicated(mesh))
-    def score(params: Params, batch: Batch) -> tuple[Array, Choices | Likelihoods]:
+    def score(params: Params, batch: Batch) -> tuple[Array, Any]:
         return batch.asks.items_BQ, read(read_out(params, model, batch))
 
     return Scorer(score, mesh)
@@ -93,16 +126,8 @@ def score_questions(
     Raises:
       Preempted: the work was told to end; asked before every batch, the first of which compiles.
     """
-    local_rows = sharding.local_rows(shape.rows, shape.rows, scorer.mesh)
-    batches = scoring_batches(questions, shape, local_rows, prefetch)
     out: Choices | Likelihoods | None = None
-    agreed = distributed.AnyProcess()
-    stream = batches.stream(0, len(batches))
-    for batch in console.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):
-        if agreed(preemption.noticed())[0]:
-            raise Preempted(f"preempted while scoring {what}; the same command scores it again")
-        placed = sharding.place(batch, shape.rows, scorer.mesh, micro_batches=False)
-        items_BQ, scores = jax.device_get(scorer.score(params, placed))
+    for items_BQ, scores in _scored(scorer, params, questions, shape, prefetch, what):
         if out is None:
             items = len(questions.items)
             out = jax.tree.map(lambda x, n=items: np.full((n, *x.shape[2:]), np.nan, np.float32), scores)
@@ -111,3 +136,30 @@ def score_questions(
             target[items_BQ[filled]] = values[filled]
     assert out is not None, "a split without items"
     return out
+
+
+def score_tokens(
+    scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str
+) -> list[OfTokens]:
+    """Scores every token that is read, a result for each item, which has one text; otherwise as `score_questions`."""
+    out: dict[int, OfTokens] = {}
+    for items_BQ, found in _scored(scorer, params, questions, shape, prefetch, what):
+        for b, q in zip(*np.nonzero(items_BQ >= 0), strict=True):
+            here_A = found.text_of_BA[b] == q * shape.options
+            out[int(items_BQ[b, q])] = OfTokens(*(values_BA[b, here_A] for values_BA in found[1:]))
+    return [out[item] for item in range(len(questions.items))]
+
+
+def _scored(
+    scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str
+) -> Iterator[tuple[np.ndarray, Any]]:
+    """Yields what is read of each batch, on the host, with the items that it holds, [B, Q]."""
+    local_rows = sharding.local_rows(shape.rows, shape.rows, scorer.mesh)
+    batches = scoring_batches(questions, shape, local_rows, prefetch)
+    agreed = distributed.AnyProcess()
+    stream = batches.stream(0, len(batches))
+    for batch in console.progress(stream, total=len(batches), desc=f"scoring {what}", unit="batch", leave=None):
+        if agreed(preemption.noticed())[0]:
+            raise Preempted(f"preempted while scoring {what}; the same command scores it again")
+        placed = sharding.place(batch, shape.rows, scorer.mesh, micro_batches=False)
+        yield jax.device_get(scorer.score(params, placed))

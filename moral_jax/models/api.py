@@ -25,6 +25,7 @@ class Model:
     `quantize` says how the backbone's kernels are stored: none, int8 or nf4.
     `adapter` says whether the backbone is trained, or adapters beside a frozen one; its `path` is not read here.
     `per_token` says whether options that are whole texts are scored by their mean log-probability, not by the sum.
+    `critic` says whether it has a value head beside the vocabulary, which PPO needs.
     `concentration` is fixed, learned or predicted; `initial_concentration` its fixed or first value.
     """
 
@@ -36,6 +37,7 @@ class Model:
     concentration: str
     initial_concentration: float
     per_token: bool = False
+    critic: bool = False
 
     @property
     def backbone(self) -> str:
@@ -145,6 +147,8 @@ def _fresh(backbone: Params, model: Model, seed: int, yes_no: tuple[int, int] | 
     """Returns the parameters that no file of a model holds; arguments as of `init_heads_and_adapters`."""
     spec, rng = model.spec, jax.random.key(seed)
     out = {"head": heads.init_concentration(model.concentration, model.initial_concentration, spec.width)}
+    if model.critic:
+        out["critic"] = heads.init_critic(spec.width)
     if model.score_rows:
         pooled = isinstance(spec, EncoderSpec)
         out["score"] = heads.init_score(model.score_rows, spec.width, jax.random.fold_in(rng, 1), pooled=pooled)

@@ -114,8 +114,20 @@ def log_concentration(head: Params, hidden_BAD: Array, value: float) -> Array:
     bias = head.get("bias", jnp.log(jnp.float32(value)))
     if "kernel" not in head:
         return jnp.broadcast_to(bias, hidden_BAD.shape[:-1])
-    # Unit length, because AdamW moves every weight by the learning rate: summed over all D weights, a hidden state of
-    # any length would move log s by several units in one step
+    return of_direction(head, hidden_BAD)
+
+
+def init_critic(width: int) -> Params:
+    """Returns a new critic, float32: a linear map of the direction of the hidden state. It expects 0 everywhere."""
+    return {"bias": jnp.float32(0), "kernel": jnp.zeros((width, 1), jnp.float32)}
+
+
+def of_direction(head: Params, hidden_BAD: Array) -> Array:
+    """Returns a linear map of the direction of every state, [B, A] float32.
+
+    States have unit length there, because AdamW moves every weight by the learning rate: summed over all D weights, a
+    hidden state of any length would move the result by several units in one step.
+    """
     hidden_BAD = hidden_BAD.astype(jnp.float32)
     unit_BAD = hidden_BAD * jax.lax.rsqrt(jnp.sum(jnp.square(hidden_BAD), axis=-1, keepdims=True) + 1e-12)
-    return jnp.matmul(unit_BAD, head["kernel"], precision=EXACT)[..., 0] + bias
+    return jnp.matmul(unit_BAD, head["kernel"], precision=EXACT)[..., 0] + head["bias"]

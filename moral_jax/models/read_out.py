@@ -8,6 +8,8 @@ blocks of positions.
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +17,8 @@ import jax.numpy as jnp
 from moral_jax import sharding
 from moral_jax.models import heads
 from moral_jax.models.api import Model, module, variables
-from moral_jax.models.product import EXACT, float32_product
-from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens
+from moral_jax.models.product import float32_product
+from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens, TokenScores
 
 POSITIONS_PER_BLOCK = 512  # on a device; bounds the largest array at so many rows of the vocabulary
 PRIOR = "prior"  # the column of log-probabilities of options' texts under a prompt that asks nothing
@@ -110,6 +112,20 @@ class StatesReadOut:
         rounding. The largest array is one block of positions; the backward pass computes it again, block by block.
         Blocks are cut from every row alike, so that rows stay on their devices.
         """
+        return self._blocks(functools.partial(_block_logp, self.model.compute.product_dtype), target_ids_BA)
+
+    @jax.named_scope("read_tokens")
+    def tokens(self, temperature: float = 1.0) -> TokenScores:
+        """Returns log p of every token of `asks: Texts` and the entropy of its distribution, at a temperature."""
+        block = functools.partial(_block_tokens, self.model.compute.product_dtype, temperature)
+        return self._blocks(block, self.batch.asks.target_ids_BA)
+
+    def _blocks(self, of_block: Callable[[Array, Array, Array], Any], target_ids_BA: Array) -> Any:
+        """Computes arrays [B, A] block by block, and again in the backward pass.
+
+        Args:
+          of_block: (the table [D, V], states [B, P, D], targets [B, P]) -> arrays [B, P].
+        """
         how, (B, A, D) = self.model.compute, self.hidden_BAD.shape
         table_DV = self._vocabulary.rows_VD.astype(self.hidden_BAD.dtype).T
         size = min(A, max(1, POSITIONS_PER_BLOCK * sharding.cut_rows(how.mesh) // B))
@@ -119,23 +135,40 @@ class StatesReadOut:
         blocks = (A + padding) // size
         hidden_XBPD = hidden_BAD.reshape(B, blocks, size, D).swapaxes(0, 1)
         targets_XBP = targets_BA.reshape(B, blocks, size).swapaxes(0, 1)
-        block = jax.checkpoint(functools.partial(_block_logp, table_DV, how.product_dtype))
-        logp_XBP = jax.lax.map(lambda xs: block(*xs), (hidden_XBPD, targets_XBP))
-        return logp_XBP.swapaxes(0, 1).reshape(B, A + padding)[:, :A]
+        block = jax.checkpoint(functools.partial(of_block, table_DV))
+        found = jax.lax.map(lambda xs: block(*xs), (hidden_XBPD, targets_XBP))
+        return jax.tree.map(lambda x_XBP: x_XBP.swapaxes(0, 1).reshape(B, A + padding)[:, :A], found)
 
     @jax.named_scope("read_value")
     def value(self) -> Array:
-        """Returns the score head's output [B, A] float32; the head must have one row."""
-        row_D = self.params["score"]["rows"][0]
-        return jnp.matmul(self.hidden_BAD.astype(jnp.float32), row_D.astype(jnp.float32), precision=EXACT)
+        """Returns what the critic expects, [B, A] float32."""
+        return heads.of_direction(self.params["critic"], self.hidden_BAD)
 
 
-def _block_logp(table_DV: Array, product_dtype: str, hidden_BPD: Array, target_BP: Array) -> Array:
-    """Returns log p of a target at each of P positions, [B, P] float32."""
+def _block_logits(product_dtype: str, table_DV: Array, hidden_BPD: Array) -> Array:
     B, P, D = hidden_BPD.shape
-    logits_BPV = float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
+    return float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
+
+
+def _logp_of(logits_BPV: Array, target_BP: Array) -> Array:
     target_logits_BP = jnp.take_along_axis(logits_BPV, target_BP[..., None], axis=-1)[..., 0]
     return target_logits_BP - jax.nn.logsumexp(logits_BPV, axis=-1)
+
+
+def _block_logp(product_dtype: str, table_DV: Array, hidden_BPD: Array, target_BP: Array) -> Array:
+    """Returns log p of a target at each of P positions, [B, P] float32."""
+    return _logp_of(_block_logits(product_dtype, table_DV, hidden_BPD), target_BP)
+
+
+def _block_tokens(
+    product_dtype: str, temperature: float, table_DV: Array, hidden_BPD: Array, target_BP: Array
+) -> TokenScores:
+    """Returns log p of a target and the entropy at each of P positions, at a temperature."""
+    logits_BPV = _block_logits(product_dtype, table_DV, hidden_BPD) / temperature
+    fixed_BPV = jax.lax.stop_gradient(logits_BPV)
+    p_BPV = jax.nn.softmax(fixed_BPV, axis=-1)
+    entropy_BP = jax.nn.logsumexp(fixed_BPV, axis=-1) - jnp.sum(p_BPV * fixed_BPV, axis=-1)
+    return TokenScores(_logp_of(logits_BPV, target_BP), entropy_BP)
 
 
 def read_out(params: Params, model: Model, batch: Batch) -> StatesReadOut:

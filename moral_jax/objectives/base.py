@@ -36,7 +36,7 @@ class Objective(NamedTuple):
         nothing = np.zeros((1, 0))
         asks = Texts(
             nothing, nothing, nothing, nothing, counts_EC[None], one_E[None], one_E[None],
-            {name: values[None] for name, values in columns.items()},
+            {name: values[None] for name, values in columns.items()}, {},
         )  # fmt: skip
         read = _Likelihoods(TextScores(logp_EC[None], tokens_EC[None]), log_concentration_E[None])
         return (self.judge or self.loss)(read, Batch(Tokens(*[nothing] * 5), asks))

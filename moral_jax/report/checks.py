@@ -85,6 +85,20 @@ def text_metrics(file: Path, values: dict[str, Any]) -> None:
     estimates(f"{file}: metrics", values["metrics"])
     if values["metrics"].get("nll_per_token") is None:
         raise UserError(f"{file}: metrics: the field 'nll_per_token' is missing; {AGAIN}")
+    _groups_of_estimates(file, values)
+
+
+def reply_metrics(file: Path, values: dict[str, Any]) -> None:
+    """Checks a `metrics.json` of replies."""
+    expected = {"split": str, "rows": int, "metrics": dict, "groups": dict}
+    for field, of in expected.items():
+        if not isinstance(values.get(field), of):
+            raise UserError(f"{file}: {field}={shown(values.get(field))}: is not what a run writes; {AGAIN}")
+    estimates(f"{file}: metrics", values["metrics"])
+    _groups_of_estimates(file, values)
+
+
+def _groups_of_estimates(file: Path, values: dict[str, Any]) -> None:
     for kind, named in _objects(f"{file}: groups", values["groups"]).items():
         for name, group in _objects(f"{file}: groups: {kind}", named).items():
             estimates(f"{file}: groups: {kind}: {name}", {k: v for k, v in group.items() if k != "rows"})
@@ -112,7 +126,8 @@ def comparison(file: Path, values: dict[str, Any]) -> None:
 
 def log_line(where: str, row: dict[str, Any]) -> None:
     """Checks a line of `metrics.jsonl`."""
-    if not isinstance(row.get("kind"), str) or not _has_numbers(row, "step", "loss"):
+    needed = ("step",) if row.get("kind") == "rollout" else ("step", "loss")
+    if not isinstance(row.get("kind"), str) or not _has_numbers(row, *needed):
         raise UserError(f"{where}: expected 'step', 'kind' and 'loss'; delete the file to make the page without it")
 
 

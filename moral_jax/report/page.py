@@ -1,13 +1,16 @@
 """Writes `report.html` and `report.md` of a run or an evaluation."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
 
-from moral_jax.report import plots, source, texts, words
+from moral_jax.report import plots, replies, source, texts, words
+from moral_jax.runs import reply_records, text_records
 from moral_jax.runtime.strict_json import visible
+from moral_jax.types import UserError
 
 
 class Written(NamedTuple):
@@ -56,15 +59,33 @@ def _of_votes(s: source.Source) -> dict[str, Any]:
     }
 
 
+class Page(NamedTuple):
+    """How the page of a kind of records is made."""
+
+    read: Callable[[Path], source.Source]
+    values: Callable[[source.Source], dict[str, Any]]  # what its templates read, beside what all have
+    template: str
+
+
+PAGES = {
+    "votes": Page(source.read, _of_votes, "page"),
+    text_records.KIND: Page(texts.read, texts.values, "text"),
+    reply_records.KIND: Page(replies.read, replies.values, "replies"),
+}
+
+
 def write(folder: Path) -> Written:
     """Writes both pages into `folder` from the files of the run in it.
 
     Raises:
       UserError: no stage of the run was scored.
     """
-    of_texts = texts.is_of_texts(folder)
-    s = texts.read(folder) if of_texts else source.read(folder)
-    own = texts.values(s) if of_texts else _of_votes(s)
+    kind = source.kind_of(folder)
+    if kind not in PAGES:
+        raise UserError(f"{folder}: its numbers are of kind {kind!r}; expected {' or '.join(PAGES)}")
+    page = PAGES[kind]
+    s = page.read(folder)
+    own = page.values(s)
     values = {
         "source": s,
         "title": s.name,
@@ -78,9 +99,8 @@ def write(folder: Path) -> Written:
         "markdown": words.markdown,
         "inert": words.inert,
     } | own
-    template = "text" if of_texts else "page"
-    for kind in ("html", "md"):
-        page = environment(kind == "html").get_template(f"{template}.{kind}.jinja").render(values)
-        (folder / f"report.{kind}").write_text(visible(page), encoding="utf-8")
+    for suffix in ("html", "md"):
+        text = environment(suffix == "html").get_template(f"{page.template}.{suffix}.jinja").render(values)
+        (folder / f"report.{suffix}").write_text(visible(text), encoding="utf-8")
     shown = own.get("multiple_choice") or own["main"]
     return Written(folder / "report.html", words.markdown(shown), " ".join(own["verdict"]))

@@ -89,9 +89,9 @@ def curves(source: Source) -> str | None:
     return svg(draw)
 
 
-def lines(source: Source, names: tuple[str, ...]) -> str | None:
-    """Draws numbers of the training log by step, smoothed; returns None if the log has none of them."""
-    train = [r for r in source.trace if r["kind"] == "train"]
+def lines(source: Source, names: tuple[str, ...], kind: str = "train") -> str | None:
+    """Draws numbers of the log's lines of a kind by step, smoothed; returns None if these have none of them."""
+    train = [r for r in source.trace if r["kind"] == kind]
     known = [name for name in names if train and all(name in r for r in train)]
     if not known:
         return None

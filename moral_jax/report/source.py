@@ -34,11 +34,12 @@ class Source:
     """The data of a page. `comparison` holds paired differences, last stage minus first."""
 
     name: str
-    stages: list[Any]  # `Stage`, or `texts.TextStage`
+    stages: list[Any]  # `Stage`, `texts.TextStage` or `replies.ReplyStage`
     comparison: dict[str, dict[str, float]]
     trace: list[dict[str, Any]]  # rows of metrics.jsonl
     config: dict[str, Any]
     provenance: dict[str, Any]
+    samples: list[Any] = dataclasses.field(default_factory=list)  # replies of some rollouts
 
     @property
     def last(self) -> Any:
@@ -51,6 +52,14 @@ class Source:
 
 def _json(path: Path) -> dict[str, Any]:
     return strict_json.read(path) if path.exists() else {}
+
+
+def kind_of(folder: Path) -> str:
+    """Returns what the records of a run's stages are about: votes, or the KIND of other records."""
+    for stage in directory.stages(folder).values():
+        if (stage / "metrics.json").exists():
+            return str(strict_json.read(stage / "metrics.json").get("kind", "votes"))
+    return "votes"
 
 
 def _stage(name: str, folder: Path) -> Stage | None:

@@ -9,7 +9,7 @@ from moral_jax.report.source import Source, of_stages
 from moral_jax.report.words import STAGE_NAMES, Table, interval, side
 from moral_jax.runs import directory
 from moral_jax.runs.quantities import TEXTS
-from moral_jax.runs.text_records import KIND, read_text_jsonl
+from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
 
 SHOWN = 600  # characters of a text
@@ -26,14 +26,6 @@ class TextStage:
 
     def value(self, metric: str) -> dict[str, float] | None:
         return self.numbers["metrics"].get(metric)
-
-
-def is_of_texts(folder: Path) -> bool:
-    """Returns true if the stages of a run hold records of texts."""
-    for stage in directory.stages(folder).values():
-        if (stage / "metrics.json").exists():
-            return strict_json.read(stage / "metrics.json").get("kind") == KIND
-    return False
 
 
 def read(folder: Path) -> Source:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from moral_jax.config.sample import SampleConfig
 from moral_jax.data.tokens import tokens
 from moral_jax.inference import generate
+from moral_jax.inference.sampler import Sampler
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.prompts.written import Written
 from moral_jax.respondents.encode import QuestionEncoder
@@ -128,12 +129,36 @@ def samples(
       params: returns the parameters as `models.api.cast_for_scoring` has them; called once all prompts are read.
       stops: texts at which a reply is over; not part of what it says.
     """
-    asked, tokenizer = asked_of(encoder, examples, how.max_tokens), encoder.tokenizer
+    asked = asked_of(encoder, examples, how.max_tokens)
+    yield from written(encoder, params(), examples, asked, how, stops)
+
+
+def written(
+    encoder: QuestionEncoder,
+    params: Params,
+    examples: Sequence[Example],
+    asked: Sequence[Asked],
+    how: SampleConfig,
+    stops: Sequence[str] = (),
+    sampler: Sampler | None = None,
+    what: str = "writing",
+) -> Iterator[tuple[int, list[Sample]]]:
+    """Yields (place of a row, its replies) as they come to an end.
+
+    Args:
+      asked: the prompts of the examples.
+      sampler: one that was used before, for the same numbers of samples and slots.
+      what: names the work in the progress bar.
+
+    Raises:
+      Preempted: the work was told to end.
+    """
+    tokenizer = encoder.tokenizer
     ends = frozenset().union(*(a.ends for a in asked))
     found = generate.generate(
-        params(), encoder.files.model, [a.prompt for a in asked], how, ends, _stopper(tokenizer, stops)
+        params, encoder.files.model, [a.prompt for a in asked], how, ends, _stopper(tokenizer, stops), sampler
     )
-    for place, replies in console.progress(found, total=len(asked), desc="writing", unit="prompt", leave=None):
+    for place, replies in console.progress(found, total=len(asked), desc=what, unit="prompt", leave=None):
         id_, prompt = examples[place].id, asked[place].text
         said = [_text(tokenizer, r, stops) for r in replies]
         yield (

@@ -6,6 +6,7 @@ RUN/run.json          the names of its stages, in order
 RUN/STAGE/            SPLIT.jsonl (records) and metrics.json of one stage: initial, trained, or answers
 RUN/checkpoints/      what training has saved
 RUN/metrics.jsonl     the log of training
+RUN/rollouts/         what the model wrote in reinforcement learning: `runs.rollouts`
 RUN/report.html, .md  the page
 """
 

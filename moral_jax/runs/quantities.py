@@ -192,6 +192,12 @@ TEXTS: dict[str, Quantity] = {  # in formulas, n are the tokens of a text that a
     "tokens": Quantity("tokens of a chosen text", NEITHER, (0, INF), "n"),
     "rejected_tokens": Quantity("tokens of a rejected text", NEITHER, (0, INF), "n of the others"),
 }  # fmt: skip
+REPLIES: dict[str, Quantity] = {  # over the replies to a prompt, then over prompts, means are taken
+    "reward": Quantity("reward", HIGHER, (-INF, INF), "weighted sum of the rewards that are known"),
+    "unknown": Quantity("no reward known", NEITHER, (0, 1), "1 where no reward could say anything"),
+    "tokens": Quantity("tokens of a reply", NEITHER, (0, INF), "the end token counted in"),
+    "finished": Quantity("ended by itself", NEITHER, (0, 1), "1 where the reply was not cut at its greatest length"),
+}  # fmt: skip
 YARDSTICKS = {  # predictions that read no text, and people, by their name in `metrics.json`
     "uniform": "uniform",
     "train prior": "prior of the training votes",

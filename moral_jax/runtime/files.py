@@ -68,10 +68,22 @@ def atomic_writer(path: Path) -> Iterator[TextIO]:
     Raises:
       StorageError: the file cannot be written.
     """
+    with _atomically(path, "w", "utf-8") as f:
+        yield f
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file as `atomic_writer` does."""
+    with _atomically(path, "wb", None) as f:
+        f.write(content)
+
+
+@contextlib.contextmanager
+def _atomically(path: Path, mode: str, encoding: str | None) -> Iterator[Any]:
     partial = path.with_name(path.name + PARTIAL)
     with storage_errors(path):
         try:
-            with partial.open("w", encoding="utf-8") as f:
+            with partial.open(mode, encoding=encoding) as f:
                 yield f
                 f.flush()
                 os.fsync(f.fileno())

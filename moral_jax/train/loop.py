@@ -186,6 +186,13 @@ class Scheduler:
         if self.progress.best_step == step or self.progress.finished or self.checkpoints.has(step):
             self._save(state)
 
+    def leave_at(self, step: int, state: TrainState) -> NoReturn:
+        """Saves the state after a step and ends; raises Preempted."""
+        self.progress = dataclasses.replace(self.progress, step=step)
+        if step:
+            self._save(state)
+        self._leave()
+
     def _save(self, state: TrainState) -> None:
         self.checkpoints.save(state, self.progress)
         self.saved_at = time.monotonic()
@@ -193,6 +200,8 @@ class Scheduler:
     def _leave(self) -> NoReturn:
         self.checkpoints.wait()
         step, total = self.progress.step, self.stage.total
+        if step == 0:
+            raise Preempted("preempted before the first step; the same command begins again")
         raise Preempted(f"preempted: step {step} of {total} is saved; the same command goes on from there")
 
 
@@ -255,7 +264,7 @@ def train(
     """
     source, mesh = stage.source, stage.model.compute.mesh
     step_fn = make_train_step(stage.objective, stage.model, stage.optimizer)
-    micro_batches = source.global_rows // stage.micro_rows
+    rows_here = len(sharding.local_rows(stage.micro_rows, stage.micro_rows, mesh))  # of a micro-batch
     scheduler, agreed = Scheduler(stage, progress, checkpoints, write), distributed.AnyProcess()
     with (
         console.progress(total=stage.total, initial=progress.step, desc="training", unit="step") as bar,
@@ -264,11 +273,16 @@ def train(
         scheduler.validate_if_due(state, frozen)
         reader = MetricReader(stage, write, bar)
         stream = source.stream(progress.step, stage.total, lambda: frozen | state.params)
-        for step, batch in enumerate(stream, progress.step + 1):
+        for step in range(progress.step + 1, stage.total + 1):
             if scheduler.progress.finished:
                 break
+            try:
+                batch = next(stream)
+            except Preempted:  # a source that works on the devices was told to end
+                reader.flush()
+                scheduler.leave_at(step - 1, state)
             profiler.before_step()
-            micro = split_micro_batches(batch, len(batch.asks.items_BQ) // micro_batches)
+            micro = split_micro_batches(batch, rows_here)
             placed = sharding.place(micro, stage.micro_rows, mesh, micro_batches=True)
             reader.before_dispatch()
             state, metrics = step_fn(state, frozen, placed)

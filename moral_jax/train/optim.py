@@ -54,8 +54,8 @@ def _stored_as(tx: optax.GradientTransformation, dtype: str) -> optax.GradientTr
 def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
     """Returns the optimizer of the trained parameters: backbone or adapters, score head, and concentration head.
 
-    The concentration head has its own learning rate, `head_lr`, under the same schedule. It is a new scalar or linear
-    map, and the rate that keeps a language model intact would hardly move it.
+    The concentration head and the critic have their own learning rate, `head_lr`, under the same schedule. They are a
+    new scalar or linear map, and the rate that keeps a language model intact would hardly move them.
     """
     rate = schedule(config, steps)
     head_rate = schedule(config.__class__(**{**vars(config), "lr": config.head_lr}), steps)
@@ -65,7 +65,7 @@ def make(config: OptimConfig, steps: int) -> optax.GradientTransformation:
         return _stored_as(tx, config.moment_dtype)
 
     def part_of(path: tuple[Any, ...], _: Array) -> str:
-        return "head" if path[0].key == "head" else "decoder"  # checkpoints contain these names
+        return "head" if path[0].key in ("head", "critic") else "decoder"  # checkpoints contain these names
 
     parts = {"decoder": adamw(rate, config.weight_decay), "head": adamw(head_rate, 0.0)}
     tx = optax.partition(parts, functools.partial(jax.tree_util.tree_map_with_path, part_of))

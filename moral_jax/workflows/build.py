@@ -2,29 +2,25 @@
 
 import dataclasses
 import functools
-
-import numpy as np
+from collections.abc import Sized
 
 from moral_jax import objectives, sharding
-from moral_jax.analysis import summary
-from moral_jax.analysis.table import pad
 from moral_jax.config import Config
 from moral_jax.config.checks import check, check_unread
 from moral_jax.data import layout, pipeline
+from moral_jax.judges import rewards
 from moral_jax.models import api
 from moral_jax.objectives.base import Objective
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.respondents.local import Scoring
-from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN, Provenance
-from moral_jax.runs.records import Asks, make_records
-from moral_jax.runs.text_records import Likelihoods
+from moral_jax.runs.records import Asks
 from moral_jax.runtime.console import info
 from moral_jax.tasks import load, registry, stored
-from moral_jax.train import loop, optim
-from moral_jax.types import Options, Params, Texts, UserError
-from moral_jax.workflows import references
+from moral_jax.types import RETURN, Options, Texts, UserError
+from moral_jax.workflows import rollouts, voice
 from moral_jax.workflows.local_model import InitialParams, find_model
+from moral_jax.workflows.setup import TrainingSetup
 
 
 def objective_of(config: Config) -> Objective:
@@ -40,7 +36,33 @@ def objective_of(config: Config) -> Objective:
     )
     check_unread(section, unread, f"{section.name} does not read it")
     _check_fits(config, objective)
-    return objective.bound(section)
+    _check_rollout(config, objective)
+    bound = objective.bound(section)
+    if "prompts" not in objective.kinds:
+        return bound
+    return bound._replace(loss=functools.partial(bound.loss, temperature=config.rollout.sample.temperature))
+
+
+def _check_rollout(config: Config, objective: Objective) -> None:
+    """Refuses settings of rollouts that nothing reads, or from which nothing can be learned."""
+    how, sample = config.rollout, config.rollout.sample
+    if "prompts" not in objective.kinds:
+        why = f"config.objective.name={config.objective.name!r} writes no rollouts"
+        check_unread(how, tuple(f.name for f in dataclasses.fields(how) if f.name != "sample"), why)
+        check_unread(sample, tuple(f.name for f in dataclasses.fields(sample)), why)
+        return
+    critic = RETURN in objective.columns
+    check_unread(how, ("baseline", "scale") if critic else ("discount", "trace", "whiten"), "nothing reads it here")
+    check(sample, "temperature", sample.temperature > 0, "more than 0: the likeliest token is no sample")
+    if critic or (how.baseline == "none" and how.scale == "none"):
+        return
+    check(sample, "n", sample.n > 1, "at least 2 replies to compare, or config.objective.name='ppo'")
+    scaled = how.scale == "group" and how.baseline != "none"
+    check(
+        sample, "n", sample.n > 2 or not scaled,
+        "at least 3: two replies differ by 1.41 standard deviations however small their difference is; or set "
+        "config.rollout.scale='none'",
+    )  # fmt: skip
 
 
 def _check_fits(config: Config, objective: Objective) -> None:
@@ -70,22 +92,6 @@ def _check_pairs(config: Config, data: load.Dataset) -> None:
                 )
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingSetup:
-    """All that a run is made of, before anything is loaded."""
-
-    config: Config
-    files: ModelFiles
-    data: load.Dataset
-    scored: dict[str, Asks]  # validation and test
-    scoring: Scoring
-    prompts: dict[str, str]  # SHA-256 of all that is asked, by split
-    objective: Objective
-    batches: pipeline.Batches | None  # None: nothing is trained
-    total: int  # optimizer steps
-    initial: InitialParams
-
-
 def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSetup:
     """Finds the model, reads and encodes the rows, and plans the batches.
 
@@ -98,6 +104,8 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     objective = objective_of(config)
     files = find_model(config, began=began)
     data = load.load(config.task)
+    if registry.get(config.task.name).kind == "prompts":
+        return _rollouts_setup(config, objective, files, data)
     scoring = Scoring(config, files)
     encoder = scoring.encoder
     if registry.get(config.task.name).kind == "preferences" and config.task.on_bad_row == "drop":
@@ -129,6 +137,23 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     return TrainingSetup(config, files, data, scored, scoring, prompts, objective, batches, total, initial)
 
 
+def _rollouts_setup(config: Config, objective: Objective, files: ModelFiles, data: load.Dataset) -> TrainingSetup:
+    """Returns the setup of reinforcement learning: prompts, and the rollouts that will be written for them."""
+    scoring, initial = Scoring(config, files), InitialParams(config, files)
+    speaks = voice.Voice(config, scoring.encoder, tuple(rewards.parse(config.rollout.reward, voice.of_run)))
+    fitting = {split: speaks.fitting(rows, split) if rows else rows for split, rows in data.sides.items()}
+    data = data._replace(train=fitting["train"], validation=fitting["validation"], test=fitting["test"])
+    info(f"{data.provenance['description']}\nrows: " + ", ".join(f"{len(r)} {s}" for s, r in data.sides.items()))
+    if not data.train:
+        raise UserError("no training prompts are left; lower config.task.validation and config.task.test")
+    splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
+    scored = {split: Asks(rows, [(i, (0,)) for i in range(len(rows))]) for split, rows in splits.items()}
+    found = rollouts.Rollouts(config, objective, speaks, data.train, initial.reference)
+    total = _total_steps(config, found) if config.trains else 0
+    hashes = {split: voice.sha256(speaks.asked(rows)) for split, rows in data.sides.items() if rows}
+    return TrainingSetup(config, files, data, scored, scoring, hashes, objective, None, total, initial, found)
+
+
 def _training_batches(
     config: Config, model: api.Model, asked: layout.Questions, shown: list, scoring_shape: layout.Shape
 ) -> pipeline.Batches:
@@ -143,88 +168,12 @@ def _training_batches(
     return pipeline.training_batches(asked, shown, config.train.seed, shape, local_rows, config.data.prefetch)
 
 
-def _total_steps(config: Config, batches: pipeline.Batches | None) -> int:
+def _total_steps(config: Config, batches: Sized | None) -> int:
     """Returns the optimizer steps of the run: as many as its epochs have batches, or `train.steps` if fewer."""
-    available, asked = len(batches) if batches else 0, config.train.steps
+    available, asked = 0 if batches is None else len(batches), config.train.steps
     if asked is not None and asked > available:
         raise UserError(
             f"config.train.steps={asked}, but {config.train.epochs} epochs have {available} steps; "
             f"raise --config.train.epochs"
         )
     return available if asked is None else asked
-
-
-def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
-    """Returns what the loop is told: model, objective, optimizer, batches, evaluators."""
-    config, model = setup.config, setup.files.model
-    assert setup.batches is not None, "a run that trains nothing"
-    every = loop.validation_every(config.train, setup.total)
-    validate = _validate_texts if setup.scoring.weighs else _validate
-    validation = loop.Evaluator("validation", every, functools.partial(validate, setup))
-    return loop.Stage(
-        model=model,
-        objective=setup.objective,
-        optimizer=optim.make(config.optim, setup.total),
-        schedule=optim.schedule(config.optim, setup.total),
-        source=setup.batches,
-        micro_rows=sharding.micro_batch_rows(config.data.micro_batch_size, model.compute.mesh),
-        evaluators=(validation,) if "validation" in setup.scored else (),
-        total=setup.total,
-        options=config.train,
-        profile=run.profile,
-        check_first=functools.partial(references.check_first_step, model=model, folder=run.path),
-    )
-
-
-def _validate(setup: TrainingSetup, params: Params) -> dict[str, float]:
-    """Returns the metrics of the validation rows; "loss" is the one that the objective is judged by."""
-    asks = setup.scored["validation"]
-    params = api.cast_for_scoring(params, setup.files.model)
-    records = make_records(asks, setup.scoring.score(params, asks, "validation"))
-    numbers = summary.point_estimates(records, summary.VALIDATED)
-    return numbers | {"loss": numbers[setup.objective.judged_by]}
-
-
-def _validate_texts(setup: TrainingSetup, params: Params) -> dict[str, float]:
-    """Returns what the objective says of the validation rows: its own loss and numbers, without a formula of their own.
-
-    "loss" is the one that it is judged by.
-    """
-    questions = setup.scoring.prepared(setup.scored["validation"])
-    assert questions is not None, "prepared with the others"
-    assert setup.scoring.shape is not None, "set by prepare"
-    params = api.cast_for_scoring(params, setup.files.model)
-    found = setup.scoring.score_questions(params, questions, setup.scoring.shape, "validation")
-    assert isinstance(found, Likelihoods), "as texts are read"
-    read = found.logp_EC, found.tokens_EC, found.log_concentration_E
-    sums = setup.objective.on_likelihoods(*read, _counts(questions), questions.columns)
-    numbers = {name: float(total / max(weight, 1e-20)) for name, (total, weight) in sums.items()}
-    numbers.pop("reference_gap", None)
-    return numbers | {"loss": numbers[setup.objective.judged_by]}
-
-
-def beta_of(setup: TrainingSetup) -> float | None:
-    """Returns the beta of rewards; None where the objective has no reference."""
-    return setup.config.objective.beta if setup.objective.columns else None
-
-
-def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:
-    """Returns the questions whose reference is needed, and the shape in which they are scored.
-
-    These are the rows that are trained on or validated, and the test rows where no initial stage says it of them.
-    """
-    shape, out = setup.scoring.shape, {}
-    assert setup.batches is not None, "a run that trains nothing"
-    assert shape is not None, "set by prepare"
-    out["train"] = setup.batches.questions, shape
-    for split, asks in setup.scored.items():
-        found = setup.scoring.prepared(asks)
-        if found is not None and (split == "validation" or not setup.config.eval.initial):
-            out[split] = found, shape
-    return out
-
-
-def _counts(questions: layout.Questions) -> np.ndarray:
-    """Returns the votes of every entry, [entries, options]."""
-    entries, most = range(len(questions.items)), questions.measures.options
-    return pad([questions.votes(entry) for entry in entries], most).astype(np.float32)

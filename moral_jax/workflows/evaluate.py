@@ -17,7 +17,7 @@ from moral_jax.respondents.scripted import ScriptedRespondent
 from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN, Provenance
-from moral_jax.runs.records import Asks, make_records, read_jsonl, write_jsonl
+from moral_jax.runs.records import Asks, Record, make_records, read_jsonl, write_jsonl
 from moral_jax.runs.text_records import make_text_records, read_text_jsonl
 from moral_jax.runtime import distributed, jax_setup, places
 from moral_jax.runtime.console import info
@@ -33,32 +33,39 @@ if TYPE_CHECKING:
     from moral_jax.respondents.local import LocalRespondent
 
 
-def answer(respondent: Respondent, splits: Mapping[str, Asks], folder: Path, *, weighs: bool = False) -> None:
+class Answers(NamedTuple):
+    """How the answers of a kind become records."""
+
+    make: Callable[[Asks, str], list[Record]]  # (what is asked, its name in progress bars) -> a record per example
+    read: Callable[[Path], list[Record]]
+
+
+def answers_of(respondent: Respondent, *, weighs: bool) -> Answers:
+    """Returns a respondent's answers: log-probabilities of texts if it `weighs`, shares of options otherwise."""
+    if not weighs:
+        return Answers(lambda asks, what: make_records(asks, respondent.choose(asks, what)), read_jsonl)
+    assert isinstance(respondent, Weighing), "checked by the caller"
+    weigh = respondent.weigh
+    return Answers(lambda asks, what: make_text_records(asks, weigh(asks, what)), read_text_jsonl)
+
+
+def answer(answers: Answers, splits: Mapping[str, Asks], folder: Path) -> None:
     """Writes the records of each split to `folder`, unless they are there: the one way to fill a stage.
 
     All processes ask, the primary writes.
-
-    Args:
-      weighs: true if the answers are log-probabilities of texts, not shares of options.
     """
-    read = read_text_jsonl if weighs else read_jsonl
 
     def is_complete(split: str) -> bool:
         """Returns false for a file that was cut, by whomever: it is written again."""
         try:
-            records = read(folder / f"{split}.jsonl")
+            records = answers.read(folder / f"{split}.jsonl")
         except (FileNotFoundError, UserError):
             return False
         return [r["id"] for r in records] == [e.id for e in splits[split].examples]
 
     for split in distributed.from_primary(lambda: [s for s in splits if not is_complete(s)]):
         distributed.leave_if_preempted(f"before scoring {split} {folder.name}")
-        asks, what = splits[split], f"{split} {folder.name}"
-        if weighs:
-            assert isinstance(respondent, Weighing), "checked by the caller"
-            records = make_text_records(asks, respondent.weigh(asks, what))
-        else:
-            records = make_records(asks, respondent.choose(asks, what))
+        records = answers.make(splits[split], f"{split} {folder.name}")
         if distributed.is_primary():
             with storage_errors(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +204,7 @@ def evaluate(
     respondent.prepare(splits)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
         origin.record(out, origin_of(about))
-        answer(respondent, splits, evaluation.stage(ANSWERS), weighs=weighs)
+        answer(answers_of(respondent, weighs=weighs), splits, evaluation.stage(ANSWERS))
         origin.record(out, origin_of(about))  # an API has said more of itself by now
         train = data.train if data is not None else []
         if weighs:

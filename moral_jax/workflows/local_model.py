@@ -8,7 +8,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from moral_jax import sharding
+from moral_jax import objectives, sharding
 from moral_jax.config import Config, saved
 from moral_jax.data import encode
 from moral_jax.models import api, quantize
@@ -24,7 +24,7 @@ from moral_jax.runtime.console import info
 from moral_jax.tasks import registry
 from moral_jax.train import manifest
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.types import Example, Params, UserError
+from moral_jax.types import RETURN, Example, Params, UserError
 from moral_jax.weights import load, peft, source, tokenizer
 
 
@@ -112,7 +112,8 @@ def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance 
     o = config.objective
     kind, value = o.concentration, o.initial_concentration
     per_token = m.text_score == "per_token"
-    return api.Model(spec, compute, score_rows, m.quantize, config.adapter, kind, value, per_token)
+    critic = RETURN in objectives.get(o.name).columns
+    return api.Model(spec, compute, score_rows, m.quantize, config.adapter, kind, value, per_token, critic)
 
 
 def find_model(
@@ -162,6 +163,10 @@ class InitialParams:
     def for_scoring(self) -> Params:
         """Returns parameters for scoring, cast while loading so that the float32 copy never exists as a whole."""
         return self._with_heads(self._load(trained=False))
+
+    def reference(self) -> Params:
+        """Returns the same parameters for scoring, not shared with those that training changes."""
+        return self._with_heads(self._backbone) if self.files.model.frozen else self.for_scoring()
 
     def _with_heads(self, backbone: Params) -> Params:
         model, config, path = self.files.model, self.config.adapter, self.files.path

@@ -1,17 +1,19 @@
 """Records -> numbers -> page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from moral_jax.analysis import multiple_choice, summary, texts
+from moral_jax.analysis import multiple_choice, replies, summary, texts
 from moral_jax.analysis.calibrate import Calibration, fit
 from moral_jax.analysis.table import Table, from_examples, from_records
 from moral_jax.config import Config
 from moral_jax.report import checks, page
-from moral_jax.report import texts as of_texts
+from moral_jax.report.source import kind_of
 from moral_jax.runs import directory
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.records import Record, read_jsonl, write_jsonl
+from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
 from moral_jax.runtime.files import write_json
@@ -91,26 +93,57 @@ def summarise_texts(
       splits: those whose records each stage holds.
       beta: of the rewards of a run on preferences; None where there are none.
     """
+    count, seed = config.eval.bootstrap, config.eval.seed
+    return _summarise(
+        run,
+        splits,
+        read_text_jsonl,
+        lambda records, first: texts.summarise(records, first, beta, count, seed),
+        lambda before, after: texts.compare(before, after, count, seed),
+    )
+
+
+def summarise_replies(run: RunDirectory, splits: Sequence[str], config: Config) -> page.Written | None:
+    """Writes the numbers of each stage of a run on replies, their difference, and the page."""
+    count, seed = config.eval.bootstrap, config.eval.seed
+    return _summarise(
+        run,
+        splits,
+        read_reply_jsonl,
+        lambda records, _: replies.summarise(records, count, seed),
+        lambda before, after: replies.compare(before, after, count, seed),
+    )
+
+
+def _summarise(
+    run: RunDirectory,
+    splits: Sequence[str],
+    read: Callable[[Path], list[Record]],
+    numbers_of: Callable[[list[Record], list[Record] | None], dict[str, Any]],
+    compare: Callable[[list[Record], list[Record]], dict[str, Any]],
+) -> page.Written | None:
+    """Writes the numbers of each stage and their difference, and the page.
+
+    Args:
+      numbers_of: (records of a stage, those of the first one if this is another) -> numbers.
+    """
     reported: list[list[Record]] = []
     split = next((s for s in ("test", "validation", *splits) if s in splits), None)
     for folder in directory.stages(run.path).values():
         if split is None or not folder.exists():
             continue
-        records = read_text_jsonl(folder / f"{split}.jsonl")
-        first = reported[0] if reported else None
-        numbers = texts.summarise(records, first, beta, config.eval.bootstrap, config.eval.seed)
+        records = read(folder / f"{split}.jsonl")
+        numbers = numbers_of(records, reported[0] if reported else None)
         write_json(folder / "metrics.json", {"split": split, **numbers})
         reported.append(records)
     if len(reported) == 2:
-        before, after = reported
-        difference = texts.compare(before, after, config.eval.bootstrap, config.eval.seed)
-        write_json(run.path / "comparison.json", difference)
+        write_json(run.path / "comparison.json", compare(*reported))
     return page.write(run.path) if reported else None
 
 
 def write_page(folder: Path) -> page.Written:
     """Writes a run's page again from its files; records of version 0.1 get the numbers of each row first."""
-    if of_texts.is_of_texts(folder):
+    if kind_of(folder) != "votes":
         return page.write(folder)
     for stage in directory.stages(folder).values():
         numbers = strict_json.read(stage / "metrics.json") if (stage / "metrics.json").exists() else {}

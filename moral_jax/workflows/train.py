@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.config import Config
+from moral_jax.data import layout
 from moral_jax.models import api
 from moral_jax.report import page
 from moral_jax.respondents.local import LocalRespondent
-from moral_jax.runs import directory, origin
+from moral_jax.runs import directory, origin, rollouts
 from moral_jax.runs.directory import INITIAL, TRAINED, RunDirectory
 from moral_jax.runs.metric_log import RunLog
 from moral_jax.runtime import distributed, jax_setup
@@ -20,10 +21,10 @@ from moral_jax.train import loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
 from moral_jax.train.step import abstract_state, init_state
-from moral_jax.types import Params, StorageError, UserError
-from moral_jax.workflows import build, local_model, provenance, references
+from moral_jax.types import REFERENCE, Params, StorageError, UserError
+from moral_jax.workflows import build, local_model, provenance, references, ways
 from moral_jax.workflows.evaluate import answer
-from moral_jax.workflows.summarise import summarise, summarise_texts
+from moral_jax.workflows.setup import TrainingSetup
 
 
 def train(config: Config, workdir: Path, resume_from: int | None = None) -> page.Written | None:
@@ -49,11 +50,12 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
         setup = build.training_setup(config, began)  # 2. model, rows, batches, objective; nothing is loaded yet
         distributed.same_everywhere("the data", sorted(setup.data.provenance["sha256"].values()))
         distributed.same_everywhere("the prompts", setup.prompts)
+        way = ways.of(setup)
         about = provenance.about_model(config, setup.files) if distributed.is_primary() else {}
         at_start = distributed.from_primary(lambda: _record(run, setup, about))
         if config.eval.initial:  # 3. score the model as it comes
             first = LocalRespondent(setup.scoring, lambda: _initial(setup), lambda: about)
-            answer(first, setup.scored, run.stage(INITIAL), weighs=setup.scoring.weighs)
+            answer(way.answers(setup, first), setup.scored, run.stage(INITIAL))
             del first  # and its parameters, before training needs the memory
         if setup.total:
             with Checkpoints(run.checkpoints, at_start, config.train.checkpoint_every) as checkpoints:
@@ -66,13 +68,10 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
                     lambda: about,
                 )
                 # 5. the one scorer
-                answer(chosen, setup.scored, run.stage(TRAINED), weighs=setup.scoring.weighs)
+                answer(way.answers(setup, chosen), setup.scored, run.stage(TRAINED))
         if not distributed.is_primary():
             return None
-        # 6. records -> numbers -> page
-        if setup.scoring.weighs:
-            return summarise_texts(run, list(setup.scored), config, build.beta_of(setup))
-        return summarise(run, list(setup.scored), setup.data.train, config)
+        return way.summarise(setup, run)  # 6. records -> numbers -> page
 
 
 @contextlib.contextmanager
@@ -88,14 +87,14 @@ def _claimed(config: Config, workdir: Path) -> Iterator[RunDirectory]:
         yield RunDirectory(workdir)
 
 
-def _record(run: RunDirectory, setup: build.TrainingSetup, about: dict[str, Any]) -> dict[str, Any]:
+def _record(run: RunDirectory, setup: TrainingSetup, about: dict[str, Any]) -> dict[str, Any]:
     """Writes where the numbers come from; returns what checkpoints keep of it."""
     now = provenance.of_local(setup.files, about, setup.data.provenance, setup.prompts)
     origin.record(run.path, now)
     return {"config": dataclasses.asdict(setup.config), "versions": now["versions"], "hashes": origin.hashes_of(now)}
 
 
-def _initial(setup: build.TrainingSetup) -> Params:
+def _initial(setup: TrainingSetup) -> Params:
     """Returns the parameters that training starts from, cast for scoring."""
     return api.cast_for_scoring(setup.initial.training(), setup.files.model)
 
@@ -106,6 +105,7 @@ def _rewind_to(step: int, run: RunDirectory, checkpoints: Checkpoints) -> None:
     if run.stage(TRAINED).exists():
         remove_folder(run.stage(TRAINED))
     checkpoints.drop_after(step)
+    rollouts.drop_after(run.path / rollouts.FOLDER, step)
     sealed = manifest.read(run.checkpoints, step)
     best = sealed.progress.best_step
     if best in (None, step):
@@ -119,12 +119,10 @@ def _rewind_to(step: int, run: RunDirectory, checkpoints: Checkpoints) -> None:
 
 
 def _train_or_resume(
-    setup: build.TrainingSetup, run: RunDirectory, checkpoints: Checkpoints, about: dict[str, Any]
+    setup: TrainingSetup, run: RunDirectory, checkpoints: Checkpoints, about: dict[str, Any]
 ) -> Progress:
     """Trains from the initial parameters, or resumes from the last checkpoint."""
-    model, batches = setup.files.model, setup.batches
-    assert batches is not None, "a run that trains nothing"
-    stage = build.training_stage(setup, run)
+    model, stage = setup.files.model, ways.training_stage(setup, run)
     latest = checkpoints.latest()
     if latest is None:
         _, trained = api.split(setup.initial.training(), model)
@@ -135,15 +133,30 @@ def _train_or_resume(
     if progress.finished:
         return progress
     distributed.leave_if_preempted("before training")
-    if setup.objective.columns:
-        references.fill(run.path, setup.scoring, setup.initial, about, build.questions_of(setup))
-    info(
-        f"training: {stage.total} steps; rows are {batches.fill():.1%} full, and what questions begin with in common "
-        f"saves {batches.shared_fraction():.0%} of their tokens"
-    )
+    if REFERENCE in setup.objective.columns:
+        references.fill(run.path, setup.scoring, setup.initial, about, _questions_of(setup))
+    info(f"training: {stage.total} steps; {ways.of(setup).about(setup)}")
     with contextlib.ExitStack() as open_files:
         log = None
         if distributed.is_primary():
             log = open_files.enter_context(RunLog(run.path, progress.step, progress.validated))
         write = log.write if log else lambda *line: None
+        if setup.rollouts is not None:
+            setup.rollouts.folder, setup.rollouts.log = run.path, write
         return loop.train(stage, state, setup.initial.frozen, progress, checkpoints, write)
+
+
+def _questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:
+    """Returns the questions whose reference is needed, and the shape in which they are scored.
+
+    These are the rows that are trained on or validated, and the test rows where no initial stage says it of them.
+    """
+    shape, out = setup.scoring.shape, {}
+    assert setup.batches is not None, "a run that trains rows"
+    assert shape is not None, "set by prepare"
+    out["train"] = setup.batches.questions, shape
+    for split, asks in setup.scored.items():
+        found = setup.scoring.prepared(asks)
+        if found is not None and (split == "validation" or not setup.config.eval.initial):
+            out[split] = found, shape
+    return out

@@ -22,8 +22,6 @@ from tests.helpers import tiny
 class Plan:
     """A source: batch n holds item n."""
 
-    global_rows = 1
-
     def __init__(self, count, late=0.0):
         self.count, self.late = count, late
 

@@ -71,8 +71,6 @@ def test_log_probabilities_are_those_of_the_whole_vocabulary(monkeypatch):
 class Source:
     """The same batch at every step."""
 
-    global_rows = ROWS
-
     def __len__(self):
         return 12
 

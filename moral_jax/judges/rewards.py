@@ -1,0 +1,186 @@
+"""Rewards: what a reply is worth. `RULES` is the one table of rules on texts; files and reward models come by path.
+
+A reward is asked about all replies of a rollout at once and returns a number for each, or None where it cannot say.
+Several are added with weights: "contains:sorry | 0.5*run:runs/reward".
+"""
+
+import importlib.util
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moral_jax.types import UserError
+
+
+class Written(NamedTuple):
+    """A reply that waits for its reward."""
+
+    id: str  # of the row
+    prompt: str  # as the model read it
+    messages: tuple[dict[str, str], ...]  # turns of the prompt; empty where it is a plain text
+    text: str
+    reason: str  # why it is over: end, stop, length
+    tokens: int
+
+
+Numbers = Sequence[float | None]
+Reward = Callable[[Sequence[Written]], Numbers]
+Rule = Callable[[Written], float]
+
+
+class Named(NamedTuple):
+    """A reward with its name and weight."""
+
+    name: str
+    weight: float
+    reward: Reward
+    on_primary: bool  # true for a user's own function, which may see another world on every machine
+
+
+def overlong(length: int, most: int, cache: int) -> float:
+    """Returns DAPO's soft penalty of long texts (arXiv 2503.14476): 0 up to most - cache tokens, -1 from `most` on."""
+    return min(0.0, max(-1.0, (most - cache - length) / cache))
+
+
+def _finished(_: str) -> Rule:
+    return lambda written: float(written.reason != "length")
+
+
+def _contains(text: str) -> Rule:
+    return lambda written: float(text.lower() in written.text.lower())
+
+
+def _lacks(text: str) -> Rule:
+    return lambda written: float(text.lower() not in written.text.lower())
+
+
+def _matches(pattern: str) -> Rule:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as e:
+        raise UserError(f"config.rollout.reward: matches:{pattern}: is no regular expression ({e})") from e
+    return lambda written: float(compiled.search(written.text) is not None)
+
+
+def _whole(text: str, rule: str) -> int:
+    if not text.strip().isdecimal() or int(text) == 0:
+        raise UserError(f"config.rollout.reward: {rule}: expected a whole number above 0, found {text!r}")
+    return int(text)
+
+
+def _characters(text: str) -> Rule:
+    wanted = _whole(text, "characters:N")
+    return lambda written: max(0.0, 1 - abs(len(written.text) - wanted) / wanted)
+
+
+def _overlong(text: str) -> Rule:
+    most, _, cache = text.partition(":")
+    sizes = _whole(most, "overlong:LENGTH:CACHE"), _whole(cache, "overlong:LENGTH:CACHE")
+    return lambda written: overlong(written.tokens, *sizes)
+
+
+RULES: dict[str, Callable[[str], Rule]] = {
+    "finished": _finished,  # 1 where the reply ended by itself
+    "contains": _contains,  # 1 where it holds a text, whatever its case
+    "lacks": _lacks,
+    "matches": _matches,  # 1 where a regular expression is found
+    "characters": _characters,  # 1 at N characters, less the further it is from them
+    "overlong": _overlong,
+}
+WITH_SETTING = set(RULES) - {"finished"}
+RUN = "run:"
+
+
+def _of_rule(rule: Rule) -> Reward:
+    return lambda replies: [rule(written) for written in replies]
+
+
+def _of_file(name: str) -> Reward:
+    path, _, function = name.rpartition(":")
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"config.rollout.reward={name!r}: {path} is no file")
+    spec = importlib.util.spec_from_file_location(f"reward_{file.stem}", file)
+    assert spec is not None, "a file that ends in .py"
+    assert spec.loader is not None, "a file that ends in .py"
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:  # whatever the user's code raises
+        raise UserError(f"config.rollout.reward={name!r}: {path} cannot be imported ({type(e).__name__}: {e})") from e
+    found = getattr(module, function, None)
+    if not callable(found):
+        raise UserError(f"config.rollout.reward={name!r}: {path} has no function {function!r}")
+    return found
+
+
+def parse(text: str, of_run: Callable[[str], Reward]) -> list[Named]:
+    """Returns the rewards that a setting names, with their weights.
+
+    Args:
+      text: "NAME" or "WEIGHT*NAME", several with " | " between them.
+      of_run: the folder of a reward model -> its reward.
+
+    Raises:
+      UserError: there is no such reward, or it cannot be loaded.
+    """
+    if not text.strip():
+        raise UserError(
+            f"config.rollout.reward: is empty; name what replies are rewarded for: {', '.join(RULES)}, run:DIR or "
+            f"FILE.py:FUNCTION"
+        )
+    return [_one(part.strip(), of_run) for part in text.split(" | ")]
+
+
+def _one(text: str, of_run: Callable[[str], Reward]) -> Named:
+    weight, name = 1.0, text
+    if found := re.fullmatch(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\*(.+)", text, re.S):
+        try:
+            weight, name = float(found[1]), found[2]
+        except ValueError:
+            raise UserError(f"config.rollout.reward={text!r}: {found[1]!r} is no weight") from None
+    if name.startswith(RUN):
+        return Named(name, weight, of_run(name.removeprefix(RUN)), on_primary=False)
+    if re.search(r"\.py:\w+$", name):
+        return Named(name, weight, _of_file(name), on_primary=True)
+    rule, _, setting = name.partition(":")
+    if rule not in RULES or (rule in WITH_SETTING) != bool(setting):
+        known = ", ".join(f"{r}:..." if r in WITH_SETTING else r for r in RULES)
+        raise UserError(
+            f"config.rollout.reward={name!r}: no such reward; there are {known}, run:DIR and FILE.py:FUNCTION"
+        )
+    return Named(name, weight, _of_rule(RULES[rule](setting)), on_primary=False)
+
+
+def numbers_of(named: Named, replies: Sequence[Written]) -> list[float | None]:
+    """Returns what a reward says of each reply.
+
+    Raises:
+      UserError: it is a user's function that fails, or returns anything but a finite number or None for each.
+    """
+    try:
+        said: Any = named.reward(replies)
+    except UserError:
+        raise
+    except Exception as e:  # whatever the user's code raises
+        raise UserError(f"config.rollout.reward={named.name!r}: {type(e).__name__}: {e}") from e
+    try:
+        values = [None if x is None else float(x) for x in said]
+    except (TypeError, ValueError):
+        values = []
+    bad = [x for x in values if x is not None and not math.isfinite(x)]
+    if len(values) != len(replies) or bad:
+        found = f"{bad[0]}" if bad else f"{type(said).__name__} of {len(values)}"
+        raise UserError(
+            f"config.rollout.reward={named.name!r}: returned {found} for {len(replies)} replies; expected a finite "
+            f"number or None for each"
+        )
+    return values
+
+
+def total(weights: Sequence[float], said: Sequence[float | None]) -> float | None:
+    """Returns the weighted sum of those that can say; None if none can."""
+    known = [w * x for w, x in zip(weights, said, strict=True) if x is not None]
+    return sum(known) if known else None

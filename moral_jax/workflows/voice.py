@@ -1,0 +1,210 @@
+"""What a run writes and what it is worth: prompts in, rewarded replies out."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from moral_jax.config import Config
+from moral_jax.config.task import TaskConfig
+from moral_jax.inference.generate import make_sampler
+from moral_jax.inference.sampler import Sampler
+from moral_jax.judges import rewards
+from moral_jax.judges.rewards import Named, Reward, Written
+from moral_jax.respondents.encode import QuestionEncoder
+from moral_jax.respondents.sampling import Asked, Sample, asked_of, written
+from moral_jax.runs.directory import RunDirectory, read_config
+from moral_jax.runs.origin import NOT_BEGUN
+from moral_jax.runs.records import Asks, Record
+from moral_jax.runs.reply_records import read_reply_jsonl
+from moral_jax.runtime import distributed
+from moral_jax.runtime.console import info
+from moral_jax.tasks import stored
+from moral_jax.types import Example, Params, UserError
+from moral_jax.workflows.evaluate import Answers, local_respondent, on_texts
+
+
+class Rewarded(NamedTuple):
+    """A reply and what it is worth."""
+
+    sample: Sample
+    rewards: dict[str, float | None]  # by name; None where a reward cannot say
+    reward: float | None  # their weighted sum
+
+
+def of_run(folder: str) -> Reward:
+    """Returns the rewards of a reward model that a run has trained; it cannot say what an empty reply is worth."""
+    run = RunDirectory(Path(folder))
+    config = read_config(run.path)
+    if config.model.head != "score":
+        raise UserError(
+            f"config.rollout.reward='run:{folder}': config.model.head={config.model.head!r}: is no reward model; "
+            f"train one with configs/preferences/reward.py"
+        )
+    respondent, _ = local_respondent(on_texts(config, TaskConfig(name="texts", replies="last")), run, NOT_BEGUN)
+
+    def reward(replies: Sequence[Written]) -> list[float | None]:
+        said = [place for place, reply in enumerate(replies) if reply.text.strip()]
+        examples = [
+            Example(f"{n}", "", (replies[n].text,), (1.0,), text="" if replies[n].messages else replies[n].prompt,
+                    messages=replies[n].messages)
+            for n in said
+        ]  # fmt: skip
+        out: list[float | None] = [None] * len(replies)
+        if examples:
+            asks = Asks(examples, [(i, (0,)) for i in range(len(examples))])
+            respondent.prepare({"replies": asks})
+            for place, score in zip(said, respondent.weigh(asks, "replies").logp_EC[:, 0], strict=True):
+                out[place] = float(score)
+        return out
+
+    return reward
+
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+    """How the replies of a run are written and rewarded."""
+
+    config: Config
+    encoder: QuestionEncoder
+    rewards: tuple[Named, ...]
+
+    @functools.cached_property
+    def _samplers(self) -> dict[int, Sampler]:
+        return {}
+
+    def asked(self, examples: Sequence[Example]) -> list[Asked]:
+        """Returns the tokens of prompts; raises UserError for one that leaves no room for its replies."""
+        return asked_of(self.encoder, examples, self.config.rollout.sample.max_tokens)
+
+    def fitting(self, examples: Sequence[Example], split: str) -> Sequence[Example]:
+        """Returns the prompts that fit into a row with their replies.
+
+        Raises:
+          UserError: one does not, unless `task.on_bad_row` drops it.
+        """
+        row, most = self.config.data.length, self.config.rollout.sample.max_tokens
+        lengths = [len(a.prompt.tokens) for a in self.asked(examples)]
+        places = [place for place, length in enumerate(lengths) if length + most <= row]
+        if len(places) == len(examples):
+            return examples
+        first = next(place for place in range(len(examples)) if place not in set(places))
+        what = (
+            f"prompt and reply together have more than config.data.length={row} tokens "
+            f"(config.rollout.sample.max_tokens={most})"
+        )
+        if self.config.task.on_bad_row == "stop":
+            raise UserError(
+                f"row {examples[first].id!r}: its prompt has {lengths[first]} tokens, so that {what}, as in "
+                f"{len(examples) - len(places)} {split} rows; raise config.data.length, or leave such rows out "
+                f"(--config.task.on_bad_row=drop)"
+            )
+        info(f"left out: {len(examples) - len(places)} of {len(examples)} {split} rows, as {what}")
+        return stored.take(examples, places)
+
+    def write(
+        self, params: Params, examples: Sequence[Example], asked: Sequence[Asked], what: str
+    ) -> list[list[Rewarded]]:
+        """Returns the replies to each prompt with their rewards.
+
+        Args:
+          params: as `models.api.cast_for_scoring` returns them.
+          asked: the prompts of the examples.
+          what: names the work in the progress bar.
+
+        Raises:
+          Preempted: the work was told to end.
+          UserError: a reward fails.
+        """
+        how = self.config.rollout.sample
+        count = len(asked)
+        if count not in self._samplers:
+            self._samplers[count] = make_sampler(self.encoder.files.model, how, count)
+        found = written(self.encoder, params, examples, asked, how, sampler=self._samplers[count], what=what)
+        of_prompts = dict(found)
+        return self._rewarded(examples, [of_prompts[place] for place in range(count)])
+
+    def _rewarded(self, examples: Sequence[Example], replies: list[list[Sample]]) -> list[list[Rewarded]]:
+        flat = [
+            Written(s.id, s.prompt, e.messages, s.text, s.reason, len(s.tokens))
+            for e, of_prompt in zip(examples, replies, strict=True)
+            for s in of_prompt
+        ]
+        said = {}
+        for named in self.rewards:
+            ask = functools.partial(rewards.numbers_of, named, flat)
+            said[named.name] = distributed.from_primary(ask) if named.on_primary else ask()
+        weights = [named.weight for named in self.rewards]
+        place, out = 0, []
+        for of_prompt in replies:
+            of_one = []
+            for sample in of_prompt:
+                each = {name: numbers[place] for name, numbers in said.items()}
+                of_one.append(Rewarded(sample, each, rewards.total(weights, list(each.values()))))
+                place += 1
+            out.append(of_one)
+        return out
+
+
+def records_of(examples: Sequence[Example], replies: Sequence[Sequence[Rewarded]]) -> list[Record]:
+    """Returns a record per prompt, with all replies to it."""
+    return [
+        {
+            "id": example.id,
+            "prompt": [dict(turn) for turn in example.messages] or example.text,
+            "keys": list(example.keys),
+            "groups": example.groups,
+            "replies": [
+                {
+                    "text": r.sample.text,
+                    "reason": r.sample.reason,
+                    "tokens": len(r.sample.tokens),
+                    "reward": r.reward,
+                    "rewards": r.rewards,
+                }
+                for r in of_prompt
+            ],
+        }
+        for example, of_prompt in zip(examples, replies, strict=True)
+    ]
+
+
+def answers_of(voice: Voice, params: Callable[[], Params]) -> Answers:
+    """Returns replies to prompts, with their rewards, as records."""
+
+    def make(asks: Asks, what: str) -> list[Record]:
+        return records_of(asks.examples, voice.write(params(), asks.examples, voice.asked(asks.examples), what))
+
+    return Answers(make, read_reply_jsonl)
+
+
+def numbers(replies: Sequence[Sequence[Rewarded]]) -> dict[str, float]:
+    """Returns the means of a set of replies: rewards (of those that are known), lengths, how many ended by themselves.
+
+    `kept_mass` is the mean probability, at each token, of what sampling left to choose from.
+    """
+    flat = [reply for of_prompt in replies for reply in of_prompt]
+    out = {"reward": _mean([r.reward for r in flat])}
+    if len(flat[0].rewards) > 1:
+        out |= {f"reward/{name}": _mean([r.rewards[name] for r in flat]) for name in flat[0].rewards}
+    logp, drawn = (np.concatenate([getattr(r.sample, field) for r in flat]) for field in ("logp", "sampled_logp"))
+    return out | {
+        "unknown": float(np.mean([r.reward is None for r in flat])),
+        "length": float(np.mean([len(r.sample.tokens) for r in flat])),
+        "finished": float(np.mean([r.sample.reason != "length" for r in flat])),
+        "kept_mass": float(np.mean(np.exp(logp - drawn))),
+    }
+
+
+def sha256(asked: Sequence[Asked]) -> str:
+    """Returns the SHA-256 of the tokens of prompts."""
+    return hashlib.sha256(repr([list(a.prompt.tokens) for a in asked]).encode()).hexdigest()
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else 0.0
