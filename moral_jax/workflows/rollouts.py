@@ -89,7 +89,7 @@ class Rollouts:
         for step in range(start, stop):
             number, place = divmod(step, self.how.steps_each)
             if self._now is None or self._now[0] != number:
-                self._now = number, self._begin(number, first=step - place, inside=place > 0, params=params())
+                self._now = number, self._begin(number, first=step - place, inside=place > 0, params=params)
             yield self._batch(self._now[1], number, place)
 
     def names(self, batch: Batch) -> list[str]:
@@ -108,7 +108,7 @@ class Rollouts:
             asked.append(self.asked[row]._replace(prompt=Prompt(self.asked[row].prompt.tokens, n)))
         return examples, asked
 
-    def _begin(self, number: int, first: int, inside: bool, params: Params) -> Questions:
+    def _begin(self, number: int, first: int, inside: bool, params: Callable[[], Params]) -> Questions:
         """Returns a rollout as rows to learn from: the sealed one, or a new one.
 
         Args:
@@ -118,7 +118,7 @@ class Rollouts:
         examples, asked = self._prompts(number)
         about: dict[str, Any] = {"step": first, "config": self._config_hash()}
         if not inside:
-            about["weights"] = self._weights_hash(params)
+            about["weights"] = self._weights_hash(params())
         folder = self.folder / rollouts.FOLDER
         stored = distributed.from_primary(lambda: rollouts.about(folder, number)) or {}
         if all(stored.get(name) == value for name, value in about.items()):
@@ -132,7 +132,7 @@ class Rollouts:
                 f"checkpoint before it with --resume-from=STEP, or remove {self.folder} to begin again"
             )
         else:
-            rollout, numbers = self._write(number, examples, asked, params)
+            rollout, numbers = self._write(number, examples, asked, params())
             if distributed.is_primary():
                 rollouts.write(folder, number, rollout, about | {"numbers": numbers})
         if not inside:

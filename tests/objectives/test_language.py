@@ -24,7 +24,7 @@ class Read:
 
 def batch_of(tokens):
     one_BA = np.ones((1, tokens), np.float32)
-    return Batch(None, Texts(one_BA, one_BA, one_BA, one_BA, one_BA[None], one_BA, one_BA, {}))
+    return Batch(None, Texts(one_BA, one_BA, one_BA, one_BA, one_BA[None], one_BA, one_BA, {}, {}))
 
 
 def test_micro_batches_add_up():

@@ -43,7 +43,7 @@ def batch_of(counts, reference, weights=1.0):
     counts_BQC = np.asarray(counts, np.float32)[None]
     weights_BQ = np.full(counts_BQC.shape[:2], weights, np.float32)
     columns = {preferences.REFERENCE: np.asarray(reference, np.float32)[None]}
-    return Batch(None, Texts(None, None, None, None, counts_BQC, weights_BQ, weights_BQ, columns))
+    return Batch(None, Texts(None, None, None, None, counts_BQC, weights_BQ, weights_BQ, columns, {}))
 
 
 class Read:

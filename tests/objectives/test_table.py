@@ -16,8 +16,8 @@ def with_objective(**fields):
 
 
 def test_an_unknown_objective_is_named():
-    with pytest.raises(UserError, match="config.objective.name='ppo': no such objective; expected 'soft_cross_ent"):
-        objective_of(with_objective(name="ppo"))
+    with pytest.raises(UserError, match="config.objective.name='trpo': no such objective; expected 'soft_cross_ent"):
+        objective_of(with_objective(name="trpo"))
 
 
 @pytest.mark.parametrize("name", ["soft_cross_entropy", "count_cross_entropy"])

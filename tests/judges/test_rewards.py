@@ -1,0 +1,119 @@
+"""Rewards: rules on texts, a user's file, weights, and what is refused."""
+
+import pytest
+
+from moral_jax.judges import rewards
+from moral_jax.judges.rewards import Written, numbers_of, parse, total
+from moral_jax.types import UserError
+
+
+def written(text="I am sorry.", reason="end", tokens=4):
+    return Written("1", "A prompt", (), text, reason, tokens)
+
+
+def no_run(folder):
+    raise AssertionError(folder)
+
+
+def said(setting, *replies):
+    return [numbers_of(named, replies or [written()]) for named in parse(setting, no_run)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "reply", "want"),
+    [
+        ("finished", written(), 1),
+        ("finished", written(reason="stop"), 1),
+        ("finished", written(reason="length"), 0),
+        ("contains:SORRY", written(), 1),
+        ("contains:happy", written(), 0),
+        ("lacks:sorry", written(), 0),
+        ("lacks:happy", written(), 1),
+        (r"matches:^I\b.*\.$", written(), 1),
+        ("matches:^am", written(), 0),
+        ("matches:a|b", written("b"), 1),
+        ("characters:11", written(), 1),
+        ("characters:22", written(), 0.5),
+        ("characters:5", written("x" * 40), 0),
+        ("overlong:20:5", written(tokens=18), -0.6),
+        ("overlong:20:5", written(tokens=15), 0),
+        ("overlong:20:5", written(tokens=30), -1),
+    ],
+)
+def test_rules(rule, reply, want):
+    assert said(rule, reply) == [[pytest.approx(want)]]
+
+
+def test_several_are_added_with_weights():
+    both = parse("contains:sorry | -0.5*finished | 2e-1*lacks:a b", no_run)
+    assert [(n.name, n.weight) for n in both] == [("contains:sorry", 1.0), ("finished", -0.5), ("lacks:a b", 0.2)]
+    assert total([1.0, -0.5], [1.0, 1.0]) == 0.5
+    assert total([1.0, -0.5], [None, 1.0]) == -0.5, "who cannot say is left out"
+    assert total([1.0, -0.5], [None, None]) is None
+
+
+def test_a_function_of_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def length(replies):\n    return [len(r.text) if r.text else None for r in replies]\n")
+    [named] = parse(f"0.1*{file}:length", no_run)
+    assert named.on_primary
+    assert numbers_of(named, [written(), written("")]) == [11.0, None]
+
+
+def test_a_reward_model_comes_by_its_run():
+    [named] = parse("run:runs/reward", lambda folder: lambda replies: [float(len(folder))] * len(replies))
+    assert numbers_of(named, [written()]) == [11.0]
+    assert not named.on_primary
+
+
+@pytest.mark.parametrize(
+    ("setting", "match"),
+    [
+        ("", "is empty; name what replies are rewarded for: finished, contains"),
+        ("kindness", "'kindness': no such reward; there are finished, contains:..., "),
+        ("contains", "no such reward"),
+        ("finished:yes", "no such reward"),
+        ("matches:(", "is no regular expression"),
+        ("characters:many", "characters:N: expected a whole number above 0, found 'many'"),
+        ("overlong:20", "expected a whole number above 0, found ''"),
+        ("nowhere.py:f", "nowhere.py is no file"),
+        ("1.2.3*finished", "'1.2.3' is no weight"),
+    ],
+)
+def test_what_is_no_reward_is_refused(setting, match):
+    with pytest.raises(UserError, match=match.replace("(", r"\(").replace("*", r"\*")):
+        parse(setting, no_run)
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        ("return 1.0", "returned float of 0 for 1 replies"),
+        ("return [1.0, 2.0]", "returned list of 2 for 1 replies"),
+        ("return [float('nan')]", "returned nan for 1 replies"),
+        ("return ['good']", "expected a finite number or None for each"),
+        ("raise KeyError('score')", "KeyError: 'score'"),
+    ],
+)
+def test_a_function_that_fails_is_named(tmp_path, body, match):
+    file = tmp_path / "mine.py"
+    file.write_text(f"def f(replies):\n    {body}\n")
+    [named] = parse(f"{file}:f", no_run)
+    with pytest.raises(UserError, match=match) as error:
+        numbers_of(named, [written()])
+    assert f"{file}:f" in str(error.value)
+
+
+def test_a_file_that_cannot_be_imported_is_named(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import nothing_of_that_name\n")
+    with pytest.raises(UserError, match=r"mine.py cannot be imported \(ModuleNotFoundError"):
+        parse(f"{file}:f", no_run)
+    file.write_text("x = 1\n")
+    with pytest.raises(UserError, match="has no function 'f'"):
+        parse(f"{file}:f", no_run)
+
+
+def test_every_rule_is_tested():
+    tested = {mark.args[1][i][0].partition(":")[0] for mark in test_rules.pytestmark for i in range(len(mark.args[1]))}
+    assert tested == set(rewards.RULES)
