@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,9 +24,9 @@ from moral_jax.models import api
 from moral_jax.runs.records import Asks, make_records
 from moral_jax.runtime import jax_setup
 from moral_jax.train import optim, step
-from moral_jax.types import UserError
+from moral_jax.types import REFERENCE, UserError
 from moral_jax.weights import peft
-from moral_jax.workflows import build, references
+from moral_jax.workflows import build, references, ways
 
 
 class Competitor:
@@ -133,9 +134,9 @@ class TextTraining(Training):
 
     def prepare(self) -> None:
         """Computes the references."""
-        if self.setup.objective.columns:
+        if REFERENCE in self.setup.objective.columns:
             with tempfile.TemporaryDirectory() as folder:
-                of = build.questions_of(self.setup)
+                of = ways.questions_of(self.setup)
                 references.fill(Path(folder), self.setup.scoring, self.setup.initial, {}, of)
 
     def first(self) -> float:
@@ -144,6 +145,61 @@ class TextTraining(Training):
         self.prepare()
         super().first()
         return time.perf_counter() - began
+
+
+def letters(replies: Sequence[Any]) -> list[float]:
+    """A reward: how many different characters a reply has, by sevens."""
+    return [float(len(set(reply.text)) % 7) for reply in replies]
+
+
+class Rollouts(Competitor):
+    """Steps of reinforcement learning, each with a rollout of its own; replies go on to their full length."""
+
+    def __init__(self, flags: list[str]):
+        super().__init__(flags)
+        model = self.model
+        tx = optim.make(self.config.optim, self.setup.total)
+        self.frozen, trained = api.split(self.setup.initial.training(), model)
+        self.state = step.init_state(trained, model, tx)
+        self.step = step.make_train_step(self.setup.objective, model, tx)
+        self.folder = tempfile.TemporaryDirectory()
+        source = self.setup.rollouts
+        source.folder = Path(self.folder.name)
+        source.asked = [a._replace(ends=frozenset()) for a in source.asked]
+        source.log = lambda _, __, numbers: self.numbers.update(numbers)
+        self.numbers: dict[str, float] = {}
+        self.batches = source.stream(0, self.setup.total, lambda: self.frozen | self.state.params)
+        self.about["settings"] = f"{self.config.rollout.sample.slots} slots, {self.about['settings']}"
+
+    def write_prompts(self, path: str) -> None:
+        """Writes the prompts as messages."""
+        with Path(path).open("w") as f:
+            for example in self.setup.data.train:
+                turns = list(example.messages) or [{"role": "user", "content": example.text}]
+                f.write(json.dumps({"prompt": turns}) + "\n")
+
+    def first(self) -> float:
+        """Seconds of the first step, which compiles."""
+        return self.piece()["seconds"]
+
+    def piece(self) -> dict[str, Any]:
+        """One step: replies, rewards, update."""
+        began, mesh = time.perf_counter(), self.model.compute.mesh
+        rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
+        batch = next(self.batches)
+        written = time.perf_counter() - began
+        placed = sharding.place(step.split_micro_batches(batch, rows), rows, mesh, micro_batches=True)
+        self.state, metrics = self.step(self.state, self.frozen, placed)
+        jax.block_until_ready(metrics)
+        seconds, how = time.perf_counter() - began, self.config.rollout
+        replies = how.prompts * how.sample.n
+        parts = {
+            "writing": self.numbers["writing_seconds"],
+            "scoring and columns": written - self.numbers["writing_seconds"],
+            "update": seconds - written,
+        }
+        tokens = int(self.numbers["length"] * replies)
+        return {"seconds": seconds, "questions": replies, "tokens": tokens, "parts": parts}
 
 
 class Scoring(Competitor):
@@ -179,6 +235,8 @@ class Scoring(Competitor):
 
 if __name__ == "__main__":
     try:
-        workers.serve({"encode": Competitor, "train": Training, "texts": TextTraining, "score": Scoring})
+        workers.serve(
+            {"encode": Competitor, "train": Training, "texts": TextTraining, "rollouts": Rollouts, "score": Scoring}
+        )
     except UserError as e:
         sys.exit(f"error: {e}")

@@ -12,6 +12,7 @@ DESCRIPTION = """\
 Compiles a config for a TPU slice that is not here, and prints memory, FLOPs, exchanges, and whether it fits.
 
   moral-jax plan --config=scruples/mistral_7b_dilemmas:v5e-16 --topology=v5e:4x4
+  moral-jax plan --config=rl/grpo --config.model.path=OWNER/MODEL --topology=v5e:2x4 --sample
 
 Needs the TPU compiler: pip install 'moral-jax[plan]'. Takes about a minute, a search many.
 """
@@ -28,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="what all weights, adapters, and adapters on quantised weights hold from step to step; compiles nothing",
     )
+    which.add_argument(
+        "--sample",
+        action="store_true",
+        help="how many replies can be written at a time, and the least time that a token takes",
+    )
+    sampling = parser.add_argument_group("with --sample")
+    sampling.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="of every prompt")
+    sampling.add_argument("--max-tokens", type=int, default=512, metavar="N", help="of every reply")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
 
 
@@ -43,6 +52,18 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         from moral_jax.plan import memory
 
         print(memory.table(config, spec, sharding.make_mesh(config.mesh, where.devices)))
+        return
+    if args.sample:
+        from moral_jax.plan import sample
+
+        console.info(sample.HEADER)
+        found = sample.plans(config, spec, where, args.prompt_tokens, args.max_tokens)
+        rows = []
+        for one in found:
+            console.info(sample.row(one))
+            rows.append(sample.summary(one))
+        if args.json:
+            sample.save(rows, args.json)
         return
     if not args.search:
         made = [plans.make(config, spec, where, scoring=True)]

@@ -66,20 +66,53 @@ class Sampler:
             self._empty[prompt_length] = self._make_empty(params, prompt_length)
         return self._empty[prompt_length]()
 
-    def _make_empty(self, params: Params, prompt_length: int) -> Callable[[], State]:
-        tokens = Tokens(*[jax.ShapeDtypeStruct((self.rows, prompt_length), jnp.int32)] * 4)
-        read_BA = jax.ShapeDtypeStruct((self.rows, PROMPTS_PER_ROW), jnp.int32)
-        hidden_BAD, kept = jax.eval_shape(self._run_prompts, params, tokens, read_BA)
+    def _prompt_shapes(self, prompt_length: int) -> tuple[Tokens, Any]:
+        """Returns the shapes of packed rows of prompts, and of their read positions."""
+        where = sharding.of_batch(self.mesh, micro_batches=False)
+        tokens = jax.ShapeDtypeStruct((self.rows, prompt_length), jnp.int32, sharding=where)
+        return Tokens(*[tokens] * 4), jax.ShapeDtypeStruct((self.rows, PROMPTS_PER_ROW), jnp.int32, sharding=where)
+
+    def abstract_state(self, params: Params, prompt_length: int) -> State:
+        """Returns shapes, types and shardings of the state for prompts up to a length, without computing any.
+
+        Args:
+          params: arrays or shapes.
+        """
+        hidden_BAD, kept = jax.eval_shape(self._run_prompts, params, *self._prompt_shapes(prompt_length))
         shapes = State(
             prefix=cache.room(kept, self.groups, prompt_length),
             own=cache.room(kept, self.slots, self.room),
             hidden_SD=jax.ShapeDtypeStruct((self.slots, hidden_BAD.shape[-1]), hidden_BAD.dtype),
         )
+        places = sharding.of_cache(shapes, self.mesh)
+        return jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, places)
+
+    def _make_empty(self, params: Params, prompt_length: int) -> Callable[[], State]:
+        shapes = self.abstract_state(params, prompt_length)
 
         def zeros() -> State:
             return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
-        return jax.jit(zeros, out_shardings=sharding.of_cache(shapes, self.mesh))
+        return jax.jit(zeros, out_shardings=jax.tree.map(lambda x: x.sharding, shapes))
+
+    def lower(self, params: Params, prompt_length: int) -> tuple[jax.stages.Lowered, jax.stages.Lowered]:
+        """Returns the programs that begin texts and that go on with full ones, not yet compiled.
+
+        Args:
+          params: shapes with shardings.
+        """
+        state, whole = self.abstract_state(params, prompt_length), sharding.replicated(self.mesh)
+
+        def of(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape, dtype, sharding=whole)
+
+        tokens, read_BA = self._prompt_shapes(prompt_length)
+        where_BA = of((self.rows, PROMPTS_PER_ROW), jnp.int32)
+        numbers, S = jnp.float32, (self.slots,)
+        how = Settings(of(S, numbers), of(S, numbers), of(S, jnp.int32), of(S, numbers))
+        lengths = of((self.groups,), jnp.int32), of(S, jnp.int32)
+        prefill = self._prefill.lower(params, state, tokens, read_BA, where_BA, where_BA)
+        return prefill, self._decode.lower(params, state, *lengths, of((ROUNDS, *S), numbers), how, self.room)
 
     def _prefill_rows(
         self, params: Params, state: State, tokens: Tokens, read_BA: Array, starts_BA: Array, groups_BA: Array

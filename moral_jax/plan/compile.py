@@ -23,7 +23,7 @@ from moral_jax.plan.chips import CHIPS, Chip
 from moral_jax.respondents.base import is_weighed
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
-from moral_jax.types import Batch, UserError
+from moral_jax.types import Batch, Params, UserError
 from moral_jax.workflows.build import objective_of
 from moral_jax.workflows.local_model import make_model
 
@@ -122,7 +122,8 @@ def _shape(config: Config, model: api.Model, rows: int) -> layout.Shape:
     )
 
 
-def _compiled(lowered: Any) -> Program | TooLarge:
+def compiled(lowered: Any) -> Program | TooLarge:
+    """Compiles a program for its devices, which need not be here."""
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as e:
@@ -152,7 +153,13 @@ def training_program(
     """
     frozen, _ = api.split(api.abstract_params(model), model)
     train_step = step.make_train_step(objective, model, tx)
-    return _compiled(train_step.lower(step.abstract_state(model, tx), frozen, batch))
+    return compiled(train_step.lower(step.abstract_state(model, tx), frozen, batch))
+
+
+def params_for_scoring(model: api.Model) -> Params:
+    """Returns shapes, types and shardings of the parameters that scoring and sampling read."""
+    cast = functools.partial(api.cast_for_scoring, model=model)
+    return sharding.abstract(jax.eval_shape(cast, api.abstract_params(model)), model.compute.mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +204,6 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
         scorer = make_scorer(model, weighs=is_weighed(config))
-        cast = functools.partial(api.cast_for_scoring, model=model)
-        params = sharding.abstract(jax.eval_shape(cast, api.abstract_params(model)), mesh)
-        scored = _compiled(scorer.score.lower(params, abstract_batch(model, config, rows, None)))
+        params = params_for_scoring(model)
+        scored = compiled(scorer.score.lower(params, abstract_batch(model, config, rows, None)))
     return Plan(config, where, model, micro_rows, micro_batches, training, scored)

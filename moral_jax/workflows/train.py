@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.config import Config
-from moral_jax.data import layout
 from moral_jax.models import api
 from moral_jax.report import page
 from moral_jax.respondents.local import LocalRespondent
@@ -134,7 +133,7 @@ def _train_or_resume(
         return progress
     distributed.leave_if_preempted("before training")
     if REFERENCE in setup.objective.columns:
-        references.fill(run.path, setup.scoring, setup.initial, about, _questions_of(setup))
+        references.fill(run.path, setup.scoring, setup.initial, about, ways.questions_of(setup))
     info(f"training: {stage.total} steps; {ways.of(setup).about(setup)}")
     with contextlib.ExitStack() as open_files:
         log = None
@@ -144,19 +143,3 @@ def _train_or_resume(
         if setup.rollouts is not None:
             setup.rollouts.folder, setup.rollouts.log = run.path, write
         return loop.train(stage, state, setup.initial.frozen, progress, checkpoints, write)
-
-
-def _questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:
-    """Returns the questions whose reference is needed, and the shape in which they are scored.
-
-    These are the rows that are trained on or validated, and the test rows where no initial stage says it of them.
-    """
-    shape, out = setup.scoring.shape, {}
-    assert setup.batches is not None, "a run that trains rows"
-    assert shape is not None, "set by prepare"
-    out["train"] = setup.batches.questions, shape
-    for split, asks in setup.scored.items():
-        found = setup.scoring.prepared(asks)
-        if found is not None and (split == "validation" or not setup.config.eval.initial):
-            out[split] = found, shape
-    return out

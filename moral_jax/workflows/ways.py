@@ -63,6 +63,22 @@ def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
     )
 
 
+def questions_of(setup: TrainingSetup) -> dict[str, tuple[layout.Questions, layout.Shape]]:
+    """Returns the questions whose reference is needed, and the shape in which they are scored.
+
+    These are the rows that are trained on or validated, and the test rows where no initial stage says it of them.
+    """
+    shape, out = setup.scoring.shape, {}
+    assert setup.batches is not None, "a run that trains rows"
+    assert shape is not None, "set by prepare"
+    out["train"] = setup.batches.questions, shape
+    for split, asks in setup.scored.items():
+        found = setup.scoring.prepared(asks)
+        if found is not None and (split == "validation" or not setup.config.eval.initial):
+            out[split] = found, shape
+    return out
+
+
 def _validate(setup: TrainingSetup, params: Params) -> dict[str, float]:
     """Returns the metrics of the validation rows; "loss" is the one that the objective is judged by."""
     asks = setup.scored["validation"]

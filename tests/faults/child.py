@@ -14,10 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from moral_jax.cli import main as cli
+from moral_jax.inference.sampler import Sampler
 from moral_jax.respondents import local
+from moral_jax.runs import rollouts
 from moral_jax.train import checksum, loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.workflows import build
+from moral_jax.workflows import rollouts as source
 
 POINTS = {
     "start": (build, "training_setup"),
@@ -27,6 +30,9 @@ POINTS = {
     "read back": (checksum, "on_host"),
     "seal": (manifest, "write"),
     "remove": (manifest, "remove"),
+    "tokens": (Sampler, "go_on"),
+    "read tokens": (source, "score_tokens"),
+    "rollout": (rollouts, "write"),
 }
 
 

@@ -19,6 +19,7 @@ import pytest
 from moral_jax.cli import main
 from moral_jax.config import parsing
 from moral_jax.models import api
+from moral_jax.runs import rollouts
 from moral_jax.runs.records import read_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import distributed, supervisor
@@ -46,6 +47,13 @@ def get_config():
     c.eval.bootstrap, c.eval.best_draws = 100, 10
     return c
 """
+OF_PROMPTS = """
+    c.task.name, c.task.limit, c.task.path, c.task.test = "prompts", None, {path!r}, 0.25
+    c.data.questions_per_row = None
+    c.objective.name, c.objective.concentration, c.objective.kl_weight = "grpo", "fixed", 0.01
+    c.rollout.reward, c.rollout.prompts, c.rollout.steps = {reward!r}, 4, 2
+    c.rollout.sample.n, c.rollout.sample.max_tokens, c.rollout.sample.slots = 3, 12, 12
+    return c"""
 OF_PAIRS = """
     c.task.name, c.task.path, c.task.limit, c.task.validation, c.task.test = "preferences", {path!r}, None, 0.3, 0.0
     c.objective.name, c.objective.concentration, c.data.length = "dpo", "fixed", 96
@@ -325,6 +333,30 @@ def test_preferences_of_two_processes_have_the_numbers_of_one(config_file, train
         of_both = (read_text_jsonl(run / stage / "validation.jsonl") for run in runs)
         for a, b in zip(*of_both, strict=True):
             np.testing.assert_allclose(a["logp"], b["logp"], rtol=2e-6)
+
+
+def test_rollouts_of_two_processes_are_those_of_one(config_file, train, tmp_path):
+    """Replies are written together, and a user's reward is asked on the first process alone."""
+    prompts, mine = tmp_path / "prompts.jsonl", tmp_path / "mine.py"
+    prompts.write_text("".join(json.dumps({"prompt": f"Number {i}?"}) + "\n" for i in range(12)))
+    mine.write_text(
+        "import os\n\ndef own(replies):\n    print('asked')\n    return [r.text.count('e') for r in replies]\n"
+    )
+    values = {"path": str(prompts), "reward": f"{mine}:own"}
+    text = config_file.read_text().replace("    return c", OF_PROMPTS.format(**values))
+    (tmp_path / "prompts.py").write_text(text)
+    runs = tmp_path / "one", tmp_path / "two"
+    said = [train(run, count, tmp_path / "prompts.py") for count, run in enumerate(runs, 1)]
+    assert "asked" in said[1][0][1]
+    assert "asked" not in said[1][1][1]
+    for one, two in zip(*map(lines, runs), strict=True):
+        for name in one.keys() - {"kind", "seconds", "idle", "writing_seconds", "scoring_seconds"}:
+            assert one[name] == pytest.approx(two[name], rel=1e-5, abs=2e-6), (one["step"], name)
+    for number in (0, 1):
+        of_both = [rollouts.read(run / "rollouts", number) for run in runs]
+        assert of_both[0].lines == of_both[1].lines
+        for a, b in zip(*(r.tokens["ids"] for r in of_both), strict=True):
+            assert (a == b).all()
 
 
 def test_a_mistake_on_one_machine_ends_all(config_file, fork, tmp_path):
