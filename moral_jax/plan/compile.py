@@ -14,7 +14,7 @@ from jax.experimental import topologies
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
-from moral_jax.inference.score import make_scorer
+from moral_jax.inference.score import Scorer, make_scorer, make_token_scorer
 from moral_jax.models import api
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.objectives.base import Objective
@@ -23,9 +23,10 @@ from moral_jax.plan.chips import CHIPS, Chip
 from moral_jax.respondents.base import is_weighed
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
-from moral_jax.types import Batch, Params, UserError
+from moral_jax.types import DIVISOR, Batch, Params, UserError
 from moral_jax.workflows.build import objective_of
 from moral_jax.workflows.local_model import make_model
+from moral_jax.workflows.rollout_rows import Needs
 
 VARIANTS = 2  # "A" and " A"
 NO_TPU_HERE = {  # or libtpu asks the cloud what machine this is, and complains that nobody answers
@@ -107,7 +108,10 @@ def _shape(config: Config, model: api.Model, rows: int) -> layout.Shape:
     """Returns the shape of a batch of full rows."""
     task, length, questions = registry.get(config.task.name), config.data.length, layout.most_questions(config.data)
     head, kind = config.model.head, task.kind
-    options = {"texts": 1, "preferences": 2}.get(kind) or len(task.classes or "AB")
+    options = {"texts": 1, "preferences": 2, "prompts": 1}.get(kind) or len(task.classes or "AB")
+    if kind == "prompts":
+        of_tokens = Needs.of(config, objective_of(config)).token_columns
+        return layout.Shape(rows, rows, length, questions, length, options, 0, True, (DIVISOR,), of_tokens)
     if head == "text" or (kind != "votes" and head != "score"):  # of texts all tokens may be read
         columns = objective_of(config).columns
         return layout.Shape(rows, rows, length, questions, length, options, 0, reads_texts=True, columns=columns)
@@ -190,6 +194,13 @@ class Plan:
         return cost.bound(self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below)
 
 
+def _scorer(config: Config, model: api.Model) -> Scorer:
+    """Returns the scorer that a run of this config uses."""
+    if registry.get(config.task.name).kind == "prompts":
+        return make_token_scorer(model, config.rollout.sample.temperature)
+    return make_scorer(model, weighs=is_weighed(config))
+
+
 def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -> Plan:
     """Compiles for the slice. Minutes on a small machine: nothing is left out of the programs."""
     model = make_model(config, spec, sharding.make_mesh(config.mesh, where.devices))
@@ -203,7 +214,6 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
-        scorer = make_scorer(model, weighs=is_weighed(config))
-        params = params_for_scoring(model)
-        scored = compiled(scorer.score.lower(params, abstract_batch(model, config, rows, None)))
+        batch = abstract_batch(model, config, rows, None)
+        scored = compiled(_scorer(config, model).score.lower(params_for_scoring(model), batch))
     return Plan(config, where, model, micro_rows, micro_batches, training, scored)

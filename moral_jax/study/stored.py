@@ -38,7 +38,10 @@ def read(run: Path, stage: str) -> Stored:
     directory.read_config(run)
     file = folder(run, stage) / METRICS
     numbers = strict_json.read(file)
-    is_of_texts = numbers.get("kind") == TEXTS
+    kind = numbers.get("kind", "votes")
+    if kind not in ("votes", TEXTS):
+        raise UserError(f"{file}: holds numbers of {kind}; studies compare runs on votes or on texts")
+    is_of_texts = kind == TEXTS
     (checks.text_metrics if is_of_texts else checks.metrics)(file, numbers)
     about = strict_json.read(run / origin.PROVENANCE) if (run / origin.PROVENANCE).exists() else {}
     checks.provenance(run / origin.PROVENANCE, about)

@@ -8,7 +8,6 @@ from moral_jax import objectives, sharding
 from moral_jax.config import Config
 from moral_jax.config.checks import check, check_unread
 from moral_jax.data import layout, pipeline
-from moral_jax.judges import rewards
 from moral_jax.models import api
 from moral_jax.objectives.base import Objective
 from moral_jax.respondents.encode import ModelFiles
@@ -140,7 +139,7 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
 def _rollouts_setup(config: Config, objective: Objective, files: ModelFiles, data: load.Dataset) -> TrainingSetup:
     """Returns the setup of reinforcement learning: prompts, and the rollouts that will be written for them."""
     scoring, initial = Scoring(config, files), InitialParams(config, files)
-    speaks = voice.Voice(config, scoring.encoder, tuple(rewards.parse(config.rollout.reward, voice.of_run)))
+    speaks = voice.of(config, scoring.encoder)
     fitting = {split: speaks.fitting(rows, split) if rows else rows for split, rows in data.sides.items()}
     data = data._replace(train=fitting["train"], validation=fitting["validation"], test=fitting["test"])
     info(f"{data.provenance['description']}\nrows: " + ", ".join(f"{len(r)} {s}" for s, r in data.sides.items()))

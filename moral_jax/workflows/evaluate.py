@@ -26,7 +26,7 @@ from moral_jax.tasks import load as task_rows
 from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.workflows import provenance
-from moral_jax.workflows.summarise import calibration_of, summarise, summarise_texts
+from moral_jax.workflows.summarise import calibration_of, summarise, summarise_replies, summarise_texts
 
 if TYPE_CHECKING:
     from moral_jax.respondents.baselines.respondent import Reader
@@ -193,26 +193,42 @@ def evaluate(
         rows, about = data.scored, data.provenance
         if not rows:
             raise UserError("nothing to score: config.task.validation and config.task.test are 0")
-    weighs = is_weighed(config)
-    if weighs and config.respondent.kind != "local":
+    weighs, writes = is_weighed(config), registry.get(config.task.name).kind == "prompts"
+    if (weighs or writes) and config.respondent.kind != "local":
+        what = "write replies that are rewarded" if writes else "say how likely texts are"
         raise UserError(
-            f"config.respondent.kind={config.respondent.kind!r}: cannot say how likely texts are, as task "
-            f"{config.task.name!r} asks; use --model=PATH or --run=DIR"
+            f"config.respondent.kind={config.respondent.kind!r}: cannot {what}, as task {config.task.name!r} asks; use "
+            f"--model=PATH or --run=DIR"
         )
     respondent, origin_of = respondent_of(config, budget, run, data, origin.read(out))
     splits = {split: asks_of(respondent, examples, config.orders_of) for split, examples in rows.items()}
-    respondent.prepare(splits)
+    if writes:
+        answers = _replies_of(respondent, config)
+    else:
+        respondent.prepare(splits)
+        answers = answers_of(respondent, weighs=weighs)
     with directory.claim(config, out, [ANSWERS]) as evaluation:
         origin.record(out, origin_of(about))
-        answer(answers_of(respondent, weighs=weighs), splits, evaluation.stage(ANSWERS))
+        answer(answers, splits, evaluation.stage(ANSWERS))
         origin.record(out, origin_of(about))  # an API has said more of itself by now
         train = data.train if data is not None else []
-        if weighs:
+        if writes:
+            written = summarise_replies(evaluation, list(splits), config)
+        elif weighs:
             written = summarise_texts(evaluation, list(splits), config, beta=None)
         else:
             written = summarise(evaluation, list(splits), train, config, _calibration(run))
     assert written is not None, "a run without splits"
     return written
+
+
+def _replies_of(respondent: Respondent, config: Config) -> Answers:
+    """Returns the replies of a local model, with the rewards that a config names."""
+    from moral_jax.respondents.local import LocalRespondent
+    from moral_jax.workflows import voice
+
+    assert isinstance(respondent, LocalRespondent), "checked by the caller"
+    return voice.answers_of(voice.of(config, respondent.scoring.encoder), lambda: respondent.params)
 
 
 class Scored(NamedTuple):

@@ -200,6 +200,15 @@ def numbers(replies: Sequence[Sequence[Rewarded]]) -> dict[str, float]:
     }
 
 
+def of(config: Config, encoder: QuestionEncoder) -> Voice:
+    """Returns the voice of a config.
+
+    Raises:
+      UserError: a reward that it names is none.
+    """
+    return Voice(config, encoder, tuple(rewards.parse(config.rollout.reward, of_run)))
+
+
 def sha256(asked: Sequence[Asked]) -> str:
     """Returns the SHA-256 of the tokens of prompts."""
     return hashlib.sha256(repr([list(a.prompt.tokens) for a in asked]).encode()).hexdigest()

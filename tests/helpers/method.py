@@ -7,7 +7,7 @@ from pathlib import Path
 
 from moral_jax.config.task import PromptConfig
 from moral_jax.prompts import render
-from moral_jax.runs.quantities import MAIN, MORE, QUANTITIES, SECOND_ORDER, TEXTS, Quantity
+from moral_jax.runs.quantities import MAIN, MORE, QUANTITIES, REPLIES, SECOND_ORDER, TEXTS, Quantity
 from moral_jax.tasks import registry
 from moral_jax.types import Example
 
@@ -33,6 +33,11 @@ def formulas() -> str:
 def text_formulas() -> str:
     """Returns a Markdown table of every number of a page on texts."""
     return _table(TEXTS)
+
+
+def reply_formulas() -> str:
+    """Returns a Markdown table of every number of a page on replies."""
+    return _table(REPLIES)
 
 
 def _chat_template(messages: list[dict[str, str]], *, begins_answer: bool = True) -> str:
@@ -81,7 +86,7 @@ def prompts() -> str:
 
 def filled(page: str) -> str:
     """Returns the page with all parts as they are now."""
-    for name, made in (("formulas", formulas()), ("text formulas", text_formulas()), ("prompts", prompts())):
+    for name, made in (("formulas", formulas()), ("text formulas", text_formulas()), ("reply formulas", reply_formulas()), ("prompts", prompts())):
         begin, end = f"<!-- {name}: written by tests/helpers/method.py -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
         page = before + begin + made + "\n" + end + rest.partition(end)[2]

@@ -179,6 +179,20 @@ def test_the_page_shows_replies(whole):
     assert f"On {len(records)} test prompts" in written.verdict
 
 
+def test_a_run_is_evaluated_on_other_prompts(whole, tmp_path, capsys):
+    _, run, _ = whole
+    more = tmp_path / "more.jsonl"
+    more.write_text("".join(json.dumps({"prompt": f"Is it {what}?"}) + "\n" for what in OBJECTS))
+    assert main.main(["eval", f"--model=run:{run}", f"--path={more}", f"--out={tmp_path / 'e'}"]) == 0
+    assert "a reply is worth" in capsys.readouterr().out
+    records = read_reply_jsonl(tmp_path / "e" / "answers" / "rows.jsonl")
+    assert len(records) == len(OBJECTS)
+    rewards = [reply["reward"] for record in records for reply in record["replies"]]
+    metrics = json.loads((tmp_path / "e" / "answers" / "metrics.json").read_text())["metrics"]
+    assert metrics["reward"]["value"] == pytest.approx(np.mean(rewards))
+    assert metrics["reward"]["low"] < np.mean(rewards) < metrics["reward"]["high"]
+
+
 def one_rollout(config, folder):
     """Returns the lines and the log of a run of one step."""
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, epochs=1, steps=1))
@@ -187,15 +201,15 @@ def one_rollout(config, folder):
 
 
 def test_every_reply_gets_its_own_reward_however_rows_are_split(tiny_folder, folder, tmp_path):
-    """Replies differ in length, and micro-batches in how full they are."""
+    """Replies differ in length, and micro-batches in how full they are; some rows hold one reply."""
     steps, own, how = [], f"{folder}/mine.py:prompts_own", SampleConfig(n=6, max_tokens=40)
-    for rows in (2, 4):
+    for rows, alone in ((2, None), (4, None), (4, 1)):
         config = config_of(
             tiny_folder, folder, objective=ObjectiveConfig("gspo"),
-            data=DataConfig(length=128, batch_size=rows, micro_batch_size=rows),
+            data=DataConfig(128, alone, batch_size=rows, micro_batch_size=rows),
             rollout={"steps": 1, "passes": 1, "reduction": "texts", "reward": f"{own} | 2*contains:e", "sample": how},
         )  # fmt: skip
-        lines, step = one_rollout(config, tmp_path / f"{rows}")
+        lines, step = one_rollout(config, tmp_path / f"{rows} {alone}")
         assert len(lines) == 4 * how.n
         assert {line.reason for line in lines} == {"end", "length"}
         for line in lines:
@@ -206,7 +220,8 @@ def test_every_reply_gets_its_own_reward_however_rows_are_split(tiny_folder, fol
         assert step["ratio"] == pytest.approx(1, abs=1e-5)
         steps.append(step)
     for key in ("loss", "grad_norm", "entropy", "sampler_gap"):
-        assert steps[0][key] == pytest.approx(steps[1][key], rel=1e-4, abs=1e-6), key
+        for other in steps[1:]:
+            assert steps[0][key] == pytest.approx(other[key], rel=1e-4, abs=1e-6), key
     assert steps[0]["grad_norm"] > 1e-3
 
 
