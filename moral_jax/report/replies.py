@@ -20,6 +20,7 @@ CURVES = (
     ("rollout", ("kl",), "KL divergence of each rollout to the weights that the run began with, nats a token."),
     ("train", ("entropy",), "Entropy of each step, nats a token."),
     ("rollout", ("length",), "Tokens of a reply."),
+    ("train", ("sampler_gap",), "Of each step: mean difference of the sampler's and the trainer's log p of a token."),
     ("train", ("ratio", "clip_share"), "Of each step: ratio of new to old probability, share of tokens clipped."),
 )  # fmt: skip
 

@@ -8,7 +8,7 @@ from moral_jax.analysis import replies
 
 def record(name, *rewards, tokens=4, reason="end", parts=("a",), **groups):
     of_each = [
-        {"text": "x", "reason": reason, "tokens": tokens, "reward": r, "rewards": {part: r for part in parts}}
+        {"text": "x", "reason": reason, "tokens": tokens, "reward": r, "rewards": dict.fromkeys(parts, r)}
         for r in rewards
     ]
     return {"id": name, "prompt": "", "keys": [], "groups": groups, "replies": of_each}

@@ -86,7 +86,13 @@ def prompts() -> str:
 
 def filled(page: str) -> str:
     """Returns the page with all parts as they are now."""
-    for name, made in (("formulas", formulas()), ("text formulas", text_formulas()), ("reply formulas", reply_formulas()), ("prompts", prompts())):
+    parts = {
+        "formulas": formulas(),
+        "text formulas": text_formulas(),
+        "reply formulas": reply_formulas(),
+        "prompts": prompts(),
+    }
+    for name, made in parts.items():
         begin, end = f"<!-- {name}: written by tests/helpers/method.py -->\n", f"<!-- end of {name} -->"
         before, _, rest = page.partition(begin)
         page = before + begin + made + "\n" + end + rest.partition(end)[2]
