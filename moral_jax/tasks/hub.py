@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import huggingface_hub
-from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
+from moral_jax.runtime import hub
 from moral_jax.runtime.files import expanded
 from moral_jax.tasks.tables import PACKED, kind_of
 from moral_jax.types import UserError
@@ -59,31 +59,23 @@ def _card(name: HubName) -> tuple[str | None, str | None]:
 def load(name: HubName) -> HubRows:
     """Downloads a split once into the cache of `datasets`, and maps it into memory.
 
-    The hub's own error texts, and the exceptions that carry them, are dropped: they may contain a token.
-
     Raises:
       UserError: there is no such data set, revision, config or split; it is gated; or the hub cannot be reached.
     """
     import datasets  # two seconds, which local text files need not wait for
 
     commit, licence = _card(name)
-    try:
-        rows = datasets.load_dataset(name.repo, name.config, split=name.split, revision=commit or name.revision)
-    except hub_errors.GatedRepoError:
-        raise UserError(
-            f"task.path={str(name)!r}: its terms must be accepted first, at "
-            f"https://huggingface.co/datasets/{name.repo}; then log in with `hf auth login`, or set HF_TOKEN"
-        ) from None
-    except (ValueError, hub_errors.HFValidationError) as e:
-        names = re.findall(r"\[[^\[\]]{1,300}\]", str(e))  # the configs or splits that there are
-        known = f"; there are {names[-1]}" if names else ""
-        raise UserError(f"task.path={str(name)!r}: no such config or split{known}") from None
-    except datasets.exceptions.DatasetNotFoundError:
-        raise UserError(f"task.path={str(name)!r}: neither a local file or folder nor a data set of the hub") from None
-    except (hub_errors.HTTPError, OSError, RuntimeError, datasets.exceptions.DatasetsError) as e:
-        offline = "HF_HUB_OFFLINE is set; " if constants.HF_HUB_OFFLINE else ""
-        raise UserError(
-            f"task.path={str(name)!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); {offline}"
-            f"with no network, download a file of it elsewhere and pass --config.task.path=FILE"
-        ) from None
+    named, page = f"task.path={str(name)!r}", f"https://huggingface.co/datasets/{name.repo}"
+    remedy = "download a file of it elsewhere and pass --config.task.path=FILE"
+    with hub.explained(named, page, remedy, (datasets.exceptions.DatasetsError,)):
+        try:
+            rows = datasets.load_dataset(name.repo, name.config, split=name.split, revision=commit or name.revision)
+        except hub_errors.GatedRepoError:
+            raise
+        except (ValueError, hub_errors.HFValidationError) as e:
+            names = re.findall(r"\[[^\[\]]{1,300}\]", str(e))  # the configs or splits that there are
+            known = f"; there are {names[-1]}" if names else ""
+            raise UserError(f"{named}: no such config or split{known}") from None
+        except datasets.exceptions.DatasetNotFoundError:
+            raise UserError(f"{named}: neither a local file or folder nor a data set of the hub") from None
     return HubRows(rows, commit, licence)

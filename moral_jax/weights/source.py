@@ -4,10 +4,10 @@ import importlib.util
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub import constants
 from huggingface_hub import errors as hub_errors
 
 from moral_jax.config.respondent import KINDS
+from moral_jax.runtime import hub
 from moral_jax.runtime.files import expanded
 from moral_jax.types import UserError
 
@@ -36,30 +36,18 @@ def _in_package(name: str) -> Path:
 
 
 def _from_hub(name: str, files: list[str]) -> Path:
-    """Downloads a snapshot and returns its folder.
-
-    The hub's own error texts, and the exceptions that carry them, are dropped: they may contain a token.
-    """
+    """Downloads a snapshot and returns its folder."""
     repo, _, revision = name.partition("@")
-    try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=files))
-    except hub_errors.GatedRepoError:
-        raise UserError(
-            f"model.path={name!r}: the model's licence must be accepted first, at https://huggingface.co/{repo}; then "
-            f"log in with `hf auth login`, or set HF_TOKEN"
-        ) from None
-    except hub_errors.RevisionNotFoundError:
-        raise UserError(f"model.path={name!r}: the model has no revision {revision!r}") from None
-    except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError):
-        raise UserError(
-            f"model.path={name!r}: neither a local file or folder nor a model on the Hugging Face hub"
-        ) from None
-    except (hub_errors.HTTPError, OSError, RuntimeError) as e:  # hf_xet, which does the transfers, raises RuntimeError
-        offline = "HF_HUB_OFFLINE is set; " if constants.HF_HUB_OFFLINE else ""
-        raise UserError(
-            f"model.path={name!r}: could not be fetched from the Hugging Face hub ({type(e).__name__}); {offline}"
-            f"with no network, download the folder elsewhere and pass --config.model.path=FOLDER"
-        ) from None
+    named, remedy = f"model.path={name!r}", "download the folder elsewhere and pass --config.model.path=FOLDER"
+    with hub.explained(named, f"https://huggingface.co/{repo}", remedy):
+        try:
+            return Path(huggingface_hub.snapshot_download(repo, revision=revision or None, allow_patterns=files))
+        except hub_errors.GatedRepoError:
+            raise
+        except hub_errors.RevisionNotFoundError:
+            raise UserError(f"{named}: the model has no revision {revision!r}") from None
+        except (hub_errors.HFValidationError, hub_errors.RepositoryNotFoundError):
+            raise UserError(f"{named}: neither a local file or folder nor a model on the Hugging Face hub") from None
 
 
 def revision(path: Path) -> str | None:

@@ -74,7 +74,7 @@ class Response:
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (hub_errors.GatedRepoError(TOKEN, response=Response()), "licence must be accepted first"),
+        (hub_errors.GatedRepoError(TOKEN, response=Response()), "terms must be accepted first"),
         (hub_errors.RepositoryNotFoundError(TOKEN, response=Response()), "nor a model on the Hugging Face hub"),
         (hub_errors.RevisionNotFoundError(TOKEN, response=Response()), "the model has no revision 'v1'"),
         (hub_errors.HfHubHTTPError(TOKEN, response=Response()), r"could not be fetched .*\(HfHubHTTPError\)"),
