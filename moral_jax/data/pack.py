@@ -46,5 +46,7 @@ def pack(needs_EK: np.ndarray, room_K: Sequence[int]) -> list[list[int]]:
 
 
 def in_batches(rows: list[T], size: int) -> list[list[T]]:
-    """Returns rows in batches of `size`; the last may be smaller."""
-    return [rows[i : i + size] for i in range(0, len(rows), size)]
+    """Returns rows in as few batches of at most `size` as there can be, of nearly the same size: each is a step, so that
+    the questions of a small one would count more than others."""
+    count = -(-len(rows) // size)
+    return [rows[len(rows) * i // count : len(rows) * (i + 1) // count] for i in range(count)]

@@ -1,10 +1,11 @@
 """Packing: every item once, nothing over capacity, little waste, a function of the seed alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moral_jax.data.pack import OPEN_ROWS, epoch_order, pack
+from moral_jax.data.pack import OPEN_ROWS, epoch_order, in_batches, pack
 
 
 def needs(lengths):
@@ -50,3 +51,13 @@ def test_an_epochs_order_is_a_function_of_seed_and_epoch():
     assert sorted(epoch_order(50, 1, 2)) == list(range(50))
     orders = {tuple(epoch_order(50, s, e)) for s in range(3) for e in range(3)}
     assert len(orders) == 9
+
+
+@pytest.mark.parametrize(("rows", "size"), [(17, 4), (16, 4), (3, 8), (1, 1), (0, 4), (9, 2)])
+def test_batches_are_few_and_of_nearly_one_size(rows, size):
+    batches = in_batches(list(range(rows)), size)
+    assert [row for batch in batches for row in batch] == list(range(rows))
+    assert len(batches) == -(-rows // size)
+    sizes = {len(batch) for batch in batches}
+    assert max(sizes, default=0) - min(sizes, default=0) <= 1
+    assert max(sizes, default=0) <= size
