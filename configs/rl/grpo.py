@@ -6,9 +6,10 @@ Rows have `prompt`, or `messages` that wait for a reply. docs/reinforcement.md h
 """
 
 from moral_jax import config
+from moral_jax.config import presets
 
 
-def get_config():
+def get_config(preset=None):
     c = config.default()
     c.task.name, c.objective.name = "prompts", "grpo"
     c.rollout.prompts, c.rollout.sample.n, c.rollout.sample.max_tokens = 8, 8, 128
@@ -16,4 +17,4 @@ def get_config():
     c.objective.clip_high, c.objective.kl_weight = 0.28, 0.001
     c.optim.lr, c.optim.schedule, c.optim.weight_decay = 1e-6, "constant", 0.0
     c.train.epochs = 1
-    return c
+    return presets.given(c, preset)

@@ -6,9 +6,10 @@ Rows have `prompt`, or `messages` that wait for a reply. docs/reinforcement.md h
 """
 
 from moral_jax import config
+from moral_jax.config import presets
 
 
-def get_config():
+def get_config(preset=None):
     c = config.default()
     c.task.name, c.objective.name = "prompts", "ppo"
     c.rollout.prompts, c.rollout.sample.n, c.rollout.sample.max_tokens = 64, 1, 128
@@ -17,4 +18,4 @@ def get_config():
     c.data.length, c.data.micro_batch_size = 1024, 2
     c.optim.lr, c.optim.schedule, c.optim.weight_decay = 1e-6, "constant", 0.0
     c.train.epochs = 1
-    return c
+    return presets.given(c, preset)

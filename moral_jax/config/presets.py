@@ -1,4 +1,4 @@
-"""What a config of a 7-8 B model changes for the machine it runs on. Data only."""
+"""What a config of a 7-8 B model changes for the machine it runs on: data, and how it is applied."""
 
 from ml_collections import config_dict
 
@@ -36,6 +36,11 @@ PRESETS: dict[str, dict[str, object]] = {
         "train.steps": 2,
     },
 }
+
+
+def given(config: config_dict.ConfigDict, preset: str | None) -> config_dict.ConfigDict:
+    """Sets a preset's fields if one is asked for; raises as `apply`."""
+    return config if preset is None else apply(config, preset)
 
 
 def apply(config: config_dict.ConfigDict, preset: str) -> config_dict.ConfigDict:

@@ -46,7 +46,7 @@ def pack(needs_EK: np.ndarray, room_K: Sequence[int]) -> list[list[int]]:
 
 
 def in_batches(rows: list[T], size: int) -> list[list[T]]:
-    """Returns rows in as few batches of at most `size` as there can be, of nearly the same size: each is a step, so that
-    the questions of a small one would count more than others."""
+    """Returns rows in as few batches of at most `size` as there can be, of nearly one size: each is a step, and the
+    questions of a small one would count more than others."""
     count = -(-len(rows) // size)
     return [rows[len(rows) * i // count : len(rows) * (i + 1) // count] for i in range(count)]

@@ -68,6 +68,13 @@ def test_every_preset_builds(preset):
     assert built.data.micro_batch_size <= built.data.batch_size
 
 
+@pytest.mark.parametrize("name", ["text/sft", "preferences/dpo", "preferences/reward", "rl/grpo", "rl/ppo"])
+def test_configs_of_any_model_take_a_preset_if_one_is_asked_for(name):
+    bare, pod = (parsing.from_flags([f"--config={ROOT / 'configs' / name}.py{preset}"]) for preset in ("", ":v5e-16"))
+    assert (bare.model.remat, bare.data.length) != (pod.model.remat, pod.data.length) == ("full", 2048)
+    assert bare.objective == pod.objective
+
+
 def test_a_preset_that_is_none_is_named():
     with pytest.raises(UserError, match="preset 'v9': expected one of v5e-16"):
         parsing.from_flags([f"--config={READY[0]}:v9"])
