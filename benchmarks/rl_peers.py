@@ -73,7 +73,7 @@ class Peer:
         self.turns, self.parts = _Turns(), {"writing": 0.0, "rest": 0.0}
         self.trainer = trl.GRPOTrainer(
             model,
-            reward_funcs=lambda completions, **_: [float(len(set(text)) % 7) for text in completions],
+            reward_funcs=lambda completions, **_: [float(len(set(turn["content"])) % 7) for [turn] in completions],
             args=args,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
