@@ -63,7 +63,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     try:
         how = SampleConfig(**{name: getattr(args, name) for name in docstrings(SampleConfig)})
     except UserError as e:
-        raise UserError(re.sub(r"config\.sample\.(\w+)", lambda m: f"--{m[1].replace('_', '-')}", str(e))) from None
+        raise UserError(
+            re.sub(r"config\.rollout\.sample\.(\w+)", lambda m: f"--{m[1].replace('_', '-')}", str(e))
+        ) from None
     from moral_jax.runs.directory import RunDirectory
     from moral_jax.runtime import distributed
     from moral_jax.workflows import generate

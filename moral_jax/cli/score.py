@@ -36,7 +36,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
             f"config.respondent.kind={config.respondent.kind!r}: only a local model says how likely texts are"
         )
     from moral_jax.runs.directory import RunDirectory
-    from moral_jax.workflows.evaluate import score_texts
+    from moral_jax.workflows.score import score_texts
 
     with contextlib.redirect_stdout(sys.stderr):  # scores alone stand in the output
         scored = score_texts(config, args.file, RunDirectory(run) if run else None)

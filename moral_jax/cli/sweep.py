@@ -37,6 +37,8 @@ def _judged_by(config: Config) -> str:
     from moral_jax import objectives
     from moral_jax.respondents.base import is_weighed
 
+    if registry.get(config.task.name).kind == "prompts":
+        raise UserError(f"config.task.name={config.task.name!r}: sweeps rank runs on votes or on texts")
     objective = objectives.get(config.objective.name)
     if not is_weighed(config):
         return objective.judged_by

@@ -35,6 +35,9 @@ class Config:
         trains_all = self.adapter.kind == "none"
         expected = "'none', because quantised weights cannot be trained; or set config.adapter.kind='lora'"
         check(self.model, "quantize", not trains_all or self.model.quantize == "none", expected)
+        rows, micro_rows = self.data.batch_size, self.data.micro_batch_size
+        divides = rows % micro_rows == 0 or self.task.name == "prompts"  # there a step has as many rows as it needs
+        check(self.data, "micro_batch_size", divides, f"a divisor of batch_size={rows}")
         initial = self.eval.initial or self.trains
         check(self.eval, "initial", initial, "true where nothing is trained, as then nothing else is scored")
         head = self.model.head

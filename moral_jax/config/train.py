@@ -4,6 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from moral_jax.config.checks import (
+    ABOVE_1,
     AT_LEAST_0,
     AT_LEAST_1,
     BELOW_1,
@@ -11,7 +12,6 @@ from moral_jax.config.checks import (
     POSITIVE,
     SHARE,
     SHARE_BELOW_HALF,
-    check,
     check_fields,
 )
 
@@ -33,8 +33,6 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        divides = self.batch_size % self.micro_batch_size == 0
-        check(self, "micro_batch_size", divides, f"a divisor of batch_size={self.batch_size}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +62,7 @@ class ObjectiveConfig:
     """Reinforcement learning: how far below 1 the ratio of new to old probability may pull."""
     clip_high: Annotated[float, POSITIVE] | None = None
     """How far above 1; default: as far as below. cispo: the largest ratio itself, 5 by default."""
-    dual_clip: Annotated[float, POSITIVE] | None = None
+    dual_clip: Annotated[float, ABOVE_1] | None = None
     """Largest loss of a token with a negative advantage, as a multiple of the advantage (3 is usual); default: none."""
     kl_weight: Annotated[float, AT_LEAST_0] = 0.0
     """Weight of the KL divergence to the weights that the run begins with, in the loss."""

@@ -4,30 +4,48 @@ A reward is asked about all replies of a rollout at once and returns a number fo
 Several are added with weights: "contains:sorry | 0.5*run:runs/reward".
 """
 
+import hashlib
 import importlib.util
 import math
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moral_jax.types import UserError
+from moral_jax.types import Example, UserError
 
 
 class Written(NamedTuple):
     """A reply that waits for its reward."""
 
-    id: str  # of the row
-    prompt: str  # as the model read it
-    messages: tuple[dict[str, str], ...]  # turns of the prompt; empty where it is a plain text
+    example: Example  # the row
+    prompt: str  # as the model read it, its chat template applied
     text: str
     reason: str  # why it is over: end, stop, length
     tokens: int
+
+    @property
+    def id(self) -> str:
+        """The id of the row."""
+        return self.example.id
+
+    @property
+    def messages(self) -> tuple[dict[str, str], ...]:
+        """The turns of the prompt; empty where it is a plain text."""
+        return self.example.messages
 
 
 Numbers = Sequence[float | None]
 Reward = Callable[[Sequence[Written]], Numbers]
 Rule = Callable[[Written], float]
+
+
+class Model(NamedTuple):
+    """A reward model, and what tells its weights from others."""
+
+    reward: Reward
+    identity: str
 
 
 class Named(NamedTuple):
@@ -36,7 +54,8 @@ class Named(NamedTuple):
     name: str
     weight: float
     reward: Reward
-    on_primary: bool  # true for a user's own function, which may see another world on every machine
+    identity: str = ""  # of what stands behind the name: hash of a file, or of weights
+    on_primary: bool = False  # true for a user's own function, which may see another world on every machine
 
 
 def overlong(length: int, most: int, cache: int) -> float:
@@ -90,14 +109,20 @@ RULES: dict[str, Callable[[str], Rule]] = {
     "overlong": _overlong,
 }
 WITH_SETTING = set(RULES) - {"finished"}
-RUN = "run:"
+RUN, PROGRAM = "run:", re.compile(r"\.py:\w+$")
 
 
 def _of_rule(rule: Rule) -> Reward:
     return lambda replies: [rule(written) for written in replies]
 
 
-def _of_file(name: str) -> Reward:
+def is_program(setting: str) -> bool:
+    """Returns true if a setting names a function of a file, which would be run."""
+    return any(PROGRAM.search(part.strip()) for part in setting.split(" | "))
+
+
+def _of_file(name: str) -> tuple[Reward, str]:
+    """Returns a function, and the hash of its file."""
     path, _, function = name.rpartition(":")
     file = Path(path)
     if not file.is_file():
@@ -106,6 +131,7 @@ def _of_file(name: str) -> Reward:
     assert spec is not None, "a file that ends in .py"
     assert spec.loader is not None, "a file that ends in .py"
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and others look for it there
     try:
         spec.loader.exec_module(module)
     except Exception as e:  # whatever the user's code raises
@@ -113,10 +139,10 @@ def _of_file(name: str) -> Reward:
     found = getattr(module, function, None)
     if not callable(found):
         raise UserError(f"config.rollout.reward={name!r}: {path} has no function {function!r}")
-    return found
+    return found, hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def parse(text: str, of_run: Callable[[str], Reward]) -> list[Named]:
+def parse(text: str, of_run: Callable[[str], Model]) -> list[Named]:
     """Returns the rewards that a setting names, with their weights.
 
     Args:
@@ -131,27 +157,33 @@ def parse(text: str, of_run: Callable[[str], Reward]) -> list[Named]:
             f"config.rollout.reward: is empty; name what replies are rewarded for: {', '.join(RULES)}, run:DIR or "
             f"FILE.py:FUNCTION"
         )
-    return [_one(part.strip(), of_run) for part in text.split(" | ")]
+    found = [_one(part.strip(), of_run) for part in text.split(" | ")]
+    names = [named.name for named in found]
+    if len(set(names)) < len(names):
+        raise UserError(f"config.rollout.reward={text!r}: names a reward twice; give it one weight")
+    return found
 
 
-def _one(text: str, of_run: Callable[[str], Reward]) -> Named:
+def _one(text: str, of_run: Callable[[str], Model]) -> Named:
     weight, name = 1.0, text
     if found := re.fullmatch(r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\*(.+)", text, re.S):
         try:
             weight, name = float(found[1]), found[2]
         except ValueError:
-            raise UserError(f"config.rollout.reward={text!r}: {found[1]!r} is no weight") from None
+            weight = math.nan
+        if not math.isfinite(weight):
+            raise UserError(f"config.rollout.reward={text!r}: {found[1]!r} is no weight")
     if name.startswith(RUN):
-        return Named(name, weight, of_run(name.removeprefix(RUN)), on_primary=False)
-    if re.search(r"\.py:\w+$", name):
-        return Named(name, weight, _of_file(name), on_primary=True)
+        return Named(name, weight, *of_run(name.removeprefix(RUN)))
+    if PROGRAM.search(name):
+        return Named(name, weight, *_of_file(name), on_primary=True)
     rule, _, setting = name.partition(":")
     if rule not in RULES or (rule in WITH_SETTING) != bool(setting):
         known = ", ".join(f"{r}:..." if r in WITH_SETTING else r for r in RULES)
         raise UserError(
             f"config.rollout.reward={name!r}: no such reward; there are {known}, run:DIR and FILE.py:FUNCTION"
         )
-    return Named(name, weight, _of_rule(RULES[rule](setting)), on_primary=False)
+    return Named(name, weight, _of_rule(RULES[rule](setting)))
 
 
 def numbers_of(named: Named, replies: Sequence[Written]) -> list[float | None]:
@@ -162,13 +194,15 @@ def numbers_of(named: Named, replies: Sequence[Written]) -> list[float | None]:
     """
     try:
         said: Any = named.reward(replies)
+        if isinstance(said, Iterator):
+            said = list(said)
     except UserError:
         raise
     except Exception as e:  # whatever the user's code raises
         raise UserError(f"config.rollout.reward={named.name!r}: {type(e).__name__}: {e}") from e
     try:
         values = [None if x is None else float(x) for x in said]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = []
     bad = [x for x in values if x is not None and not math.isfinite(x)]
     if len(values) != len(replies) or bad:
@@ -181,6 +215,6 @@ def numbers_of(named: Named, replies: Sequence[Written]) -> list[float | None]:
 
 
 def total(weights: Sequence[float], said: Sequence[float | None]) -> float | None:
-    """Returns the weighted sum of those that can say; None if none can."""
+    """Returns the weighted sum; None if one of them cannot say, as sums of other terms could not be compared."""
     known = [w * x for w, x in zip(weights, said, strict=True) if x is not None]
-    return sum(known) if known else None
+    return sum(known) if len(known) == len(said) else None

@@ -65,9 +65,12 @@ def generalised(
     return advantages_T, advantages_T + values_T
 
 
-def whitened(texts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns the numbers of all tokens shifted to mean 0 and scaled to unbiased variance 1."""
-    all_T = np.concatenate(texts)
+def whitened(texts: Sequence[np.ndarray], learned: Sequence[bool]) -> list[np.ndarray]:
+    """Returns the numbers of all tokens shifted and scaled, to mean 0 and unbiased variance 1 of the texts that are
+    learned from."""
+    all_T = np.concatenate(
+        [values_T for values_T, is_learned in zip(texts, learned, strict=True) if is_learned] or texts
+    )
     deviation = np.sqrt(all_T.var(ddof=1) + 1e-8) if len(all_T) > 1 else 1.0
     return [(values_T - all_T.mean()) / deviation for values_T in texts]
 

@@ -108,11 +108,11 @@ def _policy(token_loss: Callable[..., tuple[Array, Array]], level: Callable[[Arr
         batch: Batch,
         *,
         temperature: float,
-        clip: float,
         clip_high: float | None,
-        dual_clip: float | None,
         kl_weight: float,
         mismatch_cap: float | None,
+        clip: float = 0.0,
+        dual_clip: float | None = None,
         value_weight: float = 0.0,
         value_clip: float = 0.0,
     ) -> Metrics:
@@ -152,7 +152,8 @@ def _policy(token_loss: Callable[..., tuple[Array, Array]], level: Callable[[Arr
     return objective
 
 
-LIMITS = ("clip", "clip_high", "dual_clip", "kl_weight", "mismatch_cap")
+COMMON = ("clip_high", "kl_weight", "mismatch_cap")
+LIMITS = (*COMMON, "clip", "dual_clip")
 
 
 def _row(
@@ -177,6 +178,6 @@ def _row(
 OBJECTIVES: dict[str, Objective] = {
     "grpo": _row(clipped, "GRPO"),
     "gspo": _row(clipped, "GSPO", of_texts),
-    "cispo": _row(cispo, "CISPO"),
+    "cispo": _row(cispo, "CISPO", settings=COMMON),
     "ppo": _row(clipped, "PPO", settings=(*LIMITS, "value_weight", "value_clip"), columns=(RETURN, OLD_VALUE)),
 }

@@ -76,12 +76,16 @@ def metrics(file: Path, values: dict[str, Any]) -> None:
         raise UserError(f"{file}: reliability={shown(bins)}: expected predicted, human and pairs of each bin; {AGAIN}")
 
 
+def _fields(file: Path, values: dict[str, Any], expected: dict[str, type]) -> None:
+    """Checks the types of fields, and that `split` is one."""
+    for field, of in expected.items():
+        if not isinstance(values.get(field), of) or (field == "split" and values[field] not in SPLITS):
+            raise UserError(f"{file}: {field}={shown(values.get(field))}: is not what a run writes; {AGAIN}")
+
+
 def text_metrics(file: Path, values: dict[str, Any]) -> None:
     """Checks a `metrics.json` of texts."""
-    expected = {"split": str, "rows": int, "metrics": dict, "groups": dict, "surprising": list}
-    for field, of in expected.items():
-        if not isinstance(values.get(field), of):
-            raise UserError(f"{file}: {field}={shown(values.get(field))}: is not what a run writes; {AGAIN}")
+    _fields(file, values, {"split": str, "rows": int, "metrics": dict, "groups": dict, "surprising": list})
     estimates(f"{file}: metrics", values["metrics"])
     if values["metrics"].get("nll_per_token") is None:
         raise UserError(f"{file}: metrics: the field 'nll_per_token' is missing; {AGAIN}")
@@ -90,10 +94,7 @@ def text_metrics(file: Path, values: dict[str, Any]) -> None:
 
 def reply_metrics(file: Path, values: dict[str, Any]) -> None:
     """Checks a `metrics.json` of replies."""
-    expected = {"split": str, "rows": int, "metrics": dict, "groups": dict}
-    for field, of in expected.items():
-        if not isinstance(values.get(field), of):
-            raise UserError(f"{file}: {field}={shown(values.get(field))}: is not what a run writes; {AGAIN}")
+    _fields(file, values, {"split": str, "rows": int, "metrics": dict, "groups": dict})
     estimates(f"{file}: metrics", values["metrics"])
     _groups_of_estimates(file, values)
 

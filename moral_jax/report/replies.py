@@ -11,6 +11,7 @@ from moral_jax.runs import directory, rollouts
 from moral_jax.runs.quantities import REPLIES
 from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runtime import strict_json
+from moral_jax.types import UserError
 
 SHOWN = 600  # characters of a text
 PROMPTS_SHOWN = 5
@@ -37,6 +38,12 @@ class ReplyStage:
         return self.numbers["metrics"].get(metric)
 
 
+def _is_shown(line: rollouts.Line) -> bool:
+    """Returns true if a line can be shown."""
+    texts = all(isinstance(text, str) for text in (line.id, line.prompt, line.text, line.reason))
+    return texts and (line.reward is None or strict_json.is_number(line.reward))
+
+
 def _samples(folder: Path) -> list[tuple[str, list[rollouts.Line]]]:
     """Returns replies of the first, the middle and the last rollout, the samples of their first prompt."""
     numbers = rollouts.numbers(folder / rollouts.FOLDER)
@@ -44,6 +51,8 @@ def _samples(folder: Path) -> list[tuple[str, list[rollouts.Line]]]:
     out = []
     for number in wanted:
         lines = rollouts.lines(folder / rollouts.FOLDER, number)
+        if not lines or not all(map(_is_shown, lines)):
+            raise UserError(f"{folder / rollouts.FOLDER}: rollout {number} is not what a run writes; {checks.AGAIN}")
         out.append((f"rollout {number}", [line for line in lines if line.id == lines[0].id]))
     return out
 

@@ -72,7 +72,8 @@ def asked_of(encoder: QuestionEncoder, examples: Sequence[Example], max_tokens: 
         if len(ids) + max_tokens > spec.max_positions:
             raise UserError(
                 f"{example.id}: its prompt has {len(ids)} tokens, and {max_tokens} more are asked for, but the model "
-                f"reads {spec.max_positions}; ask for fewer (--max-tokens) or shorten the prompt"
+                f"reads {spec.max_positions}; ask for fewer (--max-tokens, "
+                f"config.rollout.sample.max_tokens) or shorten the prompt"
             )
         found.append((text, ids, _ends(tokenizer, spans[first].text, r)))
     numbers = _numbers([ids for _, ids, _ in found])

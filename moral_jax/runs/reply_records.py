@@ -24,6 +24,13 @@ def _is_reply(value: object) -> bool:
     )
 
 
+def _is_prompt(value: object) -> bool:
+    """Returns true for a text, or for turns."""
+    if not isinstance(value, list):
+        return isinstance(value, str)
+    return all(isinstance(t, dict) and all(isinstance(t.get(k), str) for k in ("role", "content")) for t in value)
+
+
 def read_reply_jsonl(path: Path) -> list[Record]:
     """Reads records of replies.
 
@@ -35,6 +42,8 @@ def read_reply_jsonl(path: Path) -> list[Record]:
         replies = row.get("replies")
         if not isinstance(replies, list) or not replies or not all(map(_is_reply, replies)):
             raise UserError(f"{where}: no record: field 'replies': found {shown(replies)}; write the replies again")
+        if not _is_prompt(row.get("prompt")):
+            raise UserError(f"{where}: no record: field 'prompt': found {shown(row.get('prompt'))}; write them again")
         if not isinstance(row.get("id"), str) or not isinstance(row.get("groups"), dict):
             raise UserError(f"{where}: no record: it has no id or no groups; write the replies again")
         records.append(row)

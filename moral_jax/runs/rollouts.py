@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moral_jax.runtime import files, strict_json
-from moral_jax.types import StorageError
+from moral_jax.types import StorageError, UserError
 
 FOLDER = "rollouts"
 IDS, DRAWN = (
@@ -95,7 +95,10 @@ def read(folder: Path, number: int) -> Rollout:
 def lines(folder: Path, number: int) -> list[Line]:
     """Returns the replies of a rollout. Models write any characters, so lines end at line feeds alone."""
     text, _, _ = _paths(folder, number)
-    return [Line(**json.loads(line)) for line in text.read_text(encoding="utf-8").split("\n")[:-1]]
+    try:
+        return [Line(**json.loads(line)) for line in text.read_text(encoding="utf-8").split("\n")[:-1]]
+    except (OSError, ValueError, TypeError) as e:
+        raise UserError(f"{text}: is not what a run writes ({type(e).__name__}: {e})") from e
 
 
 def numbers(folder: Path) -> list[int]:

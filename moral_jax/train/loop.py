@@ -7,11 +7,10 @@ function of its number, so a resumed run sees what an unbroken one would have se
 kind of batch by name.
 """
 
-import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -26,11 +25,11 @@ from moral_jax.objectives.base import Objective
 from moral_jax.runtime import console, distributed, preemption
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
+from moral_jax.train.profile import profiling
 from moral_jax.train.step import make_train_step, split_micro_batches
 from moral_jax.types import Batch, Metrics, Params, Preempted, Source, TrainState, UserError
 
 Write = Callable[[int, str, dict[str, float]], None]  # step, kind of line, numbers
-PROFILED_FROM = 3  # steps; the first ones compile
 
 
 class Evaluator(NamedTuple):
@@ -84,6 +83,11 @@ class MetricReader:
         self.pending: Pending | None = None
         self.since = time.perf_counter()
         self.idle = 0.0  # seconds of the running step
+
+    def begin(self) -> None:
+        """Takes note of a batch that came while no step was running: what it took is no part of a step's time."""
+        if self.pending is None:
+            self.since = time.perf_counter()
 
     def before_dispatch(self) -> None:
         """Counts the seconds since the last reading as idle, if the devices have nothing to do by now."""
@@ -212,41 +216,6 @@ def _with_validation(progress: Progress, loss: float) -> Progress:
     return dataclasses.replace(progress, without_best=progress.without_best + 1)
 
 
-class _Profiler:
-    """Traces `profile_steps` steps with JAX's profiler, from the third step of this process on."""
-
-    def __init__(self, stage: Stage):
-        self.steps, self.folder = stage.options.profile_steps, stage.profile
-        self.seen, self.running = 0, False
-
-    def before_step(self) -> None:
-        """Starts or stops the trace where it is time to."""
-        self.seen += 1
-        if self.steps and self.seen == PROFILED_FROM and distributed.is_primary():
-            jax.profiler.start_trace(self.folder)
-            self.running = True
-        elif self.running and self.seen == PROFILED_FROM + self.steps:
-            self.stop()
-
-    def stop(self) -> None:
-        """Writes the trace, if one is being taken."""
-        if self.running:
-            jax.profiler.stop_trace()
-            self.running = False
-            console.info(
-                f"profile of {self.seen - PROFILED_FROM} steps: {self.folder} (open it with XProf or Perfetto)"
-            )
-
-
-@contextlib.contextmanager
-def _profiling(stage: Stage) -> Iterator[_Profiler]:
-    profiler = _Profiler(stage)
-    try:
-        yield profiler
-    finally:
-        profiler.stop()
-
-
 def train(
     stage: Stage, state: TrainState, frozen: Params, progress: Progress, checkpoints: Checkpoints, write: Write
 ) -> Progress:
@@ -268,11 +237,18 @@ def train(
     scheduler, agreed = Scheduler(stage, progress, checkpoints, write), distributed.AnyProcess()
     with (
         console.progress(total=stage.total, initial=progress.step, desc="training", unit="step") as bar,
-        _profiling(stage) as profiler,
+        profiling(stage.options.profile_steps, stage.profile) as profiler,
     ):
         scheduler.validate_if_due(state, frozen)
         reader = MetricReader(stage, write, bar)
-        stream = source.stream(progress.step, stage.total, lambda: frozen | state.params)
+
+        def reached() -> Params:
+            """Returns the parameters once the last step is known to be sound; the work of a source that asks for them
+            is no part of a step's time."""
+            reader.flush()
+            return frozen | state.params
+
+        stream = source.stream(progress.step, stage.total, reached)
         for step in range(progress.step + 1, stage.total + 1):
             if scheduler.progress.finished:
                 break
@@ -281,6 +257,7 @@ def train(
             except Preempted:  # a source that works on the devices was told to end
                 reader.flush()
                 scheduler.leave_at(step - 1, state)
+            reader.begin()
             profiler.before_step()
             micro = split_micro_batches(batch, rows_here)
             placed = sharding.place(micro, stage.micro_rows, mesh, micro_batches=True)

@@ -53,10 +53,13 @@ def _check_rollout(config: Config, objective: Objective) -> None:
     critic = RETURN in objective.columns
     check_unread(how, ("baseline", "scale") if critic else ("discount", "trace", "whiten"), "nothing reads it here")
     check(sample, "temperature", sample.temperature > 0, "more than 0: the likeliest token is no sample")
-    if critic or (how.baseline == "none" and how.scale == "none"):
+    if critic:
+        return
+    scaled = how.scale == "group"
+    check(how, "baseline", how.baseline != "none" or not scaled, "a baseline, or set config.rollout.scale='none'")
+    if how.baseline == "none":
         return
     check(sample, "n", sample.n > 1, "at least 2 replies to compare, or config.objective.name='ppo'")
-    scaled = how.scale == "group" and how.baseline != "none"
     check(
         sample, "n", sample.n > 2 or not scaled,
         "at least 3: two replies differ by 1.41 standard deviations however small their difference is; or set "
@@ -143,12 +146,15 @@ def _rollouts_setup(config: Config, objective: Objective, files: ModelFiles, dat
     fitting = {split: speaks.fitting(rows, split) if rows else rows for split, rows in data.sides.items()}
     data = data._replace(train=fitting["train"], validation=fitting["validation"], test=fitting["test"])
     info(f"{data.provenance['description']}\nrows: " + ", ".join(f"{len(r)} {s}" for s, r in data.sides.items()))
-    if not data.train:
-        raise UserError("no training prompts are left; lower config.task.validation and config.task.test")
+    if config.trains and not config.task.test_only and len(data.train) < config.rollout.prompts:
+        raise UserError(
+            f"config.rollout.prompts={config.rollout.prompts}: there are {len(data.train)} training prompts; take "
+            f"fewer, or lower config.task.validation and config.task.test"
+        )
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
     scored = {split: Asks(rows, [(i, (0,)) for i in range(len(rows))]) for split, rows in splits.items()}
     found = rollouts.Rollouts(config, objective, speaks, data.train, initial.reference)
-    total = _total_steps(config, found) if config.trains else 0
+    total = _total_steps(config, found) if config.trains and data.train else 0
     hashes = {split: voice.sha256(speaks.asked(rows)) for split, rows in data.sides.items() if rows}
     return TrainingSetup(config, files, data, scored, scoring, hashes, objective, None, total, initial, found)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from moral_jax.analysis.calibrate import Calibration
 from moral_jax.config import Config, parsing
 from moral_jax.config.respondent import model_flags
 from moral_jax.config.task import TaskConfig
+from moral_jax.judges import rewards
 from moral_jax.report import page
 from moral_jax.respondents.api.cost import Budget
 from moral_jax.respondents.base import Interview, Respondent, Weighing, asks_of, is_weighed
@@ -203,7 +205,7 @@ def evaluate(
     respondent, origin_of = respondent_of(config, budget, run, data, origin.read(out))
     splits = {split: asks_of(respondent, examples, config.orders_of) for split, examples in rows.items()}
     if writes:
-        answers = _replies_of(respondent, config)
+        answers = _replies_of(respondent, config, run)
     else:
         respondent.prepare(splits)
         answers = answers_of(respondent, weighs=weighs)
@@ -222,8 +224,13 @@ def evaluate(
     return written
 
 
-def _replies_of(respondent: Respondent, config: Config) -> Answers:
+def _replies_of(respondent: Respondent, config: Config, run: RunDirectory | None) -> Answers:
     """Returns the replies of a local model, with the rewards that a config names."""
+    if run and rewards.is_program(config.rollout.reward) and not os.environ.get(TRUSTS):
+        raise UserError(
+            f"{run.path}: its reward is a program, {config.rollout.reward!r}, and runs may come from anybody; read it, "
+            f"then set {TRUSTS}=1"
+        )
     from moral_jax.respondents.local import LocalRespondent
     from moral_jax.workflows import voice
 
@@ -231,44 +238,12 @@ def _replies_of(respondent: Respondent, config: Config) -> Answers:
     return voice.answers_of(voice.of(config, respondent.scoring.encoder), lambda: respondent.params)
 
 
-class Scored(NamedTuple):
-    """A text and its number."""
-
-    id: str
-    score: float  # of a reward model; of others the log-probability of the text, in nats
-    tokens: int  # that are read; of a reward model 1
+TRUSTS = "MORAL_JAX_TRUST_REWARDS"  # if set, a run that is evaluated may name a program as its reward
 
 
 def on_texts(config: Config, task: TaskConfig) -> Config:
     """Returns a config with another task, whose rows are texts and no questions to ask."""
     return dataclasses.replace(config, task=task, prompt=dataclasses.replace(config.prompt, ask=None))
-
-
-def score_texts(config: Config, path: str, run: RunDirectory | None) -> list[Scored]:
-    """Returns a number for each text of a file: its reward, or its log-probability.
-
-    Args:
-      config: names the model; its task is not read.
-      run: score with the weights that this run stands for.
-
-    Raises:
-      UserError: a row is bad, or the run is about questions with options, so that `moral-jax ask` asks it.
-    """
-    if run and registry.get(config.task.name).kind == "votes":
-        raise UserError(
-            f"{run.path}: was trained on questions with options; ask it with moral-jax ask --run={run.path}"
-        )
-    task = dataclasses.replace(TaskConfig(name="texts", path=path), replies="last")
-    of_texts = on_texts(config, task)
-    rows, _ = task_rows.of_one_file(path, of_texts.task)
-    respondent, _ = local_respondent(of_texts, run, NOT_BEGUN)
-    asks = asks_of(respondent, rows["rows"], of_texts.orders_of)
-    respondent.prepare({"rows": asks})
-    found = respondent.weigh(asks, "texts")
-    return [
-        Scored(e.id, float(logp_C[0]), int(tokens_C[0]))
-        for e, logp_C, tokens_C in zip(asks.examples, found.logp_EC, found.tokens_EC, strict=True)
-    ]
 
 
 def _calibration(run: RunDirectory | None) -> Calibration | None:

@@ -100,13 +100,14 @@ def fill(
         _write(file, key, known)
 
 
-def check_first_step(sums: dict[str, tuple[float, float]], model: api.Model, folder: Path) -> None:
+def check_first_step(sums: dict[str, tuple[float, float]], model: api.Model, why: str) -> None:
     """Refuses to train on a reference that is not the model's: before the first update every log-ratio is 0.
 
     Then every pair's reward is 0 and DPO's loss is ln 2 a pair, whatever the rows.
 
     Args:
       sums: the metrics of the first step.
+      why: what is wrong if it is not, and the remedy.
 
     Raises:
       UserError: it is not.
@@ -120,6 +121,5 @@ def check_first_step(sums: dict[str, tuple[float, float]], model: api.Model, fol
         return
     raise UserError(
         f"step 1: log p of a text differs from its reference, by {gap:.4g} nats times the root of its tokens, and "
-        f"should not before the first update (every reward is 0 there, and a pair's loss ln 2 = 0.6931): the column "
-        f"{folder / 'columns'} is of other weights or texts; remove that folder and start again"
+        f"should not before the first update (every reward is 0 there, and a pair's loss ln 2 = 0.6931): {why}"
     )

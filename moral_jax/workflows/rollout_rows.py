@@ -70,10 +70,19 @@ def rows_of(examples: Sequence[Example], asked: Sequence[Asked], ids: Sequence[n
     return Questions(examples, items, encoded, 0, is_encoder=False)
 
 
-def rewards_of(rollout: Rollout, each: int) -> np.ndarray:
-    """Returns the reward of each reply, [P, G] with G = `each`; NaN where it is not known."""
+def rewards_of(rollout: Rollout, how: RolloutConfig) -> np.ndarray:
+    """Returns the reward of each reply less its penalty, [P, G]; NaN where it is not known."""
     rewards = [np.nan if line.reward is None else line.reward for line in rollout.lines]
-    return np.array(rewards).reshape(-1, each)
+    cut = np.array([line.reason == "length" for line in rollout.lines])
+    return (np.array(rewards) - how.unfinished_penalty * cut).reshape(-1, how.sample.n)
+
+
+def without_signal(rollout: Rollout, how: RolloutConfig, needs: Needs) -> dict[str, float]:
+    """Returns the share of groups from which nothing is learned, as all replies are worth the same; nothing where
+    replies are not compared."""
+    if needs.critic or how.baseline == "none":
+        return {}
+    return {"without_signal": float(advantages.without_signal(rewards_of(rollout, how)).mean())}
 
 
 def with_columns(questions: Questions, rollout: Rollout, how: RolloutConfig, needs: Needs) -> Questions:
@@ -82,14 +91,14 @@ def with_columns(questions: Questions, rollout: Rollout, how: RolloutConfig, nee
     A reply whose reward is not known, or that was cut where such are dropped, weighs nothing, and is not counted.
     """
     tokens, cut = rollout.tokens, np.array([line.reason == "length" for line in rollout.lines])
-    rewards_PG = rewards_of(rollout, how.sample.n) - how.unfinished_penalty * cut.reshape(-1, how.sample.n)
+    rewards_PG = rewards_of(rollout, how)
     learned = np.isfinite(rewards_PG.reshape(-1)) & ~(cut & (how.cut == "drop"))
     shares, divisors = [], []
     for is_learned, ids_T in zip(learned, tokens[IDS], strict=True):
         share, divisor = advantages.reduction(how.reduction, len(ids_T), how.sample.max_tokens)
         shares.append(np.full(len(ids_T), share * is_learned, np.float32))
         divisors.append([divisor * is_learned])
-    found = of_critic(rewards_PG, tokens, how) if needs.critic else of_groups(rewards_PG, tokens, how)
+    found = of_critic(rewards_PG, tokens, how, learned) if needs.critic else of_groups(rewards_PG, tokens, how)
     known = {name: tokens[name] for name in needs.token_columns if name in tokens}
     questions.columns = {DIVISOR: np.array(divisors, np.float32)}
     questions.token_columns = known | found | {SHARE: shares}
@@ -105,12 +114,17 @@ def of_groups(rewards_PG: np.ndarray, tokens: OfTexts, how: RolloutConfig) -> Of
     return {ADVANTAGE: [np.full(len(i), a, np.float32) for i, a in zip(tokens[IDS], of_texts, strict=True)]}
 
 
-def of_critic(rewards_PG: np.ndarray, tokens: OfTexts, how: RolloutConfig) -> OfTexts:
-    """Returns advantage and return of each token by generalised advantage estimation."""
+def of_critic(rewards_PG: np.ndarray, tokens: OfTexts, how: RolloutConfig, learned: np.ndarray) -> OfTexts:
+    """Returns advantage and return of each token by generalised advantage estimation.
+
+    Args:
+      learned: which replies are learned from.
+    """
     found = []
     for n, (reward, value_T) in enumerate(zip(rewards_PG.reshape(-1), tokens[OLD_VALUE], strict=True)):
         kl_T = tokens[OLD][n] - tokens[REFERENCE][n] if REFERENCE in tokens else np.zeros_like(value_T)
         given_T = advantages.token_rewards(np.nan_to_num(reward), kl_T, how.kl_penalty)
         found.append(advantages.generalised(given_T, value_T, how.discount, how.trace))
     of_texts = [a_T for a_T, _ in found]
-    return {ADVANTAGE: advantages.whitened(of_texts) if how.whiten else of_texts, RETURN: [r_T for _, r_T in found]}
+    scaled = advantages.whitened(of_texts, learned.tolist()) if how.whiten else of_texts
+    return {ADVANTAGE: scaled, RETURN: [r_T for _, r_T in found]}

@@ -29,7 +29,6 @@ from moral_jax.data.pack import epoch_order
 from moral_jax.inference.generate import Prompt
 from moral_jax.inference.score import Scorer, make_token_scorer, score_tokens
 from moral_jax.models import api
-from moral_jax.objectives import advantages
 from moral_jax.objectives.base import Objective
 from moral_jax.respondents.sampling import Asked
 from moral_jax.runs import rollouts
@@ -39,7 +38,7 @@ from moral_jax.runtime.console import info
 from moral_jax.train import checksum, loop
 from moral_jax.types import DIVISOR, OLD, OLD_VALUE, REFERENCE, SAMPLED, Batch, Example, Params, UserError
 from moral_jax.workflows import references, voice
-from moral_jax.workflows.rollout_rows import Needs, OfTexts, rewards_of, rows_of, with_columns
+from moral_jax.workflows.rollout_rows import Needs, OfTexts, rows_of, with_columns, without_signal
 from moral_jax.workflows.voice import Voice
 
 
@@ -128,8 +127,9 @@ class Rollouts:
             numbers: dict[str, float] = stored["numbers"]
         elif inside:
             raise UserError(
-                f"{folder}: rollout {number}, inside which the run goes on, is missing or another; go on from a "
-                f"checkpoint before it with --resume-from=STEP, or remove {self.folder} to begin again"
+                f"{folder}: rollout {number}, inside which the run goes on, is missing, or was written with another "
+                f"reward; go on from a checkpoint before it with --resume-from=STEP, or remove {self.folder} to begin "
+                f"again"
             )
         else:
             rollout, numbers = self._write(number, examples, asked, params())
@@ -143,7 +143,8 @@ class Rollouts:
 
     def _config_hash(self) -> str:
         """Returns what tells how replies are written and rewarded from other ways."""
-        said = dataclasses.asdict(self.how), dataclasses.asdict(self.config.objective), self.config.train.seed
+        said: list[Any] = [dataclasses.asdict(part) for part in (self.how, self.config.objective)]
+        said += [self.config.train.seed, [named.identity for named in self.voice.rewards]]
         return hashlib.sha256(repr(said).encode()).hexdigest()
 
     def _weights_hash(self, params: Params) -> str:
@@ -172,11 +173,14 @@ class Rollouts:
         }
         lines = [Line(s.id, s.sample, s.prompt, s.text, s.reason, reward, each) for s, each, reward in flat]
         rollout = Rollout(lines, tokens | self._scored(number, rows_of(examples, asked, tokens[IDS]), params))
-        numbers = voice.numbers(replies) | {
-            "without_signal": float(advantages.without_signal(rewards_of(rollout, self.how.sample.n)).mean()),
-            "writing_seconds": written_at - began,
-            "scoring_seconds": time.perf_counter() - written_at,
-        }
+        numbers = (
+            voice.numbers(replies)
+            | without_signal(rollout, self.how, self.needs)
+            | {
+                "writing_seconds": written_at - began,
+                "scoring_seconds": time.perf_counter() - written_at,
+            }
+        )
         if self.needs.reference:
             numbers["kl"] = _kl(rollout.tokens)
         return rollout, numbers
@@ -188,7 +192,9 @@ class Rollouts:
             return out
         rows = sharding.micro_batch_rows(self.config.eval.batch_size, self.model.compute.mesh)
         shape = dataclasses.replace(self._shape(rows), columns=(), token_columns=())
-        score = functools.partial(score_tokens, self._scorer, questions=questions, shape=shape, prefetch=2)
+        score = functools.partial(
+            score_tokens, self._scorer, questions=questions, shape=shape, prefetch=self.config.data.prefetch
+        )
         found = score(params=params, what=f"rollout {number}")
         out[OLD] = [of_text.logp_T for of_text in found]
         if self.needs.critic:
@@ -198,7 +204,8 @@ class Rollouts:
             out[REFERENCE] = [of_text.logp_T for of_text in said]
             if number == 0:  # the weights are still those that the run begins with
                 gaps = [np.square((o - r).sum()) / len(o) for o, r in zip(out[OLD], out[REFERENCE], strict=True)]
-                references.check_first_step({"reference_gap": (float(sum(gaps)), len(gaps))}, self.model, self.folder)
+                sums = {"reference_gap": (float(sum(gaps)), float(len(gaps)))}
+                references.check_first_step(sums, self.model, "the reference has other weights than the run")
         return out
 
     def _shape(self, rows: int) -> Shape:
@@ -232,10 +239,11 @@ def _kl(tokens: OfTexts) -> float:
 
 def _tell(number: int, numbers: dict[str, float]) -> None:
     """Prints what a rollout was worth."""
-    rewards = ", ".join(f"{k.removeprefix('reward/')} {v:.3f}" for k, v in numbers.items() if k.startswith("reward/"))
-    kl = f", KL {numbers['kl']:.4f}" if "kl" in numbers else ""
-    info(
-        f"rollout {number}: reward {numbers['reward']:.3f}{f' ({rewards})' if rewards else ''}{kl}, "
-        f"{numbers['length']:.1f} tokens, {numbers['finished']:.0%} finished, "
-        f"{numbers['without_signal']:.0%} of groups without signal"
-    )
+    parts = ", ".join(f"{k.removeprefix('reward/')} {v:.3f}" for k, v in numbers.items() if k.startswith("reward/"))
+    reward = f"{numbers['reward']:.3f}" if "reward" in numbers else "unknown"
+    said = [f"reward {reward}" + (f" ({parts})" if parts else "")]
+    said += [f"KL {numbers['kl']:.4f}"] if "kl" in numbers else []
+    said += [f"{numbers['length']:.1f} tokens", f"{numbers['finished']:.0%} finished"]
+    if "without_signal" in numbers:
+        said.append(f"{numbers['without_signal']:.0%} of groups without signal")
+    info(f"rollout {number}: {', '.join(said)}")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +12,11 @@ import numpy as np
 
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
+from moral_jax.data import encode
 from moral_jax.inference.generate import make_sampler
 from moral_jax.inference.sampler import Sampler
 from moral_jax.judges import rewards
-from moral_jax.judges.rewards import Named, Reward, Written
+from moral_jax.judges.rewards import Model, Named, Written
 from moral_jax.respondents.encode import QuestionEncoder
 from moral_jax.respondents.sampling import Asked, Sample, asked_of, written
 from moral_jax.runs.directory import RunDirectory, read_config
@@ -24,6 +26,8 @@ from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runtime import distributed
 from moral_jax.runtime.console import info
 from moral_jax.tasks import stored
+from moral_jax.train import manifest
+from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Example, Params, UserError
 from moral_jax.workflows.evaluate import Answers, local_respondent, on_texts
 
@@ -36,8 +40,11 @@ class Rewarded(NamedTuple):
     reward: float | None  # their weighted sum
 
 
-def of_run(folder: str) -> Reward:
-    """Returns the rewards of a reward model that a run has trained; it cannot say what an empty reply is worth."""
+def of_run(folder: str) -> Model:
+    """Returns the rewards of a reward model that a run has trained.
+
+    It cannot say what an empty reply is worth, or one that is too long for its rows.
+    """
     run = RunDirectory(Path(folder))
     config = read_config(run.path)
     if config.model.head != "score":
@@ -46,14 +53,13 @@ def of_run(folder: str) -> Reward:
             f"train one with configs/preferences/reward.py"
         )
     respondent, _ = local_respondent(on_texts(config, TaskConfig(name="texts", replies="last")), run, NOT_BEGUN)
+    with Checkpoints(run.checkpoints) as checkpoints:
+        chosen = checkpoints.read_manifest(checkpoints.chosen(config.train.select))
 
     def reward(replies: Sequence[Written]) -> list[float | None]:
-        said = [place for place, reply in enumerate(replies) if reply.text.strip()]
-        examples = [
-            Example(f"{n}", "", (replies[n].text,), (1.0,), text="" if replies[n].messages else replies[n].prompt,
-                    messages=replies[n].messages)
-            for n in said
-        ]  # fmt: skip
+        whole = [reply.example._replace(options=(reply.text,), counts=(1.0,)) for reply in replies]
+        said = [n for n, e in enumerate(whole) if e.options[0].strip() and _fits(respondent.scoring.encoder, e)]
+        examples = [whole[n] for n in said]
         out: list[float | None] = [None] * len(replies)
         if examples:
             asks = Asks(examples, [(i, (0,)) for i in range(len(examples))])
@@ -62,7 +68,17 @@ def of_run(folder: str) -> Reward:
                 out[place] = float(score)
         return out
 
-    return reward
+    return Model(reward, manifest.digest(chosen.checksums))
+
+
+def _fits(encoder: QuestionEncoder, example: Example) -> bool:
+    """Returns true if a row has room for a prompt and its reply, without a cut."""
+    try:
+        render = functools.partial(encoder.render, order=(0,))
+        _, is_cut = encode.fit(encoder.tokenizer, render, example, encoder.limits)
+    except encode.TooLongError:
+        return False
+    return not is_cut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +104,10 @@ class Voice:
           UserError: one does not, unless `task.on_bad_row` drops it.
         """
         row, most = self.config.data.length, self.config.rollout.sample.max_tokens
-        lengths = [len(a.prompt.tokens) for a in self.asked(examples)]
+        if self.config.task.on_bad_row == "drop":
+            lengths = [self._length(example) for example in examples]
+        else:
+            lengths = [len(a.prompt.tokens) for a in self.asked(examples)]
         places = [place for place, length in enumerate(lengths) if length + most <= row]
         if len(places) == len(examples):
             return examples
@@ -105,6 +124,13 @@ class Voice:
             )
         info(f"left out: {len(examples) - len(places)} of {len(examples)} {split} rows, as {what}")
         return stored.take(examples, places)
+
+    def _length(self, example: Example) -> float:
+        """Returns the tokens of a prompt; infinity if the model has no room for it and its reply."""
+        try:
+            return len(self.asked([example])[0].prompt.tokens)
+        except UserError:
+            return math.inf
 
     def write(
         self, params: Params, examples: Sequence[Example], asked: Sequence[Asked], what: str
@@ -130,7 +156,7 @@ class Voice:
 
     def _rewarded(self, examples: Sequence[Example], replies: list[list[Sample]]) -> list[list[Rewarded]]:
         flat = [
-            Written(s.id, s.prompt, e.messages, s.text, s.reason, len(s.tokens))
+            Written(e, s.prompt, s.text, s.reason, len(s.tokens))
             for e, of_prompt in zip(examples, replies, strict=True)
             for s in of_prompt
         ]
@@ -183,14 +209,16 @@ def answers_of(voice: Voice, params: Callable[[], Params]) -> Answers:
 
 
 def numbers(replies: Sequence[Sequence[Rewarded]]) -> dict[str, float]:
-    """Returns the means of a set of replies: rewards (of those that are known), lengths, how many ended by themselves.
+    """Returns the means of a set of replies: rewards that are known of any, lengths, how many ended by themselves.
 
     `kept_mass` is the mean probability, at each token, of what sampling left to choose from.
     """
     flat = [reply for of_prompt in replies for reply in of_prompt]
-    out = {"reward": _mean([r.reward for r in flat])}
+    parts = {"reward": [r.reward for r in flat]}
     if len(flat[0].rewards) > 1:
-        out |= {f"reward/{name}": _mean([r.rewards[name] for r in flat]) for name in flat[0].rewards}
+        parts |= {f"reward/{name}": [r.rewards[name] for r in flat] for name in flat[0].rewards}
+    known = {name: [x for x in of if x is not None] for name, of in parts.items()}
+    out = {name: float(np.mean(of)) for name, of in known.items() if of}
     logp, drawn = (np.concatenate([getattr(r.sample, field) for r in flat]) for field in ("logp", "sampled_logp"))
     return out | {
         "unknown": float(np.mean([r.reward is None for r in flat])),
@@ -212,8 +240,3 @@ def of(config: Config, encoder: QuestionEncoder) -> Voice:
 def sha256(asked: Sequence[Asked]) -> str:
     """Returns the SHA-256 of the tokens of prompts."""
     return hashlib.sha256(repr([list(a.prompt.tokens) for a in asked]).encode()).hexdigest()
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else 0.0

@@ -20,7 +20,7 @@ from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.records import make_records
 from moral_jax.runs.text_records import Likelihoods
 from moral_jax.train import loop, optim
-from moral_jax.types import Params
+from moral_jax.types import Params, UserError
 from moral_jax.workflows import references, voice
 from moral_jax.workflows.evaluate import Answers, answers_of
 from moral_jax.workflows.setup import TrainingSetup
@@ -59,7 +59,11 @@ def training_stage(setup: TrainingSetup, run: RunDirectory) -> loop.Stage:
         total=setup.total,
         options=config.train,
         profile=run.profile,
-        check_first=functools.partial(references.check_first_step, model=model, folder=run.path),
+        check_first=functools.partial(
+            references.check_first_step,
+            model=model,
+            why=f"the column {run.path / 'columns'} is of other weights or texts; remove that folder and start again",
+        ),
     )
 
 
@@ -118,6 +122,11 @@ def _validate_replies(setup: TrainingSetup, params: Params) -> dict[str, float]:
     examples, speaks = setup.scored["validation"].examples, setup.rollouts.voice
     params = api.cast_for_scoring(params, setup.files.model)
     numbers = voice.numbers(speaks.write(params, examples, speaks.asked(examples), "validation"))
+    if "reward" not in numbers:
+        raise UserError(
+            f"config.rollout.reward={setup.config.rollout.reward!r}: says nothing (None) of any reply to the "
+            f"validation prompts, by which the best step is chosen; correct it, or set --config.task.validation=0"
+        )
     return numbers | {"loss": -numbers["reward"]}
 
 
@@ -141,7 +150,7 @@ def _about_batches(setup: TrainingSetup) -> str:
 
 def _about_rollouts(setup: TrainingSetup) -> str:
     how = setup.config.rollout
-    return f"{setup.total // how.steps_each} rollouts of {how.prompts} prompts with {how.sample.n} replies each"
+    return f"{-(-setup.total // how.steps_each)} rollouts of {how.prompts} prompts with {how.sample.n} replies each"
 
 
 WAYS = {

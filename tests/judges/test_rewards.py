@@ -3,12 +3,12 @@
 import pytest
 
 from moral_jax.judges import rewards
-from moral_jax.judges.rewards import Written, numbers_of, parse, total
-from moral_jax.types import UserError
+from moral_jax.judges.rewards import Model, Written, numbers_of, parse, total
+from moral_jax.types import Example, UserError
 
 
 def written(text="I am sorry.", reason="end", tokens=4):
-    return Written("1", "A prompt", (), text, reason, tokens)
+    return Written(Example("1", "", ("",), (1.0,), text="A prompt"), "<user>A prompt", text, reason, tokens)
 
 
 def no_run(folder):
@@ -48,22 +48,34 @@ def test_several_are_added_with_weights():
     both = parse("contains:sorry | -0.5*finished | 2e-1*lacks:a b", no_run)
     assert [(n.name, n.weight) for n in both] == [("contains:sorry", 1.0), ("finished", -0.5), ("lacks:a b", 0.2)]
     assert total([1.0, -0.5], [1.0, 1.0]) == 0.5
-    assert total([1.0, -0.5], [None, 1.0]) == -0.5, "who cannot say is left out"
-    assert total([1.0, -0.5], [None, None]) is None
+    assert total([1.0, -0.5], [None, 1.0]) is None, "or what cannot be judged would be worth more than what is bad"
+
+
+FUNCTION = """
+from __future__ import annotations
+import dataclasses
+
+@dataclasses.dataclass
+class Judge:
+    unit: float
+
+def length(replies):
+    return (Judge(len(r.text)).unit if r.text else None for r in replies)
+"""
 
 
 def test_a_function_of_a_file(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("def length(replies):\n    return [len(r.text) if r.text else None for r in replies]\n")
+    file.write_text(FUNCTION)
     [named] = parse(f"0.1*{file}:length", no_run)
     assert named.on_primary
     assert numbers_of(named, [written(), written("")]) == [11.0, None]
 
 
 def test_a_reward_model_comes_by_its_run():
-    [named] = parse("run:runs/reward", lambda folder: lambda replies: [float(len(folder))] * len(replies))
+    [named] = parse("run:runs/reward", lambda folder: Model(lambda replies: [float(len(folder))] * len(replies), "w"))
     assert numbers_of(named, [written()]) == [11.0]
-    assert not named.on_primary
+    assert (named.identity, named.on_primary) == ("w", False)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +90,8 @@ def test_a_reward_model_comes_by_its_run():
         ("overlong:20", "expected a whole number above 0, found ''"),
         ("nowhere.py:f", "nowhere.py is no file"),
         ("1.2.3*finished", "'1.2.3' is no weight"),
+        ("9e999*finished", "'9e999' is no weight"),
+        ("finished | 0.5*finished", "names a reward twice"),
     ],
 )
 def test_what_is_no_reward_is_refused(setting, match):
@@ -93,6 +107,8 @@ def test_what_is_no_reward_is_refused(setting, match):
         ("return [float('nan')]", "returned nan for 1 replies"),
         ("return ['good']", "expected a finite number or None for each"),
         ("raise KeyError('score')", "KeyError: 'score'"),
+        ("yield {}['score']", "KeyError: 'score'"),
+        ("return [10**400]", "expected a finite number or None for each"),
     ],
 )
 def test_a_function_that_fails_is_named(tmp_path, body, match):

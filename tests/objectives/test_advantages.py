@@ -47,10 +47,14 @@ def test_the_discount():
 
 
 def test_whitening_takes_the_unbiased_variance_of_all_tokens():
-    found = advantages.whitened([np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+    found = advantages.whitened([np.array([1.0, 2.0]), np.array([3.0, 4.0])], [True, True])
     np.testing.assert_allclose(np.concatenate(found), [-1.161895, -0.387298, 0.387298, 1.161895], atol=1e-6)
-    np.testing.assert_allclose(np.concatenate(advantages.whitened([np.array([1.0, 2.0, 3.0])])), [-1, 0, 1], atol=1e-6)
-    assert advantages.whitened([np.array([3.0])])[0] == 0
+    assert advantages.whitened([np.array([3.0])], [True])[0] == 0
+
+
+def test_whitening_counts_what_is_learned_from():
+    found = advantages.whitened([np.array([1.0, 2.0, 3.0]), np.array([99.0])], [True, False])
+    np.testing.assert_allclose(found[0], [-1, 0, 1], atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "want"), [("texts", -0.1), ("tokens", 0.1875), ("fixed", 0.09375), ("sums", 0.75)])

@@ -179,11 +179,15 @@ def test_the_page_shows_replies(whole):
     assert f"On {len(records)} test prompts" in written.verdict
 
 
-def test_a_run_is_evaluated_on_other_prompts(whole, tmp_path, capsys):
+def test_a_run_is_evaluated_on_other_prompts(whole, tmp_path, capsys, monkeypatch):
     _, run, _ = whole
     more = tmp_path / "more.jsonl"
     more.write_text("".join(json.dumps({"prompt": f"Is it {what}?"}) + "\n" for what in OBJECTS))
-    assert main.main(["eval", f"--model=run:{run}", f"--path={more}", f"--out={tmp_path / 'e'}"]) == 0
+    asked = ["eval", f"--model=run:{run}", f"--path={more}", f"--out={tmp_path / 'e'}"]
+    assert main.main(asked) == 2
+    assert "its reward is a program" in capsys.readouterr().err
+    monkeypatch.setenv("MORAL_JAX_TRUST_REWARDS", "1")
+    assert main.main(asked) == 0
     assert "a reply is worth" in capsys.readouterr().out
     records = read_reply_jsonl(tmp_path / "e" / "answers" / "rows.jsonl")
     assert len(records) == len(OBJECTS)
@@ -268,7 +272,7 @@ def test_a_reward_rises(tiny_folder, folder, tmp_path, kind):
     often = {"steps": 1, "passes": 1} if kind == "grpo" else {}
     config = config_of(
         tiny_folder, folder, objective=ObjectiveConfig(kind, kl_weight=0.001), rollout=often | {"sample": sample},
-        optim=OptimConfig(lr=2e-2, schedule="constant", weight_decay=0.0), eval=SHORT,
+        optim=OptimConfig(lr=1e-2 if kind == "grpo" else 2e-2, schedule="constant", weight_decay=0.0), eval=SHORT,
         train=TrainConfig(epochs=40, steps=40 if kind == "grpo" else 200, eval_every=1000),
     )  # fmt: skip
     train.train(config, tmp_path / "r")
@@ -298,6 +302,9 @@ def test_a_large_weight_of_kl_holds_the_model(tiny_folder, folder, tmp_path):
         ({"rollout": {"trace": 0.5}}, "config.rollout.trace=0.5: expected 0.95"),
         ({"objective": ObjectiveConfig("ppo"), "rollout": {"scale": "none"}}, "rollout.scale='none': expected 'group'"),
         ({"rollout": {"reward": ""}}, "config.rollout.reward: is empty"),
+        ({"rollout": {"baseline": "none"}}, "rollout.baseline='none': expected a baseline, or set .*scale='none'"),
+        ({"rollout": {"prompts": 8}}, "rollout.prompts=8: there are 7 training prompts"),
+        ({"objective": ObjectiveConfig("cispo", clip=0.1)}, "clip=0.1: expected 0.2, because cispo does not read it"),
         ({"objective": ObjectiveConfig("dpo")}, "'dpo': is not for task 'prompts'"),
         ({"objective": ObjectiveConfig("grpo", value_clip=0.1)}, "grpo does not read it"),
         ({"data": DataConfig(length=20)}, r"its prompt has \d+ tokens, so that prompt and reply together have"),
@@ -320,6 +327,16 @@ def test_rows_that_are_too_long_can_be_left_out(tiny_folder, folder, tmp_path, c
 def test_a_reward_that_says_nothing_stops_the_run(tiny_folder, folder, tmp_path):
     config = config_of(tiny_folder, folder, reward="nothing", eval=SHORT)
     with pytest.raises(UserError, match=r"says nothing \(None\) of any of the first 12 replies"):
+        train.train(config, tmp_path / "r")
+
+
+def test_a_step_that_diverges_names_its_rows(tiny_folder, folder, tmp_path):
+    """And no rollout is written with what it left."""
+    config = config_of(
+        tiny_folder, folder, objective=ObjectiveConfig("grpo"), eval=SHORT, rollout={"steps": 1, "passes": 1},
+        optim=OptimConfig(lr=1e30, schedule="constant"), train=TrainConfig(epochs=4),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"step \d: .*nan.* or look at the rows of this batch: \d+, \d+"):
         train.train(config, tmp_path / "r")
 
 
