@@ -45,7 +45,8 @@ def main() -> None:
         "--config.objective.kl_weight=0",
         "--config.optim.clip=none",
         "--config.train.epochs=1000",
-        "--config.data.length=512",
+        f"--config.data.length={128 + args.n * args.tokens}",  # a group fits into a row
+        "--config.data.micro_batch_size=1",
         "--config.model.dtype=float32",
         "--config.model.product_dtype=float32",
         *rest,

@@ -217,7 +217,7 @@ class Rollouts:
         return Shape(rows, rows, length, questions, reads, 1, 0, True, (DIVISOR,), self.needs.token_columns)
 
     def _batch(self, questions: Questions, number: int, place: int) -> Batch:
-        """Returns this process's rows of a step's batch: a power of two of micro-batches, so that few are compiled."""
+        """Returns this process's rows of a step's batch: of few numbers of micro-batches, so that few are compiled."""
         how, mesh = self.how, self.model.compute.mesh
         turn, part = divmod(place, how.steps)
         order = epoch_order(how.prompts, self.config.train.seed, number * how.passes + turn)
@@ -226,9 +226,15 @@ class Rollouts:
         micro_rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
         shape = self._shape(micro_rows)
         rows = pipeline.in_rows(questions, questions.pack_groups(groups, shape), shape)
-        total = micro_rows * 2 ** math.ceil(math.log2(math.ceil(len(rows) / micro_rows)))
+        total = micro_rows * _few_sizes(math.ceil(len(rows) / micro_rows))
         here = sharding.local_rows(total, micro_rows, mesh)
         return layout.pack_batch(questions, [rows[i] if i < len(rows) else [] for i in here], shape)
+
+
+def _few_sizes(count: int) -> int:
+    """Returns the least number of the form m * 2^k, m at most 7, that is not below `count`: a quarter above at most."""
+    step = 2 ** max(0, count.bit_length() - 3)
+    return sharding.rounded_up(count, step)
 
 
 def _kl(tokens: OfTexts) -> float:

@@ -19,6 +19,7 @@ from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.train import manifest
 from moral_jax.types import OLD, REFERENCE, SAMPLED, StorageError, UserError
 from moral_jax.workflows import build, train
+from moral_jax.workflows import rollouts as source
 from tests.helpers import tiny
 from tests.helpers.stopped import train_until
 
@@ -116,10 +117,10 @@ def test_sampled_tokens_are_trained_as_they_are(whole, tiny_folder, monkeypatch)
     """Some are no encoding of their own text, so that decoding and encoding would train others."""
     config, run, _ = whole
     setup = build.training_setup(config)
-    source = setup.rollouts
-    source.folder = run
+    writes = setup.rollouts
+    writes.folder = run
     stored = rollouts.read(run / "rollouts", 0)
-    batches = list(source.stream(1, 4, lambda: pytest.fail("a sealed rollout needs no weights")))
+    batches = list(writes.stream(1, 4, lambda: pytest.fail("a sealed rollout needs no weights")))
     tokenizer = setup.files.tokenizer
     encoded = [tokenizer.encode(line.text, add_special_tokens=False) for line in stored.lines]
     assert any(ids.tolist() != own for ids, own in zip(stored.tokens["ids"], encoded, strict=True))
@@ -195,6 +196,12 @@ def test_a_run_is_evaluated_on_other_prompts(whole, tmp_path, capsys, monkeypatc
     metrics = json.loads((tmp_path / "e" / "answers" / "metrics.json").read_text())["metrics"]
     assert metrics["reward"]["value"] == pytest.approx(np.mean(rewards))
     assert metrics["reward"]["low"] < np.mean(rewards) < metrics["reward"]["high"]
+
+
+def test_steps_have_few_sizes():
+    sizes = [source._few_sizes(count) for count in range(1, 200)]
+    assert all(count <= size <= 1.25 * count for count, size in enumerate(sizes, 1))
+    assert sorted(set(sizes[:32])) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32]
 
 
 def one_rollout(config, folder):
