@@ -90,8 +90,9 @@ class Voice:
     rewards: tuple[Named, ...]
 
     @functools.cached_property
-    def _samplers(self) -> dict[int, Sampler]:
-        return {}
+    def _sampler(self) -> Sampler:
+        """The one sampler, of rollouts and of evaluations, so that it is compiled once."""
+        return make_sampler(self.encoder.files.model, self.config.rollout.sample, self.config.rollout.prompts)
 
     def asked(self, examples: Sequence[Example]) -> list[Asked]:
         """Returns the tokens of prompts; raises UserError for one that leaves no room for its replies."""
@@ -147,12 +148,8 @@ class Voice:
           UserError: a reward fails.
         """
         how = self.config.rollout.sample
-        count = len(asked)
-        if count not in self._samplers:
-            self._samplers[count] = make_sampler(self.encoder.files.model, how, count)
-        found = written(self.encoder, params, examples, asked, how, sampler=self._samplers[count], what=what)
-        of_prompts = dict(found)
-        return self._rewarded(examples, [of_prompts[place] for place in range(count)])
+        found = dict(written(self.encoder, params, examples, asked, how, sampler=self._sampler, what=what))
+        return self._rewarded(examples, [found[place] for place in range(len(asked))])
 
     def _rewarded(self, examples: Sequence[Example], replies: list[list[Sample]]) -> list[list[Rewarded]]:
         flat = [

@@ -42,6 +42,9 @@ CASES = [
 ]
 
 
+CHOOSE = jax.jit(choose)  # settings are data: one program for all
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_draws_have_the_distribution(case):
     """Chi-square of 4,000 draws; none falls on a token that is left out."""
@@ -50,8 +53,7 @@ def test_draws_have_the_distribution(case):
     want = kept_by_hand(logits.astype(np.float64), **case)
     zeros = np.zeros(draws, np.uint32)
     u = uniforms(0, zeros, zeros, np.arange(draws), 1)[0]
-    run = jax.jit(lambda u, how: choose(jnp.broadcast_to(logits, (draws, V)), u, how))
-    chosen = run(u, settings(draws, **case))
+    chosen = CHOOSE(jnp.broadcast_to(logits, (draws, V)), u, settings(draws, **case))
     counted = np.bincount(chosen.token_S, minlength=V)
     assert (counted[want == 0] == 0).all()
     likely = want * draws >= 5

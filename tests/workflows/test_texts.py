@@ -141,7 +141,7 @@ def filled(config, folder, seed=0, sha="a"):
     setup, scored = train.build.training_setup(reordered), []
     real = setup.scoring.score_questions
     setup.scoring.score_questions = lambda *args: scored.append(args) or real(*args)
-    of_splits = {"train": train.build.questions_of(setup)["train"]}
+    of_splits = {"train": train.ways.questions_of(setup)["train"]}
     references.fill(folder, setup.scoring, setup.initial, {"sha256": sha}, of_splits)
     questions = setup.batches.questions
     of_texts = zip(references._hashes(questions), questions.columns["reference"].tolist(), strict=True)
