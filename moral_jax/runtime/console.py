@@ -19,9 +19,10 @@ def mute() -> None:
 
 
 def info(message: str) -> None:
-    """Prints a line above any progress bar."""
+    """Prints a line above any progress bar, at once: whoever follows a log sees how far the work is."""
     if _speaks:
         tqdm.write(secrets.redacted(message))
+        sys.stdout.flush()
 
 
 def _shortened(line: str) -> str:
