@@ -11,7 +11,7 @@ import numpy as np
 
 from moral_jax.analysis.bootstrap import Estimate, interval
 from moral_jax.analysis.metrics import mean_of_known
-from moral_jax.analysis.summary import grouped, resampling_of
+from moral_jax.analysis.summary import in_groups, resampling_of
 from moral_jax.runs.quantities import REPLIES, Quantity
 from moral_jax.runs.records import Record
 from moral_jax.runs.reply_records import KIND
@@ -61,11 +61,7 @@ def _estimates(records: list[Record], count: int, seed: int) -> dict[str, Estima
 
 def summarise(records: list[Record], count: int, seed: int) -> dict[str, Any]:
     """Returns what stands in a stage's `metrics.json`; arguments as of `bootstrap.Resampling`."""
-    groups: dict[str, dict[str, Any]] = {}
-    for kind, named in grouped(records).items():
-        for name, rows in named.items():
-            part = [records[i] for i in rows]
-            groups.setdefault(kind, {})[name] = {"rows": len(rows)} | _estimates(part, count, seed)
+    groups = in_groups(records, lambda part: _estimates(part, count, seed))
     return {"kind": KIND, "rows": len(records), "metrics": _estimates(records, count, seed), "groups": groups}
 
 

@@ -1,6 +1,7 @@
 """Summarises one set of records: estimates with intervals, subsets, order effects, second panel, yardsticks."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,14 @@ def grouped(records: list[Record]) -> dict[str, dict[str, np.ndarray]]:
             if len(rows) >= SMALLEST_GROUP:
                 out.setdefault(kind, {})[name] = rows
     return out
+
+
+def in_groups(records: list[Record], of_part: Callable[[list[Record]], dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns the number of rows of every named subset that is large enough, and what is said of them."""
+    return {
+        kind: {name: {"rows": len(rows)} | of_part([records[i] for i in rows]) for name, rows in named.items()}
+        for kind, named in grouped(records).items()
+    }
 
 
 def groups(

@@ -8,7 +8,7 @@ import numpy as np
 
 from moral_jax.analysis.bootstrap import Estimate, interval
 from moral_jax.analysis.metrics import mean_of_known
-from moral_jax.analysis.summary import grouped, resampling_of
+from moral_jax.analysis.summary import in_groups, resampling_of
 from moral_jax.analysis.table import pad
 from moral_jax.runs.quantities import TEXTS
 from moral_jax.runs.records import Record
@@ -97,12 +97,7 @@ def summarise(
     if first is not None:
         records = [r | {"reference": f["logp"]} for r, f in zip(records, first, strict=True)]
     t = Texts(records)
-    groups: dict[str, dict[str, Any]] = {}
-    for kind, named in grouped(records).items():
-        for name, rows in named.items():
-            part = [records[i] for i in rows]
-            wanted = statistics(Texts(part), beta)
-            groups.setdefault(kind, {})[name] = {"rows": len(rows)} | _estimates(part, wanted, count, seed)
+    groups = in_groups(records, lambda part: _estimates(part, statistics(Texts(part), beta), count, seed))
     return {
         "kind": KIND,
         "rows": len(records),

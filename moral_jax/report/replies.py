@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.report import checks, plots
-from moral_jax.report.source import Source, of_stages
+from moral_jax.report.source import Source, read_named
 from moral_jax.report.words import STAGE_NAMES, Table, interval, side
-from moral_jax.runs import directory, rollouts
+from moral_jax.runs import rollouts
 from moral_jax.runs.quantities import REPLIES
 from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runtime import strict_json
@@ -24,18 +24,6 @@ CURVES = (
     ("train", ("sampler_gap",), "Of each step: mean difference of the sampler's and the trainer's log p of a token."),
     ("train", ("ratio", "clip_share"), "Of each step: ratio of new to old probability, share of tokens clipped."),
 )  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class ReplyStage:
-    """A stage of a run on replies: its numbers, and its records of the reported split by id."""
-
-    name: str
-    numbers: dict[str, Any]
-    records: dict[str, dict[str, Any]]
-
-    def value(self, metric: str) -> dict[str, float] | None:
-        return self.numbers["metrics"].get(metric)
 
 
 def _is_shown(line: rollouts.Line) -> bool:
@@ -59,16 +47,7 @@ def _samples(folder: Path) -> list[tuple[str, list[rollouts.Line]]]:
 
 def read(folder: Path) -> Source:
     """Reads the files of a run on replies; raises UserError if a file is not what a run writes."""
-    stages = []
-    for name, stage in directory.stages(folder).items():
-        file = stage / "metrics.json"
-        if not file.exists():
-            continue
-        numbers = strict_json.read(file)
-        checks.reply_metrics(file, numbers)
-        records = {r["id"]: r for r in read_reply_jsonl(stage / f"{numbers['split']}.jsonl")}
-        stages.append(ReplyStage(name, numbers, records))
-    return dataclasses.replace(of_stages(folder, stages, checks.estimates), samples=_samples(folder))
+    return dataclasses.replace(read_named(folder, checks.reply_metrics, read_reply_jsonl), samples=_samples(folder))
 
 
 def _label(name: str) -> str:

@@ -30,11 +30,23 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
+class NamedStage:
+    """A stage of a run on texts or replies: its numbers, and its records of the reported split by id."""
+
+    name: str
+    numbers: dict[str, Any]
+    records: dict[str, dict[str, Any]]
+
+    def value(self, metric: str) -> dict[str, float] | None:
+        return self.numbers["metrics"].get(metric)
+
+
+@dataclasses.dataclass(frozen=True)
 class Source:
     """The data of a page. `comparison` holds paired differences, last stage minus first."""
 
     name: str
-    stages: list[Any]  # `Stage`, `texts.TextStage` or `replies.ReplyStage`
+    stages: list[Any]  # `Stage` or `NamedStage`
     comparison: dict[str, dict[str, float]]
     trace: list[dict[str, Any]]  # rows of metrics.jsonl
     config: dict[str, Any]
@@ -107,6 +119,25 @@ def of_stages(folder: Path, stages: Sequence[Any], check_comparison: Callable[[P
         config=_json(folder / "config.json"),
         provenance=provenance,
     )
+
+
+def read_named(
+    folder: Path,
+    check: Callable[[Path, dict[str, Any]], None],
+    read_records: Callable[[Path], list[dict[str, Any]]],
+) -> Source:
+    """Reads the files of a run on texts or replies; raises as `of_stages`.
+
+    Args:
+      check: raises UserError if a `metrics.json` is not what such a run writes.
+    """
+    stages = []
+    for name, stage in directory.stages(folder).items():
+        if numbers := _json(file := stage / "metrics.json"):
+            check(file, numbers)
+            records = {r["id"]: r for r in read_records(stage / f"{numbers['split']}.jsonl")}
+            stages.append(NamedStage(name, numbers, records))
+    return of_stages(folder, stages, checks.estimates)
 
 
 def read(folder: Path) -> Source:

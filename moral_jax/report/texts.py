@@ -1,45 +1,21 @@
 """Writes the page of a run on texts: likelihoods, preferences, lengths, and the most surprising rows."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 from moral_jax.report import checks, plots
-from moral_jax.report.source import Source, of_stages
+from moral_jax.report.source import Source, read_named
 from moral_jax.report.words import STAGE_NAMES, Table, interval, side
-from moral_jax.runs import directory
 from moral_jax.runs.quantities import TEXTS
 from moral_jax.runs.text_records import read_text_jsonl
-from moral_jax.runtime import strict_json
 
 SHOWN = 600  # characters of a text
 MAIN = ("nll_per_token", "perplexity", "likelihood_accuracy", "reward_accuracy", "reward_margin")
 
 
-@dataclasses.dataclass(frozen=True)
-class TextStage:
-    """A stage of a run on texts: its numbers, and its records of the reported split by id."""
-
-    name: str
-    numbers: dict[str, Any]
-    records: dict[str, dict[str, Any]]
-
-    def value(self, metric: str) -> dict[str, float] | None:
-        return self.numbers["metrics"].get(metric)
-
-
 def read(folder: Path) -> Source:
     """Reads the files of a run on texts; raises UserError if a file is not what a run writes."""
-    stages = []
-    for name, stage in directory.stages(folder).items():
-        file = stage / "metrics.json"
-        if not file.exists():
-            continue
-        numbers = strict_json.read(file)
-        checks.text_metrics(file, numbers)
-        records = {r["id"]: r for r in read_text_jsonl(stage / f"{numbers['split']}.jsonl")}
-        stages.append(TextStage(name, numbers, records))
-    return of_stages(folder, stages, checks.estimates)
+    return read_named(folder, checks.text_metrics, read_text_jsonl)
 
 
 def _known(source: Source, names: tuple[str, ...]) -> list[str]:

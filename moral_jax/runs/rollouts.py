@@ -16,10 +16,8 @@ from moral_jax.runtime import files, strict_json
 from moral_jax.types import StorageError, UserError
 
 FOLDER = "rollouts"
-IDS, DRAWN = (
-    "ids",
-    "drawn",
-)  # names of tokens' numbers: their ids, and log p in the distribution that they were drawn from
+# names of what is known of each token: its id, and its log-probability in the distribution that it was drawn from
+IDS, DRAWN = "ids", "drawn"
 
 
 class Line(NamedTuple):

@@ -153,9 +153,10 @@ def _rollouts_setup(config: Config, objective: Objective, files: ModelFiles, dat
         )
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
     scored = {split: Asks(rows, [(i, (0,)) for i in range(len(rows))]) for split, rows in splits.items()}
-    found = rollouts.Rollouts(config, objective, speaks, data.train, initial.reference)
+    asked = {split: speaks.asked(rows) for split, rows in data.sides.items() if rows}
+    found = rollouts.Rollouts(config, objective, speaks, data.train, asked.get("train", []), initial.reference)
     total = _total_steps(config, found) if config.trains and data.train else 0
-    hashes = {split: voice.sha256(speaks.asked(rows)) for split, rows in data.sides.items() if rows}
+    hashes = {split: voice.sha256(of_split) for split, of_split in asked.items()}
     return TrainingSetup(config, files, data, scored, scoring, hashes, objective, None, total, initial, found)
 
 

@@ -51,17 +51,19 @@ class Rollouts:
         objective: Objective,
         voice: Voice,
         examples: Sequence[Example],
+        asked: Sequence[Asked],
         reference: Callable[[], Params],
     ):
         """Plans the run; nothing is written or computed yet.
 
         Args:
+          asked: the prompts of the examples.
           reference: returns the parameters that the run begins with, as `models.api.cast_for_scoring` has them.
         """
         self.config, self.how, self.voice, self.examples = config, config.rollout, voice, examples
         self.model = voice.encoder.files.model
         self.needs = Needs.of(config, objective)
-        self.asked = voice.asked(examples)
+        self.asked = asked
         self.folder = Path()  # of the run; set before the first step
         self.log: loop.Write = lambda *line: None
         self._load_reference = reference
