@@ -24,7 +24,7 @@ from moral_jax.models import api
 from moral_jax.runs.records import Asks, make_records
 from moral_jax.runtime import jax_setup
 from moral_jax.train import optim, step
-from moral_jax.types import REFERENCE, UserError
+from moral_jax.types import REFERENCE, Batch, Metrics, UserError
 from moral_jax.weights import peft
 from moral_jax.workflows import build, references, ways
 
@@ -74,8 +74,8 @@ class Competitor:
         return {"seconds": seconds, "questions": len(self.questions.items), "tokens": tokens}
 
 
-class Training(Competitor):
-    """The steps of the first epoch."""
+class Stepping(Competitor):
+    """What is trained, and the compiled step."""
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
@@ -84,19 +84,29 @@ class Training(Competitor):
         self.frozen, trained = api.split(self.setup.initial.training(), model)
         self.state = step.init_state(trained, model, tx)
         self.step = step.make_train_step(self.setup.objective, model, tx)
+
+    def _take(self, batch: Batch) -> Metrics:
+        """Takes one step; returns its metrics, which may still be computed."""
+        mesh = self.model.compute.mesh
+        rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
+        placed = sharding.place(step.split_micro_batches(batch, rows), rows, mesh, micro_batches=True)
+        self.state, metrics = self.step(self.state, self.frozen, placed)
+        return metrics
+
+
+class Training(Stepping):
+    """The steps of the first epoch."""
+
+    def __init__(self, flags: list[str]):
+        super().__init__(flags)
         batches = f"{len(self.setup.batches)} batches of {self.config.data.batch_size}"
         self.about["settings"] = f"{batches} {self.about['settings']}"
 
     def _steps(self, first: int, last: int) -> tuple[list[float], list[list[int]]]:
         """Losses of the steps, and which questions each of them saw."""
         metrics, seen = [], []
-        mesh = self.model.compute.mesh
-        rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
         for batch in self.setup.batches.stream(first, last):
-            micro = step.split_micro_batches(batch, rows)
-            placed = sharding.place(micro, rows, mesh, micro_batches=True)
-            self.state, m = self.step(self.state, self.frozen, placed)
-            metrics.append(m["loss"])
+            metrics.append(self._take(batch)["loss"])
             seen.append(batch.asks.items_BQ[batch.asks.items_BQ >= 0].tolist())
         return [float(total / weight) for total, weight in jax.device_get(metrics)], seen
 
@@ -152,16 +162,11 @@ def letters(replies: Sequence[Any]) -> list[float]:
     return [float(len(set(reply.text)) % 7) for reply in replies]
 
 
-class Rollouts(Competitor):
+class Rollouts(Stepping):
     """Steps of reinforcement learning, each with a rollout of its own; replies go on to their full length."""
 
     def __init__(self, flags: list[str]):
         super().__init__(flags)
-        model = self.model
-        tx = optim.make(self.config.optim, self.setup.total)
-        self.frozen, trained = api.split(self.setup.initial.training(), model)
-        self.state = step.init_state(trained, model, tx)
-        self.step = step.make_train_step(self.setup.objective, model, tx)
         self.folder = tempfile.TemporaryDirectory()
         source = self.setup.rollouts
         source.folder = Path(self.folder.name)
@@ -184,13 +189,10 @@ class Rollouts(Competitor):
 
     def piece(self) -> dict[str, Any]:
         """One step: replies, rewards, update."""
-        began, mesh = time.perf_counter(), self.model.compute.mesh
-        rows = sharding.micro_batch_rows(self.config.data.micro_batch_size, mesh)
+        began = time.perf_counter()
         batch = next(self.batches)
         written = time.perf_counter() - began
-        placed = sharding.place(step.split_micro_batches(batch, rows), rows, mesh, micro_batches=True)
-        self.state, metrics = self.step(self.state, self.frozen, placed)
-        jax.block_until_ready(metrics)
+        jax.block_until_ready(self._take(batch))
         seconds, how = time.perf_counter() - began, self.config.rollout
         replies = how.prompts * how.sample.n
         parts = {

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
             console.info(sample.row(one))
             rows.append(sample.summary(one))
         if args.json:
-            sample.save(rows, args.json)
+            plan.save(rows, args.json)
         return
     if not args.search:
         made = [plans.make(config, spec, where, scoring=True)]
@@ -77,4 +77,4 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         print("\nnothing is both faster and smaller than these, fastest first:\n" + plan.table(best))
         print(f"\n{plan.paste(best[0])}")
     if args.json:
-        plan.save(made, args.json)
+        plan.save(plan.rows(made), args.json)

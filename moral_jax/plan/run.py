@@ -254,7 +254,11 @@ def paste(plan: Plan) -> str:
     return " ".join(f"--config.{name}={value}" for name, value in fields.items())
 
 
-def save(plans: list[Plan], path: Path) -> None:
-    """Writes JSON lines, one per plan, each with its whole config."""
-    rows = [summary(plan) | {"config": saved.flatten(plan.config)} for plan in plans]
+def rows(plans: list[Plan]) -> list[dict[str, Any]]:
+    """Returns all numbers of each plan, with its whole config, as JSON."""
+    return [summary(plan) | {"config": saved.flatten(plan.config)} for plan in plans]
+
+
+def save(rows: list[dict[str, Any]], path: Path) -> None:
+    """Writes JSON lines, one per plan."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,9 +1,7 @@
 """Plans of sampling: the compiled programs of the sampler on a slice that is not here, for more and more replies."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from moral_jax import sharding
@@ -120,8 +118,3 @@ def row(plan: SamplePlan) -> str:
     else:
         cells += [f"{'too large':8}", f"{s['limit_gib']:2}", " " * 15, " " * 8, " " * 11]
     return "| " + " | ".join(cells) + " |"
-
-
-def save(rows: list[dict[str, Any]], path: Path) -> None:
-    """Writes JSON lines, one per plan."""
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -6,7 +6,7 @@ them into the data's own order and averages the orders.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,6 +127,27 @@ def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
     """Writes records, whole or not at all."""
     with atomic_writer(path) as f:
         f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def read_checked(path: Path, check: Callable[[str, Record], None], again: str) -> list[Record]:
+    """Reads what `write_jsonl` wrote of texts or replies.
+
+    Args:
+      check: (place, record) raises UserError for what is no such record.
+      again: the remedy.
+
+    Raises:
+      UserError: a line is no such record; names it.
+    """
+    records = []
+    for where, row in strict_json.read_lines(path):
+        check(where, row)
+        if not isinstance(row.get("id"), str) or not isinstance(row.get("groups"), dict):
+            raise UserError(f"{where}: no record: it has no id or no groups; {again}")
+        records.append(row)
+    if not records:
+        raise UserError(f"{path}: holds no records; delete it and {again}")
+    return records
 
 
 def _are_shares(values: Any, count: int) -> bool:

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from moral_jax.runs.records import Record
-from moral_jax.runtime import strict_json
+from moral_jax.runs.records import Record, read_checked
 from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import UserError
 
+AGAIN = "write the replies again"
 KIND = "replies"  # of a stage's numbers, in `metrics.json`
 FIELDS = {"text": str, "reason": str, "tokens": int, "rewards": dict}
 
@@ -31,22 +31,15 @@ def _is_prompt(value: object) -> bool:
     return all(isinstance(t, dict) and all(isinstance(t.get(k), str) for k in ("role", "content")) for t in value)
 
 
-def read_reply_jsonl(path: Path) -> list[Record]:
-    """Reads records of replies.
+def _check(where: str, row: Record) -> None:
+    """Raises UserError if a row is no record of replies."""
+    replies = row.get("replies")
+    if not isinstance(replies, list) or not replies or not all(map(_is_reply, replies)):
+        raise UserError(f"{where}: no record: field 'replies': found {shown(replies)}; {AGAIN}")
+    if not _is_prompt(row.get("prompt")):
+        raise UserError(f"{where}: no record: field 'prompt': found {shown(row.get('prompt'))}; {AGAIN}")
 
-    Raises:
-      UserError: a line is no such record; names it.
-    """
-    records = []
-    for where, row in strict_json.read_lines(path):
-        replies = row.get("replies")
-        if not isinstance(replies, list) or not replies or not all(map(_is_reply, replies)):
-            raise UserError(f"{where}: no record: field 'replies': found {shown(replies)}; write the replies again")
-        if not _is_prompt(row.get("prompt")):
-            raise UserError(f"{where}: no record: field 'prompt': found {shown(row.get('prompt'))}; write them again")
-        if not isinstance(row.get("id"), str) or not isinstance(row.get("groups"), dict):
-            raise UserError(f"{where}: no record: it has no id or no groups; write the replies again")
-        records.append(row)
-    if not records:
-        raise UserError(f"{path}: holds no records; delete it and write the replies again")
-    return records
+
+def read_reply_jsonl(path: Path) -> list[Record]:
+    """Reads records of replies; raises as `read_checked`."""
+    return read_checked(path, _check, AGAIN)

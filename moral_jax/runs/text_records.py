@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.runs.records import Asks, Record, are_numbers
-from moral_jax.runtime import strict_json
+from moral_jax.runs.records import Asks, Record, are_numbers, read_checked
 from moral_jax.runtime.strict_json import shown
 from moral_jax.types import Array, Item, UserError
 
+AGAIN = "score the rows again"
 KIND = "texts"  # of a stage's numbers, in `metrics.json`
 
 
@@ -71,25 +71,18 @@ def make_text_records(asks: Asks, found: Likelihoods) -> list[Record]:
     return records
 
 
-def read_text_jsonl(path: Path) -> list[Record]:
-    """Reads records of texts.
+def _check(where: str, row: Record) -> None:
+    """Raises UserError if a row is no record of texts."""
+    texts = row.get("texts")
+    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{where}: no record: field 'texts': found {shown(texts)}; {AGAIN}")
+    for field in ("counts", "logp", "tokens", *(["reference"] if "reference" in row else [])):
+        values = row.get(field)
+        if not are_numbers(values, len(texts)):
+            found = f"found {shown(values)}, expected {len(texts)} finite numbers"
+            raise UserError(f"{where}: no record: field {field!r}: {found}; {AGAIN}")
 
-    Raises:
-      UserError: a line is no such record; names it.
-    """
-    records = []
-    for where, row in strict_json.read_lines(path):
-        texts = row.get("texts")
-        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-            raise UserError(f"{where}: no record: field 'texts': found {shown(texts)}; score the rows again")
-        for field in ("counts", "logp", "tokens", *(["reference"] if "reference" in row else [])):
-            values = row.get(field)
-            if not are_numbers(values, len(texts)):
-                found = f"found {shown(values)}, expected {len(texts)} finite numbers"
-                raise UserError(f"{where}: no record: field {field!r}: {found}; score the rows again")
-        if not isinstance(row.get("id"), str) or not isinstance(row.get("groups"), dict):
-            raise UserError(f"{where}: no record: it has no id or no groups; score the rows again")
-        records.append(row)
-    if not records:
-        raise UserError(f"{path}: holds no records; delete it and score the rows again")
-    return records
+
+def read_text_jsonl(path: Path) -> list[Record]:
+    """Reads records of texts; raises as `read_checked`."""
+    return read_checked(path, _check, AGAIN)

@@ -1,8 +1,9 @@
 """Fixtures: an undisturbed run, and the same run in processes that are disturbed."""
 
 import json
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,21 @@ class Runs:
         return self.start(workdir, plan, **env).finish()
 
 
+def kill_at(runs: Runs, workdir: Path, moments: list[dict]) -> Iterator[dict]:
+    """Starts a run again and again, each time killed at the next moment; yields the moment after each life."""
+    for moment in moments:
+        code, _, err = runs.run(workdir, moment | {"do": "kill"})
+        assert code == -signal.SIGKILL, (moment, err)
+        yield moment
+
+
+def finished(runs: Runs, workdir: Path) -> Path:
+    """Runs to the end, undisturbed; returns the folder."""
+    code, _, err = runs.run(workdir)
+    assert code == 0, err
+    return workdir
+
+
 def trace(folder: Path) -> list[dict]:
     """Returns the lines of a run's log without times."""
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -107,7 +123,4 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def whole(runs, tmp_path_factory):
     """Returns the folder of an undisturbed run."""
-    folder = tmp_path_factory.mktemp("whole") / "r"
-    code, _, err = runs.run(folder)
-    assert code == 0, err
-    return folder
+    return finished(runs, tmp_path_factory.mktemp("whole") / "r")

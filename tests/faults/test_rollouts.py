@@ -1,12 +1,11 @@
 """Tests SIGTERM and SIGKILL in a run of reinforcement learning: the resumed run is equal bit for bit."""
 
 import json
-import signal
 
 import pytest
 
 from moral_jax.train import manifest
-from tests.faults.conftest import Runs, assert_same_run, trace
+from tests.faults.conftest import Runs, assert_same_run, finished, kill_at, trace
 
 CONFIG = """
 from moral_jax import config
@@ -36,9 +35,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(runs):
-    code, _, err = runs.run(runs.folder / "whole")
-    assert code == 0, err
-    return runs.folder / "whole"
+    return finished(runs, runs.folder / "whole")
 
 
 def assert_same_rollouts(got, want):
@@ -66,11 +63,9 @@ KILLS = [
 )
 def test_sigkill_in_a_rollout(runs, whole, tmp_path):
     folder = tmp_path / "r"
-    for moment in KILLS:
-        code, _, err = runs.run(folder, moment | {"do": "kill"})
-        assert code == -signal.SIGKILL, (moment, err)
-    code, _, err = runs.run(folder)
-    assert code == 0, err
+    for _ in kill_at(runs, folder, KILLS):
+        pass
+    finished(runs, folder)
     assert_same_rollouts(folder, whole)
 
 
@@ -88,7 +83,6 @@ def test_sigterm_in_a_rollout(runs, whole, tmp_path):
     code, out, err = runs.run(folder, {"at": "tokens", "count": 2, "do": "term"})
     assert code == 0, err
     assert "preempted" in out
-    code, _, err = runs.run(folder)
-    assert code == 0, err
+    finished(runs, folder)
     assert_same_rollouts(folder, whole)
     assert [row["step"] for row in trace(folder) if row["kind"] == "rollout"] == [1, 5, 9]

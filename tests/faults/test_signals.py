@@ -7,7 +7,7 @@ import pytest
 from moral_jax.cli import main
 from moral_jax.runtime import supervisor
 from moral_jax.train import manifest
-from tests.faults.conftest import EVAL_EVERY, STEPS, assert_same_run, trace
+from tests.faults.conftest import EVAL_EVERY, STEPS, assert_same_run, finished, kill_at, trace
 
 
 def latest(folder):
@@ -37,8 +37,7 @@ def test_sigterm(runs, whole, tmp_path):
     validated = [row["step"] for row in trace(folder) if row["kind"] == "validation"]
     assert validated[0] == EVAL_EVERY, "the validation that was due and not done is done first"
     assert EVAL_EVERY < latest(folder) < STEPS
-    code, _, err = runs.run(folder)
-    assert code == 0, err
+    finished(runs, folder)
     assert_same_run(folder, whole)
 
 
@@ -63,14 +62,11 @@ KILLS = [
 )
 def test_sigkill(runs, whole, tmp_path):
     folder, reached = tmp_path / "r", 0
-    for moment in KILLS:
-        code, _, err = runs.run(folder, moment | {"do": "kill"})
-        assert code == -signal.SIGKILL, (moment, err)
+    for _ in kill_at(runs, folder, KILLS):
         assert latest(folder) >= reached, "a step that counted is still there"
         reached = latest(folder)
     assert 0 < reached < STEPS
-    code, _, err = runs.run(folder)
-    assert code == 0, err
+    finished(runs, folder)
     assert_same_run(folder, whole)
 
 
