@@ -58,6 +58,7 @@ class Example(NamedTuple):
     positions: tuple[float, ...] = ()  # places of the options on an ordinal scale; empty where they have no order
     source: str = ""  # which source of a mixture it is from
     exchangeable: bool = False  # the place of an option says nothing: what is named first is chosen, or true
+    notes: dict[str, Any] = {}  # what its record says besides, such as a questionnaire's condition; no model reads it
 
 
 REFERENCE = "reference"  # the column of log-probabilities under the weights that a stage begins with

@@ -12,11 +12,13 @@ from typing import Any, BinaryIO
 
 from moral_jax.cli import shared
 from moral_jax.cli.evaluate import check_extras
+from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
 from moral_jax.runtime import console, terminal
 from moral_jax.runtime.strict_json import parse as parse_json
 from moral_jax.runtime.strict_json import visible
+from moral_jax.tasks.questionnaire.folder import shipped
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.tables import lines
 from moral_jax.tasks.votes import examples
@@ -29,6 +31,13 @@ Asks a respondent questions with options, and prints a distribution for each.
   moral-jax ask --model=OWNER/MODEL questions.txt --json
 
 One question a line: 'question | option | option', or JSON with question, options and maybe text.
+
+With --task a whole questionnaire is asked, its rows under all of its conditions, and DIR gets records.jsonl, tally.json
+and a page. What is answered already is not asked again; several --model make one page.
+
+  moral-jax ask --task=policies --model=OWNER/MODEL --out=runs/policies
+  moral-jax ask --task=my_folder --model=scripted:uniform --dry-run
+  moral-jax ask --task=risk --condition=persona=none,nurse --model=before=OWNER/MODEL --model=after=run:runs/mine
 """
 BAR = 30
 SEPARATOR = "|"
@@ -96,13 +105,64 @@ def open_input(path: str) -> BinaryIO:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of asking."""
-    shared.add_model(parser)
+    shared.add_model(parser, several=True)
     parser.add_argument("file", nargs="?", default="-", help="a file; default: standard input")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    task = parser.add_argument_group("a questionnaire")
+    task.add_argument("--task", metavar="FOLDER", help=f"a folder with task.toml, or one of {', '.join(shipped())}")
+    task.add_argument("--out", metavar="DIR", type=Path, help="where answers, numbers and page go (default: runs/TASK)")
+    task.add_argument(
+        "--condition", metavar="AXIS=ID,...", action="append", default=[],
+        help="ask under these conditions of an axis only; may come several times",
+    )  # fmt: skip
+    task.add_argument("--limit", metavar="N", type=int, help="ask the first N rows only")
+    task.add_argument("--rows", metavar="FILE", help="a table in place of the folder's rows, such as the original's")
+    task.add_argument("--map", metavar="FILE", help="a table in place of the folder's map of tags")
+    task.add_argument("--on-bad-row", choices=("stop", "drop"), default="stop", help="drop: leave bad rows out, named")
+    task.add_argument(
+        "--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody"
+    )
+
+
+def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
+    """Asks a questionnaire."""
+    from moral_jax.workflows import questionnaire
+
+    if args.limit is not None and args.limit < 1:
+        raise UserError(f"--limit={args.limit}: expected at least 1")
+    chosen = questionnaire.chosen_conditions(args.condition)
+    drops_bad = args.on_bad_row == "drop"
+    asked = questionnaire.read(args.task, chosen, args.limit, args.rows, args.map, drops_bad=drops_bad)
+    rows = len(asked.parts[0].examples)
+    print(f"{asked.folder.title or asked.folder.name}: {rows} rows x {len(asked.parts)} conditions = {asked.size}")
+    if args.dry_run:
+        config = shared.each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
+        config = questionnaire.config_for(config, asked.folder)
+        print("\n" + "\n\n".join(map(_printable, questionnaire.prompts(asked, config))))
+        return
+    respondents = [questionnaire.Who(*who) for who in shared.each_who_answers(args, rest)]
+    for who in respondents:
+        check_extras(who.config)
+    out = args.out or Path("runs") / asked.folder.name
+    shared.show(questionnaire.ask(asked, respondents, out, shared.budget(args)))
+
+
+def _one(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path | None]:
+    """Returns the one respondent that is asked line by line."""
+    named = shared.each_who_answers(args, rest)
+    if len(named) > 1:
+        raise UserError("several respondents answer only a questionnaire (--task=FOLDER); name one")
+    return named[0][1:]
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks."""
+    if args.task:
+        _questionnaire(args, rest)
+        return
+    for flag in ("out", "condition", "limit", "rows", "map", "dry_run"):
+        if getattr(args, flag):
+            raise UserError(f"--{flag.replace('_', '-')}: is of a questionnaire; pass --task=FOLDER too")
     answers = sys.stdout
     text_of = functools.partial(as_json if args.json else as_text, is_unicode=terminal.knows_all(answers))
     live = args.file == "-" and sys.stdin.isatty()
@@ -113,7 +173,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         if not examples:
             name = "standard input" if args.file == "-" else args.file
             raise UserError(f"{name}: holds no question; expected 'question | option | option' a line")
-    config, run = shared.who_answers(args, rest)
+    config, run = _one(args, rest)
     check_extras(config)
     from moral_jax.runs.directory import RunDirectory
     from moral_jax.workflows.evaluate import interview

@@ -24,7 +24,10 @@ COMMANDS = {
     "eval": Command(
         "evaluate", "score a respondent on rows with votes: a model, a run, an API, a baseline, a scripted rule"
     ),
-    "ask": Command("ask", "questions with options in, a distribution for each out"),
+    "ask": Command(
+        "ask", "questions with options in, a distribution for each out; or a whole questionnaire and its page"
+    ),
+    "tally": Command("tally", "count the answers to a questionnaire again, or those that another program wrote"),
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "generate": Command("generate", "prompts in, replies out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),

@@ -1,6 +1,7 @@
 """Flags that several commands have, and what they print at the end."""
 
 import argparse
+import re
 from pathlib import Path
 
 from moral_jax.config import Config, parsing
@@ -9,6 +10,7 @@ from moral_jax.respondents.api.cost import Budget
 from moral_jax.types import UserError
 
 RUN = "run:"
+NAMED = re.compile(r"([\w.+-]+)=(.+)")  # NAME=WHO
 
 
 def add_config(parser: argparse.ArgumentParser, *, required: bool, help: str) -> None:
@@ -21,16 +23,23 @@ def add_config(parser: argparse.ArgumentParser, *, required: bool, help: str) ->
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say who answers."""
-    which = parser.add_mutually_exclusive_group()
+def add_model(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Adds the flags that say who answers.
+
+    Args:
+      several: true if they may come more than once; `each_who_answers` reads them then.
+    """
+    which = parser if several else parser.add_mutually_exclusive_group()
+    action = "append" if several else "store"
+    again = "; may come several times, also as NAME=WHO" if several else ""
     which.add_argument(
         "--model",
         metavar="WHO",
+        action=action,
         help="a folder, .gguf, package:NAME/FILE or OWNER/MODEL; run:DIR (a run: its weights, prompt and task); "
-        "api:NAME; baseline:NAME; scripted:uniform, first, last or longest",
+        f"api:NAME; baseline:NAME; scripted:NAME, such as uniform, first, last, longest{again}",
     )
-    which.add_argument("--run", metavar="DIR", help="the same as --model=run:DIR")
+    which.add_argument("--run", metavar="DIR", action=action, help="the same as --model=run:DIR")
     add_config(parser, required=False, help="task and prompt, unless a run brings its own")
     api = parser.add_argument_group("with --model=api:NAME, an OpenAI-compatible API that lists log-probabilities")
     api.add_argument("--api-model", metavar="NAME", help="the same as --model=api:NAME")
@@ -83,6 +92,34 @@ def who_answers(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path
         if (value := getattr(args, field)) is not None:
             fields.append(f"--config.respondent.{field}={value}")
     return parsing.from_flags([*parsing.flags(args.config, rest), *fields], file_needed=False), None
+
+
+def each_who_answers(args: argparse.Namespace, rest: list[str]) -> list[tuple[str, Config, Path | None]]:
+    """Returns name, config and run of each respondent that the flags of `add_model` name.
+
+    Raises:
+      UserError: as of `who_answers`, or two have one name.
+    """
+    named = [*(args.model or []), *(f"{RUN}{run}" for run in args.run or [])]
+    out = []
+    for said in named or [None]:
+        match = NAMED.fullmatch(said or "")
+        name, model = (match[1], match[2]) if match and not Path(said).exists() else (None, said)
+        config, run = who_answers(argparse.Namespace(**vars(args) | {"model": model, "run": None}), rest)
+        out.append((name or _name_of(config, run), config, run))
+    names = [name for name, *_ in out]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two respondents are called {twice!r}; name them: --model=NAME={named[names.index(twice)]}")
+    return out
+
+
+def _name_of(config: Config, run: Path | None) -> str:
+    """Returns how a respondent is called where nobody has named it."""
+    if run:
+        return run.resolve().name
+    if config.respondent.kind == "local":
+        return Path(config.model.path).stem
+    return f"{config.respondent.kind}:{config.respondent.name}"
 
 
 def no_more(rest: list[str]) -> None:

@@ -69,6 +69,7 @@ def _check_url(url: str) -> None:
 def model_flags(model: str) -> list[str]:
     """Returns --model=MODEL as fields: KIND:NAME names a respondent of that kind, anything else is a path."""
     kind, _, name = model.partition(":")
+    kind = {"agent": "scripted"}.get(kind, kind)  # how the literature calls them
     if kind in KINDS:
         return [f"--config.respondent.kind={kind}", f"--config.respondent.name={name}"]
     return [f"--config.model.path={model}"]

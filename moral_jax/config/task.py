@@ -168,10 +168,10 @@ class PromptConfig:
     """One character per option; default: A, B, C ..., or a scale's own digits with config.task.scale."""
     answer_prefix: str | None = None
     """What the answer starts with, "Answer:" by default."""
-    orders: Literal["rotations", "reversal", "given"] | None = None
-    """Orders in which options are shown, in turn in training and averaged in scoring; given: the data's own alone.
-    Default: rotations, or reversal with config.task.scale. Prompts that show no options in places (ask=each, classes,
-    the study's anecdotes) have one order."""
+    orders: Literal["rotations", "reversal", "all", "given"] | None = None
+    """Orders in which options are shown, in turn in training and averaged in scoring; all: every permutation, of five
+    options at most; given: the data's own alone. Default: rotations, or reversal with config.task.scale. Prompts that
+    show no options in places (ask=each, classes, the study's anecdotes) have one order."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -152,10 +152,14 @@ class Batches:
         """Share of all tokens in these batches that are no padding."""
         return self.tokens() / max(1, len(self.plan) * self.shape.rows * self.shape.length)
 
+    def tokens_alone(self) -> int:
+        """Tokens of these batches' questions if nothing that several begin with were shared."""
+        items = [item for batch in self.plan for row in batch for group in row for item in group.items]
+        return int(self.questions.measures.lengths_E[items].sum())
+
     def shared_fraction(self) -> float:
         """Returns the share of the questions' tokens that is not computed again, because several begin with them."""
-        items = [item for batch in self.plan for row in batch for group in row for item in group.items]
-        return 1 - self.tokens() / max(1, int(self.questions.measures.lengths_E[items].sum()))
+        return 1 - self.tokens() / max(1, self.tokens_alone())
 
     def stream(self, start: int, stop: int, params: Callable[[], Params] | None = None) -> Iterator[Batch]:
         """Yields batches start .. stop - 1, made ahead on other threads."""

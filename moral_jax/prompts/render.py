@@ -5,6 +5,7 @@ score head is applied). Three settings choose it: `prompt.format`, `prompt.ask` 
 """
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -15,6 +16,7 @@ from moral_jax.prompts.written import Written
 from moral_jax.types import Example, Item, UserError
 
 LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+MOST_PERMUTED = 5  # options, in all of their orders
 ANSWER_PREFIX = "Answer:"
 TEMPLATE = "{question}\n\n{title}\n\n{text}\n\n{options}"
 EACH_TEMPLATE = "{question}\n\n{title}\n\n{text}\n\n{option}"
@@ -84,7 +86,8 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
 
     Args:
       example_options: how many options there are.
-      setting: `rotations` gives every option every place once; `reversal` keeps a scale a scale; `given` is one.
+      setting: `rotations` gives every option every place once; `reversal` keeps a scale a scale; `all` are all
+        permutations; `given` is one.
       moves: whether the prompt shows options in places at all.
     """
     given = tuple(range(example_options))
@@ -92,6 +95,11 @@ def orders(example_options: int, setting: str, moves: bool) -> list[tuple[int, .
         return [given]
     if setting == "reversal":
         return [given, given[::-1]]
+    if setting == "all":
+        if example_options > MOST_PERMUTED:
+            known = f"{example_options} options have too many orders, {MOST_PERMUTED} at most"
+            raise UserError(f"config.prompt.orders='all': {known}; use 'rotations'")
+        return list(itertools.permutations(given))
     return [given[i:] + given[:i] for i in range(example_options)]
 
 

@@ -7,9 +7,15 @@ from moral_jax.types import Example
 
 
 def turns(config: PromptConfig, example: Example, message: str) -> list[dict[str, str]]:
-    """Returns the system message, the turns of the row, and the message, which may be empty."""
-    system = [{"role": "system", "content": config.system}] if config.system is not None else []
-    return [*system, *example.messages, *([{"role": "user", "content": message}] if message else [])]
+    """Returns the system message, the turns of the row, and the message, which may be empty.
+
+    A system message of the row follows the config's in one turn, as chat templates take one.
+    """
+    system, messages = config.system, example.messages
+    if system is not None and messages and messages[0]["role"] == "system":
+        system, messages = f"{system}\n\n{messages[0]['content']}", messages[1:]
+    first = [{"role": "system", "content": system}] if system is not None else []
+    return [*first, *messages, *([{"role": "user", "content": message}] if message else [])]
 
 
 def lines(turns: Sequence[dict[str, str]]) -> list[str]:

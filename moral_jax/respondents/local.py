@@ -16,6 +16,7 @@ from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.config.sample import SampleConfig
 from moral_jax.data import layout
+from moral_jax.data.pipeline import scoring_batches
 from moral_jax.inference.score import Scorer, make_scorer, score_questions
 from moral_jax.models.read_out import PRIOR
 from moral_jax.respondents.base import is_weighed
@@ -62,6 +63,12 @@ class Scoring:
     def sha256(self) -> dict[str, str]:
         """The SHA-256 of the prepared questions, by split."""
         return {split: questions.measures.sha256 for split, (_, questions) in self._prepared.items()}
+
+    def tokens(self) -> tuple[int, int]:
+        """Returns how many tokens scoring all prepared questions reads, and how many they would be one by one."""
+        assert self.shape is not None, "set by prepare"
+        found = [scoring_batches(q, self.shape, range(self.shape.rows), 0) for _, q in self._prepared.values()]
+        return sum(b.tokens() for b in found), sum(b.tokens_alone() for b in found)
 
     def prepared(self, asks: Asks) -> layout.Questions | None:
         """Returns the encoding of prepared asks; None of others."""
@@ -141,6 +148,10 @@ class LocalRespondent:
     def prepare(self, splits: Mapping[str, Asks]) -> None:
         """Encodes all that will be asked."""
         self.scoring.prepare(splits)
+
+    def tokens(self) -> tuple[int, int]:
+        """Returns how many tokens all that was prepared takes, and how many without shared beginnings."""
+        return self.scoring.tokens()
 
     def choose(self, asks: Asks, what: str) -> Choices:
         """Scores every option of every ask."""

@@ -98,23 +98,27 @@ def _bounds(rows: list[int], orders: list[tuple[int, ...]], bounds: Bounds) -> R
 
 def _record(example: Example, orders: list[Record]) -> Record:
     p_C = np.mean([o["probabilities"] for o in orders], axis=0)
-    return {
-        "id": example.id,
-        "question": example.question,
-        "title": example.title,
-        "text": example.text,
-        "options": list(example.options),
-        "counts": list(example.counts),
-        "second_counts": None if example.second_counts is None else list(example.second_counts),
-        "keys": list(example.keys),
-        "positions": list(example.positions),
-        "groups": example.groups,
-        "probabilities": p_C.tolist(),
-        "option_mass": _option_mass(orders),
-        "entropy": entropy(p_C),
-        "concentration": math.exp(float(np.mean([o["log_concentration"] for o in orders]))),
-        "orders": orders,
-    } | ({"exchangeable": True} if example.exchangeable else {})
+    return (
+        {
+            "id": example.id,
+            "question": example.question,
+            "title": example.title,
+            "text": example.text,
+            "options": list(example.options),
+            "counts": list(example.counts),
+            "second_counts": None if example.second_counts is None else list(example.second_counts),
+            "keys": list(example.keys),
+            "positions": list(example.positions),
+            "groups": example.groups,
+            "probabilities": p_C.tolist(),
+            "option_mass": _option_mass(orders),
+            "entropy": entropy(p_C),
+            "concentration": math.exp(float(np.mean([o["log_concentration"] for o in orders]))),
+            "orders": orders,
+        }
+        | ({"exchangeable": True} if example.exchangeable else {})
+        | example.notes
+    )
 
 
 def _option_mass(orders: list[Record]) -> float | None:
@@ -150,7 +154,7 @@ def read_checked(path: Path, check: Callable[[str, Record], None], again: str) -
     return records
 
 
-def _are_shares(values: Any, count: int) -> bool:
+def are_shares(values: Any, count: int) -> bool:
     """Returns true for a list of `count` numbers of which none is negative and some are positive."""
     return are_numbers(values, count) and min(values) >= 0 and max(values) > 0
 
@@ -160,11 +164,11 @@ def are_numbers(values: Any, count: int) -> bool:
     return isinstance(values, list) and len(values) == count and all(map(is_number, values))
 
 
-def _are_orders(values: Any, count: int) -> bool:
+def are_orders(values: Any, count: int) -> bool:
     """Returns true for what was said in at least one order of `count` options."""
 
     def is_one(value: Any) -> bool:
-        if not isinstance(value, dict) or not _are_shares(value.get("probabilities"), count):
+        if not isinstance(value, dict) or not are_shares(value.get("probabilities"), count):
             return False
         order, log_mass = value.get("order"), value.get("log_mass")
         if not isinstance(order, list) or not all(type(place) is int for place in order):
@@ -179,15 +183,15 @@ def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
     shares = f"{count} finite numbers, not all zero"
     if not isinstance(row.get("id"), str):
         yield "id", "a text"
-    if not _are_shares(row.get("counts"), count):
+    if not are_shares(row.get("counts"), count):
         yield "counts", shares
-    if not _are_shares(row.get("probabilities"), count):
+    if not are_shares(row.get("probabilities"), count):
         yield "probabilities", shares
     if not is_number(row.get("concentration")) or row["concentration"] <= 0:
         yield "concentration", "a positive number"
-    if not _are_orders(row.get("orders"), count):
+    if not are_orders(row.get("orders"), count):
         yield "orders", f"a list of objects with an order of {count} options, and their probabilities"
-    if row["second_counts"] is not None and not _are_shares(row["second_counts"], count):
+    if row["second_counts"] is not None and not are_shares(row["second_counts"], count):
         yield "second_counts", f"null or {shares}"
     if row["option_mass"] is not None and not is_number(row["option_mass"]):
         yield "option_mass", "null or a number"

@@ -32,7 +32,7 @@ class FileRows(NamedTuple):
 
 
 @dataclasses.dataclass
-class _BadRows:
+class BadRows:
     """Bad rows of a file: their number, and the messages of the first."""
 
     count: int = 0
@@ -50,7 +50,7 @@ class _BadRows:
         return "\n  ".join([f"{path}: {self.count} bad rows{first}:", *self.messages])
 
 
-def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: _BadRows) -> Iterator[Example]:
+def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: BadRows) -> Iterator[Example]:
     """Yields the examples of rows; notes the bad ones."""
     watched = console.progress(rows, desc="reading rows", unit="row", delay=3, leave=False)
     for row in task.grouped(watched, config):
@@ -63,7 +63,7 @@ def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: 
             bad.add(e)
 
 
-class _Opened(NamedTuple):
+class Opened(NamedTuple):
     """A source of rows."""
 
     rows: Iterator[tables.Read]
@@ -72,18 +72,18 @@ class _Opened(NamedTuple):
     licence: str | None
 
 
-def _opened(path: str, columns: Columns) -> _Opened:
+def opened(path: str, columns: Columns) -> Opened:
     """Opens a file, a folder or a data set of the hub."""
     if name := hub.parse(path):
         found = hub.load(name)
         commit = {str(name): found.commit or "unknown"}
-        return _Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
+        return Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
     local = expanded(path)
     files = tables.files_of(local)
     identity = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     names = [path] if files == [local] else [str(f) for f in files]
     hashes = lambda: {name: sha256(file) for name, file in zip(names, files, strict=True)}  # noqa: E731
-    return _Opened(tables.rows(local, columns), identity, hashes, None)
+    return Opened(tables.rows(local, columns), identity, hashes, None)
 
 
 def _check_ids(examples: Sequence[Example], path: str) -> None:
@@ -105,11 +105,11 @@ def read(path: str, config: TaskConfig) -> FileRows:
       UserError: the file is missing, empty, has bad rows (the message names the first twenty, unless `on_bad_row` drops
         them), lacks a column, or two rows have the same id (records and splits are keyed by id).
     """
-    task, columns, bad = registry.get(config.name), Columns(), _BadRows()
-    opened = _opened(path, columns)
-    items = _opened(config.items_path, Columns()) if config.items_path else None
+    task, columns, bad = registry.get(config.name), Columns(), BadRows()
+    source = opened(path, columns)
+    items = opened(config.items_path, Columns()) if config.items_path else None
     what = [
-        opened.identity,
+        source.identity,
         items.identity if items else [],
         config.name,
         dataclasses.asdict(config.fields),
@@ -119,8 +119,8 @@ def read(path: str, config: TaskConfig) -> FileRows:
     ]
     key = stored.key(what)
     if found := stored.find(key):
-        return FileRows(found[0], found[1]["hashes"], found[1]["bad"], opened.licence)
-    examples, is_stored = stored.collect(_examples(opened.rows, task, config, bad), key)
+        return FileRows(found[0], found[1]["hashes"], found[1]["bad"], source.licence)
+    examples, is_stored = stored.collect(_examples(source.rows, task, config, bad), key)
     task.check_columns(columns, config.fields, path)
     if bad.count and config.on_bad_row == "stop":
         raise UserError(f"{bad.message(path)}\n{DROP}" if bad.count > 1 else f"{bad.message(path)}; {DROP}")
@@ -129,7 +129,7 @@ def read(path: str, config: TaskConfig) -> FileRows:
     if bad.count:
         console.info(f"left out: {bad.message(path)}")
     _check_ids(examples, path)
-    hashes = opened.hashes() | (items.hashes() if items else {})
+    hashes = source.hashes() | (items.hashes() if items else {})
     if is_stored:
         stored.complete(key, {"hashes": hashes, "bad": bad.count})
-    return FileRows(examples, hashes, bad.count, opened.licence)
+    return FileRows(examples, hashes, bad.count, source.licence)

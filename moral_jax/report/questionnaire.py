@@ -1,0 +1,212 @@
+"""Writes the page of a questionnaire: the answer first, then tables beside null respondents, pictures, and answers that
+surprise."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from moral_jax.report import plots
+from moral_jax.report.page import Written, environment
+from moral_jax.report.words import Table, interval, markdown, number
+from moral_jax.runs.answers import condition_name
+from moral_jax.runs.records import Record
+from moral_jax.runtime.strict_json import visible
+
+FOREST_ROWS, FOREST_COLUMNS = 26, 2  # most rows of a picture, and columns of a table that get one
+HEAT_ROWS, HEAT_COLUMNS = 40, 80  # conditions and rows of the heat map
+MARKS = {"uniform": "|", "first": "<", "last": ">", "longest": "x", "number": "+", "constant": "1", "own mean": "s"}
+PRINTED = 16  # most lines of a table that is printed with what null respondents say
+ANSWER_SHOWN = 600  # characters of a text
+Numbers = dict[str, Any]
+
+
+def _difference(cell: Numbers | None) -> str:
+    """Formats the difference to the nearest null respondent."""
+    if cell is None or "above" not in cell:
+        return ""
+    d = cell["above"]
+    range_ = f" [{d['low']:+.3f}, {d['high']:+.3f}]" if "low" in d else ""
+    return f"{d['value']:+.3f}{range_} to {cell['null']}"
+
+
+def is_told_apart(cell: Numbers | None) -> bool:
+    """Returns true if a number can be told from the nearest null respondent."""
+    d = (cell or {}).get("above", {})
+    return "low" in d and (d["low"] > 0 or d["high"] < 0)
+
+
+def compact(found: Numbers, name: str, who: str) -> Table:
+    """Returns one table of a respondent: rows by columns, a star where a number can be told from null respondents."""
+    table = found["tables"][name]
+    cells = table["cells"].get(who, {})
+    better = {"higher": " (higher is better)", "lower": " (lower is better)", "": ""}
+    header = ["", *(column + better[table["better"][column]] for column in table["columns"])]
+    rows = []
+    for row in table["rows"]:
+        said = [cells.get(row, {}).get(column) for column in table["columns"]]
+        if any(cell is not None for cell in said):
+            rows.append([row, *(interval(cell) + (" *" if is_told_apart(cell) else "") for cell in said)])
+    return Table(header, rows)
+
+
+def beside_nulls(found: Numbers, name: str) -> Table:
+    """Returns every number of a table beside those of the null respondents, a line each; empty if none has any."""
+    table, several = found["tables"][name], len(found["respondents"]) > 1
+    one_column = len(table["columns"]) == 1
+    changes = several and any("change" in c for _, _, _, c in _lines(found, name))
+    header = [
+        "", *([] if one_column else ["number"]), *(["respondent"] if several else []), "value", *found["nulls"],
+        "difference to the nearest", *(["change to the first respondent"] if changes else []),
+    ]  # fmt: skip
+    rows = []
+    for row, column, who, cell in _lines(found, name):
+        if "nulls" in cell:
+            nulls = [number(cell["nulls"][n]) if n in cell["nulls"] else "" for n in found["nulls"]]
+            change = [interval(cell.get("change"))] if changes else []
+            lead = [row, *([] if one_column else [column]), *([who] if several else [])]
+            rows.append([*lead, interval(cell), *nulls, _difference(cell), *change])
+    return Table(header, rows)
+
+
+def _lines(found: Numbers, name: str) -> Iterator[tuple[str, str, str, Numbers]]:
+    """Yields (row, column, respondent, cell) of a table."""
+    table = found["tables"][name]
+    for row in table["rows"]:
+        for column in table["columns"]:
+            for who in found["respondents"]:
+                cell = table["cells"].get(who, {}).get(row, {}).get(column)
+                if cell is not None:
+                    yield row, column, who, cell
+
+
+def forest(found: Numbers, name: str, column: str) -> str | None:
+    """Draws a column of a table: each respondent with intervals, null respondents as marks."""
+    table = found["tables"][name]
+    rows = [
+        r for r in table["rows"] if any(column in table["cells"].get(w, {}).get(r, {}) for w in found["respondents"])
+    ]
+    if not 2 <= len(rows) <= FOREST_ROWS:
+        return None
+    places = {row: len(rows) - 1 - i for i, row in enumerate(rows)}
+
+    def draw(axes: Axes) -> None:
+        step = 0.5 / max(len(found["respondents"]), 1)
+        drawn_nulls: set[str] = set()
+        for i, who in enumerate(found["respondents"]):
+            colour = plots.SERIES[i % len(plots.SERIES)]
+            for row in rows:
+                cell = table["cells"].get(who, {}).get(row, {}).get(column)
+                if cell is None:
+                    continue
+                y, x = places[row] - i * step, cell["value"]
+                ends = [[max(x - cell["low"], 0)], [max(cell["high"] - x, 0)]] if "low" in cell else None
+                axes.errorbar([x], [y], xerr=ends, fmt="o", color=colour, markersize=5, elinewidth=1.2,
+                              label=who if row == rows[0] else None)  # fmt: skip
+                for null, value in cell.get("nulls", {}).items() if i == 0 else ():
+                    label = None if null in drawn_nulls else null
+                    drawn_nulls.add(null)
+                    axes.plot([value], [y], MARKS.get(null, "."), color=plots.BEFORE, markersize=6, label=label)
+        axes.set_yticks(list(places.values()), [_short(row) for row in places])
+        axes.set_xlabel(column)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.9 / (1 + 0.28 * len(rows))), ncols=3)
+
+    return plots.svg(draw, height=1.5 + 0.28 * len(rows))
+
+
+def _short(words: str, most: int = 34) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def heat(records: Sequence[Record], who: str) -> str | None:
+    """Draws condition x row: the share of the right option, or of the first one where none is right."""
+    own = [r for r in records if r["respondent"] == who]
+    conditions = list(dict.fromkeys(condition_name(r["condition"]) for r in own))
+    rows = list(dict.fromkeys(r["row"] for r in own))
+    if not (2 <= len(conditions) <= HEAT_ROWS and 2 <= len(rows) <= HEAT_COLUMNS):
+        return None
+    share = np.full((len(conditions), len(rows)), np.nan)
+    for r in own:
+        place = conditions.index(condition_name(r["condition"])), rows.index(r["row"])
+        share[place] = r["probabilities"][r["gold"] or 0]
+
+    def draw(axes: Axes) -> None:
+        for (y, x), value in np.ndenumerate(share):
+            if np.isfinite(value):
+                axes.fill_between([x, x + 1], y, y + 1, color=plots.AFTER, alpha=float(value), linewidth=0)
+        axes.set(xlim=(0, len(rows)), ylim=(len(conditions), 0), xlabel="row")
+        axes.set_yticks(np.arange(len(conditions)) + 0.5, [_short(c) for c in conditions], fontsize=8)
+        axes.grid(False)
+
+    return plots.svg(draw, height=1.2 + 0.2 * len(conditions))
+
+
+def _pictures(found: Numbers, records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Returns pictures with their captions."""
+    out = []
+    for name, table in found["tables"].items():
+        for column in table["columns"][:FOREST_COLUMNS]:
+            if picture := forest(found, name, column):
+                out.append((picture, f"{name}: {column}. Lines are 95 % intervals; grey marks are null respondents."))
+    for who in found["respondents"]:
+        if picture := heat(records, who):
+            out.append((picture, f"{who}: share of the right option, or of the first one where none is right."))
+    return out
+
+
+def _saved(about: Numbers) -> list[str]:
+    """Says how many tokens were not read again, as several prompts begin with them."""
+    out = []
+    for who, said in about.get("respondents", {}).items():
+        if said.get("tokens") and said["tokens"]["alone"]:
+            read, alone = said["tokens"]["read"], said["tokens"]["alone"]
+            out.append(
+                f"{who} read {read:,} tokens; one by one the prompts have {alone:,} ({1 - read / alone:.0%} saved)."
+            )
+    return out
+
+
+def verdict(found: Numbers, about: Numbers) -> list[str]:
+    """Says in sentences what the numbers hold, and no more."""
+    rows = f"{found['rows']} rows, {len(found['conditions'])} conditions, {found['records']} answers."
+    sample = ["The rows are a sample written for this project, not those of the paper."] if about.get("sample") else []
+    return [*found["findings"], rows, *sample]
+
+
+def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record]) -> Written:
+    """Writes report.html and report.md of a questionnaire into a folder.
+
+    Args:
+      found: as `analysis.tallies.count.count` returns it.
+      about: what was asked and who answered; may be empty.
+      records: the answers.
+    """
+    subtitle = [about.get("about"), about.get("paper"), about.get("licence"), about.get("attribution")]
+    sections = [
+        {"name": name, "compact": [(who, compact(found, name, who)) for who in found["respondents"]],
+         "beside": beside_nulls(found, name)}
+        for name in found["tables"]
+    ]  # fmt: skip
+    said = verdict(found, about)
+    values: dict[str, Any] = {
+        "title": about.get("title") or folder.resolve().name,
+        "subtitle": " · ".join(part for part in subtitle if part),
+        "verdict": said,
+        "found": found,
+        "sections": sections,
+        "pictures": _pictures(found, records),
+        "saved": _saved(about),
+        "shown": ANSWER_SHOWN,
+        "several": len(found["respondents"]) > 1,
+        "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
+        "markdown": markdown,
+        "number": number,
+    }
+    for suffix in ("html", "md"):
+        text = environment(suffix == "html").get_template(f"questionnaire.{suffix}.jinja").render(values)
+        (folder / f"report.{suffix}").write_text(visible(text), encoding="utf-8")
+    first = sections[0]
+    shown = first["beside"] if 0 < len(first["beside"].rows) <= PRINTED else first["compact"][0][1]
+    return Written(folder / "report.html", markdown(shown), "\n".join(said))

@@ -1,0 +1,129 @@
+"""The answers to a questionnaire: records.jsonl, a record for each respondent, row and condition.
+
+A record is that of `runs.records` and says besides who answered (`respondent`), which `row` was asked under which
+`condition`, and what tallies need: `traits` of the condition, `tags` and `labels` of each option, the right option
+(`gold`), whether the scale runs the other way (`reverse`). Records are appended as they come, so that a killed run goes
+on. Another program may write such a file: what it must hold is said by `read`.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from moral_jax.runs.records import Record, are_orders, are_shares
+from moral_jax.runtime import strict_json
+from moral_jax.runtime.files import storage_errors
+from moral_jax.runtime.strict_json import shown
+from moral_jax.types import UserError
+
+RECORDS = "records.jsonl"
+NOBODY = "model"  # who answered, where a file does not say
+DEFAULTS: dict[str, Any] = {
+    "respondent": NOBODY, "question": "", "title": "", "text": "", "counts": None, "condition": {}, "traits": {},
+    "tags": [], "labels": {}, "gold": None, "reverse": False, "groups": {}, "positions": [], "messages": [],
+    "option_mass": None,
+}  # fmt: skip
+
+
+def append(path: Path, records: Sequence[Record]) -> None:
+    """Adds records to a file, so that a kill leaves at most one cut line."""
+    lines = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+    with storage_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def mend(path: Path) -> None:
+    """Removes a line that was cut by a kill."""
+    with storage_errors(path):
+        content = path.read_bytes() if path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
+def _are_tags(value: Any, count: int) -> bool:
+    return isinstance(value, list) and len(value) in (0, count) and all(map(_are_texts, value))
+
+
+def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
+    """Yields the fields of a record that hold something else than they should, and what that is."""
+    if not isinstance(row["row"], str):
+        yield "row", "the name of the row, a text"
+    if not are_shares(row.get("probabilities"), count):
+        yield "probabilities", f"{count} numbers, none negative, not all zero"
+    if not are_orders(row["orders"], count):
+        yield "orders", f"a list of objects with an order of {count} options, and their probabilities"
+    if row["counts"] is not None and not are_shares(row["counts"], count):
+        yield "counts", f"null or {count} numbers, not all zero"
+    if row["gold"] is not None and (type(row["gold"]) is not int or not 0 <= row["gold"] < count):
+        yield "gold", "null, an option, or its place from 0"
+    if not isinstance(row["reverse"], bool):
+        yield "reverse", "true or false"
+    if not isinstance(row["respondent"], str):
+        yield "respondent", "a text"
+    for field in ("condition", "groups"):
+        if not _is_texts(row[field]):
+            yield field, "an object of texts"
+    if not isinstance(row["traits"], dict) or not all(map(_is_texts, row["traits"].values())):
+        yield "traits", "an object: axis -> an object of texts"
+    if not _are_tags(row["tags"], count):
+        yield "tags", f"a list of {count} lists of texts"
+    labels = row["labels"]
+    if not isinstance(labels, dict) or not all(_are_tags(of, count) for of in labels.values()):
+        yield "labels", f"an object: column -> a list of {count} lists of texts"
+    if not isinstance(row["positions"], list) or len(row["positions"]) not in (0, count):
+        yield "positions", f"{count} numbers"
+
+
+def read(path: Path) -> list[Record]:
+    """Reads answers, this project's or another's: a JSON object a line with at least row, options and probabilities.
+
+    Shares are brought to a sum of 1. What is left out is as in `DEFAULTS`; without `orders`, the row was asked in one.
+
+    Raises:
+      UserError: a line is no such record, or a respondent's answer comes twice; names line and field.
+    """
+    records, seen = [], set()
+    for where, row in strict_json.read_lines(path):
+        options = row.get("options")
+        if not (isinstance(options, list) and _are_texts(options) and len(options) > 1):
+            raise UserError(f"{where}: field 'options': found {shown(options)}, expected a list of texts")
+        row = {**DEFAULTS, "row": row.get("id"), **row}
+        if isinstance(row["gold"], str) and row["gold"] in options:
+            row["gold"] = options.index(row["gold"])
+        given = {"order": list(range(len(options))), "probabilities": row.get("probabilities"), "log_mass": None}
+        row.setdefault("orders", [given])
+        for field, expected in _faults(row, len(options)):
+            raise UserError(f"{where}: field {field!r}: found {shown(row.get(field))}, expected {expected}")
+        for shares in (row, *row["orders"]):
+            total = sum(shares["probabilities"])
+            shares["probabilities"] = [p / total for p in shares["probabilities"]]
+        key = identity(row)
+        if key in seen:
+            raise UserError(f"{where}: {row['respondent']} has answered row {row['row']!r} under {key[2]} already")
+        seen.add(key)
+        records.append(row)
+    if not records:
+        raise UserError(f"{path}: holds no records")
+    return records
+
+
+def identity(record: Record) -> tuple[str, str, str]:
+    """Returns what no two records of a file share: respondent, row and condition."""
+    return record["respondent"], record["row"], condition_name(record["condition"])
+
+
+def condition_name(condition: dict[str, str]) -> str:
+    """Returns a condition as it is written: "policy=virtue-0; persona=none"; "none" where nothing is added."""
+    return "; ".join(f"{axis}={name}" for axis, name in condition.items()) or "none"

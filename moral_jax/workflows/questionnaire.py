@@ -1,0 +1,295 @@
+"""Asks respondents a questionnaire: rows x conditions -> records, numbers, page.
+
+OUT/records.jsonl      every answer, appended as it comes: `runs.answers`
+OUT/questionnaire.json what was asked and who answered
+OUT/tally.json         the numbers
+OUT/report.html, .md   the page
+
+What is answered already is not asked again, so a killed run goes on, and a condition or respondent that is added later
+costs only itself.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moral_jax.analysis.tallies import count, frequencies
+from moral_jax.config import Config
+from moral_jax.config.task import TaskConfig
+from moral_jax.prompts import render
+from moral_jax.report import questionnaire as page
+from moral_jax.report.page import Written
+from moral_jax.respondents.api.cost import Budget
+from moral_jax.respondents.base import asks_of
+from moral_jax.runs import answers
+from moral_jax.runs.answers import RECORDS
+from moral_jax.runs.directory import RunDirectory
+from moral_jax.runs.records import Record, make_records
+from moral_jax.runtime import console, distributed, files, places, strict_json
+from moral_jax.tasks import reading
+from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, questions
+from moral_jax.tasks.questionnaire.cross import Crossed
+from moral_jax.tasks.questionnaire.folder import Folder
+from moral_jax.tasks.rows import Columns
+from moral_jax.types import UserError
+from moral_jax.workflows.evaluate import respondent_of
+
+ABOUT, TALLY = "questionnaire.json", "tally.json"
+PIECE = 256  # questions that are asked before their answers are written
+
+
+class Who(NamedTuple):
+    """A respondent that is asked."""
+
+    name: str
+    config: Config
+    run: Path | None
+
+
+class Asked(NamedTuple):
+    """A questionnaire and what of it is asked."""
+
+    folder: Folder
+    parts: list[Crossed]
+
+    @property
+    def size(self) -> int:
+        """The number of questions."""
+        return sum(len(part.examples) for part in self.parts)
+
+
+def read(
+    name: str, chosen: Mapping[str, list[str]], limit: int | None = None, rows: str | None = None,
+    map_path: str | None = None, *, drops_bad: bool = False,
+) -> Asked:  # fmt: skip
+    """Reads and checks a questionnaire.
+
+    Args:
+      name: a folder, or the name of a shipped one.
+      chosen: the conditions that are asked, by axis; of other axes all.
+      limit: ask so many rows only, those that come first.
+      rows: a table in place of the folder's rows.
+      map_path: a table in place of the folder's map.
+      drops_bad: leave bad rows out.
+
+    Raises:
+      UserError: anything is wrong with it; names file, line and field.
+    """
+    task = folder.read(name)
+    if task.frequencies:
+        raise UserError(f"{name}: holds frequencies and no questions; count it: moral-jax tally {name} --out=DIR")
+    axes = conditions.choose(conditions.read(task), task, chosen)
+    found = questions.read(task, rows, drops_bad=drops_bad)
+    labelled = None
+    if task.labels:
+        own = task.path / task.labels.file
+        path = map_path or (str(own) if own.exists() else task.labels.file)
+        labelled = labels.read(path, task.labels.tag, task.labels.columns, task.labels.once)
+    count.get(task.tally)
+    return Asked(task, cross.cross(found[:limit], axes, labelled))
+
+
+def config_for(config: Config, task: Folder) -> Config:
+    """Returns a config that asks a questionnaire: its orders, and its template unless the config's own is of questions.
+
+    A run keeps what belongs to its model, such as system message and labels; its own task's template does not fit.
+    """
+    prompt, ask = config.prompt, config.prompt.ask_for(config.model.head)
+    template = task.template if ask == "together" else task.template.replace("{options}", "{option}")
+    if config.model.head == "text":
+        template = task.template.replace("{options}", "").strip()
+    prompt = dataclasses.replace(
+        prompt,
+        template=template,
+        orders=task.orders,
+        format=None if prompt.format == "paper" else prompt.format,
+    )
+    return dataclasses.replace(config, prompt=prompt, task=TaskConfig(name="votes", scale=task.scale))
+
+
+def prompts(asked: Asked, config: Config) -> list[str]:
+    """Returns the first, the middle and the last of the messages that will be sent, without chat template."""
+    examples, out = [example for part in asked.parts for example in part.examples], []
+    for place in dict.fromkeys((0, len(examples) // 2, len(examples) - 1)):
+        example = examples[place]
+        turns, _ = render.conversation(config.prompt, example, tuple(range(len(example.options))))
+        said = "\n".join(f"[{turn['role']}] {turn['content']}" for turn in turns)
+        out.append(f"{example.id}\n{said}\n[answer] {render.answer_prefix(config.prompt)}")
+    return out
+
+
+def ask(asked: Asked, respondents: Sequence[Who], out: Path, budget: Budget, resamples: int = 1000) -> Written:
+    """Asks all respondents, and writes records, numbers and page.
+
+    Args:
+      out: a new directory, or one that the same questionnaire has begun.
+      budget: what an API may cost.
+      resamples: of the bootstrap.
+
+    Raises:
+      UserError: `out` holds something else, a respondent cannot answer, or rows were asked in other words before.
+    """
+    places.check_workdir(out)
+    with files.storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with files.lock(out / "lock") as held:
+        if held is None:
+            raise UserError(f"{out}: {files.owner(out / 'lock')} works here already; wait, or pass --out=ANOTHER")
+        about = _about(out, asked)
+        for who in respondents:
+            _ask_one(asked, who, out, budget, about)
+        if not distributed.is_primary():
+            return Written(out / "report.html", "", "")
+        return tally(out, None, resamples)
+
+
+def _about(out: Path, asked: Asked) -> dict[str, Any]:
+    """Returns what a directory says of itself, so far."""
+    path, task = out / ABOUT, asked.folder
+    kept = ("title", "about", "paper", "licence", "attribution", "sample", "tally", "surface", "settings")
+    own = {"task": task.name} | {name: getattr(task, name) for name in kept}
+    if not path.exists():
+        return own | {"respondents": {}}
+    about = strict_json.read(path)
+    if about.get("task") != task.name:
+        raise UserError(f"{out}: holds answers to {about.get('task')!r}, not to {task.name!r}; pass --out=ANOTHER")
+    return about | own
+
+
+def _left(asked: Asked, who: Who, out: Path) -> list[Crossed]:
+    """Returns what is still to be asked, in pieces.
+
+    Raises:
+      UserError: a row was asked in other words before.
+    """
+    path = out / RECORDS
+    answers.mend(path)
+    done = {}
+    for record in answers.read(path) if path.exists() and path.stat().st_size else []:
+        if record["respondent"] == who.name:
+            done[answers.identity(record)[1:]] = record.get("asked")
+    pieces = []
+    for part in asked.parts:
+        left = []
+        for example in part.examples:
+            key = example.notes["row"], answers.condition_name(example.notes["condition"])
+            if key not in done:
+                left.append(example)
+            elif done[key] != example.notes["asked"]:
+                raise UserError(
+                    f"{path}: {who.name} answered row {key[0]!r} under {key[1]} in other words than those of now; "
+                    f"pass --out=ANOTHER, or remove these records"
+                )
+        name = part.name or "rows"
+        pieces += [Crossed(f"{name} {i + 1}", left[i : i + PIECE]) for i in range(0, len(left), PIECE)]
+    return pieces
+
+
+def _ask_one(asked: Asked, who: Who, out: Path, budget: Budget, about: dict[str, Any]) -> None:
+    """Asks one respondent what it has not answered yet."""
+    pieces = distributed.from_primary(lambda: _left(asked, who, out))
+    if not pieces:
+        console.info(f"{who.name}: has answered all {asked.size} questions")
+        return
+    config = config_for(who.config, asked.folder)
+    respondent, _ = respondent_of(config, budget, RunDirectory(who.run) if who.run else None)
+    known = about["respondents"].get(who.name)
+    said = {"about": respondent.about, "prompt": dataclasses.asdict(config.prompt)}
+    if known and (known["about"], known["prompt"]) != (said["about"], said["prompt"]):
+        raise UserError(
+            f"{out}: another {who.name} has answered here, or with another prompt; pass --out=ANOTHER, or another "
+            f"name: --model=NAME=PATH"
+        )
+    by_name = {piece.name: asks_of(respondent, piece.examples, config.orders_of) for piece in pieces}
+    console.info(f"{who.name}: {sum(len(p.examples) for p in pieces)} of {asked.size} questions are to be asked")
+    respondent.prepare(by_name)
+    about["respondents"][who.name] = said | {"tokens": _tokens(respondent, known)}
+    if distributed.is_primary():
+        files.write_json(out / ABOUT, about)
+    for name, asks in console.progress(by_name.items(), desc=f"asking {who.name}", unit="part"):
+        distributed.leave_if_preempted(f"before asking {name}")
+        records = make_records(asks, respondent.choose(asks, name))
+        if distributed.is_primary():
+            answers.append(out / RECORDS, [_named(record, who.name) for record in records])
+
+
+def _named(record: Record, name: str) -> Record:
+    return {"respondent": name} | {k: v for k, v in record.items() if k not in ("second_counts", "keys")}
+
+
+def _tokens(respondent: Any, known: dict[str, Any] | None) -> dict[str, int] | None:
+    """Returns how many tokens were read, and how many there would be without shared beginnings, with earlier ones."""
+    if not hasattr(respondent, "tokens"):
+        return None
+    before = (known or {}).get("tokens") or {"read": 0, "alone": 0}
+    read_, alone = respondent.tokens()
+    return {"read": before["read"] + read_, "alone": before["alone"] + alone}
+
+
+def tally(asked: Path, name: str | None, resamples: int = 1000, out: Path | None = None) -> Written:
+    """Counts the answers in a directory, and writes numbers and page.
+
+    Args:
+      asked: a directory with records.jsonl, which another program may have written.
+      name: of the tally; default: what the questionnaire names.
+      out: where numbers and page go; default: to the answers.
+    """
+    out = out or asked
+    about: dict[str, Any] = strict_json.read(asked / ABOUT) if (asked / ABOUT).exists() else {}
+    name = name or about.get("tally")
+    if name is None:
+        raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
+    records = answers.read(asked / RECORDS)
+    settings, surface = about.get("settings", {}), about.get("surface", "longest")
+    found = count.count(records, name, settings, surface, resamples)
+    with files.storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / TALLY, found)
+    return page.write(out, found, about, records)
+
+
+def tally_frequencies(name: str, out: Path) -> Written:
+    """Scores dimensions from a folder's table of frequencies, and writes numbers and page.
+
+    Args:
+      name: a folder whose task.toml names `frequencies` and a map, or a shipped one.
+
+    Raises:
+      UserError: it has none, a percent is no number, or a value comes twice.
+    """
+    task = folder.read(name)
+    if not task.frequencies or task.labels is None:
+        raise UserError(f"{task.path / folder.TASK}: names no frequencies and [map]; expected both")
+    percents: dict[str, float] = {}
+    for row in reading.opened(str(task.path / task.frequencies), Columns()).rows:
+        if isinstance(row, UserError):
+            raise row
+        value = row.text("value")
+        if value in percents:
+            raise row.error("value", value, "each value once")
+        percents[value] = row.vote("percent", row.get("percent"))
+    labelled = labels.read(str(task.path / task.labels.file), task.labels.tag, task.labels.columns)
+    [column] = labelled.columns
+    of = {value: tags[column] for value, tags in labelled.of_tag.items()}
+    named = task.settings.get("dimensions") or list(dict.fromkeys(d for ds in of.values() for d in ds))
+    found = frequencies.count(percents, of, named)
+    with files.storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / TALLY, found)
+    return page.write(out, found, _about(out, Asked(task, [])), [])
+
+
+def chosen_conditions(said: Iterable[str]) -> dict[str, list[str]]:
+    """Returns axis -> ids of AXIS=ID,ID flags.
+
+    Raises:
+      UserError: a flag is not of that form.
+    """
+    out: dict[str, list[str]] = {}
+    for one in said:
+        axis, equals, names = one.partition("=")
+        if not (axis and equals and names):
+            raise UserError(f"--condition={one}: expected AXIS=ID,ID ...")
+        out.setdefault(axis, []).extend(name for name in names.split(",") if name)
+    return out

@@ -1,0 +1,43 @@
+"""Questionnaires that tests write, and asking them as a person would."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from moral_jax.cli import main
+
+Rows = list[dict[str, Any]]
+
+
+def write(folder: Path, rows: Rows, conditions: Rows = (), toml: str = "", **files: str) -> Path:
+    """Writes a folder: rows, conditions, task.toml and other files by name (map_csv for map.csv)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "task.toml").write_text(toml)
+    for name, lines in (("rows.jsonl", rows), ("conditions.jsonl", conditions)):
+        if lines:
+            (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def ask(task: Path | str, out: Path, *flags: str) -> dict[str, Any]:
+    """Runs `moral-jax ask --task`, and returns tally.json; asserts that it went well."""
+    assert main.main(["ask", f"--task={task}", f"--out={out}", *flags]) == 0
+    return json.loads((out / "tally.json").read_text())
+
+
+def records(out: Path) -> Rows:
+    """Returns the records that were written."""
+    return [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+
+
+def values(found: dict[str, Any], table: str, who: str | None = None) -> dict[str, dict[str, float]]:
+    """Returns row -> column -> value of a table, of the first respondent or another."""
+    cells = found["tables"][table]["cells"][who or found["respondents"][0]]
+    return {row: {column: cell["value"] for column, cell in of_row.items()} for row, of_row in cells.items()}
+
+
+def cell(found: dict[str, Any], table: str, row: str, column: str) -> dict[str, Any]:
+    """Returns one cell of the first respondent."""
+    return found["tables"][table]["cells"][found["respondents"][0]][row][column]
