@@ -17,7 +17,8 @@ from moral_jax.runtime.strict_json import visible
 
 FOREST_ROWS, FOREST_COLUMNS = 26, 2  # most rows of a picture, and columns of a table that get one
 HEAT_ROWS, HEAT_COLUMNS = 40, 80  # conditions and rows of the heat map
-MARKS = {"uniform": "|", "first": "<", "last": ">", "longest": "x", "number": "+", "constant": "1", "own mean": "s"}
+MARKS = {"uniform": "|", "first": "<", "last": ">", "longest": "x", "number": "+", "constant": "1", "own mean": "d"}
+OPEN = 12  # most lines beside null respondents that are shown without a click
 PRINTED = 16  # most lines of a table that is printed with what null respondents say
 ANSWER_SHOWN = 600  # characters of a text
 Numbers = dict[str, Any]
@@ -32,12 +33,6 @@ def _difference(cell: Numbers | None) -> str:
     return f"{d['value']:+.3f}{range_} to {cell['null']}"
 
 
-def is_told_apart(cell: Numbers | None) -> bool:
-    """Returns true if a number can be told from the nearest null respondent."""
-    d = (cell or {}).get("above", {})
-    return "low" in d and (d["low"] > 0 or d["high"] < 0)
-
-
 def compact(found: Numbers, name: str, who: str) -> Table:
     """Returns one table of a respondent: rows by columns, a star where a number can be told from null respondents."""
     table = found["tables"][name]
@@ -48,7 +43,7 @@ def compact(found: Numbers, name: str, who: str) -> Table:
     for row in table["rows"]:
         said = [cells.get(row, {}).get(column) for column in table["columns"]]
         if any(cell is not None for cell in said):
-            rows.append([row, *(interval(cell) + (" *" if is_told_apart(cell) else "") for cell in said)])
+            rows.append([row, *(interval(cell) + (" *" if cell and cell.get("told_apart") else "") for cell in said)])
     return Table(header, rows)
 
 
@@ -83,45 +78,54 @@ def _lines(found: Numbers, name: str) -> Iterator[tuple[str, str, str, Numbers]]
 
 
 def forest(found: Numbers, name: str, column: str) -> str | None:
-    """Draws a column of a table: each respondent with intervals, null respondents as marks."""
-    table = found["tables"][name]
-    rows = [
-        r for r in table["rows"] if any(column in table["cells"].get(w, {}).get(r, {}) for w in found["respondents"])
-    ]
-    if not 2 <= len(rows) <= FOREST_ROWS:
+    """Draws a column of a table: each respondent with intervals, null respondents as marks where they are near."""
+    cells = {(row, who): cell for row, col, who, cell in _lines(found, name) if col == column and "nulls" in cell}
+    places = {row: -i for i, row in enumerate(dict.fromkeys(row for row, _ in cells))}
+    if not 2 <= len(places) <= FOREST_ROWS:
         return None
-    places = {row: len(rows) - 1 - i for i, row in enumerate(rows)}
 
     def draw(axes: Axes) -> None:
-        step = 0.5 / max(len(found["respondents"]), 1)
-        drawn_nulls: set[str] = set()
+        step = 0.6 / len(found["respondents"])
         for i, who in enumerate(found["respondents"]):
-            colour = plots.SERIES[i % len(plots.SERIES)]
-            for row in rows:
-                cell = table["cells"].get(who, {}).get(row, {}).get(column)
-                if cell is None:
-                    continue
-                y, x = places[row] - i * step, cell["value"]
-                ends = [[max(x - cell["low"], 0)], [max(cell["high"] - x, 0)]] if "low" in cell else None
-                axes.errorbar([x], [y], xerr=ends, fmt="o", color=colour, markersize=5, elinewidth=1.2,
-                              label=who if row == rows[0] else None)  # fmt: skip
-                for null, value in cell.get("nulls", {}).items() if i == 0 else ():
-                    label = None if null in drawn_nulls else null
-                    drawn_nulls.add(null)
-                    axes.plot([value], [y], MARKS.get(null, "."), color=plots.BEFORE, markersize=6, label=label)
+            own = {row: cell for (row, whose), cell in cells.items() if whose == who}
+            y = [places[row] - i * step for row in own]
+            x = [cell["value"] for cell in own.values()]
+            ends = [
+                [max(v - c.get("low", v), 0), max(c.get("high", v) - v, 0)]
+                for v, c in zip(x, own.values(), strict=True)
+            ]
+            axes.errorbar(x, y, xerr=np.array(ends).T, fmt="o", color=plots.SERIES[i % len(plots.SERIES)],
+                          markersize=4, elinewidth=1.2, label=who)  # fmt: skip
+        near = axes.get_xlim()
+        width = near[1] - near[0]
+        for null in found["nulls"]:
+            marked = [(c["nulls"][null], places[row]) for (row, who), c in cells.items()
+                      if who == found["respondents"][0] and null in c["nulls"]]  # fmt: skip
+            axes.plot(*zip(*marked, strict=True), MARKS.get(null, "."), color=plots.BEFORE, markersize=5, label=null)
+        axes.set_xlim(near[0] - width / 2, near[1] + width / 2)
         axes.set_yticks(list(places.values()), [_short(row) for row in places])
         axes.set_xlabel(column)
-        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.9 / (1 + 0.28 * len(rows))), ncols=3)
+        figure = axes.get_figure()
+        assert figure is not None, "it has just been made"
+        figure.legend(fontsize=8, loc="outside lower center", ncols=4)
 
-    return plots.svg(draw, height=1.5 + 0.28 * len(rows))
+    return plots.svg(draw, height=1.7 + 0.26 * len(places))
 
 
 def _short(words: str, most: int = 34) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
+def _darkness(record: Record) -> float:
+    """Returns the share of the right option, or of the first one; of a scale the rating, from 0 to 1."""
+    p_C, points_C = np.array(record["probabilities"]), np.array(record["positions"])
+    if len(points_C):
+        return float((p_C @ points_C - points_C.min()) / np.ptp(points_C))
+    return float(p_C[record["gold"] or 0])
+
+
 def heat(records: Sequence[Record], who: str) -> str | None:
-    """Draws condition x row: the share of the right option, or of the first one where none is right."""
+    """Draws condition x row: the share of the right option, of the first one where none is right, or the rating."""
     own = [r for r in records if r["respondent"] == who]
     conditions = list(dict.fromkeys(condition_name(r["condition"]) for r in own))
     rows = list(dict.fromkeys(r["row"] for r in own))
@@ -130,7 +134,7 @@ def heat(records: Sequence[Record], who: str) -> str | None:
     share = np.full((len(conditions), len(rows)), np.nan)
     for r in own:
         place = conditions.index(condition_name(r["condition"])), rows.index(r["row"])
-        share[place] = r["probabilities"][r["gold"] or 0]
+        share[place] = _darkness(r)
 
     def draw(axes: Axes) -> None:
         for (y, x), value in np.ndenumerate(share):
@@ -149,10 +153,12 @@ def _pictures(found: Numbers, records: Sequence[Record]) -> list[tuple[str, str]
     for name, table in found["tables"].items():
         for column in table["columns"][:FOREST_COLUMNS]:
             if picture := forest(found, name, column):
-                out.append((picture, f"{name}: {column}. Lines are 95 % intervals; grey marks are null respondents."))
+                grey = "grey marks are null respondents, where they are near"
+                out.append((picture, f"{name}: {column}. Lines are 95 % intervals; {grey}."))
     for who in found["respondents"]:
         if picture := heat(records, who):
-            out.append((picture, f"{who}: share of the right option, or of the first one where none is right."))
+            what = "the share of the right option, or of the first where none is right; of scales the rating"
+            out.append((picture, f"{who}, condition by row: {what}. Darker is more."))
     return out
 
 
@@ -175,6 +181,14 @@ def verdict(found: Numbers, about: Numbers) -> list[str]:
     return [*found["findings"], rows, *sample]
 
 
+def _section(found: Numbers, name: str) -> dict[str, Any]:
+    """Returns the tables of a table: by rows and columns, unless it has one column, and beside null respondents."""
+    beside = beside_nulls(found, name)
+    is_long = len(found["tables"][name]["columns"]) == 1 and beside.rows
+    own = [] if is_long else [(who, compact(found, name, who)) for who in found["respondents"]]
+    return {"name": name, "compact": own, "beside": beside, "is_open": is_long or len(beside.rows) <= OPEN}
+
+
 def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record]) -> Written:
     """Writes report.html and report.md of a questionnaire into a folder.
 
@@ -184,11 +198,7 @@ def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record
       records: the answers.
     """
     subtitle = [about.get("about"), about.get("paper"), about.get("licence"), about.get("attribution")]
-    sections = [
-        {"name": name, "compact": [(who, compact(found, name, who)) for who in found["respondents"]],
-         "beside": beside_nulls(found, name)}
-        for name in found["tables"]
-    ]  # fmt: skip
+    sections = [_section(found, name) for name in found["tables"]]
     said = verdict(found, about)
     values: dict[str, Any] = {
         "title": about.get("title") or folder.resolve().name,
@@ -208,5 +218,6 @@ def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record
         text = environment(suffix == "html").get_template(f"questionnaire.{suffix}.jinja").render(values)
         (folder / f"report.{suffix}").write_text(visible(text), encoding="utf-8")
     first = sections[0]
-    shown = first["beside"] if 0 < len(first["beside"].rows) <= PRINTED else first["compact"][0][1]
+    is_printed = not first["compact"] or 0 < len(first["beside"].rows) <= PRINTED
+    shown = first["beside"] if is_printed else first["compact"][0][1]
     return Written(folder / "report.html", markdown(shown), "\n".join(said))

@@ -87,6 +87,8 @@ def read(
         path = map_path or (str(own) if own.exists() else task.labels.file)
         labelled = labels.read(path, task.labels.tag, task.labels.columns, task.labels.once)
     count.get(task.tally)
+    if rows:  # they are not the folder's own
+        task = dataclasses.replace(task, sample=False, licence="the rows' own", attribution=f"rows: {Path(rows).name}")
     return Asked(task, cross.cross(found[:limit], axes, labelled))
 
 

@@ -23,6 +23,7 @@ from moral_jax.types import UserError
 NULLS = ("uniform", "first", "last", "constant")  # beside these, the rule by the surface of the options, and
 OWN_MEAN = "own mean"  # the respondent's own shares of the first, second ... option of the data, whatever is asked
 SURPRISING = 8
+ROUNDING = 1e-9
 Key = tuple[str, str, str]  # table, row, column
 
 
@@ -115,7 +116,8 @@ def _cells(
         if known and not measures[key].is_yardstick:
             nulls = {name: float(null[0]) for name, null in known.items()}
             nearest = _nearest(cell["value"], nulls, measures[key].better)
-            cell |= {"nulls": nulls, "null": nearest, "above": _estimate(values - known[nearest], rows)}
+            above = _estimate(values - known[nearest], rows)
+            cell |= {"nulls": nulls, "null": nearest, "above": above, "told_apart": is_beyond(above)}
         if first is not None and key in first:
             cell["change"] = _estimate(values - first[key], rows)
         yield key, cell
@@ -137,7 +139,8 @@ def count(
     Returns:
       "findings", "surprising", counts, and "tables": name -> rows, columns, what is "better" by column, and "cells":
       respondent -> row -> column -> {"value", "low", "high", "nulls": name -> value, "null": the nearest of them,
-      "above": the difference to it, "change": the difference to the first respondent}.
+      "above": the difference to it, "told_apart": whether its interval leaves out 0, "change": the difference to the
+      first respondent}.
     """
     tally = get(name)
     units = {unit: i for i, unit in enumerate(dict.fromkeys(map(tally.unit_of, records)))}
@@ -215,8 +218,8 @@ def cells_of(tables: Mapping[str, Any], who: str) -> Iterator[tuple[Key, dict[st
 
 
 def is_beyond(difference: Estimate) -> bool:
-    """Returns true if an interval excludes 0."""
-    return "low" in difference and (difference["low"] > 0 or difference["high"] < 0)
+    """Returns true if an interval excludes 0 by more than rounding."""
+    return "low" in difference and (difference["low"] > ROUNDING or difference["high"] < -ROUNDING)
 
 
 def _headline(tables: Mapping[str, Any], tally: Tally, who: str) -> Iterator[tuple[Key, dict[str, Any]]]:
@@ -227,21 +230,21 @@ def _headline(tables: Mapping[str, Any], tally: Tally, who: str) -> Iterator[tup
         if key := next(same, None):
             yield key, known[key]
     if not tally.headline:
-        told = [(key, cell) for key, cell in known.items() if is_beyond(cell.get("above", {}))]
+        told = [(key, cell) for key, cell in known.items() if cell.get("told_apart")]
         yield from sorted(told, key=lambda item: -abs(item[1]["above"]["value"]))[:3]
 
 
 def _said(key: Key, cell: Mapping[str, Any]) -> str:
     """Says one number, and whether it can be told from the nearest null respondent."""
     low_high = f" [{cell['low']:.3f}, {cell['high']:.3f}]" if "low" in cell else ""
-    said = f"{key[0]}, {key[1]}, {key[2]}: {cell['value']:.3f}{low_high}"
+    table, row, column = key
+    said = f"{table}: {row}, {column}, is {cell['value']:.3f}{low_high}"
     if "above" not in cell:
         return f"{said}."
-    beside = f"{cell['null']} has {cell['nulls'][cell['null']]:.3f}"
+    null = f"the {cell['nulls'][cell['null']]:.3f} of {cell['null']}, which reads nothing"
     if "low" not in cell["above"]:
-        return f"{said}; {beside}; too few rows to tell them apart."
-    apart = "can be told apart" if is_beyond(cell["above"]) else "cannot be told apart"
-    return f"{said}; {beside}, {apart}."
+        return f"{said}, beside {null}; there are too few rows to tell them apart."
+    return f"{said}, which {'can' if cell['told_apart'] else 'cannot'} be told from {null}."
 
 
 def _beyond(tables: Mapping[str, Any], tally: Tally, who: str) -> list[str]:
@@ -249,7 +252,7 @@ def _beyond(tables: Mapping[str, Any], tally: Tally, who: str) -> list[str]:
     out = [_said(key, cell) for key, cell in _headline(tables, tally, who)]
     compared = [c for _, c in cells_of(tables, who) if "low" in c.get("above", {})]
     if compared:
-        found = sum(is_beyond(c["above"]) for c in compared)
+        found = sum(c["told_apart"] for c in compared)
         out.append(
             f"{found} of {len(compared)} numbers can be told from the nearest null respondent (by 95 % intervals, so "
             f"about {0.05 * len(compared):.0f} would be by chance)."

@@ -77,6 +77,8 @@ def measures(a: Answered) -> Iterator[Measure]:
     plain = a.where([not _policy(r) for r in a.records])
     leans = {r["row"]: _lean(r, words) for r in plain.records}
     policies = a.where([bool(_policy(r)) for r in a.records])
+    if not policies.records:
+        return
     names = [f"{_policy(r)['school']} {_policy(r).get('level', '')}".strip() for r in policies.records]
     for name in [ALL, *dict.fromkeys(names)]:
         own = policies.where([name in (ALL, n) for n in names])

@@ -56,7 +56,8 @@ def measures(a: Answered) -> Iterator[Measure]:
     first = next(own for _, own in a.by_condition())
     for column in _columns(a.records):
         if any(r["labels"] for r in a.records):
-            yield Measure("Tags that have a label", column, "share", ratio(*_coverage(first, column)))
+            share = ratio(*_coverage(first, column))
+            yield Measure("Tags that have a label", column, "share", share, is_yardstick=True)
     yield from _principles(a)
 
 
