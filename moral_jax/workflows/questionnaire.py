@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moral_jax.analysis.tallies import count, frequencies
+import numpy as np
+
+from moral_jax.analysis.tallies import count, decisions, frequencies
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
 from moral_jax.prompts import render
@@ -77,8 +79,8 @@ def read(
       UserError: anything is wrong with it; names file, line and field.
     """
     task = folder.read(name)
-    if task.frequencies:
-        raise UserError(f"{name}: holds frequencies and no questions; count it: moral-jax tally {name} --out=DIR")
+    if task.tally in WITHOUT_ANSWERS:
+        raise UserError(f"{name}: nobody needs to answer it; count it: moral-jax tally {name} --out=DIR")
     axes = conditions.choose(conditions.read(task), task, chosen)
     found = questions.read(task, rows, drops_bad=drops_bad)
     labelled = None
@@ -251,16 +253,40 @@ def tally(asked: Path, name: str | None, resamples: int = 1000, out: Path | None
     return page.write(out, found, about, records)
 
 
-def tally_frequencies(name: str, out: Path) -> Written:
-    """Scores dimensions from a folder's table of frequencies, and writes numbers and page.
+def tally_folder(name: str, out: Path, way: str) -> Written:
+    """Counts a folder that nobody needs to answer, and writes numbers and page: frequencies of values, or the votes of
+    groups.
 
     Args:
-      name: a folder whose task.toml names `frequencies` and a map, or a shipped one.
+      name: a folder, or the name of a shipped one.
+      way: the way of deciding that the page begins with.
 
     Raises:
-      UserError: it has none, a percent is no number, or a value comes twice.
+      UserError: the folder is of another kind, or anything is wrong with it.
     """
     task = folder.read(name)
+    if task.tally not in WITHOUT_ANSWERS:
+        raise UserError(f"{name}: has no answers yet; ask somebody first: moral-jax ask --task={name} --model=...")
+    found = WITHOUT_ANSWERS[task.tally](task, way)
+    with files.storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    files.write_json(out / TALLY, found)
+    return page.write(out, found, _about(out, Asked(task, [])), [])
+
+
+def _decisions(task: Folder, way: str) -> dict[str, Any]:
+    """Returns what groups decide: rows with the same question and options are one decision."""
+    of: dict[tuple[str, ...], list[tuple[float, ...]]] = {}
+    for question in questions.read(task):
+        if not question.has_votes:
+            raise UserError(f"{question.where}: field 'counts': has no votes, which a decision is made of")
+        asked = question.example.question or question.example.text
+        of.setdefault((asked, *question.example.options), []).append(question.example.counts)
+    return decisions.count([decisions.Votes(a, options, np.array(c)) for (a, *options), c in of.items()], way)
+
+
+def _frequencies(task: Folder, way: str) -> dict[str, Any]:
+    """Returns scores of dimensions from a folder's table of frequencies."""
     if not task.frequencies or task.labels is None:
         raise UserError(f"{task.path / folder.TASK}: names no frequencies and [map]; expected both")
     percents: dict[str, float] = {}
@@ -275,11 +301,10 @@ def tally_frequencies(name: str, out: Path) -> Written:
     [column] = labelled.columns
     of = {value: tags[column] for value, tags in labelled.of_tag.items()}
     named = task.settings.get("dimensions") or list(dict.fromkeys(d for ds in of.values() for d in ds))
-    found = frequencies.count(percents, of, named)
-    with files.storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    files.write_json(out / TALLY, found)
-    return page.write(out, found, _about(out, Asked(task, [])), [])
+    return frequencies.count(percents, of, named)
+
+
+WITHOUT_ANSWERS = {"frequencies": _frequencies, "decisions": _decisions}  # tallies of folders that nobody answers
 
 
 def chosen_conditions(said: Iterable[str]) -> dict[str, list[str]]:

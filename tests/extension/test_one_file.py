@@ -38,13 +38,22 @@ TASKS: dict[str, Task] = {
     ),
 '''
 TOY_RULE = '''
-def shortest(options: Sequence[str]) -> list[float]:
+def shortest(question: Record, order: Sequence[int]) -> list[float]:
     """Returns all for the option of fewest characters."""
-    return _all_on(min(range(len(options)), key=lambda i: len(options[i])), len(options))
+    return _best([-len(question["options"][i]) for i in order])
 
 
-SCRIPTED: dict[str, Scripted] = {
-    "shortest": Scripted(shortest, "always takes the option of fewest characters"),
+RULES: dict[str, Named] = {
+    "shortest": Named(shortest, "always takes the option of fewest characters"),
+'''
+TOY_TALLY = '''
+def certain(a: Answered) -> Iterator[Measure]:
+    """Yields the mean share of the likeliest option."""
+    yield Measure("Certainty", "all rows", "share", a.mean(max(r["probabilities"]) for r in a.records))
+
+
+TALLIES: dict[str, Tally] = {
+    "certain": Tally(certain, "how sure the answers are"),
 '''
 QUICK = ("--config.eval.bootstrap=100", "--config.eval.best_draws=10")
 
@@ -53,7 +62,7 @@ QUICK = ("--config.eval.bootstrap=100", "--config.eval.best_draws=10")
 def run(tmp_path):
     """Runs the command line of a copy of the package, of which one file was changed; returns the run's directory."""
 
-    def extended(file: str, table: str, addition: str, *arguments: str) -> Path:
+    def extended(file: str, table: str, addition: str, *arguments: str, out: str = "--workdir") -> Path:
         copy = tmp_path / "copy" / "moral_jax"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__", "configs"))
         text = (copy / file).read_text()
@@ -61,7 +70,7 @@ def run(tmp_path):
         (copy / file).write_text(text.replace(table, addition))
         path = os.pathsep.join((str(tmp_path / "copy"), quick.PROCESS["PYTHONPATH"]))
         env = os.environ | quick.PROCESS | {"PYTHONPATH": path}
-        command = [sys.executable, "-m", "moral_jax", *arguments, f"--workdir={tmp_path / 'run'}"]
+        command = [sys.executable, "-m", "moral_jax", *arguments, f"{out}={tmp_path / 'run'}"]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return tmp_path / "run"
@@ -102,7 +111,7 @@ def test_a_task(run, tmp_path):
 
 def test_a_scripted_respondent(run):
     folder = run(
-        "respondents/scripted.py", "SCRIPTED: dict[str, Scripted] = {\n", TOY_RULE.lstrip("\n"), "eval",
+        "analysis/rules.py", "RULES: dict[str, Named] = {\n", TOY_RULE.lstrip("\n"), "eval",
         "--model=scripted:shortest", "--config.task.name=synthetic", "--config.task.limit=8", *QUICK,
     )  # fmt: skip
     for line in (folder / "answers" / "test.jsonl").read_text().splitlines():
@@ -110,3 +119,17 @@ def test_a_scripted_respondent(run):
         short = min(range(2), key=lambda i: len(record["options"][i]))
         if len(set(map(len, record["options"]))) == 2:
             assert record["probabilities"][short] == 1
+
+
+def test_a_tally(run, tmp_path):
+    asked = tmp_path / "asked"
+    asked.mkdir()
+    lines = [{"row": f"r{i}", "options": ["a", "b"], "probabilities": [0.7, 0.3]} for i in range(6)]
+    (asked / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = run(
+        "analysis/tallies/count.py", "TALLIES: dict[str, Tally] = {\n", TOY_TALLY.lstrip("\n"), "tally", str(asked),
+        "--as=certain", out="--out",
+    )  # fmt: skip
+    [cell] = json.loads((folder / "tally.json").read_text())["tables"]["Certainty"]["cells"]["model"].values()
+    assert cell["share"]["value"] == pytest.approx(0.7)
+    assert cell["share"]["nulls"]["uniform"] == 0.5

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from moral_jax.respondents import scripted
+from moral_jax.analysis import rules
+from moral_jax.analysis.rules import Named
 from moral_jax.respondents.base import Interview, asks_of
 from moral_jax.respondents.baselines.respondent import BaselineRespondent
-from moral_jax.respondents.scripted import SCRIPTED, Scripted, ScriptedRespondent
+from moral_jax.respondents.scripted import ScriptedRespondent
 from moral_jax.runs.records import make_records
 from moral_jax.types import Example, UserError
 
@@ -23,27 +24,6 @@ def choose(name, examples, orders="rotations"):
     respondent = ScriptedRespondent(name, 2.0)
     asks = asks_of(respondent, examples, lambda _: orders)
     return asks, respondent.choose(asks, "questions")
-
-
-def test_there_is_no_rule_beside_those_that_are_tested_here():
-    assert list(SCRIPTED) == ["uniform", "first", "last", "longest"]
-
-
-@pytest.mark.parametrize(
-    ("rule", "options", "shares"),
-    [
-        (scripted.uniform, "ab", [0.5, 0.5]),
-        (scripted.uniform, "abcd", [0.25] * 4),
-        (scripted.first, "abc", [1, 0, 0]),
-        (scripted.last, "abc", [0, 0, 1]),
-        (scripted.longest, ["a", "bbb", "cc"], [0, 1, 0]),
-        (scripted.longest, ["aa", "b", "cc"], [0.5, 0, 0.5]),
-        (scripted.longest, ["a", "b", "c", "d"], [0.25] * 4),
-        (scripted.longest, ["a a", "\u00e9\u00e9\u00e9", "b"], [0.5, 0.5, 0]),
-    ],
-)
-def test_a_rule(rule, options, shares):
-    assert rule(options) == shares
 
 
 def test_a_rule_is_asked_about_options_as_they_are_shown():
@@ -80,7 +60,7 @@ def test_a_run_says_which_rule_it_was():
         "path": "scripted:first",
         "description": "always takes the option that is shown first",
     }
-    with pytest.raises(UserError, match="scripted:frist: no such .*; there are uniform, first, last, longest$"):
+    with pytest.raises(UserError, match="scripted:frist: no such .*; there are uniform, first, last, longest, "):
         ScriptedRespondent("frist", 2.0)
 
 
@@ -110,7 +90,7 @@ def test_an_interview_passes_on_all_that_is_asked():
 
 
 def test_an_interview_averages_over_the_orders_that_it_was_given(monkeypatch):
-    monkeypatch.setitem(SCRIPTED, "test", Scripted(lambda options: [0.7, 0.3], "three to seven"))
+    monkeypatch.setitem(rules.RULES, "test", Named(lambda question, order: [0.7, 0.3], "three to seven"))
     asked = {
         name: Interview(ScriptedRespondent("test", 2.0), lambda _, name=name: name) for name in ("given", "rotations")
     }

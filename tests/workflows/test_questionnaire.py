@@ -223,7 +223,7 @@ def test_frequencies(tmp_path, capsys):
     assert found["coverage"] == pytest.approx(0.923077, abs=1e-6)
     assert "wit (5 %)" in found["findings"][0]
     assert main.main(["ask", f"--task={task}", "--model=scripted:uniform", "--dry-run"]) == 2
-    assert "holds frequencies and no questions" in capsys.readouterr().err
+    assert "nobody needs to answer it" in capsys.readouterr().err
 
 
 def test_row_order_and_scale_of_percents_do_not_matter():
@@ -240,3 +240,16 @@ def test_row_order_and_scale_of_percents_do_not_matter():
             ]
         assert two["coverage"] == one["coverage"]
     assert frequencies.scores(percents, {"a": ["x", "y"]}, ["x", "y"])["coverage"] < one["coverage"]
+
+
+def test_the_way_of_counting_changes_the_decision(tmp_path, capsys):
+    for way, winner in (("plurality", "the hall"), ("Borda", "the park"), ("Condorcet", "the park")):
+        assert main.main(["tally", "ballots", f"--aggregate={way}", f"--out={tmp_path / way}"]) == 0
+        assert f"Where do we meet?: by {way} {winner}; by others " in capsys.readouterr().out
+    cells = q.values(json.loads((tmp_path / "Borda" / "tally.json").read_text()), "Where do we meet?")
+    assert [c["Borda"] for c in cells.values()] == [10, 16, 10]
+    assert [c["plurality"] for c in cells.values()] == [5, 4, 3]
+    assert main.main(["tally", "ballots", "--aggregate=magic", f"--out={tmp_path / 'x'}"]) == 2
+    assert "--aggregate=magic: no such way; there are mean, plurality" in capsys.readouterr().err
+    assert main.main(["tally", "policies", f"--out={tmp_path / 'x'}"]) == 2
+    assert "has no answers yet; ask somebody first" in capsys.readouterr().err

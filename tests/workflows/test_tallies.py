@@ -31,7 +31,7 @@ def test_right_options_and_tags(tmp_path):
     assert right == {"obey": 1.0, "constant": 0.5, "uniform": 0.5}
     lies = {a: q.values(f, "Share of options with a tag")["lie"]["none"] for a, f in found.items()}
     assert lies == {"obey": 0.0, "constant": 0.5, "uniform": 0.5}
-    assert "which can be told from the 0.500 of" in found["obey"]["findings"][0]
+    assert "is 1.000 [1.000, 1.000], better than the 0.500 of" in found["obey"]["findings"][0]
     assert "which cannot be told from the 0.500 of" in found["constant"]["findings"][0]
 
 

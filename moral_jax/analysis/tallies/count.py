@@ -6,6 +6,7 @@ are paired.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -234,8 +235,8 @@ def _headline(tables: Mapping[str, Any], tally: Tally, who: str) -> Iterator[tup
         yield from sorted(told, key=lambda item: -abs(item[1]["above"]["value"]))[:3]
 
 
-def _said(key: Key, cell: Mapping[str, Any]) -> str:
-    """Says one number, and whether it can be told from the nearest null respondent."""
+def _said(key: Key, cell: Mapping[str, Any], better: str) -> str:
+    """Says one number, and whether it can be told from the null respondent beside it."""
     low_high = f" [{cell['low']:.3f}, {cell['high']:.3f}]" if "low" in cell else ""
     table, row, column = key
     said = f"{table}: {row}, {column}, is {cell['value']:.3f}{low_high}"
@@ -244,18 +245,30 @@ def _said(key: Key, cell: Mapping[str, Any]) -> str:
     null = f"the {cell['nulls'][cell['null']]:.3f} of {cell['null']}, which reads nothing"
     if "low" not in cell["above"]:
         return f"{said}, beside {null}; there are too few rows to tell them apart."
-    return f"{said}, which {'can' if cell['told_apart'] else 'cannot'} be told from {null}."
+    if not cell["told_apart"]:
+        return f"{said}, which cannot be told from {null}."
+    return f"{said}, {_side(cell, better) or 'which can be told from'} {null}."
+
+
+def _side(cell: Mapping[str, Any], better: str) -> str:
+    """Returns "better than" or "worse than" where one direction is better."""
+    if not better:
+        return ""
+    return "better than" if (cell["above"]["value"] > 0) == (better == "higher") else "worse than"
 
 
 def _beyond(tables: Mapping[str, Any], tally: Tally, who: str) -> list[str]:
     """Says the headline of a respondent, and how many of its numbers can be told from every null respondent."""
-    out = [_said(key, cell) for key, cell in _headline(tables, tally, who)]
-    compared = [c for _, c in cells_of(tables, who) if "low" in c.get("above", {})]
+    better = {key: tables[key[0]]["better"][key[2]] for key, _ in cells_of(tables, who)}
+    out = [_said(key, cell, better[key]) for key, cell in _headline(tables, tally, who)]
+    compared = [(key, c) for key, c in cells_of(tables, who) if "low" in c.get("above", {})]
     if compared:
-        found = sum(c["told_apart"] for c in compared)
+        found = [(key, c) for key, c in compared if c["told_apart"]]
+        sides = Counter(side for key, c in found if (side := _side(c, better[key])))
+        detail = "".join(f", {n} of them {side} it" for side, n in sorted(sides.items()))
         out.append(
-            f"{found} of {len(compared)} numbers can be told from the nearest null respondent (by 95 % intervals, so "
-            f"about {0.05 * len(compared):.0f} would be by chance)."
+            f"{len(found)} of {len(compared)} numbers can be told from the null respondent beside them{detail} (by "
+            f"95 % intervals, so about {0.05 * len(compared):.0f} would be by chance)."
         )
     return out
 

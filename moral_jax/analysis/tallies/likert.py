@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from moral_jax.analysis.tallies.base import Answered, Measure, Statistic
 from moral_jax.runs.records import Record
@@ -160,6 +159,8 @@ def _fixed(value: float) -> Statistic:
 
 def shifts(a: Answered) -> list[dict[str, Any]]:
     """Returns, for each persona and domain, the mean difference to no persona, and p, corrected over all of them."""
+    from scipy import stats  # half a second, which other tallies need not wait for
+
     out = []
     for persona in dict.fromkeys(map(persona_of, a.records)):
         for domain in _domains(a) if persona != "none" else ():
