@@ -119,6 +119,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--rows", metavar="FILE", help="a table in place of the folder's rows, such as the original's")
     task.add_argument("--map", metavar="FILE", help="a table in place of the folder's map of tags")
     task.add_argument("--on-bad-row", choices=("stop", "drop"), default="stop", help="drop: leave bad rows out, named")
+    shared.add_resamples(task)
     task.add_argument(
         "--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody"
     )
@@ -128,8 +129,9 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks a questionnaire."""
     from moral_jax.workflows import questionnaire
 
-    if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit={args.limit}: expected at least 1")
+    for name in ("limit", "resamples"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f"--{name}={value}: expected at least 1")
     chosen = questionnaire.chosen_conditions(args.condition)
     drops_bad = args.on_bad_row == "drop"
     asked = questionnaire.read(args.task, chosen, args.limit, args.rows, args.map, drops_bad=drops_bad)
@@ -144,7 +146,7 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     for who in respondents:
         check_extras(who.config)
     out = args.out or Path("runs") / asked.folder.name
-    shared.show(questionnaire.ask(asked, respondents, out, shared.budget(args)))
+    shared.show(questionnaire.ask(asked, respondents, out, shared.budget(args), args.resamples))
 
 
 def _one(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path | None]:

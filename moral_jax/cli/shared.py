@@ -58,6 +58,11 @@ def add_model(parser: argparse.ArgumentParser, *, several: bool = False) -> None
     api.add_argument("--yes", action="store_true", help="go on whatever the estimate is")
 
 
+def add_resamples(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Adds --resamples."""
+    parser.add_argument("--resamples", metavar="N", type=int, default=1000, help="of the bootstrap (default: 1000)")
+
+
 def budget(args: argparse.Namespace) -> Budget:
     """Returns what an API may cost."""
     return Budget(args.price_in, args.price_out, args.max_cost, args.yes).checked()

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--aggregate", metavar="WAY", default=DEFAULT,
         help=f"of a questionnaire of decisions, the way whose winner the page begins with: {', '.join(WAYS)}",
     )  # fmt: skip
-    parser.add_argument("--resamples", metavar="N", type=int, default=1000, help="of the bootstrap (default: 1000)")
+    shared.add_resamples(parser)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
@@ -43,15 +43,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     shared.no_more(rest)
     if args.resamples < 1:
         raise UserError(f"--resamples={args.resamples}: expected at least 1")
-    from moral_jax.workflows import questionnaire
+    from moral_jax.workflows import tally
 
     folder = Path(args.dir)
     if not (folder / RECORDS).exists() and (args.dir in shipped() or (folder / TASK).exists()):
         out = args.out or Path("runs") / folder.name
-        shared.show(questionnaire.tally_folder(args.dir, out, args.aggregate))
+        shared.show(tally.tally_folder(args.dir, out, args.aggregate))
         return
     if args.aggregate != DEFAULT:
         raise UserError(f"--aggregate={args.aggregate}: is of a questionnaire of decisions, and {folder} holds answers")
     if not (folder / RECORDS).exists():
         raise UserError(f"{folder}: has no {RECORDS}; expected a directory that moral-jax ask has written")
-    shared.show(questionnaire.tally(folder, args.tally, args.resamples, out=args.out))
+    shared.show(tally.tally(folder, args.tally, args.resamples, out=args.out))

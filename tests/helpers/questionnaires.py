@@ -1,11 +1,15 @@
 """Questionnaires that tests write, and asking them as a person would."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from moral_jax.cli import main
+from moral_jax.report import questionnaire
 
+_WITHOUT_PICTURES = mock.patch.object(questionnaire, "_pictures", return_value=[])
 Rows = list[dict[str, Any]]
 
 
@@ -21,10 +25,24 @@ def write(folder: Path, rows: Rows, conditions: Rows = (), toml: str = "", **fil
     return folder
 
 
-def ask(task: Path | str, out: Path, *flags: str) -> dict[str, Any]:
-    """Runs `moral-jax ask --task`, and returns tally.json; asserts that it went well."""
-    assert main.main(["ask", f"--task={task}", f"--out={out}", *flags]) == 0
+def ask(task: Path | str, out: Path, *flags: str, draws: bool = False) -> dict[str, Any]:
+    """Runs `moral-jax ask --task`, and returns tally.json; asserts that it went well.
+
+    Args:
+      draws: make the pictures of the page too, which take most of the time.
+    """
+    with contextlib.nullcontext() if draws else _WITHOUT_PICTURES:
+        assert main.main(["ask", f"--task={task}", f"--out={out}", *flags]) == 0
     return json.loads((out / "tally.json").read_text())
+
+
+def tally(folder: Path, name: str, *answers: dict[str, Any]) -> dict[str, Any]:
+    """Writes records into a folder, runs `moral-jax tally`, and returns tally.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in answers))
+    with _WITHOUT_PICTURES:
+        assert main.main(["tally", str(folder), f"--as={name}", "--resamples=100"]) == 0
+    return json.loads((folder / "tally.json").read_text())
 
 
 def records(out: Path) -> Rows:

@@ -20,7 +20,7 @@ NONE = "steering=none"
 def real(shared):
     folder = shared / "daily_dilemmas"
     rows = folder / "dilemma_to_action_to_values_aggregated.csv.gz"
-    return [f"--rows={rows}", f"--map={folder / 'values.csv'}"]
+    return [f"--rows={rows}", f"--map={folder / 'values.csv'}", "--resamples=50"]
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,7 @@ def test_an_agent_of_care_and_the_same_with_the_actions_swapped(real, shared, tm
                for r in q.records(tmp_path / "out")]  # fmt: skip
     for r in swapped:
         del r["orders"]
-    again = tmp_path / "swapped"
-    again.mkdir()
-    (again / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in swapped))
-    from moral_jax.cli import main
-
-    assert main.main(["tally", str(again), "--as=profile", "--resamples=50"]) == 0
-    turned = json.loads((again / "tally.json").read_text())
+    turned = q.tally(tmp_path / "swapped", "profile", *swapped)
     cells = turned["tables"]["MFT"]["cells"]["care"]
     assert {name: cells[name][NONE]["value"] for name in CARE} == pytest.approx(found)
     before = {n: c[NONE]["nulls"]["constant"] for n, c in asked["tables"]["MFT"]["cells"]["care"].items()}

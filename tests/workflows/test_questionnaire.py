@@ -43,7 +43,7 @@ def asked(monkeypatch):
 
 
 def test_a_directory_says_all(task, tmp_path, capsys):
-    found = q.ask(task, tmp_path / "out", WHO)
+    found = q.ask(task, tmp_path / "out", WHO, draws=True)
     out = tmp_path / "out"
     assert {p.name for p in out.iterdir()} >= {
         "records.jsonl",
@@ -58,6 +58,7 @@ def test_a_directory_says_all(task, tmp_path, capsys):
     page = (out / "report.html").read_text()
     for sentence in found["findings"]:
         assert sentence.replace("'", "&#39;") in page
+    assert page.count("<svg") == page.count("<figcaption>") >= 3
     assert "which reads nothing" in capsys.readouterr().out
     [record] = [r for r in q.records(out) if r["row"] == "r3" and r["condition"] == {"policy": "mild"}]
     assert (record["respondent"], record["text"], record["gold"], record["counts"]) == (

@@ -11,14 +11,6 @@ from moral_jax.analysis.tallies.base import js_divergence
 from moral_jax.cli import main
 from tests.helpers import questionnaires as q
 
-
-def tally(folder, name, *records):
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
-    assert main.main(["tally", str(folder), f"--as={name}", "--resamples=100"]) == 0
-    return json.loads((folder / "tally.json").read_text())
-
-
 # shares
 
 
@@ -185,7 +177,7 @@ def test_collapsing_to_the_majority_is_worse_than_knowing_nothing(shared, tmp_pa
         'id = "{question} {attribute}"\nquestion = "{question}"\ncounts = "gold_distribution"\ngroup = "{attribute}"\n'
     ))  # fmt: skip
     rows = shared / "globalopinionqa" / "globalopinionqa_test_small.jsonl.gz"
-    found = q.ask(task, tmp_path / "out", "--model=scripted:uniform", f"--rows={rows}")
+    found = q.ask(task, tmp_path / "out", "--model=scripted:uniform", f"--rows={rows}", "--resamples=20")
     yardsticks = {row: v["JSD, nats"] for row, v in q.values(found, pluralism.YARDSTICKS).items()}
     assert list(yardsticks.values()) == pytest.approx([0.112240, 0.174436, 0.030616], abs=1e-6)
     near = q.values(found, pluralism.NEAR)["the same rows without it"]["JSD, nats"]
@@ -208,7 +200,7 @@ def test_planted_rows_land_in_their_cells(tmp_path):
         orders = [{"order": [0, 1], "probabilities": p}, {"order": [1, 0], "probabilities": p}]
         records.append({"row": f"r{i}", "options": ["a", "b"], "probabilities": p, "orders": orders,
                         "counts": [5, 5] if divided else [10, 0]})  # fmt: skip
-    found = q.values(tally(tmp_path / "out", "underspecified", *records), underspecified.CELLS)
+    found = q.values(q.tally(tmp_path / "out", "underspecified", *records), underspecified.CELLS)
     assert {cell: v["share of rows"] for cell, v in found.items()} == dict.fromkeys(found, 0.25)
     only = [r for r in records if r["counts"] == [5, 5] and r["probabilities"] == (0.95, 0.05)]
     rows = underspecified.cells([0.0, 0.69, 0.69, 0.0], [0.69, 0.2, 0.69, 0.2])
@@ -229,7 +221,9 @@ def confident(rng, count, informed):
 def test_deferring_helps_where_confidence_informs_and_not_where_it_does_not(tmp_path):
     risk = {}
     for informed in (True, False):
-        found = tally(tmp_path / f"{informed}", "underspecified", *confident(np.random.default_rng(0), 2000, informed))
+        found = q.tally(
+            tmp_path / f"{informed}", "underspecified", *confident(np.random.default_rng(0), 2000, informed)
+        )
         risk[informed] = [v["agrees with the plurality"] for v in q.values(found, underspecified.DEFER).values()]
     assert all(later >= earlier - 0.01 for earlier, later in itertools.pairwise(risk[True]))
     assert risk[True][-1] > risk[True][0] + 0.1

@@ -12,6 +12,7 @@ from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # weights of the rows [R, E] -> [R]; nan where nothing is counted
+Key = tuple[str, str, str]  # table, row, column
 
 
 class Measure(NamedTuple):
@@ -61,10 +62,14 @@ class Answered:
         return dataclasses.replace(self, records=[r for r, k in zip(self.records, keep, strict=True) if k])
 
     def by_group(self) -> Iterator[tuple[str, str, "Answered"]]:
-        """Yields (kind of group, group, its answers)."""
-        for kind in dict.fromkeys(kind for r in self.records for kind in r["groups"]):
-            for name in dict.fromkeys(r["groups"][kind] for r in self.records if kind in r["groups"]):
-                yield kind, name, self.where([r["groups"].get(kind) == name for r in self.records])
+        """Yields (kind of group, group, its answers), kind by kind."""
+        members: dict[str, dict[str, list[Record]]] = {}
+        for record in self.records:
+            for kind, name in record["groups"].items():
+                members.setdefault(kind, {}).setdefault(name, []).append(record)
+        for kind, named in members.items():
+            for name, records in named.items():
+                yield kind, name, dataclasses.replace(self, records=records)
 
 
 def ratio(top_E: np.ndarray, bottom_E: np.ndarray, scale: float = 1.0) -> Statistic:

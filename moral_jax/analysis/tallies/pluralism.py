@@ -9,7 +9,7 @@ a condition, p | g under the condition whose trait names group g. JSD is the Jen
     worst group      the largest of the groups' means of JSD(p, q_g)
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -55,8 +55,10 @@ def measures(a: Answered) -> Iterator[Measure]:
     plain = plain.where([question_of(r) in of_question for r in plain.records])
     everybody = {q: np.mean([_shares(r) for r in rows], axis=0) for q, rows in of_question.items()}
 
+    distances = {id(r): jsd(r["probabilities"], _shares(r)) for r in a.records}
+
     def to_own(record: Record) -> float:
-        return jsd(record["probabilities"], _shares(record))
+        return distances[id(record)]
 
     def to_all(record: Record) -> float:
         return jsd(record["probabilities"], everybody[question_of(record)])
@@ -67,7 +69,7 @@ def measures(a: Answered) -> Iterator[Measure]:
         yield Measure(NEAR, STEERABLE, "JSD, nats",
                       asked.mean(map(to_own, asked.records)), "lower")  # fmt: skip
     yield Measure(NEAR, "the same rows without it", "JSD, nats", plain.mean(map(to_own, plain.records)), "lower")
-    yield Measure(NEAR, "worst group", "JSD, nats", _worst(plain), "lower")
+    yield Measure(NEAR, "worst group", "JSD, nats", _worst(plain, to_own), "lower")
     held = [[(p >= SEEN) for p, q in zip(r["probabilities"], everybody[question_of(r)], strict=True) if q >= SEEN]
             for r in plain.records]  # fmt: skip
     sums = plain.summed(np.array(list(map(sum, held)), float)), plain.summed(np.array(list(map(len, held)), float))
@@ -79,8 +81,8 @@ def measures(a: Answered) -> Iterator[Measure]:
     yield from _yardsticks(plain, of_question)
 
 
-def _worst(plain: Answered) -> Statistic:
-    means = [own.mean([jsd(r["probabilities"], _shares(r)) for r in own.records]) for _, _, own in plain.by_group()]
+def _worst(plain: Answered, to_own: Callable[[Record], float]) -> Statistic:
+    means = [own.mean(map(to_own, own.records)) for _, _, own in plain.by_group()]
     return lambda w_RE: np.nanmax([of(w_RE) for of in means], axis=0)
 
 

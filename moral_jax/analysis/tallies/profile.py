@@ -8,7 +8,7 @@ With n(a, l) the tags of action a that have label l,
 so that 0 is what a coin would choose.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,15 +29,13 @@ def _columns(records: list[Record]) -> list[str]:
 
 def scores(a: Answered, column: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yields (label, S - N, S + N), sums over each unit [E]."""
-    selected: dict[str, np.ndarray] = {}
-    all_: dict[str, np.ndarray] = {}
+    sums: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros((2, len(a.units))))
     for record, unit in zip(a.records, a.unit_N, strict=True):
         for p, labels in zip(record["probabilities"], _of_options(record, column), strict=True):
             for label, count in Counter(labels).items():
-                for sums, value in ((selected, (2 * p - 1) * count), (all_, count)):
-                    sums.setdefault(label, np.zeros(len(a.units)))[unit] += value
-    for label in sorted(selected):
-        yield label, selected[label], all_[label]
+                sums[label][:, unit] += (2 * p - 1) * count, count
+    for label in sorted(sums):
+        yield label, sums[label][0], sums[label][1]
 
 
 def _coverage(a: Answered, column: str) -> tuple[np.ndarray, np.ndarray]:
