@@ -22,7 +22,6 @@ from moral_jax.types import UserError
 
 NULLS = ("uniform", "first", "last", "constant")  # beside these, the rule by the surface of the options, and
 OWN_MEAN = "own mean"  # the respondent's own shares of the first, second ... option of the data, whatever is asked
-ROUNDING = 1e-9
 
 
 class Tally(NamedTuple):
@@ -115,7 +114,7 @@ def _cells(
             nulls = {name: float(null[0]) for name, null in known.items()}
             nearest = _nearest(cell["value"], nulls, measures[key].better)
             above = _estimate(values - known[nearest], rows)
-            cell |= {"nulls": nulls, "null": nearest, "above": above, "told_apart": is_beyond(above)}
+            cell |= {"nulls": nulls, "null": nearest, "above": above, "told_apart": findings.is_beyond(above)}
         if first is not None and key in first:
             cell["change"] = _estimate(values - first[key], rows)
         yield key, cell
@@ -205,8 +204,3 @@ def _put(tables: dict[str, Any], who: str, measure: Measure, cell: dict[str, Any
             names.append(name)
     table["better"][measure.column] = measure.better
     table["cells"].setdefault(who, {}).setdefault(measure.row, {})[measure.column] = cell
-
-
-def is_beyond(difference: Estimate) -> bool:
-    """Returns true if an interval excludes 0 by more than rounding."""
-    return "low" in difference and (difference["low"] > ROUNDING or difference["high"] < -ROUNDING)

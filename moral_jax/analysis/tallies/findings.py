@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from moral_jax.analysis.bootstrap import Estimate
 from moral_jax.analysis.tallies.base import Key
 from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 
+ROUNDING = 1e-9
 SURPRISING = 8  # answers that the page shows
 
 
@@ -68,7 +70,18 @@ def sentences(tables: Mapping[str, Any], wanted: Sequence[Key], who: str) -> lis
             f"{len(found)} of {len(compared)} numbers can be told from the null respondent beside them{detail} (by "
             f"95 % intervals, so about {0.05 * len(compared):.0f} would be by chance)."
         )
+    changes = [c["change"] for _, c in cells_of(tables, who) if "low" in c.get("change", {})]
+    if changes:
+        out.append(
+            f"{sum(map(is_beyond, changes))} of {len(changes)} numbers differ from those of the first respondent (about "
+            f"{0.05 * len(changes):.0f} would by chance)."
+        )
     return out
+
+
+def is_beyond(difference: Estimate) -> bool:
+    """Returns true if an interval excludes 0 by more than rounding."""
+    return "low" in difference and (difference["low"] > ROUNDING or difference["high"] < -ROUNDING)
 
 
 def surprising(records: Sequence[Record]) -> list[dict[str, Any]]:
