@@ -218,6 +218,14 @@ def test_a_table_with_a_row_for_each_option(tmp_path):
     assert (second.text, second.notes["tags"]) == ("P2", [["c"], ["a", "c"]])
 
 
+def test_rows_may_lie_elsewhere(tmp_path):
+    q.write(tmp_path / "data", [ROW])
+    task = q.write(tmp_path / "t", [], toml=f"rows = '{tmp_path / 'data' / 'rows.jsonl'}'\n")
+    assert [e.id for e in examples(task)] == ["r1"]
+    missing = q.write(tmp_path / "m", [], toml=f"rows = '{tmp_path / 'nowhere.csv'}'\n")
+    assert fails(missing) == f"{tmp_path / 'nowhere.csv'}: no such file"
+
+
 def test_bad_rows_of_a_table_are_named_or_left_out(tmp_path):
     task = q.write(tmp_path / "t", [ROW, ROW | {"id": "x", "options": ["same", "same"]}])
     with pytest.raises(Exception, match="rows.jsonl:2: field 'options'.*--on-bad-row=drop"):

@@ -99,7 +99,7 @@ def answered_by(rule: Rule, record: Record) -> Record:
         shares = dict(zip(shown["order"], rule(record, shown["order"]), strict=True))
         orders.append(shown | {"probabilities": [shares[i] for i in places]})
     p_C = np.mean([shown["probabilities"] for shown in orders], axis=0)
-    return record | {"orders": orders, "probabilities": p_C.tolist()}
+    return record | {"orders": orders, "probabilities": p_C.tolist(), "option_mass": None}
 
 
 def choice(p: Sequence[float]) -> int | None:

@@ -73,8 +73,8 @@ def sentences(tables: Mapping[str, Any], wanted: Sequence[Key], who: str) -> lis
     changes = [c["change"] for _, c in cells_of(tables, who) if "low" in c.get("change", {})]
     if changes:
         out.append(
-            f"{sum(map(is_beyond, changes))} of {len(changes)} numbers differ from those of the first respondent (about "
-            f"{0.05 * len(changes):.0f} would by chance)."
+            f"{sum(map(is_beyond, changes))} of {len(changes)} numbers differ from those of the first respondent "
+            f"(about {0.05 * len(changes):.0f} would by chance)."
         )
     return out
 

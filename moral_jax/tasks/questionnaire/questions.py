@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
-from moral_jax.tasks import reading, votes
+from moral_jax.runtime.files import expanded
+from moral_jax.tasks import hub, reading, votes
 from moral_jax.tasks.questionnaire.folder import NATIVE_FIELDS, Folder, TableFields
 from moral_jax.tasks.rows import Columns, Row, as_text, filled, is_empty, parsed
 from moral_jax.types import Example, UserError
@@ -187,6 +188,14 @@ def _of_file(path: str, task: Folder, bad: reading.BadRows) -> Iterator[Question
             bad.add(e)
 
 
+def _paths(task: Folder) -> list[str]:
+    """Returns the files of a folder's rows; a path or a data set of the hub as it is."""
+    if expanded(task.rows).is_absolute():
+        return [task.rows]
+    own = sorted(map(str, task.path.glob(task.rows)))
+    return own or [task.rows if hub.parse(task.rows) else str(task.path / task.rows)]
+
+
 def read(task: Folder, path: str | None = None, *, drops_bad: bool = False) -> list[Question]:
     """Reads the questions of a questionnaire.
 
@@ -198,8 +207,7 @@ def read(task: Folder, path: str | None = None, *, drops_bad: bool = False) -> l
     Raises:
       UserError: a file is missing, rows are bad (names the first twenty), or two have one id.
     """
-    own = sorted(map(str, task.path.glob(task.rows))) if path is None else [path]
-    paths = own or [task.rows if task.fields else str(task.path / task.rows)]
+    paths = [path] if path is not None else _paths(task)
     bad = reading.BadRows()
     found: list[Question] = []
     for name in paths:
