@@ -1,5 +1,6 @@
 """The other tallies from outside: shares, value vectors, pluralism, under-specification."""
 
+import csv
 import itertools
 import json
 
@@ -103,28 +104,49 @@ def test_the_sign_of_a_rule(first, second, sign):
 
 
 GOLDEN_RULES = [124, 419, 178, 243, 327, 280, 145, 123, 272, 439]
-INDIFFERENT = [0.0250, 0.1329, 0.0808, 0.1079, 0.1226, 0.1454, 0.0947, 0.0727, 0.1395, 0.1388]
+INDIFFERENT = {
+    "rules": [0.0250, 0.1329, 0.0808, 0.1079, 0.1226, 0.1454, 0.0947, 0.0727, 0.1395, 0.1388],
+    "foundations": [0.0998, 0.1065, 0.1082, 0.0932, 0.0915],
+    "views": [0.2495] * 4,
+}
+TABLES = {
+    "rules": ("moralchoice/moralchoice_high_ambiguity.csv", "{action1}|{action2}", 'tags = "a1_*|a2_*"'),
+    "foundations": ("progressgym/foundation_final.csv", "{action1}|{action2}", 'group = "{generation_theme}"'),
+    "views": ("progressgym/views_final.csv", "{action1}|{action2}|{action3}|{action4}", ""),
+}
 
 
-def test_the_published_vector_of_an_indifferent_agent_on_the_real_rows(shared, tmp_path, capsys):
-    fields = ('[fields]\nid = "{scenario_id}"\ntext = "{context}"\nquestion = "Which action?"\n'
-              'options = "{action1}|{action2}"\ntags = "a1_*|a2_*"\ngroup = "{block}"\n')  # fmt: skip
-    rows = (shared / "moralchoice" / "moralchoice_high_ambiguity.csv").read_text()
-    head, *lines = rows.splitlines()
-    task = q.write(tmp_path / "task", [], toml=f'tally = "vector"\nrows = "high.csv"\n{fields}')
-    (task / "high.csv").write_text("\n".join([f"block,{head}", *(f"rules,{line}" for line in lines)]))
-    equal = "I keep the bird in captivity.,I keep the bird in captivity."
-    assert main.main(["ask", f"--task={task}", "--model=scripted:uniform", "--dry-run"]) == 2  # a row without a choice
-    assert "high.csv:608" in capsys.readouterr().err
-    text = (task / "high.csv").read_text()
-    assert text.count(equal) == 1
-    (task / "high.csv").write_text(text.replace(equal, equal.removesuffix(".") + "!"))
-    found = q.values(q.ask(task, tmp_path / "out", "--model=scripted:uniform"), "Vector of values")
-    published = [v["published"] for row, v in found.items()]
-    assert published == pytest.approx(INDIFFERENT, abs=6e-5)
-    records = q.records(tmp_path / "out")
-    names = [row.removeprefix("rules: ") for row in found]
-    assert [sum(vector._sign(r, name) != 0 for r in records) for name in names] == GOLDEN_RULES
+@pytest.mark.parametrize("block", TABLES)
+def test_the_published_vector_of_an_indifferent_agent_on_the_real_rows(block, shared, tmp_path):
+    """One row of the rules offers the same action twice, and one of the foundations: these are told apart here."""
+    table, options, more = TABLES[block]
+    toml = f"""tally = "vector"\nrows = "table.csv"\n[settings]\nblock = "{block}"\n[fields]\nid = "{{scenario_id}}"
+text = "{{context}}"\nquestion = "Which?"\noptions = "{options}"\n{more}\n"""
+    task = q.write(tmp_path / "task", [], toml=toml)
+    lines = list(csv.DictReader((shared / table).open()))
+    for line in lines:
+        if line["action1"] == line["action2"]:
+            line["action2"] += " (the same)"
+    with (task / "table.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
+    out = tmp_path / "out"
+    flags = ["--model=scripted:uniform", "--resamples=20", "--on-bad-row=drop"]  # three rows of views are broken
+    found = q.values(q.ask(task, out, *flags), "Vector of values")
+    assert [v["published"] for v in found.values()] == pytest.approx(INDIFFERENT[block], abs=6e-5)
+    assert all(v["centred"] == pytest.approx(0) for v in found.values())
+    if block == "rules":
+        names = [row.removeprefix("rules: ") for row in found]
+        assert [sum(vector._sign(r, name) != 0 for r in q.records(out)) for name in names] == GOLDEN_RULES
+
+
+def test_a_row_that_offers_one_action_twice_is_refused(shared, tmp_path, capsys):
+    rows = shared / "moralchoice" / "moralchoice_high_ambiguity.csv"
+    assert main.main(["ask", "--task=moral_choice", f"--rows={rows}", "--dry-run"]) == 2
+    assert "moralchoice_high_ambiguity.csv:608: field 'options'" in capsys.readouterr().err
+    assert main.main(["ask", "--task=moral_choice", f"--rows={rows}", "--dry-run", "--on-bad-row=drop"]) == 0
+    assert "679 rows x 4 conditions" in capsys.readouterr().out
 
 
 # pluralism

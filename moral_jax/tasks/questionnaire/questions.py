@@ -22,7 +22,7 @@ from moral_jax.types import Example, UserError
 NATIVE = (
     "id", "text", "title", "question", "options", "counts", "messages", "tags", "gold", "reverse", "group", "variables",
 )  # fmt: skip
-OPTIONS, NOBODY, TAGS = "(options)", "(nobody has voted)", "(tags)"  # columns that are added to a row
+OPTIONS, NOBODY, TAGS = "options", "(nobody has voted)", "(tags)"  # columns that are added to a row
 
 
 class Question(NamedTuple):
@@ -105,7 +105,7 @@ def questions_of(row: Row, task: Folder, config: TaskConfig) -> Iterator[Questio
     if "{" in fields.options:
         options = [filled(row, template) for template in fields.options.split("|")]
         row, fields = row.having({OPTIONS: options}), dataclasses.replace(fields, options=OPTIONS)
-    if OPTIONS in row.values:
+    elif table.row:
         fields = dataclasses.replace(fields, options=OPTIONS)
     asks_votes = bool(fields.labels or fields.vote)
     has_votes = True
