@@ -28,6 +28,19 @@ def test_right_options_and_tags(tmp_path):
     assert "which cannot be told from the 0.500 of" in found["constant"]["findings"][0]
 
 
+def test_a_place_in_the_data_is_no_yardstick_where_it_names_the_right_option(tmp_path):
+    """All golds stand first: who is shown both orders and takes the gold has read it, and no constant has."""
+    rows = [{"id": f"r{i}", "question": "Which?", "options": ["a", "b"], "gold": "a"} for i in range(8)]
+    found = q.ask(q.write(tmp_path / "one", rows), tmp_path / "out", "--model=scripted:obey")
+    one = q.cell(found, "Right options", "none", "accuracy")
+    assert (set(one["nulls"]), one["above"]["value"]) == ({"uniform", "first", "last", "longest"}, 0.5)
+    assert any(s.startswith("The right option has one place") for s in found["findings"])
+    for name, other in (("given", 'orders = "given"\n'), ("two", "")):  # shown in that place, or golds of two places
+        changed = [r | {"gold": "ab"[i % 2]} for i, r in enumerate(rows)] if name == "two" else rows
+        found = q.ask(q.write(tmp_path / name, changed, toml=other), tmp_path / f"{name} out", "--model=scripted:obey")
+        assert "own mean" in q.cell(found, "Right options", "none", "accuracy")["nulls"]
+
+
 def test_wordings_of_one_row_are_compared(tmp_path):
     rows = [{"id": f"r{i}", "question": "Which?", "options": ["a", "b"]} for i in range(6)]
     wording = [

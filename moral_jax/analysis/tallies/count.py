@@ -24,6 +24,13 @@ NULLS = ("uniform", "first", "last", "constant")  # beside these, the rule by th
 OWN_MEAN = "own mean"  # the respondent's own shares of the first, second ... option of the data, whatever is asked
 
 
+BY_PLACE = ("constant", OWN_MEAN)  # know the options' places in the data, which nobody who is asked sees
+ONE_PLACE = (
+    f"The right option has one place in the data of all rows, so {' and '.join(BY_PLACE)}, which go by that place, are "
+    f"left out where right options are counted."
+)
+
+
 class Tally(NamedTuple):
     """A tally and what it says."""
 
@@ -38,7 +45,7 @@ TALLIES: dict[str, Tally] = {
     "shares": Tally(
         shares.measures,
         "what is chosen: right options, tags, certainty, orders, wordings",
-        headline=((shares.RIGHT, "", shares.MEAN_SHARE), (shares.SURE, "", "")),
+        headline=((shares.RIGHT, "", shares.MEAN_SHARE), (shares.RIGHT, "", shares.ACCURACY), (shares.SURE, "", "")),
     ),
     "policy": Tally(
         policy.measures,
@@ -98,18 +105,21 @@ def _keyed(tally: Tally, answered: Answered) -> dict[Key, Measure]:
 
 def _cells(
     drawn: Mapping[Key, np.ndarray], of_nulls: Mapping[str, Mapping[Key, np.ndarray]], measures: Mapping[Key, Measure],
-    first: Mapping[Key, np.ndarray] | None, rows: int,
+    first: Mapping[Key, np.ndarray] | None, unfair: Sequence[str], rows: int,
 ) -> Iterator[tuple[Key, dict[str, Any]]]:  # fmt: skip
     """Yields each number of a respondent with what stands beside it; numbers of which nothing is counted are left out.
 
     Args:
       first: the draws of the respondent that this one is compared with.
+      unfair: null respondents that are no yardstick where one direction is better.
     """
     for key, values in drawn.items():
         if not np.isfinite(values[0]):
             continue
         cell: dict[str, Any] = dict(_estimate(values, rows))
-        known = {name: of[key] for name, of in of_nulls.items() if key in of and np.isfinite(of[key][0])}
+        left_out = unfair if measures[key].better else ()
+        beside = {name: of[key] for name, of in of_nulls.items() if key in of and name not in left_out}
+        known = {name: null for name, null in beside.items() if np.isfinite(null[0])}
         if known and not measures[key].is_yardstick:
             nulls = {name: float(null[0]) for name, null in known.items()}
             nearest = _nearest(cell["value"], nulls, measures[key].better)
@@ -155,9 +165,11 @@ def count(
             raise UserError(f"tally {name!r}: {who}: nothing to count; {tally.description} needs other records")
         drawn = _drawn(measures, resampling)
         of_nulls = {null: _drawn(_keyed(tally, _null(answered, null)), resampling) for null in nulls}
-        for key, cell in _cells(drawn, of_nulls, measures, first, len(units)):
+        unfair = BY_PLACE if _is_right_by_place(own) else ()
+        for key, cell in _cells(drawn, of_nulls, measures, first, unfair, len(units)):
             _put(tables, who, measures[key], cell)
         said = [*findings.sentences(tables, tally.headline, who), *tally.findings(answered)]
+        said += [ONE_PLACE] if unfair else []
         sentences += [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
         first = first or drawn
     return {
@@ -173,6 +185,12 @@ def count(
         "findings": sentences,
         "surprising": findings.surprising(records),
     }
+
+
+def _is_right_by_place(records: Sequence[Record]) -> bool:
+    """Returns true if the right option has the same place in the data of every row, and is shown in several."""
+    golds = {r["gold"] for r in records if r["gold"] is not None}
+    return len(golds) == 1 and all(len(r["orders"]) > 1 for r in records)
 
 
 def _null(answered: Answered, name: str) -> Answered:

@@ -7,7 +7,7 @@ import numpy as np
 from moral_jax.analysis.tallies.base import Answered, Measure, entropy, is_choice, js_divergence, ratio
 from moral_jax.runs.records import Record
 
-RIGHT, SURE, MEAN_SHARE = "Right options", "How sure", "mean share"
+RIGHT, SURE, MEAN_SHARE, ACCURACY = "Right options", "How sure", "mean share", "accuracy"
 MARKED = "=Yes"  # what tags of tables with a column for each mark end with
 
 
@@ -42,7 +42,7 @@ def measures(a: Answered) -> Iterator[Measure]:
     for name, own in a.by_condition():
         if any(r["gold"] is not None for r in own.records):
             yield Measure(RIGHT, name, MEAN_SHARE, own.mean(map(_of_gold, own.records)), "higher")
-            yield Measure(RIGHT, name, "accuracy", own.mean(map(_hits_gold, own.records)), "higher")
+            yield Measure(RIGHT, name, ACCURACY, own.mean(map(_hits_gold, own.records)), "higher")
         entropies = [entropy(np.array(r["probabilities"])) / np.log(len(r["options"])) for r in own.records]
         yield Measure(SURE, name, "entropy, of 1", own.mean(entropies))
         yield Measure(SURE, name, "spread over orders", own.mean(map(_spread_of_orders, own.records)))
