@@ -51,6 +51,15 @@ class Weighing(Respondent, Protocol):
         ...
 
 
+@runtime_checkable
+class Reading(Respondent, Protocol):
+    """A respondent that reads tokens, and those that several questions begin with once."""
+
+    def tokens(self, asks: Asks) -> tuple[int, int]:
+        """Returns how many tokens prepared asks take, and how many they would one by one."""
+        ...
+
+
 def is_weighed(config: Config) -> bool:
     """Returns true if the answers of a config's task are a number for each text, not shares of options: always for
     single texts, and for preferences unless a score head chooses between them."""

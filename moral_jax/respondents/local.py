@@ -64,11 +64,13 @@ class Scoring:
         """The SHA-256 of the prepared questions, by split."""
         return {split: questions.measures.sha256 for split, (_, questions) in self._prepared.items()}
 
-    def tokens(self) -> tuple[int, int]:
-        """Returns how many tokens scoring all prepared questions reads, and how many they would be one by one."""
+    def tokens(self, asks: Asks) -> tuple[int, int]:
+        """Returns how many tokens scoring prepared asks reads, and how many they would be one by one."""
+        questions = self.prepared(asks)
+        assert questions is not None, "asks are prepared"
         assert self.shape is not None, "set by prepare"
-        found = [scoring_batches(q, self.shape, range(self.shape.rows), 0) for _, q in self._prepared.values()]
-        return sum(b.tokens() for b in found), sum(b.tokens_alone() for b in found)
+        batches = scoring_batches(questions, self.shape, range(self.shape.rows), 0)
+        return batches.tokens(), batches.tokens_alone()
 
     def prepared(self, asks: Asks) -> layout.Questions | None:
         """Returns the encoding of prepared asks; None of others."""
@@ -149,9 +151,9 @@ class LocalRespondent:
         """Encodes all that will be asked."""
         self.scoring.prepare(splits)
 
-    def tokens(self) -> tuple[int, int]:
-        """Returns how many tokens all that was prepared takes, and how many without shared beginnings."""
-        return self.scoring.tokens()
+    def tokens(self, asks: Asks) -> tuple[int, int]:
+        """Returns how many tokens prepared asks take, and how many they would without shared beginnings."""
+        return self.scoring.tokens(asks)
 
     def choose(self, asks: Asks, what: str) -> Choices:
         """Scores every option of every ask."""

@@ -20,12 +20,13 @@ from moral_jax.config.task import TaskConfig
 from moral_jax.prompts import render
 from moral_jax.report.page import Written
 from moral_jax.respondents.api.cost import Budget
-from moral_jax.respondents.base import asks_of
+from moral_jax.respondents.base import Reading, Respondent, asks_of
 from moral_jax.runs import answers
 from moral_jax.runs.answers import RECORDS
 from moral_jax.runs.directory import RunDirectory
-from moral_jax.runs.records import Record, make_records
+from moral_jax.runs.records import Asks, Record, make_records
 from moral_jax.runtime import console, distributed, files, places
+from moral_jax.tasks import registry
 from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, questions
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.tasks.questionnaire.folder import Folder
@@ -172,13 +173,22 @@ def _left(asked: Asked, who: Who, out: Path) -> list[Crossed]:
     return pieces
 
 
+def _who_can_choose(who: Who) -> Config:
+    """Returns the config of a respondent; raises UserError for one that a questionnaire cannot be put to."""
+    if who.config.respondent.kind == "baseline":
+        raise UserError(f"{who.name}: a baseline is fitted to rows with votes; use it with moral-jax eval")
+    if who.config.model.head == "score" and registry.get(who.config.task.name).kind != "votes":
+        raise UserError(f"{who.name}: a reward model scores replies and answers no questions; use moral-jax score")
+    return who.config
+
+
 def _ask_one(asked: Asked, who: Who, out: Path, budget: Budget, about: dict[str, Any]) -> None:
     """Asks one respondent what it has not answered yet."""
     pieces = distributed.from_primary(lambda: _left(asked, who, out))
     if not pieces:
         console.info(f"{who.name}: has answered all {asked.size} questions")
         return
-    config = config_for(who.config, asked.folder)
+    config = config_for(_who_can_choose(who), asked.folder)
     respondent, _ = respondent_of(config, budget, RunDirectory(who.run) if who.run else None)
     known = about["respondents"].get(who.name)
     said = {"about": respondent.about, "prompt": dataclasses.asdict(config.prompt)}
@@ -190,13 +200,14 @@ def _ask_one(asked: Asked, who: Who, out: Path, budget: Budget, about: dict[str,
     by_name = {piece.name: asks_of(respondent, piece.examples, config.orders_of) for piece in pieces}
     console.info(f"{who.name}: {sum(len(p.examples) for p in pieces)} of {asked.size} questions are to be asked")
     respondent.prepare(by_name)
-    about["respondents"][who.name] = said | {"tokens": _tokens(respondent, known)}
-    if distributed.is_primary():
-        files.write_json(out / ABOUT, about)
+    tokens = dict((known or {}).get("tokens", {}))
+    about["respondents"][who.name] = said | {"tokens": tokens}
     for name, asks in console.progress(by_name.items(), desc=f"asking {who.name}", unit="part"):
         distributed.leave_if_preempted(f"before asking {name}")
         records = make_records(asks, respondent.choose(asks, name))
+        _add_tokens(tokens, respondent, asks)
         if distributed.is_primary():
+            files.write_json(out / ABOUT, about)
             answers.append(out / RECORDS, [_named(record, who.name) for record in records])
 
 
@@ -204,13 +215,12 @@ def _named(record: Record, name: str) -> Record:
     return {"respondent": name} | {k: v for k, v in record.items() if k not in ("second_counts", "keys")}
 
 
-def _tokens(respondent: Any, known: dict[str, Any] | None) -> dict[str, int] | None:
-    """Returns how many tokens were read, and how many there would be without shared beginnings, with earlier ones."""
-    if not hasattr(respondent, "tokens"):
-        return None
-    before = (known or {}).get("tokens") or {"read": 0, "alone": 0}
-    read_, alone = respondent.tokens()
-    return {"read": before["read"] + read_, "alone": before["alone"] + alone}
+def _add_tokens(tokens: dict[str, int], respondent: Respondent, asks: Asks) -> None:
+    """Counts what a local model has read, and what it would have read without shared beginnings."""
+    if isinstance(respondent, Reading):
+        read_, alone = respondent.tokens(asks)
+        tokens["read"] = tokens.get("read", 0) + read_
+        tokens["alone"] = tokens.get("alone", 0) + alone
 
 
 def chosen_conditions(said: Iterable[str]) -> dict[str, list[str]]:

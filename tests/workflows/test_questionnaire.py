@@ -134,6 +134,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def test_who_cannot_choose_says_so(task, tmp_path, capsys):
+    assert main.main(["ask", f"--task={task}", f"--out={tmp_path / 'out'}", "--model=baseline:prior"]) == 2
+    assert "baseline:prior: a baseline is fitted to rows with votes" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "records.jsonl").exists()
+
+
 def test_a_killed_run_goes_on_to_the_same_bytes(task, tmp_path, monkeypatch):
     monkeypatch.setattr(questionnaire, "PIECE", 5)
     q.ask(task, tmp_path / "whole", WHO)
