@@ -22,7 +22,7 @@ ROOMS: dict[str, tuple[int, str]] = {
     "runs": (3, "types runtime config"),
     "models": (4, "types runtime config sharding"),
     "data": (4, "types runtime config prompts"),
-    "analysis": (4, "types runs"),
+    "analysis": (4, "types runtime runs"),
     "judges": (4, "types"),
     "report": (4, "types runtime runs"),
     "weights": (5, "types runtime config sharding models"),

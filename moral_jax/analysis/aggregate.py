@@ -40,7 +40,8 @@ def condorcet(values_GC: np.ndarray, weights_G: np.ndarray) -> np.ndarray:
     """Returns how many other options an option beats, person against person; a half for each that it ties with."""
     for_GCC = (values_GC[:, :, None] > values_GC[:, None, :] + 1e-12).astype(float)
     for_CC = np.tensordot(weights_G, for_GCC, axes=1)
-    wins_CC = (for_CC > for_CC.T) + 0.5 * (for_CC == for_CC.T)
+    ties_CC = np.abs(for_CC - for_CC.T) <= 1e-9 * weights_G.sum()
+    wins_CC = (for_CC > for_CC.T) * ~ties_CC + 0.5 * ties_CC
     return wins_CC.sum(1) - 0.5  # an option ties with itself
 
 

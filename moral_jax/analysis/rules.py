@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moral_jax.runs.records import Record
+from moral_jax.runtime.files import sha256
+from moral_jax.runtime.strict_json import is_number
 from moral_jax.types import Example, UserError
 
 Rule = Callable[[Record, Sequence[int]], Sequence[float]]
@@ -26,6 +28,7 @@ class Named(NamedTuple):
 
     rule: Rule
     description: str
+    sha256: str | None = None  # of the file that it follows
 
 
 def as_record(example: Example) -> Record:
@@ -103,6 +106,12 @@ def refuse(question: Record, order: Sequence[int]) -> list[float]:
     return _shared([bool(ABSTAINS.search(question["options"][i])) for i in order])
 
 
+def _number(values: Mapping[str, Any], name: str, rule: str) -> float:
+    if not is_number(values[name]):
+        raise UserError(f"scripted:{rule}: the file has {values[name]!r} for {name!r}; expected a finite number")
+    return float(values[name])
+
+
 def _of_condition(values: Mapping[str, Any], question: Record) -> Mapping[str, Any]:
     """Returns what a file says for a question's condition, under "AXIS=ID", over what it says for all."""
     named = [values.get(f"{axis}={name}") for axis, name in question.get("condition", {}).items()]
@@ -116,11 +125,12 @@ def leaning(values: Mapping[str, Any], question: Record, order: Sequence[int]) -
     options = question["options"]
     if isinstance(said, str):
         said = {said: 1.0}
-    if not isinstance(said, dict) or not set(said) <= set(options):
+    shares = said if isinstance(said, dict) and all(map(is_number, said.values())) else {}
+    if not set(shares) <= set(options) or min(shares.values(), default=-1) < 0 or sum(shares.values()) <= 0:
         raise UserError(
             f"scripted:leaning: the file says {said!r} of row {row!r}; expected one of {options}, or shares"
         )
-    return [float(said.get(options[i], 0.0)) for i in order]
+    return [float(shares.get(options[i], 0.0)) for i in order]
 
 
 def tags(values: Mapping[str, Any], question: Record, order: Sequence[int]) -> list[float]:
@@ -128,7 +138,7 @@ def tags(values: Mapping[str, Any], question: Record, order: Sequence[int]) -> l
     weights, of_options = _of_condition(values, question), question.get("tags")
     if not of_options:
         return uniform(question, order)
-    return _best([sum(weights.get(tag, 0.0) for tag in of_options[i]) for i in order])
+    return _best([sum(_number(weights, tag, "tags") for tag in of_options[i] if tag in weights) for i in order])
 
 
 def utility(values: Mapping[str, Any], question: Record, order: Sequence[int]) -> list[float]:
@@ -136,7 +146,8 @@ def utility(values: Mapping[str, Any], question: Record, order: Sequence[int]) -
     options = question["options"]
     if missing := [o for o in options if o not in values]:
         raise UserError(f"scripted:utility: the file has no utility of {missing[0]!r}")
-    weights = [math.exp(values[options[i]] - max(values[o] for o in options)) for i in order]
+    utilities = [_number(values, o, "utility") for o in options]
+    weights = [math.exp(utilities[i] - max(utilities)) for i in order]
     return [w / sum(weights) for w in weights]
 
 
@@ -145,10 +156,11 @@ def scale(values: Mapping[str, Any], question: Record, order: Sequence[int]) -> 
     points = question.get("positions") or list(range(1, len(order) + 1))
     known = _of_condition(values, question)
     names = [question.get("row", question["id"]), *question.get("groups", {}).values(), "all"]
-    mean = next((known[name] for name in names if isinstance(known.get(name), int | float)), None)
+    mean = next((known[name] for name in names if is_number(known.get(name))), None)
     if mean is None:
         raise UserError(f"scripted:scale: the file gives no mean for any of {names}")
-    mean = min(max(min(points) + max(points) - mean if question.get("reverse") else mean, min(points)), max(points))
+    turns = question.get("reverse") and question.get("condition", {}).get("form", "likelihood") == "likelihood"
+    mean = min(max(min(points) + max(points) - mean if turns else mean, min(points)), max(points))
     shares = dict.fromkeys(range(len(points)), 0.0)
     by_place = sorted(range(len(points)), key=lambda i: points[i])
     for low, high in itertools.pairwise(by_place):
@@ -202,4 +214,4 @@ def get(name: str) -> Named:
     if not isinstance(values, dict):
         raise UserError(f"scripted:{name}: {path}: expected a JSON object")
     of_file, description = RULES_OF_FILES[rule]
-    return Named(functools.partial(of_file, values), description)
+    return Named(functools.partial(of_file, values), description, sha256(Path(path)))

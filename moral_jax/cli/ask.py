@@ -5,7 +5,6 @@ import contextlib
 import functools
 import json
 import sys
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,19 +66,13 @@ def read(stream: BinaryIO, name: str) -> Iterator[Example]:
     return (parse(line, where) for where, line in lines(stream, name))
 
 
-def _printable(text: str) -> str:
-    """The text without what would tell a terminal to do something, or to show it in another order."""
-    text = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
-    return visible(text)
-
-
 def as_text(record: Record, is_unicode: bool) -> str:
     """A bar per option, and how much of its belief the model puts on the options at all, where they are tokens."""
     width = max(len(o) for o in record["options"])
     mark = "█" if is_unicode else "#"
-    said = [_printable(record["question"] or record["text"])]
+    said = [terminal.printable(record["question"] or record["text"])]
     for option, p in zip(record["options"], record["probabilities"], strict=True):
-        said.append(f"  {_printable(option).ljust(width)}  {mark * round(BAR * p):<{BAR}}  {p:6.1%}")
+        said.append(f"  {terminal.printable(option).ljust(width)}  {mark * round(BAR * p):<{BAR}}  {p:6.1%}")
     if record["option_mass"] is not None:
         said.append(f"  (probability on the options' tokens: {record['option_mass']:.1%})")
     return "\n".join(said)
@@ -136,11 +129,12 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     drops_bad = args.on_bad_row == "drop"
     asked = questionnaire.read(args.task, chosen, args.limit, args.rows, args.map, drops_bad=drops_bad)
     rows = len(asked.parts[0].examples)
-    print(f"{asked.folder.title or asked.folder.name}: {rows} rows x {len(asked.parts)} conditions = {asked.size}")
+    title = terminal.printable(asked.folder.title or asked.folder.name)
+    print(f"{title}: {rows} rows x {len(asked.parts)} conditions = {asked.size}")
     if args.dry_run:
         config = shared.each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
         config = questionnaire.config_for(config, asked.folder)
-        print("\n" + "\n\n".join(map(_printable, questionnaire.prompts(asked, config))))
+        print("\n" + "\n\n".join(map(terminal.printable, questionnaire.prompts(asked, config))))
         return
     respondents = [questionnaire.Who(*who) for who in shared.each_who_answers(args, rest)]
     for who in respondents:

@@ -7,6 +7,7 @@ from pathlib import Path
 from moral_jax.config import Config, parsing
 from moral_jax.config.respondent import OF_AN_API, model_flags
 from moral_jax.respondents.api.cost import Budget
+from moral_jax.runtime import terminal
 from moral_jax.types import UserError
 
 RUN = "run:"
@@ -123,7 +124,7 @@ def _name_of(config: Config, run: Path | None) -> str:
     if run:
         return run.resolve().name
     if config.respondent.kind == "local":
-        return Path(config.model.path).stem
+        return Path(config.model.path).name.removesuffix(".gguf")
     return f"{config.respondent.kind}:{config.respondent.name}"
 
 
@@ -135,4 +136,4 @@ def no_more(rest: list[str]) -> None:
 
 def show(written) -> None:
     """Prints what a run came to."""
-    print(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}")
+    print(terminal.printable(f"\n{written.table}\n\n{written.verdict}\n\nreport: {written.html}"))

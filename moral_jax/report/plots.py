@@ -39,6 +39,7 @@ STYLE: "dict[RcKeyType, Any]" = {
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
+    "text.parse_math": False,  # a name may hold a dollar
 }
 
 

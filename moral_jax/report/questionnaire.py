@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from moral_jax.report import plots
 from moral_jax.report.page import Written, environment
-from moral_jax.report.words import Table, interval, markdown, number
+from moral_jax.report.words import Table, inert, interval, markdown, number
 from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 from moral_jax.runtime.strict_json import visible
@@ -120,8 +120,8 @@ def _darkness(record: Record) -> float:
     """Returns the share of the right option, or of the first one; of a scale the rating, from 0 to 1."""
     p_C, points_C = np.array(record["probabilities"]), np.array(record["positions"])
     if len(points_C):
-        return float((p_C @ points_C - points_C.min()) / np.ptp(points_C))
-    return float(p_C[record["gold"] or 0])
+        return float(np.clip((p_C @ points_C - points_C.min()) / np.ptp(points_C), 0, 1))
+    return float(np.clip(p_C[record["gold"] or 0], 0, 1))
 
 
 def heat(records: Sequence[Record], who: str) -> str | None:
@@ -212,6 +212,7 @@ def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record
         "several": len(found["respondents"]) > 1,
         "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
         "markdown": markdown,
+        "inert": inert,
         "number": number,
     }
     for suffix in ("html", "md"):

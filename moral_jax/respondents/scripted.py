@@ -29,7 +29,8 @@ class ScriptedRespondent:
     @property
     def about(self) -> dict[str, Any]:
         """The rule."""
-        return {"path": f"scripted:{self.name}", "description": self.scripted.description}
+        about = {"path": f"scripted:{self.name}", "description": self.scripted.description}
+        return about | ({"sha256": self.scripted.sha256} if self.scripted.sha256 else {})
 
     def prepare(self, splits: Mapping[str, Asks]) -> None:
         """Does nothing: a rule answers everything."""

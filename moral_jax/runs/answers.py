@@ -12,18 +12,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from moral_jax.runs.records import Record, are_orders, are_shares
+from moral_jax.runs.records import Record, are_numbers, are_orders, are_shares
 from moral_jax.runtime import strict_json
 from moral_jax.runtime.files import storage_errors
-from moral_jax.runtime.strict_json import shown
+from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import UserError
 
 RECORDS = "records.jsonl"
 NOBODY = "model"  # who answered, where a file does not say
 DEFAULTS: dict[str, Any] = {
     "respondent": NOBODY, "question": "", "title": "", "text": "", "counts": None, "condition": {}, "traits": {},
-    "tags": [], "labels": {}, "gold": None, "reverse": False, "groups": {}, "positions": [], "messages": [],
-    "option_mass": None,
+    "tags": [], "labels": {}, "labelled": {}, "gold": None, "reverse": False, "groups": {}, "positions": [],
+    "messages": [], "option_mass": None,
 }  # fmt: skip
 
 
@@ -82,8 +82,15 @@ def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
     labels = row["labels"]
     if not isinstance(labels, dict) or not all(_are_tags(of, count) for of in labels.values()):
         yield "labels", f"an object: column -> a list of {count} lists of texts"
-    if not isinstance(row["positions"], list) or len(row["positions"]) not in (0, count):
+    if row["positions"] != [] and not are_numbers(row["positions"], count):
         yield "positions", f"{count} numbers"
+    if not isinstance(row["labelled"], dict) or not all(are_numbers(of, 2) for of in row["labelled"].values()):
+        yield "labelled", "an object: column -> how many tags have a label, and how many there are"
+    for field in ("question", "title", "text"):
+        if not isinstance(row[field], str):
+            yield field, "a text"
+    if row["option_mass"] is not None and not is_number(row["option_mass"]):
+        yield "option_mass", "null or a number"
 
 
 def read(path: Path) -> list[Record]:
@@ -121,9 +128,10 @@ def read(path: Path) -> list[Record]:
 
 def identity(record: Record) -> tuple[str, str, str]:
     """Returns what no two records of a file share: respondent, row and condition."""
-    return record["respondent"], record["row"], condition_name(record["condition"])
+    return record["respondent"], record["row"], condition_name(dict(sorted(record["condition"].items())))
 
 
 def condition_name(condition: dict[str, str]) -> str:
-    """Returns a condition as it is written: "policy=virtue-0; persona=none"; "none" where nothing is added."""
-    return "; ".join(f"{axis}={name}" for axis, name in condition.items()) or "none"
+    """Returns a condition as it is written, "policy=virtue-0; persona=nurse"; axes that add nothing are left out, and
+    "none" stands where none adds anything: an axis that comes later changes no name."""
+    return "; ".join(f"{axis}={name}" for axis, name in condition.items() if name != "none") or "none"

@@ -4,7 +4,10 @@ import errno
 import io
 import os
 import sys
+import unicodedata
 from typing import Any
+
+from moral_jax.runtime.strict_json import visible
 
 GONE = (errno.EPIPE, errno.EIO)  # the other end of a pipe, or the terminal, is there no longer
 
@@ -55,3 +58,9 @@ def outlive() -> None:
         if stream is not None and stream is getattr(sys, f"__{name}__"):
             stream.flush()
             setattr(sys, name, outlived(stream))
+
+
+def printable(text: str) -> str:
+    """Returns a text without what would tell a terminal to do something, or to show it in another order."""
+    text = "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text)
+    return visible(text)

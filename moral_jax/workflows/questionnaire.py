@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from moral_jax.analysis import rules
 from moral_jax.analysis.tallies import count
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
@@ -85,6 +86,7 @@ def read(
         path = map_path or (str(own) if own.exists() else task.labels.file)
         labelled = labels.read(path, task.labels.tag, task.labels.columns, task.labels.once)
     count.get(task.tally)
+    rules.get(task.surface)
     if rows:  # they are not the folder's own
         task = dataclasses.replace(task, sample=False, licence="the rows' own", attribution=f"rows: {Path(rows).name}")
     return Asked(task, cross.cross(found[:limit], axes, labelled))
@@ -160,13 +162,13 @@ def _left(asked: Asked, who: Who, out: Path) -> list[Crossed]:
     for part in asked.parts:
         left = []
         for example in part.examples:
-            key = example.notes["row"], answers.condition_name(example.notes["condition"])
+            key = answers.identity({"respondent": who.name} | example.notes)[1:]
             if key not in done:
                 left.append(example)
             elif done[key] != example.notes["asked"]:
                 raise UserError(
-                    f"{path}: {who.name} answered row {key[0]!r} under {key[1]} in other words than those of now; "
-                    f"pass --out=ANOTHER, or remove these records"
+                    f"{path}: {who.name} answered row {key[0]!r} under {key[1]} when its words, right option, tags, "
+                    f"labels or groups were others; pass --out=ANOTHER, or remove these records"
                 )
         name = part.name or "rows"
         pieces += [Crossed(f"{name} {i + 1}", left[i : i + PIECE]) for i in range(0, len(left), PIECE)]
@@ -184,23 +186,23 @@ def _who_can_choose(who: Who) -> Config:
 
 def _ask_one(asked: Asked, who: Who, out: Path, budget: Budget, about: dict[str, Any]) -> None:
     """Asks one respondent what it has not answered yet."""
-    pieces = distributed.from_primary(lambda: _left(asked, who, out))
-    if not pieces:
-        console.info(f"{who.name}: has answered all {asked.size} questions")
-        return
     config = config_for(_who_can_choose(who), asked.folder)
     respondent, _ = respondent_of(config, budget, RunDirectory(who.run) if who.run else None)
-    known = about["respondents"].get(who.name)
+    known = about["respondents"].get(who.name) or {}
     said = {"about": respondent.about, "prompt": dataclasses.asdict(config.prompt)}
-    if known and (known["about"], known["prompt"]) != (said["about"], said["prompt"]):
+    if known and (known.get("about"), known.get("prompt")) != (said["about"], said["prompt"]):
         raise UserError(
             f"{out}: another {who.name} has answered here, or with another prompt; pass --out=ANOTHER, or another "
             f"name: --model=NAME=PATH"
         )
+    pieces = distributed.from_primary(lambda: _left(asked, who, out))
+    if not pieces:
+        console.info(f"{who.name}: has answered all {asked.size} questions")
+        return
     by_name = {piece.name: asks_of(respondent, piece.examples, config.orders_of) for piece in pieces}
     console.info(f"{who.name}: {sum(len(p.examples) for p in pieces)} of {asked.size} questions are to be asked")
     respondent.prepare(by_name)
-    tokens = dict((known or {}).get("tokens", {}))
+    tokens = dict(known.get("tokens") or {})
     about["respondents"][who.name] = said | {"tokens": tokens}
     for name, asks in console.progress(by_name.items(), desc=f"asking {who.name}", unit="part"):
         distributed.leave_if_preempted(f"before asking {name}")

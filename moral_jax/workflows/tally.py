@@ -88,7 +88,7 @@ def _decisions(task: Folder, way: str) -> dict[str, Any]:
     for question in questions.read(task):
         if not question.has_votes:
             raise UserError(f"{question.where}: field 'counts': has no votes, which a decision is made of")
-        asked = question.example.question or question.example.text
+        asked = " ".join(part for part in (question.example.question, question.example.text) if part)
         of.setdefault((asked, *question.example.options), []).append(question.example.counts)
     return decisions.count([decisions.Votes(a, options, np.array(c)) for (a, *options), c in of.items()], way)
 
@@ -106,9 +106,14 @@ def _frequencies(task: Folder, way: str) -> dict[str, Any]:
             raise row.error("value", value, "each value once")
         percents[value] = row.vote("percent", row.get("percent"))
     labelled = labels.read(str(task.path / task.labels.file), task.labels.tag, task.labels.columns)
+    if len(labelled.columns) != 1:
+        raise UserError(f"{task.path / folder.TASK}: map.columns: found {len(labelled.columns)}, expected one")
     [column] = labelled.columns
     of = {value: tags[column] for value, tags in labelled.of_tag.items()}
-    named = task.settings.get("dimensions") or list(dict.fromkeys(d for ds in of.values() for d in ds))
+    seen = list(dict.fromkeys(d for ds in of.values() for d in ds))
+    named = task.settings.get("dimensions", seen)
+    if not named or not isinstance(named, list) or not set(seen) <= set(named):
+        raise UserError(f"settings.dimensions: found {named!r}, expected a list with all of {seen}")
     return frequencies.count(percents, of, named)
 
 

@@ -29,7 +29,7 @@ def examples(task, **chosen):
 def test_rows_are_crossed_with_conditions(tmp_path):
     task = q.write(tmp_path / "t", [ROW, OTHER], [POLICY], f'title = "T"\n{WITH_MAP}', map_csv=MAP)
     plain, other, strict, undecided = examples(task)
-    assert [e.id for e in (plain, strict)] == ["r1 policy=none", "r1 policy=strict"]
+    assert [e.id for e in (plain, strict)] == ["r1", "r1 policy=strict"]
     assert (plain.text, strict.text) == ("A post.", "Never lie to Ann.\n\nA post.")
     assert [e.notes["gold"] for e in (plain, other, strict, undecided)] == [None, 1, 0, None]
     assert (other.groups, other.counts, other.notes["labels"]) == (
@@ -216,6 +216,21 @@ def test_a_table_with_a_row_for_each_option(tmp_path):
     first, second = examples(task)
     assert (first.id, first.options, first.notes["tags"]) == ("1", ("go", "stay"), [["a", "b"], []])
     assert (second.text, second.notes["tags"]) == ("P2", [["c"], ["a", "c"]])
+
+
+@pytest.mark.parametrize(
+    "field",
+    ['gold = "gld"', 'tags = "v1|v2"', 'tags = "zz_*|yy_*"', 'group = "{grp}"', 'question = "{qq}"', 'id = "{idd}"',
+     'options = "{a}|{bb}"'],
+)  # fmt: skip
+def test_a_column_that_the_table_lacks(field, tmp_path):
+    fields = {"id": '"{n}"', "question": '"{what}"', "options": '"{a}|{b}"'}
+    fields |= dict([field.split(" = ")])
+    toml = 'rows = "t.csv"\n[fields]\n' + "".join(f"{name} = {value}\n" for name, value in fields.items())
+    task = q.write(tmp_path / "t", [], toml=toml)
+    (task / "t.csv").write_text("n,what,a,b\n1,Which?,x,y\n")
+    said = fails(task)
+    assert said.startswith("t.csv: no column "), said
 
 
 def test_rows_may_lie_elsewhere(tmp_path):

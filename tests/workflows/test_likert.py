@@ -66,6 +66,11 @@ def test_who_reads_nothing_is_called_insensitive(name, tmp_path):
     assert moved == pytest.approx(0 if name == "uniform" else 6)
 
 
+def test_who_says_one_to_everything_is_insensitive_whatever_is_turned(tmp_path):
+    found = q.ask(q.write(tmp_path / "task", rows(), toml=TOML), tmp_path / "out", "--model=scripted:constant")
+    assert any("insensitive" in sentence for sentence in found["findings"])
+
+
 def test_who_reads_the_items_is_not(tmp_path):
     task = q.write(tmp_path / "task", rows(), toml=TOML)
     found = q.ask(task, tmp_path / "out", agent(tmp_path, {"money": 2, "health": 4, "friends": 6}))
@@ -132,7 +137,7 @@ def test_equal_answers_are_no_shift(tmp_path):
 
 
 def record(p):
-    return {"options": OPTIONS, "positions": [], "probabilities": p, "reverse": False}
+    return {"options": OPTIONS, "positions": [], "probabilities": p, "reverse": False, "condition": {}}
 
 
 def test_ratings():

@@ -113,3 +113,14 @@ def test_the_shipped_policies_are_complete(tmp_path):
         q.values(found, AGREES), 1.0
     )
     assert len(q.values(found, AGREES)) == 10
+
+
+def test_another_axis_is_another_pair(tmp_path):
+    """Who flips without a persona, and never as a nurse, flips in half of the pairs."""
+    both = [policy(order="forward", gold=golds("should")), policy(order="reversed", gold=golds("should not"))]
+    nurse = {"id": "nurse", "axis": "persona", "after": "You are a nurse."}
+    task = q.write(tmp_path / "task", rows(), [*both, nurse], 'tally = "policy"')
+    q.ask(task, tmp_path / "out", "--model=scripted:obey")
+    said = [r | {"probabilities": [1, 0, 0]} if r["condition"]["persona"] == "nurse" else r
+            for r in q.records(tmp_path / "out")]  # fmt: skip
+    assert numbers(q.tally(tmp_path / "again", "policy", *said))["flip"] == 0.5

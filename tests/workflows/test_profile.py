@@ -13,7 +13,7 @@ GOLDEN = {  # of an agent that always answers "to do"
 }  # fmt: skip
 ONCE = {"Fairness": 22.06, "Authority": 11.75, "Loyalty": 10.25, "Purity": 2.16, "Care": -1.22}
 CARE = {"Care": 41.33, "Loyalty": -8.72, "Fairness": -6.76, "Authority": -3.59, "Purity": -0.67}
-NONE = "steering=none"
+NONE = "none"
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def test_a_directory_says_all(task, tmp_path, capsys):
     for sentence in found["findings"]:
         assert sentence.replace("'", "&#39;") in page
     assert page.count("<svg") == page.count("<figcaption>") >= 3
-    assert "which reads nothing" in capsys.readouterr().out
+    assert "which does not read the rows" in capsys.readouterr().out
     [record] = [r for r in q.records(out) if r["row"] == "r3" and r["condition"] == {"policy": "mild"}]
     assert (record["respondent"], record["text"], record["gold"], record["counts"]) == (
         "scripted:last", "Be mild.\n\nPost 3.", 1, None)  # fmt: skip
@@ -81,7 +81,7 @@ def test_nothing_is_asked_twice(task, tmp_path, asked):
     assert [name for name, _ in asked[36:]] == ["obey"] * 36
     assert found["respondents"] == ["scripted:last", "scripted:obey"]
     assert (out / "records.jsonl").read_bytes().startswith(first)
-    change = found["tables"]["Right options"]["cells"]["scripted:obey"]["policy=none"]["accuracy"]["change"]
+    change = found["tables"]["Right options"]["cells"]["scripted:obey"]["none"]["accuracy"]["change"]
     assert change["value"] == 0.5
 
 
@@ -100,9 +100,7 @@ def test_other_rows_under_the_same_name_are_refused(task, tmp_path, capsys):
     before = (tmp_path / "out" / "records.jsonl").read_bytes()
     q.write(task, [ROWS[0] | {"text": "Another post."}, *ROWS[1:]], CONDITIONS, 'title = "Posts"\n')
     assert main.main(["ask", f"--task={task}", f"--out={tmp_path / 'out'}", WHO]) == 2
-    assert (
-        "scripted:last answered row 'r0' under policy=none in other words than those of now" in capsys.readouterr().err
-    )
+    assert "scripted:last answered row 'r0' under none when its words, right option" in capsys.readouterr().err
     other = q.write(tmp_path / "other", ROWS)
     assert main.main(["ask", f"--task={other}", f"--out={tmp_path / 'out'}", WHO]) == 2
     assert "holds answers to 'task', not to 'other'" in capsys.readouterr().err
@@ -260,3 +258,76 @@ def test_the_way_of_counting_changes_the_decision(tmp_path, capsys):
     assert "--aggregate=magic: no such way; there are mean, plurality" in capsys.readouterr().err
     assert main.main(["tally", "policies", f"--out={tmp_path / 'x'}"]) == 2
     assert "has no answers yet; ask somebody first" in capsys.readouterr().err
+
+
+def test_few_rows_have_no_interval_and_no_star(tmp_path):
+    """Not the rows of the table count, but those that a number rests on."""
+    tags = ["rare"] * 4 + ["often"] * 36
+    rows = [
+        {"id": f"r{i}", "question": "Which?", "options": ["a", "bb"], "tags": [[t], []]} for i, t in enumerate(tags)
+    ]
+    found = q.ask(q.write(tmp_path / "t", rows), tmp_path / "out", "--model=scripted:longest")
+    rare, often = (q.cell(found, "Share of options with a tag", tag, "none") for tag in ("rare", "often"))
+    assert ("low" in rare, rare["told_apart"], "low" in often) == (False, False, True)
+
+
+def test_an_interval_ends_where_95_of_100_resamples_lie(tmp_path):
+    """Of a share of 30 in 100 rows about 0.21 to 0.39, by the binomial distribution."""
+    rows = [{"id": f"r{i}", "question": "Which?", "options": ["a", "b"], "gold": "a"} for i in range(100)]
+    (tmp_path / "f.json").write_text(json.dumps({f"r{i}": "a" if i < 30 else "b" for i in range(100)}))
+    agent = f"--model=scripted:leaning?file={tmp_path / 'f.json'}"
+    share = q.cell(q.ask(q.write(tmp_path / "t", rows), tmp_path / "out", agent), "Right options", "none", "mean share")
+    assert (share["low"], share["high"]) == pytest.approx((0.21, 0.39), abs=0.021)
+
+
+def test_respondents_that_were_asked_other_rows_are_not_compared(task, tmp_path):
+    found = q.ask(task, tmp_path / "out", WHO)
+    found = q.ask(task, tmp_path / "out", "--model=scripted:first", "--limit=6")
+    assert (
+        "scripted:first: It was asked other questions than scripted:last: they are not compared." in found["findings"]
+    )
+    assert "change" not in found["tables"]["Right options"]["cells"]["scripted:first"]["none"]["accuracy"]
+
+
+def test_an_axis_that_comes_later_costs_only_itself(task, tmp_path, asked):
+    q.ask(task, tmp_path / "out", WHO)
+    persona = {"id": "ann", "axis": "persona", "before": "You are Ann."}
+    q.write(task, ROWS, [*CONDITIONS, persona], 'title = "Posts"\n')
+    q.ask(task, tmp_path / "out", WHO)
+    assert len(asked) == 72
+    assert all("persona=ann" in name for _, name in asked[36:])
+
+
+def test_what_changed_of_a_right_option_is_refused(task, tmp_path, capsys):
+    q.ask(task, tmp_path / "out", WHO)
+    q.write(task, [ROWS[0] | {"gold": "yes"}, *ROWS[1:]], CONDITIONS, 'title = "Posts"\n')
+    assert main.main(["ask", f"--task={task}", f"--out={tmp_path / 'out'}", WHO]) == 2
+    assert "when its words, right option, tags" in capsys.readouterr().err
+
+
+def test_words_of_strangers_steer_no_page_and_no_terminal(tmp_path, capsys):
+    bad = "<script>x</script> $\\frac{$ \x1b[31m | \n# head"
+    lines = [{"respondent": bad, "row": f"{bad} {i}", "options": [bad, "b"], "probabilities": [1, 3], "gold": 1,
+              "tags": [[bad], []], "question": bad} for i in range(6)]  # fmt: skip
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "questionnaire.json").write_text(json.dumps({"title": bad, "about": bad, "respondents": {}}))
+    assert main.main(["tally", str(tmp_path), "--as=shares", "--resamples=20"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert "<script>" not in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.md").read_text()
+    assert "<script>" not in page
+    assert "\n# head" not in page
+
+
+@pytest.mark.parametrize(
+    ("task", "flags"),
+    [
+        ("risk", ["--condition=persona=nurse"]),
+        ("pluralism", ["--condition=people=north"]),
+        ("pluralism", ["--limit=1"]),
+    ],
+)
+def test_what_cannot_be_counted_says_so(task, flag, tmp_path, capsys):
+    code = main.main(["ask", f"--task={task}", WHO, f"--out={tmp_path / 'out'}", flag])
+    assert code in (0, 2)
+    assert code == 0 or "nothing to count" in capsys.readouterr().err

@@ -30,13 +30,16 @@ def test_right_options_and_tags(tmp_path):
 
 def test_a_place_in_the_data_is_no_yardstick_where_it_names_the_right_option(tmp_path):
     """All golds stand first: who is shown both orders and takes the gold has read it, and no constant has."""
-    rows = [{"id": f"r{i}", "question": "Which?", "options": ["a", "b"], "gold": "a"} for i in range(8)]
+    rows = [{"id": f"r{i}", "question": "Which?", "options": [f"a{i}", f"b{i}"], "gold": f"a{i}"} for i in range(8)]
     found = q.ask(q.write(tmp_path / "one", rows), tmp_path / "out", "--model=scripted:obey")
     one = q.cell(found, "Right options", "none", "accuracy")
     assert (set(one["nulls"]), one["above"]["value"]) == ({"uniform", "first", "last", "longest"}, 0.5)
     assert any(s.startswith("The right option has one place") for s in found["findings"])
+    always = [r | {"options": ["yes", "no"], "gold": "yes"} for r in rows]  # whoever says yes needs to read nothing
+    found = q.ask(q.write(tmp_path / "words", always), tmp_path / "words out", "--model=scripted:constant")
+    assert q.cell(found, "Right options", "none", "accuracy")["above"]["value"] == 0
     for name, other in (("given", 'orders = "given"\n'), ("two", "")):  # shown in that place, or golds of two places
-        changed = [r | {"gold": "ab"[i % 2]} for i, r in enumerate(rows)] if name == "two" else rows
+        changed = [r | {"gold": r["options"][i % 2]} for i, r in enumerate(rows)] if name == "two" else rows
         found = q.ask(q.write(tmp_path / name, changed, toml=other), tmp_path / f"{name} out", "--model=scripted:obey")
         assert "own mean" in q.cell(found, "Right options", "none", "accuracy")["nulls"]
 
@@ -215,7 +218,7 @@ def test_collapsing_to_the_majority_is_worse_than_knowing_nothing(shared, tmp_pa
     found = q.ask(task, tmp_path / "out", "--model=scripted:uniform", f"--rows={rows}", "--resamples=20")
     yardsticks = {row: v["JSD, nats"] for row, v in q.values(found, pluralism.YARDSTICKS).items()}
     assert list(yardsticks.values()) == pytest.approx([0.112240, 0.174436, 0.030616], abs=1e-6)
-    near = q.values(found, pluralism.NEAR)["the same rows without it"]["JSD, nats"]
+    near = q.values(found, pluralism.NEAR)[pluralism.ALL_GROUPS]["JSD, nats"]
     assert near == pytest.approx(0.112240, abs=1e-6)
 
 

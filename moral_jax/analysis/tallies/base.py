@@ -11,7 +11,18 @@ from moral_jax.analysis.rules import Rule
 from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 
-Statistic = Callable[[np.ndarray], np.ndarray]  # weights of the rows [R, E] -> [R]; nan where nothing is counted
+
+class Statistic(NamedTuple):
+    """A number that can be computed on resampled units."""
+
+    of: Callable[[np.ndarray], np.ndarray]  # weights of the units [R, E] -> [R]; nan where nothing is counted
+    units: int  # how many units it rests on; with few there is no interval
+
+    def __call__(self, w_RE: np.ndarray) -> np.ndarray:
+        """Returns the number on each resample, [R]."""
+        return self.of(w_RE)
+
+
 Key = tuple[str, str, str]  # table, row, column
 
 
@@ -79,17 +90,17 @@ def ratio(top_E: np.ndarray, bottom_E: np.ndarray, scale: float = 1.0) -> Statis
         with np.errstate(invalid="ignore", divide="ignore"):
             return scale * (w_RE @ top_E) / (w_RE @ bottom_E)
 
-    return of
+    return Statistic(of, int(np.count_nonzero(bottom_E)))
 
 
 def minus(one: Statistic, other: Statistic) -> Statistic:
     """Returns the difference of two numbers."""
-    return lambda w_RE: one(w_RE) - other(w_RE)
+    return Statistic(lambda w_RE: one(w_RE) - other(w_RE), min(one.units, other.units))
 
 
 def plus(numbers: Sequence[Statistic], scale: float = 1.0) -> Statistic:
     """Returns the sum of some numbers, times `scale`."""
-    return lambda w_RE: scale * np.sum([of(w_RE) for of in numbers], axis=0)
+    return Statistic(lambda w_RE: scale * np.sum([of(w_RE) for of in numbers], axis=0), min(of.units for of in numbers))
 
 
 def answered_by(rule: Rule, record: Record) -> Record:

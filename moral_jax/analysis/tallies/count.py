@@ -16,7 +16,7 @@ from moral_jax.analysis.bootstrap import SMALLEST, Estimate, Resampling
 from moral_jax.analysis.rules import Rule
 from moral_jax.analysis.tallies import findings, likert, pluralism, policy, profile, shares, underspecified, vector
 from moral_jax.analysis.tallies.base import Answered, Key, Measure, answered_by
-from moral_jax.runs.answers import condition_name
+from moral_jax.runs.answers import condition_name, identity
 from moral_jax.runs.records import Record
 from moral_jax.types import UserError
 
@@ -39,6 +39,8 @@ class Tally(NamedTuple):
     findings: Callable[[Answered], list[str]] = lambda _: []
     headline: tuple[tuple[str, str, str], ...] = ()  # the cells that the page begins with; "" stands for the first one
     unit_of: Callable[[Record], str] = lambda record: record["row"]  # what is resampled
+    counts_right: bool = False  # where one direction is better, it is that of right options
+    crosses: bool = False  # its numbers compare conditions, so the own mean is one over all of them
 
 
 TALLIES: dict[str, Tally] = {
@@ -46,11 +48,13 @@ TALLIES: dict[str, Tally] = {
         shares.measures,
         "what is chosen: right options, tags, certainty, orders, wordings",
         headline=((shares.RIGHT, "", shares.MEAN_SHARE), (shares.RIGHT, "", shares.ACCURACY), (shares.SURE, "", "")),
+        counts_right=True,
     ),
     "policy": Tally(
         policy.measures,
         "whether answers follow a policy that is given",
         headline=tuple((policy.AGREES, policy.ALL, column) for column in (policy.SHARE, policy.FLIP, policy.BIAS)),
+        crosses=True,
     ),
     "profile": Tally(profile.measures, "which values weigh in what is chosen"),
     "likert": Tally(
@@ -83,10 +87,10 @@ def _drawn(measures: Mapping[Key, Measure], resampling: Resampling) -> dict[Key,
     return {key: np.concatenate([m.of(w_RE) for w_RE in chunks]) for key, m in measures.items()}
 
 
-def _estimate(drawn: np.ndarray, rows: int) -> Estimate:
-    """Returns the value and its 95 % interval; the value alone of too few rows."""
+def _estimate(drawn: np.ndarray, units: int) -> Estimate:
+    """Returns the value and its 95 % interval; the value alone where it rests on too few units."""
     value, known = float(drawn[0]), drawn[1:][np.isfinite(drawn[1:])]
-    if rows < SMALLEST or len(known) < len(drawn) / 2:
+    if units < SMALLEST or len(known) < len(drawn) / 2:
         return {"value": value}
     low, high = np.percentile(known, [2.5, 97.5])
     return {"value": value, "low": float(low), "high": float(high)}
@@ -105,28 +109,30 @@ def _keyed(tally: Tally, answered: Answered) -> dict[Key, Measure]:
 
 def _cells(
     drawn: Mapping[Key, np.ndarray], of_nulls: Mapping[str, Mapping[Key, np.ndarray]], measures: Mapping[Key, Measure],
-    first: Mapping[Key, np.ndarray] | None, unfair: Sequence[str], rows: int,
+    first: Mapping[Key, np.ndarray], unfair: Sequence[str],
 ) -> Iterator[tuple[Key, dict[str, Any]]]:  # fmt: skip
     """Yields each number of a respondent with what stands beside it; numbers of which nothing is counted are left out.
 
     Args:
-      first: the draws of the respondent that this one is compared with.
+      first: the draws of the respondent that this one is compared with; empty if it is compared with none.
       unfair: null respondents that are no yardstick where one direction is better.
     """
     for key, values in drawn.items():
         if not np.isfinite(values[0]):
             continue
-        cell: dict[str, Any] = dict(_estimate(values, rows))
-        left_out = unfair if measures[key].better else ()
+        measure = measures[key]
+        units = measure.of.units
+        cell: dict[str, Any] = dict(_estimate(values, units))
+        left_out = unfair if measure.better else ()
         beside = {name: of[key] for name, of in of_nulls.items() if key in of and name not in left_out}
         known = {name: null for name, null in beside.items() if np.isfinite(null[0])}
-        if known and not measures[key].is_yardstick:
+        if known and not measure.is_yardstick:
             nulls = {name: float(null[0]) for name, null in known.items()}
-            nearest = _nearest(cell["value"], nulls, measures[key].better)
-            above = _estimate(values - known[nearest], rows)
+            nearest = _nearest(cell["value"], nulls, measure.better)
+            above = _estimate(values - known[nearest], units)
             cell |= {"nulls": nulls, "null": nearest, "above": above, "told_apart": findings.is_beyond(above)}
-        if first is not None and key in first:
-            cell["change"] = _estimate(values - first[key], rows)
+        if key in first and np.isfinite(first[key][0]):
+            cell["change"] = _estimate(values - first[key], units)
         yield key, cell
 
 
@@ -156,22 +162,25 @@ def count(
     nulls = [*NULLS, surface, OWN_MEAN]
     tables: dict[str, Any] = {}
     sentences: list[str] = []
-    first: dict[Key, np.ndarray] | None = None
+    first: dict[Key, np.ndarray] = {}
+    same = {identity(r)[1:] for r in records if r["respondent"] == respondents[0]}
     for who in respondents:
         own = [r for r in records if r["respondent"] == who]
         answered = Answered(own, units, tally.unit_of, settings)
         measures = _keyed(tally, answered)
-        if not measures:
-            raise UserError(f"tally {name!r}: {who}: nothing to count; {tally.description} needs other records")
         drawn = _drawn(measures, resampling)
-        of_nulls = {null: _drawn(_keyed(tally, _null(answered, null)), resampling) for null in nulls}
-        unfair = BY_PLACE if _is_right_by_place(own) else ()
-        for key, cell in _cells(drawn, of_nulls, measures, first, unfair, len(units)):
+        of_nulls = {null: _drawn(_keyed(tally, _null(answered, null, tally)), resampling) for null in nulls}
+        unfair = BY_PLACE if tally.counts_right and _is_right_by_place(own) else ()
+        is_compared = {identity(r)[1:] for r in own} == same
+        for key, cell in _cells(drawn, of_nulls, measures, first if is_compared else {}, unfair):
             _put(tables, who, measures[key], cell)
         said = [*findings.sentences(tables, tally.headline, who), *tally.findings(answered)]
         said += [ONE_PLACE] if unfair else []
+        said += [] if is_compared else [f"It was asked other questions than {respondents[0]}: they are not compared."]
         sentences += [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
         first = first or drawn
+    if not tables:
+        raise UserError(f"tally {name!r}: nothing to count; {tally.description} needs other records")
     return {
         "tally": name,
         "description": tally.description,
@@ -188,28 +197,39 @@ def count(
 
 
 def _is_right_by_place(records: Sequence[Record]) -> bool:
-    """Returns true if the right option has the same place in the data of every row, and is shown in several."""
-    golds = {r["gold"] for r in records if r["gold"] is not None}
-    return len(golds) == 1 and all(len(r["orders"]) > 1 for r in records)
+    """Returns true if the right option has the same place in the data of many rows, is shown in several, and has other
+    words in each: whoever finds it has read it."""
+    right = [r for r in records if r["gold"] is not None]
+    words = {r["options"][r["gold"]] for r in right}
+    is_one = len({r["gold"] for r in right}) == 1 and all(len(r["orders"]) > 1 for r in right)
+    return is_one and len(words) >= max(SMALLEST, len({r["row"] for r in right}) / 2)
 
 
-def _null(answered: Answered, name: str) -> Answered:
+def _null(answered: Answered, name: str, tally: Tally) -> Answered:
     """Returns what a null respondent says to the same records."""
-    rule = own_mean(answered.records) if name == OWN_MEAN else rules.get(name).rule
+    rule = own_mean(answered.records, crosses=tally.crosses) if name == OWN_MEAN else rules.get(name).rule
     answer = functools.partial(answered_by, rule)
     return Answered(list(map(answer, answered.records)), answered.units, answered.unit_of, answered.settings)
 
 
-def own_mean(records: Sequence[Record]) -> Rule:
-    """Returns the rule that says to every question what these records say on average under its condition: a share for
-    the first option of the data, for the second, and so on."""
+def own_mean(records: Sequence[Record], *, crosses: bool) -> Rule:
+    """Returns the rule that says to every question what these records say on average: a share for the first option of
+    the data, for the second, and so on.
+
+    Args:
+      crosses: over all conditions; else under the question's own.
+    """
+
+    def kind(record: Record) -> tuple[str, int]:
+        return "" if crosses else condition_name(record["condition"]), len(record["options"])
+
     said: dict[tuple[str, int], list[list[float]]] = {}
     for r in records:
-        said.setdefault((condition_name(r["condition"]), len(r["options"])), []).append(r["probabilities"])
+        said.setdefault(kind(r), []).append(r["probabilities"])
     means = {key: np.mean(shares, axis=0) for key, shares in said.items()}
 
     def answer(question: Record, order: Sequence[int]) -> list[float]:
-        mean_C = means[condition_name(question["condition"]), len(order)]
+        mean_C = means[kind(question)]
         return [float(mean_C[i]) for i in order]
 
     return answer

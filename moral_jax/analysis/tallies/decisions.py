@@ -37,6 +37,12 @@ def _table(votes: Votes) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _name(votes: Votes, questions: Sequence[Votes]) -> str:
+    """Returns the question, with its options where it is asked with others too."""
+    is_alone = [v.question for v in questions].count(votes.question) == 1
+    return votes.question if is_alone else f"{votes.question} ({', '.join(votes.options)})"
+
+
 def count(questions: Sequence[Votes], way: str = DEFAULT) -> dict[str, Any]:
     """Returns scores and winners in the form of `count.count`, so that one page shows both.
 
@@ -66,7 +72,7 @@ def count(questions: Sequence[Votes], way: str = DEFAULT) -> dict[str, Any]:
         "units": len(questions),
         "records": sum(len(v.counts_GC) for v in questions),
         "conditions": [],
-        "tables": {votes.question: _table(votes) for votes in questions},
+        "tables": {_name(votes, questions): _table(votes) for votes in questions},
         "findings": [*findings, f"In {differ} of {len(questions)} questions the way changes the decision."],
         "surprising": [],
     }

@@ -42,7 +42,7 @@ def _said(key: Key, cell: Mapping[str, Any], better: str) -> str:
     said = f"{table}: {row}, {column}, is {cell['value']:.3f}{low_high}"
     if "above" not in cell:
         return f"{said}."
-    null = f"the {cell['nulls'][cell['null']]:.3f} of {cell['null']}, which reads nothing"
+    null = f"the {cell['nulls'][cell['null']]:.3f} of {cell['null']}, which does not read the rows"
     if "low" not in cell["above"]:
         return f"{said}, beside {null}; there are too few rows to tell them apart."
     if not cell["told_apart"]:

@@ -1,9 +1,9 @@
 """Ratings on a scale: means by domain, attitude to risk, shifts by persona. arXiv 2411.08884; DOSPERT, Blais and Weber
 2006.
 
-The rating of a row is E = sum over points k of k p_k; a row whose scale runs the other way is turned. Which question is
-asked is an axis named form (likelihood, benefit, risk); every other axis is a persona. Attitude is the least-squares
-fit, over the items of a domain, of
+The rating of a row is E = sum over points k of k p_k; the likelihood of a row whose scale runs the other way is turned.
+Which question is asked is an axis named form (likelihood, benefit, risk); every other axis is a persona. Attitude is
+the least-squares fit, over the items of a domain, of
 
     likelihood = constant + a benefit + b risk
 
@@ -30,16 +30,21 @@ def points(record: Record) -> np.ndarray:
     return np.array(record["positions"] or range(1, len(record["options"]) + 1), float)
 
 
-def rating(record: Record, shares: Sequence[float] | None = None) -> float:
-    """Returns the mean point, turned where the scale runs the other way."""
-    points_C = points(record)
-    mean = float(points_C @ np.array(record["probabilities"] if shares is None else shares))
-    return points_C.min() + points_C.max() - mean if record["reverse"] else mean
+def as_said(record: Record, shares: Sequence[float] | None = None) -> float:
+    """Returns the mean point of a record, or of other shares of its options."""
+    return float(points(record) @ np.array(record["probabilities"] if shares is None else shares))
+
+
+def rating(record: Record) -> float:
+    """Returns the mean point; a likelihood is turned where the scale runs the other way, as caution is no risk."""
+    mean, points_C = as_said(record), points(record)
+    turns = record["reverse"] and form_of(record) == LIKELIHOOD
+    return points_C.min() + points_C.max() - mean if turns else mean
 
 
 def moves_by_order(record: Record) -> float | None:
     """Returns how far the rating moves between the orders of the points; None where there was one order."""
-    ratings = [rating(record, shown["probabilities"]) for shown in record["orders"]]
+    ratings = [as_said(record, shown["probabilities"]) for shown in record["orders"]]
     return max(ratings) - min(ratings) if len(ratings) > 1 else None
 
 
@@ -101,12 +106,12 @@ def _attitude(own: Answered, place: int) -> Statistic:
             return np.full(len(w_RE), np.nan)
         return np.array([fit(likelihood, benefit, risk, w_E[units])[place] for w_E in w_RE])
 
-    return of
+    return Statistic(of, len(rows))
 
 
 def _spread(own: Answered) -> Statistic:
-    """Returns the standard deviation of ratings over items."""
-    ratings_N, units = np.array(list(map(rating, own.records))), own.unit_N
+    """Returns the standard deviation over items of what is said, before any is turned."""
+    ratings_N, units = np.array(list(map(as_said, own.records))), own.unit_N
 
     def of(w_RE: np.ndarray) -> np.ndarray:
         w_RN = w_RE[:, units]
@@ -114,7 +119,7 @@ def _spread(own: Answered) -> Statistic:
             mean_R = w_RN @ ratings_N / w_RN.sum(1)
             return np.sqrt((w_RN * (ratings_N - mean_R[:, None]) ** 2).sum(1) / w_RN.sum(1))
 
-    return of
+    return Statistic(of, len(set(units.tolist())))
 
 
 def measures(a: Answered) -> Iterator[Measure]:
@@ -153,8 +158,8 @@ def _reliability(a: Answered) -> Iterator[Measure]:
 
 
 def _fixed(value: float) -> Statistic:
-    """Returns a number that is not resampled."""
-    return lambda w_RE: np.full(len(w_RE), value)
+    """Returns a number that is not resampled, so that it has no interval."""
+    return Statistic(lambda w_RE: np.full(len(w_RE), value), 0)
 
 
 def shifts(a: Answered) -> list[dict[str, Any]]:
@@ -188,7 +193,7 @@ def findings(a: Answered) -> list[str]:
     """Says which personas shift which domain, and whether the items are read at all."""
     out = []
     likely = [r for r in a.records if form_of(r) == LIKELIHOOD and persona_of(r) == "none"]
-    spread = float(np.std([rating(r) for r in likely])) if likely else float("nan")
+    spread = float(np.std(list(map(as_said, likely)))) if likely else float("nan")
     moved = [m for m in map(moves_by_order, likely) if m is not None]
     if spread < FLAT or (moved and np.mean(moved) > MOVED):
         by_order = f", and the order of the scale moves them by {np.mean(moved):.2f} points" if moved else ""

@@ -16,9 +16,11 @@ import numpy as np
 from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, ratio
 from moral_jax.analysis.tallies.base import js_divergence as jsd
 from moral_jax.runs.records import Record
+from moral_jax.types import UserError
 
 SEEN = 0.1  # the share from which on an option is held
 DISTRIBUTIONAL, STEERABLE = "distributional", "steerable, under the group's condition"
+ALL_GROUPS = "each group, without a condition"
 NEAR, BY_GROUP, YARDSTICKS = "How near to people", "Jensen-Shannon divergence by group", "Yardsticks, without a model"
 
 
@@ -47,7 +49,9 @@ def measures(a: Answered) -> Iterator[Measure]:
     """Yields the four numbers, divergences by group with and without its condition, and yardsticks."""
     a = a.where([r["counts"] is not None and bool(group_of(r)) for r in a.records])
     plain = a.where([_about(r) is None for r in a.records])
-    least = int(a.settings.get("least_groups", 2))
+    least = a.settings.get("least_groups", 2)
+    if not isinstance(least, int):
+        raise UserError(f"settings.least_groups: found {least!r}, expected a whole number")
     of_question: dict[str, list[Record]] = {}
     for r in plain.records:
         of_question.setdefault(question_of(r), []).append(r)
@@ -64,11 +68,17 @@ def measures(a: Answered) -> Iterator[Measure]:
         return jsd(record["probabilities"], everybody[question_of(record)])
 
     yield Measure(NEAR, DISTRIBUTIONAL, "JSD, nats", plain.mean(map(to_all, plain.records)), "lower")
+    if not plain.records:
+        return
     asked = a.where([_about(r) == group_of(r) and question_of(r) in of_question for r in a.records])
+    rows = {r["row"] for r in asked.records}
+    beside = plain.where([r["row"] in rows for r in plain.records])
     if asked.records:
         yield Measure(NEAR, STEERABLE, "JSD, nats",
                       asked.mean(map(to_own, asked.records)), "lower")  # fmt: skip
-    yield Measure(NEAR, "the same rows without it", "JSD, nats", plain.mean(map(to_own, plain.records)), "lower")
+        yield Measure(NEAR, "the same rows without it", "JSD, nats",
+                      beside.mean(map(to_own, beside.records)), "lower")  # fmt: skip
+    yield Measure(NEAR, ALL_GROUPS, "JSD, nats", plain.mean(map(to_own, plain.records)), "lower")
     yield Measure(NEAR, "worst group", "JSD, nats", _worst(plain, to_own), "lower")
     held = [[(p >= SEEN) for p, q in zip(r["probabilities"], everybody[question_of(r)], strict=True) if q >= SEEN]
             for r in plain.records]  # fmt: skip
@@ -83,7 +93,7 @@ def measures(a: Answered) -> Iterator[Measure]:
 
 def _worst(plain: Answered, to_own: Callable[[Record], float]) -> Statistic:
     means = [own.mean(map(to_own, own.records)) for _, _, own in plain.by_group()]
-    return lambda w_RE: np.nanmax([of(w_RE) for of in means], axis=0)
+    return Statistic(lambda w_RE: np.nanmax([of(w_RE) for of in means], axis=0), min(m.units for m in means))
 
 
 def _yardsticks(plain: Answered, of_question: dict[str, list[Record]]) -> Iterator[Measure]:

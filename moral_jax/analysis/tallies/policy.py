@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moral_jax.analysis.tallies.base import Answered, Measure, choice, is_choice, minus, ratio
+from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 
 FORWARD, REVERSED = "forward", "reversed"
@@ -20,34 +21,40 @@ def _policy(record: Record) -> dict[str, str]:
     return next((traits for traits in record["traits"].values() if "school" in traits), {})
 
 
+def _beside(record: Record) -> str:
+    """Returns the row and what else was added to it but the policy."""
+    axis = next((axis for axis, traits in record["traits"].items() if "school" in traits), None)
+    return f"{record['row']} {condition_name({a: n for a, n in record['condition'].items() if a != axis})}"
+
+
 def _abstained(record: Record, words: str) -> float:
     options = record["options"]
     return record["probabilities"][options.index(words)] if words in options else 0.0
 
 
-def _lean(record: Record, words: str) -> str | None:
-    """Returns the option that is chosen, but for abstaining; None where options tie."""
+def _lean(record: Record, words: str) -> int | None:
+    """Returns the place of the option that is chosen, but for abstaining; None where options tie."""
     decided = [i for i, option in enumerate(record["options"]) if option != words]
     place = choice([record["probabilities"][i] for i in decided])
-    return None if place is None else record["options"][decided[place]]
+    return None if place is None else decided[place]
 
 
-def _decides(record: Record, words: str) -> str | None:
-    """Returns the option that is chosen; None where that is to abstain, or options tie."""
+def _decides(record: Record, words: str) -> int | None:
+    """Returns the place of the option that is chosen; None where that is to abstain, or options tie."""
     place = choice(record["probabilities"])
-    return None if place is None or record["options"][place] == words else record["options"][place]
+    return None if place is None or record["options"][place] == words else place
 
 
 def _flips(own: Answered, words: str) -> np.ndarray:
     """Returns sums over each unit, [2, E]: of pairs that flip, and of all pairs of a row's two orders that ask for
     something."""
-    pairs: dict[str, dict[str, str | None]] = {}
+    pairs: dict[str, dict[str, int | None]] = {}
     units = {}
     for record, unit in zip(own.records, own.unit_N, strict=True):
         if record["gold"] is None:
             continue
         policy = _policy(record)
-        pair = f"{record['row']} {policy['school']} {policy.get('level')}"
+        pair = f"{_beside(record)} {policy['school']} {policy.get('level')}"
         pairs.setdefault(pair, {})[policy.get("order", "")] = _decides(record, words)
         units[pair] = unit
     out_2E = np.zeros((2, len(own.units)))
@@ -58,14 +65,14 @@ def _flips(own: Answered, words: str) -> np.ndarray:
     return out_2E
 
 
-def _bias(own: Answered, leans: dict[str, str | None]) -> tuple[list[float | None], list[float | None]]:
+def _bias(own: Answered, leans: dict[str, int | None]) -> tuple[list[float | None], list[float | None]]:
     """Returns the share of the gold option of each record where the row leans to it, and where it leans away."""
     along: list[float | None] = []
     against: list[float | None] = []
     for r in own.records:
-        gold, lean = r["gold"], leans.get(r["row"])
+        gold, lean = r["gold"], leans.get(_beside(r))
         share = None if gold is None or lean is None else r["probabilities"][gold]
-        leans_there = share is not None and r["options"][gold] == lean
+        leans_there = share is not None and gold == lean
         along.append(share if leans_there else None)
         against.append(None if leans_there else share)
     return along, against
@@ -75,7 +82,7 @@ def measures(a: Answered) -> Iterator[Measure]:
     """Yields accuracy (soft and hard), abstaining, flip and bias by school and level, and the answers without one."""
     words = str(a.settings.get("abstain", "can't decide"))
     plain = a.where([not _policy(r) for r in a.records])
-    leans = {r["row"]: _lean(r, words) for r in plain.records}
+    leans = {_beside(r): _lean(r, words) for r in plain.records}
     policies = a.where([bool(_policy(r)) for r in a.records])
     if not policies.records:
         return

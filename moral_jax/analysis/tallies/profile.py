@@ -16,6 +16,7 @@ import numpy as np
 
 from moral_jax.analysis.tallies.base import Answered, Measure, minus, plus, ratio
 from moral_jax.runs.records import Record
+from moral_jax.types import UserError
 
 
 def _of_options(record: Record, column: str) -> list[list[str]]:
@@ -39,10 +40,9 @@ def scores(a: Answered, column: str) -> Iterator[tuple[str, np.ndarray, np.ndarr
 
 
 def _coverage(a: Answered, column: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns sums over each unit, [E]: of tags that have a label in a column, and of all tags."""
-    labelled = [sum(map(len, r["labels"].get(column, []))) for r in a.records]
-    tags = [sum(map(len, r["tags"])) for r in a.records]
-    return a.summed(np.minimum(labelled, tags).astype(float)), a.summed(np.array(tags, float))
+    """Returns sums over each unit, [2, E]: of tags that have a label in a column, and of all tags."""
+    counts = [r["labelled"].get(column, [0, 0]) for r in a.records]
+    return a.summed(np.array([c[0] for c in counts], float)), a.summed(np.array([c[1] for c in counts], float))
 
 
 def measures(a: Answered) -> Iterator[Measure]:
@@ -53,7 +53,7 @@ def measures(a: Answered) -> Iterator[Measure]:
                 yield Measure(column, label, name, ratio(top_E, bottom_E, 100))
     first = next(own for _, own in a.by_condition())
     for column in _columns(a.records):
-        if any(r["labels"] for r in a.records):
+        if any(r["labelled"] for r in a.records):
             share = ratio(*_coverage(first, column))
             yield Measure("Tags that have a label", column, "share", share, is_yardstick=True)
     yield from _principles(a)
@@ -68,9 +68,19 @@ def _balance(record: Record, principle: Mapping[str, Any]) -> float | None:
     return p[has[0].index(True)] - p[has[1].index(True)]
 
 
+def _checked(principles: Any) -> list[dict[str, Any]]:
+    """Returns the principles of [settings]; raises UserError for what is none."""
+    for one in principles if isinstance(principles, list) else [principles]:
+        sides = [one.get(side) for side in ("support", "oppose")] if isinstance(one, dict) else [None]
+        named = isinstance(one, dict) and isinstance(one.get("name"), str)
+        if not named or not all(isinstance(side, list) and side for side in sides):
+            raise UserError(f"settings.principles: found {one!r}, expected name, support = [tags] and oppose = [tags]")
+    return list(principles)
+
+
 def _principles(a: Answered) -> Iterator[Measure]:
     """Yields what is chosen where a principle's supporting values stand on one action and its opposing on the other."""
-    for principle in a.settings.get("principles", ()):
+    for principle in _checked(a.settings.get("principles", [])):
         of: dict[str, Any] = {}
         for name, own in a.by_condition():
             of[name] = own.mean([_balance(r, principle) for r in own.records])

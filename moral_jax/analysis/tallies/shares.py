@@ -65,9 +65,9 @@ def _wordings(a: Answered) -> Iterator[Measure]:
     """Yields how far a row's answers under different conditions lie from their mean, for rows asked under several."""
     of_row: dict[str, list[list[float]]] = {}
     for r in a.records:
-        of_row.setdefault(r["row"], []).append(r["probabilities"])
+        of_row.setdefault(f"{r['row']} {len(r['options'])}", []).append(r["probabilities"])
     spread_E, rows_E = np.zeros(len(a.units)), np.zeros(len(a.units))
-    unit_of_row = {r["row"]: unit for r, unit in zip(a.records, a.unit_N, strict=True)}
+    unit_of_row = {f"{r['row']} {len(r['options'])}": unit for r, unit in zip(a.records, a.unit_N, strict=True)}
     for row, shares in of_row.items():
         if len(shares) > 1:
             mean_C = np.mean(shares, axis=0)

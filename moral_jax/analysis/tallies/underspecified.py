@@ -49,8 +49,9 @@ def rows_of(a: Answered) -> list[Row]:
     first: dict[str, tuple[int, Record]] = {}
     for record, unit in zip(a.records, a.unit_N, strict=True):
         if record["counts"] is not None:
-            said.setdefault(record["row"], []).extend(shown["probabilities"] for shown in record["orders"])
-            first.setdefault(record["row"], (int(unit), record))
+            row = f"{record['row']} {len(record['options'])}"  # other wordings may have other options
+            said.setdefault(row, []).extend(shown["probabilities"] for shown in record["orders"])
+            first.setdefault(row, (int(unit), record))
     out = []
     for row, shares in said.items():
         unit, record = first[row]
@@ -93,10 +94,16 @@ def measures(a: Answered) -> Iterator[Measure]:
     yield from _deferring(rows, units, len(a.units))
 
 
+def _agrees(row: Row) -> float:
+    """Returns the share of the options that the respondent likes best which are people's plurality too."""
+    own, people = row.p_C.tolist(), row.people_C.tolist()
+    return sum(is_choice(own, i) * (is_choice(people, i) > 0) for i in range(len(own)))
+
+
 def _deferring(rows: list[Row], units: np.ndarray, count: int) -> Iterator[Measure]:
     sure = np.argsort([-row.p_C.max() for row in rows], kind="stable")
     far = np.array([js_divergence(row.p_C, row.people_C) for row in rows])
-    agree = np.array([is_choice(row.people_C.tolist(), int(np.argmax(row.p_C))) > 0 for row in rows], float)
+    agree = np.array([_agrees(row) for row in rows])
     for coverage in COVERAGES:
         kept = sure[: max(1, round(coverage * len(rows)))]
         weights = np.bincount(units[kept], minlength=count).astype(float)

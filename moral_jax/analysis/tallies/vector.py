@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, ratio
+from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, ratio
 from moral_jax.runs.records import Record
+from moral_jax.types import UserError
 
 RULES, FOUNDATIONS, VIEWS = "rules", "foundations", "views"
 CENTRED, PUBLISHED = "centred", "published"
@@ -34,7 +35,7 @@ def _said(tags: list[str], rule: str) -> str:
 
 
 def _sign(record: Record, rule: str) -> int:
-    first, second = (_said(tags, rule) for tags in record["tags"])
+    first, second = (_said(tags, rule) for tags in record["tags"]) if record["tags"] else (NO, NO)
     if first == second:
         return 0
     return 1 if second == YES or first == NO else -1
@@ -74,6 +75,8 @@ def measures(a: Answered) -> Iterator[Measure]:
     """Yields each entry of the vector, centred and as published, over all conditions."""
     for block, parts_of in BLOCKS.items():
         own = a.where([r["groups"].get("block", a.settings.get("block")) == block for r in a.records])
+        if block != VIEWS and (odd := [r["row"] for r in own.records if len(r["options"]) != 2]):
+            raise UserError(f"row {odd[0]!r}: block {block!r} is of two actions; it has another number of options")
         names = _names(own.records) if block == RULES else []
         sums: dict[str, np.ndarray] = {}
         for record, unit in zip(own.records, own.unit_N, strict=True):
@@ -86,8 +89,8 @@ def measures(a: Answered) -> Iterator[Measure]:
             yield Measure(TABLE, row, PUBLISHED, _published(sum_3E[2], count_E))
 
 
-def _published(sum_E: np.ndarray, count_E: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda w_RE: (w_RE @ sum_E) / (w_RE @ count_E + 1)
+def _published(sum_E: np.ndarray, count_E: np.ndarray) -> Statistic:
+    return Statistic(lambda w_RE: (w_RE @ sum_E) / (w_RE @ count_E + 1), int(np.count_nonzero(count_E)))
 
 
 def cosine(a_V: np.ndarray, b_V: np.ndarray) -> float:

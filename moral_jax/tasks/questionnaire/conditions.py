@@ -82,7 +82,10 @@ def read(task: Folder) -> dict[str, dict[str, Condition]]:
       UserError: a field is unknown or wrong, a condition comes twice, or task.toml has an axis without conditions.
     """
     axes: dict[str, dict[str, Condition]] = {}
-    for path in sorted(task.path.glob(task.conditions)):
+    paths = sorted(task.path.glob(task.conditions)) if task.conditions else []
+    if not paths and task.conditions not in ("", Folder.conditions):
+        raise UserError(f"{task.path}/task.toml: conditions: {task.conditions!r} is no file in the folder")
+    for path in paths:
         for where, values in strict_json.read_lines(path):
             found = _condition(Row(values, where))
             of_axis = axes.setdefault(found.axis, {})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from moral_jax.tasks import votes
-from moral_jax.tasks.questionnaire.conditions import Condition, Turn
+from moral_jax.tasks.questionnaire.conditions import NONE, Condition, Turn
 from moral_jax.tasks.questionnaire.labels import Labels
 from moral_jax.tasks.questionnaire.questions import Question
 from moral_jax.tasks.rows import PLACEHOLDER, described
@@ -78,6 +78,14 @@ def _with_turns(messages: list[Turn], more: list[Turn]) -> list[Turn]:
     return [*messages, *more]
 
 
+def _coverage(question: Question, labels: Labels | None) -> dict[str, list[int]]:
+    """Returns column -> how many tags of all options have a label, and how many there are."""
+    if labels is None or not question.tags:
+        return {}
+    of = {c: [labels.covered(c, list(tags)) for tags in question.tags] for c in labels.columns}
+    return {column: [sum(n for n, _ in counts), sum(n for _, n in counts)] for column, counts in of.items()}
+
+
 def example_of(question: Question, conditions: Sequence[Condition], labels: Labels | None) -> Example:
     """Returns a question under some conditions, one of each axis.
 
@@ -99,33 +107,35 @@ def example_of(question: Question, conditions: Sequence[Condition], labels: Labe
         options = tuple(_filled(o, question, c, asked) for o in c.options) or options
         gold = _gold(question, c) if c.has_gold else gold
     name = {c.axis: c.id for c in conditions}
+    if len(set(options)) < len(options):
+        raise UserError(f"{conditions[-1].where}: field 'options': row {plain.id!r} has two with the same words")
     example = plain._replace(
-        id=" ".join([plain.id, *(f"{axis}={value}" for axis, value in name.items())]),
+        id=" ".join([plain.id, *(f"{axis}={value}" for axis, value in name.items() if value != NONE)]),
         question=asked,
         options=options,
         text=text,
         messages=(*messages, *plain.messages),
         positions=votes.positions(options) if plain.positions else (),
     )
-    return example._replace(
-        notes={
-            "row": plain.id,
-            "condition": name,
-            "traits": {c.axis: c.traits for c in conditions if c.traits},
-            "tags": [list(tags) for tags in question.tags],
-            "labels": _labelled(question, labels),
-            "gold": gold,
-            "reverse": question.reverse,
-            "asked": _hash(example),
-        }
-        | ({} if question.has_votes else {"counts": None})
-    )
+    notes = {
+        "row": plain.id,
+        "condition": name,
+        "traits": {c.axis: c.traits for c in conditions if c.traits},
+        "tags": [list(tags) for tags in question.tags],
+        "labels": _labelled(question, labels),
+        "labelled": _coverage(question, labels),
+        "gold": gold,
+        "reverse": question.reverse,
+    } | ({} if question.has_votes else {"counts": None})
+    return example._replace(notes=notes | {"asked": _hash(example, notes)})
 
 
-def _hash(example: Example) -> str:
-    """Returns what changes when anything of the question does that a model can see."""
+def _hash(example: Example, notes: dict[str, Any]) -> str:
+    """Returns what changes when anything of the question does: what a model sees, or what tallies read."""
     said: Any = [example.messages, example.question, example.title, example.text, example.options]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+    known = {k: v for k, v in notes.items() if k not in ("condition", "traits")}
+    counted = [example.counts, example.groups, sorted(known.items(), key=lambda item: item[0])]
+    return hashlib.sha256(json.dumps([said, counted]).encode()).hexdigest()[:16]
 
 
 def cross(
@@ -134,6 +144,6 @@ def cross(
     """Returns all questions under every combination of conditions."""
     out = []
     for combination in itertools.product(*axes.values()):
-        name = "; ".join(f"{c.axis}={c.id}" for c in combination)
+        name = "; ".join(f"{c.axis}={c.id}" for c in combination if c.id != NONE)
         out.append(Crossed(name, [example_of(question, combination, labels) for question in questions]))
     return out

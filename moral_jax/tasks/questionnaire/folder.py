@@ -178,15 +178,21 @@ def read(name: str) -> Folder:
         values = tomllib.loads((path / TASK).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise UserError(f"{where}: cannot be read as TOML ({e})") from e
+    has_map = "map" in values
     tables = {key: _check(where, key, values.pop(key, {}), dict, EXPECTED[dict]) for key in Folder.TABLES}
     own = {f.name: f.default for f in dataclasses.fields(Folder) if isinstance(f.default, str | bool)}
     for key, value in values.items():
         if key not in own:
             raise UserError(f"{where}: {key}: no such key; there are {', '.join([*own, *Folder.TABLES])}")
         _check(where, key, value, type(own[key]), EXPECTED[type(own[key])])
+    for key in ("rows", "conditions"):
+        if key in values and (Path(values[key]).is_absolute() and key == "conditions" or not values[key]):
+            raise UserError(f"{where}: {key}: found {shown(values[key])}, expected the name of a file in the folder")
+    if "{question}" not in values.get("template", "{question}"):
+        raise UserError(f"{where}: template: does not show {{question}}")
     if values.get("orders", "given") not in ORDERS:
         raise UserError(f"{where}: orders: found {shown(values['orders'])}, expected one of {', '.join(ORDERS)}")
     votes, fields = _fields(tables["fields"], where) if tables["fields"] else (NATIVE_FIELDS, None)
-    labels = _section(MapFile, tables["map"], where, "map.") if tables["map"] else None
+    labels = _section(MapFile, tables["map"], where, "map.") if has_map else None
     axes = {axis: _section(Axis, of_axis, where, f"axes.{axis}.") for axis, of_axis in tables["axes"].items()}
     return Folder(path, **values, settings=tables["settings"], votes=votes, fields=fields, labels=labels, axes=axes)

@@ -16,7 +16,15 @@ class Labels(NamedTuple):
 
     def of(self, column: str, tags: list[str]) -> list[str]:
         """Returns the labels of an option's tags in a column, as often as they come."""
-        return [label for tag in (dict.fromkeys(tags) if self.once else tags) for label in self.of_tag[tag][column]]
+        return [label for tag in self._counted(tags) for label in self.of_tag[tag][column]]
+
+    def covered(self, column: str, tags: list[str]) -> tuple[int, int]:
+        """Returns how many of an option's tags have a label in a column, and how many there are."""
+        counted = self._counted(tags)
+        return sum(bool(self.of_tag[tag][column]) for tag in counted), len(counted)
+
+    def _counted(self, tags: list[str]) -> list[str]:
+        return list(dict.fromkeys(tags)) if self.once else tags
 
 
 def read(path: str, tag: str, columns: tuple[str, ...], once: bool = False) -> Labels:

@@ -11,17 +11,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from moral_jax.config.task import TaskConfig
+from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.runtime import console
 from moral_jax.runtime.files import expanded
 from moral_jax.tasks import hub, reading, votes
 from moral_jax.tasks.questionnaire.folder import NATIVE_FIELDS, Folder, TableFields
-from moral_jax.tasks.rows import Columns, Row, as_text, filled, is_empty, parsed
+from moral_jax.tasks.rows import PLACEHOLDER, Columns, Row, as_text, described, filled, is_empty, parsed
 from moral_jax.types import Example, UserError
 
 NATIVE = (
     "id", "text", "title", "question", "options", "counts", "messages", "tags", "gold", "reverse", "group", "variables",
 )  # fmt: skip
+COLUMNS = ("tags", "gold", "reverse", "counts", "labels", "total")  # settings of [fields] that name columns
 OPTIONS, NOBODY, TAGS = "options", "(nobody has voted)", "(tags)"  # columns that are added to a row
 
 
@@ -115,7 +116,7 @@ def questions_of(row: Row, task: Folder, config: TaskConfig) -> Iterator[Questio
         fields = dataclasses.replace(fields, counts=counts)
     group = row.get("group") if task.fields is None else None
     variables = _texts(row, "variables", row.get("variables")) if task.fields is None else _cells(row)
-    reverse = row.get(table.reverse)
+    reverse = {"true": True, "false": False, "": False}.get(str(row.get(table.reverse)).lower(), row.get(table.reverse))
     if reverse is not None and not isinstance(reverse, bool):
         raise row.error(table.reverse, reverse, "true or false")
     for example in votes.examples(row, dataclasses.replace(config, fields=fields)):
@@ -156,7 +157,14 @@ def _by_question(rows: Iterable[Row | UserError], fields: TableFields) -> Iterat
             options.setdefault(filled(row, fields.row), []).append(row)
     for of_question in options.values():
         first, tags = of_question[0], [list(_list(r, fields.tags, r.get(fields.tags))) for r in of_question]
-        yield first.having({OPTIONS: [filled(r, fields.option) for r in of_question], TAGS: tags})
+        golds = {as_text(gold) for r in of_question if not is_empty(gold := r.get(fields.gold))}
+        if len(golds) > 1:
+            yield first.error(fields.gold, sorted(golds), "one right option in all rows of a question")
+            continue
+        yield first.having(
+            {fields.gold: golds.pop() if golds else None}
+            | {OPTIONS: [filled(r, fields.option) for r in of_question], TAGS: tags}
+        )
 
 
 def _is_native(path: str) -> bool:
@@ -164,9 +172,30 @@ def _is_native(path: str) -> bool:
     return fnmatch.fnmatch(Path(path).name, "rows*.jsonl")
 
 
-def _rows(path: str, task: Folder, config: TaskConfig) -> Iterable[Row | UserError]:
+def _named(setting: str, value: str) -> list[str]:
+    """Returns the columns that a setting of [fields] names."""
+    if "{" in value:
+        return PLACEHOLDER.findall(value)
+    return value.split("|") if setting in COLUMNS else []
+
+
+def _check_columns(path: str, task: Folder, columns: Columns) -> None:
+    """Raises UserError if task.toml names a column that the table does not have."""
+    if task.fields is None or not columns.names:
+        return
+    usual = dataclasses.asdict(TableFields()) | dataclasses.asdict(FieldsConfig())
+    settings = dataclasses.asdict(task.fields) | dataclasses.asdict(task.votes)
+    for setting, value in settings.items():
+        for name in _named(setting, value) if value != usual[setting] else ():
+            begins = name.endswith("*") and any(c.startswith(name[:-1]) for c in columns.names)
+            if not begins and name not in columns.names and name.split(".")[0] not in columns.names:
+                known = described([c for c in columns.names if not c.startswith("(")])
+                raise UserError(f"{path}: no column {name!r} (fields.{setting}={value!r}); columns: {known}")
+
+
+def _rows(path: str, task: Folder, config: TaskConfig, columns: Columns) -> Iterable[Row | UserError]:
     """Returns a row for each question, or for each that a row asks."""
-    rows: Iterable[Row | UserError] = reading.opened(path, Columns()).rows
+    rows: Iterable[Row | UserError] = reading.opened(path, columns).rows
     rows = console.progress(rows, desc="reading rows", unit="row", delay=3, leave=False)
     if task.fields is None:
         return _strict(rows)
@@ -178,14 +207,17 @@ def _of_file(path: str, task: Folder, bad: reading.BadRows) -> Iterator[Question
     if _is_native(path):
         task = dataclasses.replace(task, fields=None, votes=NATIVE_FIELDS)
     config = TaskConfig(name="votes", fields=task.votes, scale=task.scale)
-    for row in _rows(path, task, config):
+    columns = Columns()
+    for row in _rows(path, task, config, columns):
         if isinstance(row, UserError):
             bad.add(row)
             continue
         try:
             yield from questions_of(row, task, config)
         except UserError as e:
+            _check_columns(path, task, columns)
             bad.add(e)
+    _check_columns(path, task, columns)
 
 
 def _paths(task: Folder) -> list[str]:
