@@ -19,7 +19,7 @@ from moral_jax.types import Example
 
 IN_MEMORY = 100_000
 IN_MEMORY_CHARACTERS = 100_000_000
-VERSION = 3  # of the format, and of how rows become examples
+VERSION = 4  # of the format, and of how rows become examples
 SHORT = ("id", "keys", "source")
 
 
@@ -72,8 +72,11 @@ def take(examples: Sequence[Example], places: Sequence[int]) -> Sequence[Example
     return examples.take(places) if isinstance(examples, StoredExamples) else [examples[i] for i in places]
 
 
+OBJECTS = ("groups", "messages", "notes")  # are stored as JSON
+
+
 def _packed(example: Example) -> dict[str, Any]:
-    objects = {"groups": json.dumps(example.groups), "messages": json.dumps(example.messages)}
+    objects = {name: json.dumps(getattr(example, name)) for name in OBJECTS}
     return example._asdict() | objects | {"size": len(example.options)}
 
 
@@ -81,7 +84,8 @@ def _unpacked(row: dict[str, Any]) -> Example:
     row.pop("size")
     lists = {n: tuple(row[n]) for n in ("options", "counts", "keys", "positions")}
     second = row["second_counts"]
-    objects = {"groups": json.loads(row["groups"]), "messages": tuple(json.loads(row["messages"]))}
+    objects = {name: json.loads(row[name]) for name in OBJECTS}
+    objects["messages"] = tuple(objects["messages"])
     return Example(**row | lists | objects | {"second_counts": tuple(second) if second is not None else None})
 
 
@@ -126,7 +130,7 @@ def collect(examples: Iterator[Example], key: str) -> tuple[Sequence[Example], b
 
     text, number = datasets.Value("string"), datasets.Value("float64")
     features = (
-        dict.fromkeys(("id", "question", "title", "text", "source", "groups", "messages"), text)
+        dict.fromkeys(("id", "question", "title", "text", "source", *OBJECTS), text)
         | {name: datasets.List(text) for name in ("options", "keys")}
         | {name: datasets.List(number) for name in ("counts", "second_counts", "positions")}
         | {"size": datasets.Value("int32"), "exchangeable": datasets.Value("bool")}

@@ -51,7 +51,7 @@ def test_file_then_flags(file):
         ("--config.optim.lr", "a value is missing"),
         ("--confg.optim.lr=1", "unknown argument"),
         ("--config.optim.lr=-1", r"config.optim.lr=-1.0: expected zero or more"),
-        ("--config.prompt.orders=all", "expected 'rotations' or 'reversal' or 'given'"),
+        ("--config.prompt.orders=some", "expected 'rotations' or 'reversal' or 'all' or 'given'"),
         ("--config.data.micro_batch_size=3", "a divisor of batch_size"),
         ("--config.task.test=0.95", "validation"),
         ("--config.task.train_share=0", r"expected a share in \(0, 1\]"),

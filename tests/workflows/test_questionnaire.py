@@ -320,12 +320,8 @@ def test_words_of_strangers_steer_no_page_and_no_terminal(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("task", "flags"),
-    [
-        ("risk", ["--condition=persona=nurse"]),
-        ("pluralism", ["--condition=people=north"]),
-        ("pluralism", ["--limit=1"]),
-    ],
+    ("task", "flag"),
+    [("risk", "--condition=persona=nurse"), ("pluralism", "--condition=people=north"), ("pluralism", "--limit=1")],
 )
 def test_what_cannot_be_counted_says_so(task, flag, tmp_path, capsys):
     code = main.main(["ask", f"--task={task}", WHO, f"--out={tmp_path / 'out'}", flag])
