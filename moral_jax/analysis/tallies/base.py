@@ -9,7 +9,7 @@ import numpy as np
 
 from moral_jax.analysis.rules import Rule
 from moral_jax.runs.answers import condition_name
-from moral_jax.runs.records import Record
+from moral_jax.runs.records import Record, entropy
 
 
 class Statistic(NamedTuple):
@@ -130,8 +130,3 @@ def js_divergence(p: Sequence[float] | np.ndarray, q: Sequence[float] | np.ndarr
     """Returns the Jensen-Shannon divergence of two distributions in nats, between 0 and log 2."""
     p_C, q_C = np.asarray(p, float) / np.sum(p), np.asarray(q, float) / np.sum(q)
     return max(float(entropy((p_C + q_C) / 2) - (entropy(p_C) + entropy(q_C)) / 2), 0.0)
-
-
-def entropy(p_C: np.ndarray) -> float:
-    """Returns - sum p log p in nats."""
-    return float(-np.sum(p_C * np.log(np.where(p_C > 0, p_C, 1.0))))

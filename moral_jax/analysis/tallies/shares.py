@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, entropy, is_choice, js_divergence, ratio
-from moral_jax.runs.records import Record
+from moral_jax.analysis.tallies.base import Answered, Measure, is_choice, js_divergence, ratio
+from moral_jax.runs.records import Record, entropy
 
 RIGHT, SURE, MEAN_SHARE, ACCURACY = "Right options", "How sure", "mean share", "accuracy"
 MARKED = "=Yes"  # what tags of tables with a column for each mark end with

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, entropy, is_choice, js_divergence, ratio
-from moral_jax.runs.records import Record
+from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, is_choice, js_divergence, ratio
+from moral_jax.runs.records import Record, entropy
 
 CELLS, UNCERTAIN, DEFER = "People and respondent", "Uncertainty of the respondent", "Deferring the least sure"
 COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)
