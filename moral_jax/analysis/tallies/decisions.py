@@ -19,17 +19,13 @@ class Votes(NamedTuple):
     counts_GC: np.ndarray
 
 
-def winners_of(votes: Votes) -> dict[str, list[str]]:
-    """Returns the options that win by each way."""
+def scores_of(votes: Votes) -> dict[str, np.ndarray]:
+    """Returns the score of every option by each way."""
     weights_G = votes.counts_GC.sum(1)
-    shares_GC = votes.counts_GC / weights_G[:, None]
-    scores = {name: way(shares_GC, weights_G) for name, way in aggregate.WAYS.items()}
-    return {name: [votes.options[i] for i in aggregate.winners(s_C)] for name, s_C in scores.items()}
+    return {name: way(votes.counts_GC / weights_G[:, None], weights_G) for name, way in aggregate.WAYS.items()}
 
 
-def _table(votes: Votes) -> dict[str, Any]:
-    weights_G = votes.counts_GC.sum(1)
-    scores = {n: way(votes.counts_GC / weights_G[:, None], weights_G) for n, way in aggregate.WAYS.items()}
+def _table(votes: Votes, scores: dict[str, np.ndarray]) -> dict[str, Any]:
     cells = {o: {n: {"value": float(s_C[i])} for n, s_C in scores.items()} for i, o in enumerate(votes.options)}
     return {
         "rows": list(votes.options), "columns": list(scores), "better": dict.fromkeys(scores, ""),
@@ -54,9 +50,11 @@ def count(questions: Sequence[Votes], way: str = DEFAULT) -> dict[str, Any]:
     """
     if way not in aggregate.WAYS:
         raise UserError(f"--aggregate={way}: no such way; there are {', '.join(aggregate.WAYS)}")
-    findings, differ = [], 0
+    findings, tables, differ = [], {}, 0
     for votes in questions:
-        won = winners_of(votes)
+        scores = scores_of(votes)
+        tables[_name(votes, questions)] = _table(votes, scores)
+        won = {name: [votes.options[i] for i in aggregate.winners(s_C)] for name, s_C in scores.items()}
         others = {name: w for name, w in won.items() if w != won[way]}
         differ += bool(others)
         besides = "; ".join(f"{name} {' and '.join(w)}" for name, w in others.items())
@@ -72,7 +70,7 @@ def count(questions: Sequence[Votes], way: str = DEFAULT) -> dict[str, Any]:
         "units": len(questions),
         "records": sum(len(v.counts_GC) for v in questions),
         "conditions": [],
-        "tables": {_name(votes, questions): _table(votes) for votes in questions},
+        "tables": tables,
         "findings": [*findings, f"In {differ} of {len(questions)} questions the way changes the decision."],
         "surprising": [],
     }
