@@ -69,6 +69,17 @@ class Contest:
             yield worker
 
 
+def converted(python: str, weights: str, folder: Path) -> str:
+    """Returns our weights as a folder that transformers writes: it is slow to read GGUF, and trains none of it."""
+    if Path(weights).is_dir():
+        return weights
+    made = folder / "weights"
+    if not made.exists():
+        with Worker("conversion", python, "peers.py", {}) as worker:
+            worker.start("convert", weights=weights, folder=str(made))
+    return str(made)
+
+
 @contextlib.contextmanager
 def prepare(work: str, args: argparse.Namespace, flags: list[str], peer: dict[str, Any]) -> Iterator[Contest]:
     """Encodes the rows and writes them for the peers; converts weights that transformers is slow to read.
@@ -87,14 +98,13 @@ def prepare(work: str, args: argparse.Namespace, flags: list[str], peer: dict[st
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        questions, weights = folder / "questions.jsonl", folder / "weights"
+        questions = folder / "questions.jsonl"
         draft = Contest(work, ours, args.torch_python, folder, {})
         with draft.ours(kind="encode") as encoder:
             encoder.ask("write", path=str(questions))
             about = encoder.about
-        with Worker("conversion", args.torch_python, "peers.py", {}) as converter:
-            converter.start("convert", weights=about["weights"], folder=str(weights))
-        told = {"weights": str(weights), "questions": str(questions)} | peer
+        weights = converted(args.torch_python, about["weights"], folder)
+        told = {"weights": weights, "questions": str(questions)} | peer
         yield dataclasses.replace(draft, peer=told | ({"optim": about["config"]["optim"]} if work == "train" else {}))
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from contest import converted
 from workers import Worker
 
 CASES: dict[str, dict[str, int]] = {
@@ -77,9 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache, contextlib.ExitStack() as running:
         mine = running.enter_context(Worker("ours", sys.executable, "generate_ours.py", {"MORAL_JAX_CACHE": cache}))
         mine.start("generate", model=args.model, prompts=args.prompts, flags=rest)
-        weights = str(Path(cache) / "weights")
-        with Worker("conversion", args.torch_python, "peers.py", {}) as w:
-            w.start("convert", weights=mine.about["weights"], folder=weights)
+        weights = converted(args.torch_python, mine.about["weights"], Path(cache))
         peers = {}
         for name in args.peers:
             peers[name] = running.enter_context(Worker(name, args.torch_python, "generate_peers.py", {}))

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import workers
+from ours import device_peak
 
 from moral_jax.config import parsing
 from moral_jax.config.respondent import model_flags
@@ -64,4 +65,4 @@ class Ours:
 
 
 if __name__ == "__main__":
-    workers.serve({"generate": Ours})
+    workers.serve({"generate": Ours}, device_peak)

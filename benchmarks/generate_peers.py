@@ -1,13 +1,12 @@
 """transformers' `generate` on the token ids of our side: a worker process of `generate.py`."""
 
-import os
 import time
 
 import torch
 import transformers
 import workers
+from torch_side import DEVICE, VERSIONS, device_peak, finished
 
-torch.set_num_threads(len(os.sched_getaffinity(0)))
 BATCH = 32
 
 
@@ -16,12 +15,11 @@ class Theirs:
 
     def __init__(self, weights: str, how: str):
         precision, self.cache, attention = how.split()
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(
-            weights, dtype=getattr(torch, precision), attn_implementation=attention
-        ).eval()
+        read = transformers.AutoModelForCausalLM.from_pretrained
+        self.model = read(weights, dtype=getattr(torch, precision), attn_implementation=attention).to(DEVICE).eval()
         # what a folder says of sampling would change the work
         self.model.generation_config = transformers.GenerationConfig(pad_token_id=0)
-        self.about = {"versions": {"torch": torch.__version__, "transformers": transformers.__version__}}
+        self.about = {"versions": VERSIONS}
 
     @torch.inference_mode()
     def _batch(self, ids: list[list[int]], tokens: int, samples: int, greedy: bool) -> torch.Tensor:
@@ -33,7 +31,12 @@ class Theirs:
         more = {"cache_implementation": "static"} if self.cache == "static" else {}
         sampling = {} if greedy else {"do_sample": True, "top_k": 0, "num_return_sequences": samples}
         out = self.model.generate(
-            input_ids=ids_BT, attention_mask=mask_BT, max_new_tokens=tokens, min_new_tokens=tokens, **sampling, **more
+            input_ids=ids_BT.to(DEVICE),
+            attention_mask=mask_BT.to(DEVICE),
+            max_new_tokens=tokens,
+            min_new_tokens=tokens,
+            **sampling,
+            **more,
         )
         return out[:, length:]
 
@@ -44,6 +47,7 @@ class Theirs:
         for start in range(0, len(ids), BATCH):
             batch = order[start : start + BATCH]
             self._batch([ids[i] for i in batch], max(tokens[i] for i in batch), samples, greedy=False)
+        finished()
         return time.perf_counter() - began
 
     def greedy(self, ids: list[list[int]], tokens: int) -> list[list[int]]:
@@ -52,4 +56,4 @@ class Theirs:
 
 
 if __name__ == "__main__":
-    workers.serve({"generate": Theirs})
+    workers.serve({"generate": Theirs}, device_peak)

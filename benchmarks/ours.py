@@ -29,6 +29,11 @@ from moral_jax.weights import peft
 from moral_jax.workflows import build, references, ways
 
 
+def device_peak() -> int:
+    """Returns the most bytes ever held on the first accelerator; 0 without one."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+
+
 class Competitor:
     """The setup of a run, and its questions. By itself it only hands these to the peers."""
 
@@ -238,7 +243,8 @@ class Scoring(Competitor):
 if __name__ == "__main__":
     try:
         workers.serve(
-            {"encode": Competitor, "train": Training, "texts": TextTraining, "rollouts": Rollouts, "score": Scoring}
+            {"encode": Competitor, "train": Training, "texts": TextTraining, "rollouts": Rollouts, "score": Scoring},
+            device_peak,
         )
     except UserError as e:
         sys.exit(f"error: {e}")

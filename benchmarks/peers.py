@@ -5,7 +5,6 @@ token ids that our side wrote, so that all competitors see the same questions.
 """
 
 import json
-import os
 import platform
 import random
 import time
@@ -16,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 import workers
+from torch_side import DEVICE, VERSIONS, device_peak
 
-torch.set_num_threads(len(os.sched_getaffinity(0)))
 ABSENT = -1e30  # the logit of an option or a variant that does not exist; finite, so that gradients are too
 
 
@@ -58,7 +57,7 @@ def padded(batch: list[Question], left: bool) -> tuple[torch.Tensor, torch.Tenso
         start = length - len(q.tokens) if left else 0
         ids_BT[b, start : start + len(q.tokens)] = torch.tensor(q.tokens)
         mask_BT[b, start : start + len(q.tokens)] = 1
-    return ids_BT, mask_BT
+    return ids_BT.to(DEVICE), mask_BT.to(DEVICE)
 
 
 def careful_logits(model: Any, batch: list[Question]) -> torch.Tensor:
@@ -90,6 +89,7 @@ def log_probabilities(logits_BV: torch.Tensor, batch: list[Question]) -> torch.T
     for b, q in enumerate(batch):
         for c, ids in enumerate(q.options):
             ids_BCW[b, c, : len(ids)] = torch.tensor(ids)
+    ids_BCW = ids_BCW.to(DEVICE)
     chosen_BCW = logits_BV.float().gather(1, ids_BCW.clamp(min=0).flatten(1)).view_as(ids_BCW)
     return chosen_BCW.masked_fill(ids_BCW < 0, ABSENT).logsumexp(-1).log_softmax(-1)
 
@@ -97,10 +97,10 @@ def log_probabilities(logits_BV: torch.Tensor, batch: list[Question]) -> torch.T
 def soft_cross_entropy(logits_BV: torch.Tensor, batch: list[Question]) -> torch.Tensor:
     """- sum_k q_k log p_k with q the shares of the votes; the mean over the batch."""
     log_p_BC = log_probabilities(logits_BV, batch)
-    q_BC = torch.zeros_like(log_p_BC)
+    q_BC = torch.zeros(log_p_BC.shape)
     for b, q in enumerate(batch):
         q_BC[b, : len(q.counts)] = torch.tensor(q.counts) / sum(q.counts)
-    return -(q_BC * log_p_BC).sum(-1).mean()
+    return -(q_BC.to(DEVICE) * log_p_BC).sum(-1).mean()
 
 
 def with_lora(model: Any, rank: int, adapters: str | None) -> Any:
@@ -127,14 +127,14 @@ class Competitor:
         )
         # SmolLM2 pads with the token that ends a turn, which our prompts hold: torch would give it no gradient
         self.model.get_input_embeddings().padding_idx = None
-        versions = {"python": platform.python_version(), "torch": torch.__version__}
+        self.model.to(DEVICE)
         self.about = {
             "settings": f"{len(self.batches)} batches of {batch}, {precision}",
-            "versions": versions | {"transformers": transformers.__version__},
+            "versions": VERSIONS | {"python": platform.python_version()},
         }
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+        return torch.autocast(DEVICE, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def first(self) -> float:
         """Seconds of the first batch."""
@@ -222,4 +222,4 @@ class Conversion:
 
 
 if __name__ == "__main__":
-    workers.serve({"train": Training, "score": Scoring, "convert": Conversion})
+    workers.serve({"train": Training, "score": Scoring, "convert": Conversion}, device_peak)

@@ -5,7 +5,6 @@ both sides take turns. Replies go on to their full length, as on our side.
 """
 
 import json
-import os
 import threading
 import time
 from pathlib import Path
@@ -16,8 +15,7 @@ import transformers
 import trl
 import workers
 from datasets import Dataset
-
-torch.set_num_threads(len(os.sched_getaffinity(0)))
+from torch_side import VERSIONS, device_peak, finished, precision_flags, tokenizer_at
 
 
 class _Turns(transformers.TrainerCallback):
@@ -37,8 +35,7 @@ class Peer:
     """A trainer that waits."""
 
     def __init__(self, weights: str, gguf: str, prompts: str, how: dict[str, Any], optim: dict[str, float]):
-        at = Path(gguf)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(at.parent), gguf_file=at.name)
+        tokenizer = tokenizer_at(gguf)
         rows = [json.loads(line) for line in Path(prompts).read_text().splitlines()]
         self.samples, self.most = how["prompts"] * how["n"], how["max_tokens"]
         micro = how["micro"]
@@ -63,8 +60,7 @@ class Peer:
             report_to=[],
             save_strategy="no",
             logging_steps=1000,
-            use_cpu=True,
-            bf16=False,
+            **precision_flags(how["precision"]),
             gradient_checkpointing=False,
             disable_tqdm=True,
             generation_kwargs={"min_new_tokens": self.most, "top_k": 0},
@@ -82,8 +78,8 @@ class Peer:
         self._time_writing()
         self.thread: threading.Thread | None = None
         self.about = {
-            "settings": f"micro-batches of {micro} replies, float32",
-            "versions": {"trl": trl.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
+            "settings": f"micro-batches of {micro} replies, {how['precision']}",
+            "versions": VERSIONS | {"trl": trl.__version__},
         }
 
     def _time_writing(self) -> None:
@@ -92,6 +88,7 @@ class Peer:
         def timed(*given: Any, **named: Any) -> Any:
             began = time.perf_counter()
             out = real(*given, **named)
+            finished()
             self.parts["writing"] += time.perf_counter() - began
             return out
 
@@ -114,6 +111,7 @@ class Peer:
         """One step: replies, rewards, update."""
         before, began = self.parts["writing"], time.perf_counter()
         self._step()
+        finished()
         seconds = time.perf_counter() - began
         writing = self.parts["writing"] - before
         parts = {"writing": writing, "update": seconds - writing}
@@ -121,4 +119,4 @@ class Peer:
 
 
 if __name__ == "__main__":
-    workers.serve({"train": Peer})
+    workers.serve({"train": Peer}, device_peak)

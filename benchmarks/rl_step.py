@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 import contest
-from text_step import converted
 from workers import Worker
 
 
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--peer-micro", type=int, default=8, help="replies in a micro-batch of TRL's")
+    parser.add_argument("--peer-precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     args, rest = parser.parse_known_args()
     flags = [
@@ -60,10 +60,16 @@ def main() -> None:
         theirs = running.enter_context(Worker("trl", args.peer_python, "rl_peers.py", {"HF_HUB_OFFLINE": "1"}))
         theirs.start(
             "train",
-            weights=converted(args, mine.about, folder),
+            weights=contest.converted(args.peer_python, mine.about["weights"], folder),
             gguf=mine.about["weights"],
             prompts=str(prompts),
-            how={"prompts": args.prompts, "n": args.n, "max_tokens": args.tokens, "micro": args.peer_micro},
+            how={
+                "prompts": args.prompts,
+                "n": args.n,
+                "max_tokens": args.tokens,
+                "micro": args.peer_micro,
+                "precision": args.peer_precision,
+            },
             optim={name: mine.about["config"]["optim"][name] for name in ("lr", "b1", "b2", "eps")},
         )
         results = contest.race({"ours": mine, "trl": theirs}, args.rounds)

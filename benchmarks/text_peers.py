@@ -5,7 +5,6 @@ over one epoch; the optimizer is torch's AdamW at a constant rate.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ import transformers
 import trl
 import workers
 from datasets import Dataset
-
-torch.set_num_threads(len(os.sched_getaffinity(0)))
+from torch_side import VERSIONS, device_peak, finished, precision_flags, tokenizer_at
 
 
 class Rows(trl.DPOTrainer):
@@ -39,16 +37,24 @@ class Peer:
     """A model and its rows."""
 
     def __init__(
-        self, weights: str, gguf: str, rows: str, method: str, batch: int, optim: dict[str, float], beta: float
+        self,
+        weights: str,
+        gguf: str,
+        rows: str,
+        method: str,
+        batch: int,
+        precision: str,
+        optim: dict[str, float],
+        beta: float,
     ):
-        at = Path(gguf)
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(str(at.parent), gguf_file=at.name)
+        self.tokenizer = tokenizer_at(gguf)
+        self.precision = precision
         self.make = lambda: transformers.AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32)
         self.rows = [json.loads(line) for line in Path(rows).read_text().splitlines()]
         self.method, self.batch, self.optim, self.beta = method, batch, optim, beta
         self.about = {
-            "settings": f"batches of {batch}, float32",
-            "versions": {"trl": trl.__version__, "torch": torch.__version__, "transformers": transformers.__version__},
+            "settings": f"batches of {batch}, {precision}",
+            "versions": VERSIONS | {"trl": trl.__version__},
         }
         self.trainer: Any = None
 
@@ -84,8 +90,7 @@ class Peer:
             "logging_steps": 1,
             "report_to": [],
             "save_strategy": "no",
-            "use_cpu": True,
-            "bf16": False,
+            **precision_flags(self.precision),
             "gradient_checkpointing": False,
             "max_length": None,
             "disable_tqdm": True,
@@ -117,6 +122,7 @@ class Peer:
         """One epoch."""
         began = time.perf_counter()
         self.trainer.train()
+        finished()
         tokens = sum(len(text) for row in self.rows for text in row["texts"])
         return {"seconds": time.perf_counter() - began, "questions": len(self.rows), "tokens": tokens}
 
@@ -131,4 +137,4 @@ class Peer:
 
 
 if __name__ == "__main__":
-    workers.serve({"train": Peer})
+    workers.serve({"train": Peer}, device_peak)

@@ -50,19 +50,12 @@ def ours(args: argparse.Namespace, rest: list[str], kind: str, *flags: str) -> I
         yield w
 
 
-def converted(args: argparse.Namespace, about: dict[str, Any], folder: Path) -> str:
-    """Returns a folder with our weights as transformers writes them: it trains none that it has read from GGUF."""
-    weights = folder / "weights"
-    if not weights.exists():
-        with Worker("conversion", args.peer_python, "peers.py", {}) as w:
-            w.start("convert", weights=about["weights"], folder=str(weights))
-    return str(weights)
-
-
 @contextlib.contextmanager
-def trl(args: argparse.Namespace, about: dict[str, Any], rows: str, folder: Path) -> Iterator[Worker]:
+def trl(
+    args: argparse.Namespace, about: dict[str, Any], rows: str, folder: Path, precision: str | None = None
+) -> Iterator[Worker]:
     """Starts TRL's side."""
-    config, weights = about["config"], converted(args, about, folder)
+    config, weights = about["config"], contest.converted(args.peer_python, about["weights"], folder)
     with Worker("trl", args.peer_python, "text_peers.py", {"HF_HUB_OFFLINE": "1"}) as w:
         w.start(
             "train",
@@ -71,6 +64,7 @@ def trl(args: argparse.Namespace, about: dict[str, Any], rows: str, folder: Path
             rows=rows,
             method=args.method,
             batch=args.peer_batch,
+            precision=args.peer_precision if precision is None else precision,
             optim={name: config["optim"][name] for name in ("lr", "b1", "b2", "eps")},
             beta=config["objective"]["beta"],
         )
@@ -91,7 +85,7 @@ def agreement(args: argparse.Namespace, rest: list[str], folder: Path) -> dict[s
         w.ask("write_texts", path=rows)
         w.ask("prepare")
         mine = w.ask("losses", steps=args.steps)
-    with trl(args, about, rows, folder) as w:
+    with trl(args, about, rows, folder, "float32") as w:
         theirs = w.ask("losses", batches=mine["batches"])
     largest = max(abs(a - b) for a, b in zip(mine["losses"], theirs, strict=True))
     return {"steps": len(theirs), "ours": mine["losses"], "trl": theirs, "largest_difference": largest}
@@ -105,6 +99,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     parser.add_argument("--peer-python", required=True, help="an interpreter with trl")
     parser.add_argument("--peer-batch", type=int, default=4)
+    parser.add_argument("--peer-precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20, help="whose losses are compared; 0: none")
     args, rest = parser.parse_known_args()

@@ -16,8 +16,12 @@ HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def serve(kinds: dict[str, Callable[..., Any]]) -> None:
-    """The worker's side: `start` makes an object of the asked kind, every other request calls one of its methods."""
+def serve(kinds: dict[str, Callable[..., Any]], device_peak: Callable[[], int]) -> None:
+    """The worker's side: `start` makes an object of the asked kind, every other request calls one of its methods.
+
+    Args:
+      device_peak: the most bytes that were held on an accelerator; 0 without one.
+    """
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print must not be taken for a reply
     worker = None
@@ -26,6 +30,8 @@ def serve(kinds: dict[str, Callable[..., Any]]) -> None:
         if request["do"] == "start":
             worker = kinds[request["kind"]](**request["with"])
             reply = worker.about
+        elif request["do"] == "device_peak":
+            reply = device_peak()
         else:
             reply = getattr(worker, request["do"])(**request["with"])
         replies.write(json.dumps(reply) + "\n")
@@ -72,7 +78,10 @@ class Worker:
         return (int(after_name[11]) + int(after_name[12])) / TICKS
 
     def peak_gib(self) -> float:
-        """The most memory that the process ever held (Linux)."""
+        """The most memory that the process ever held: on its accelerator, or without one, in all (Linux)."""
+        held = self.ask("device_peak")
+        if held:
+            return held / 2**30
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) / 2**20
