@@ -6,7 +6,7 @@
 Both write as many tokens as they are told, with no end token, on the same token ids and the same weights, in turns, and
 each case is warmed up first. Theirs is the fastest of `--peers` (precision, cache, attention) in each case. `--prompts`
 has real questions: their greedy texts of `--agree` tokens are compared, in float32. The bound is that of reading all
-weights once for each token of a batch, at the rate at which this machine reads memory.
+weights once for each token of a batch, at the rate at which this device reads memory.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +39,6 @@ def requests(case: dict[str, int], vocab: int) -> dict[str, Any]:
         tokens = rng.integers(16, case["tokens"] + 1, case["prompts"]).tolist()
     ids = [rng.integers(100, vocab, n).tolist() for n in lengths]
     return {"ids": ids, "tokens": tokens, "samples": case.get("samples", 1)}
-
-
-def read_rate() -> float:
-    """Returns the bytes a second at which this machine reads memory, by a sum over one GiB."""
-    x = np.ones(2**27)
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
-        x.sum()
-        took.append(time.perf_counter() - began)
-    return x.nbytes / min(took)
 
 
 def agreement(mine: Worker, theirs: Worker, count: int, tokens: int) -> dict[str, Any]:
@@ -86,7 +74,7 @@ def main() -> None:
         agreed = agreement(mine, peers[args.peers[0]], 20, args.agree) if args.agree else None
         if agreed:
             print(f"{agreed['equal']} of {agreed['prompts']} greedy texts of {args.agree} tokens are equal", flush=True)
-        rate, results = read_rate(), {}
+        rate, results = mine.ask("read_rate"), {}
         print(
             "| | ours, tokens/s | theirs, tokens/s | theirs is | ours is faster by | share of the bound |", flush=True
         )
@@ -114,7 +102,7 @@ def main() -> None:
             )
         memory = {name: w.peak_gib() for name, w in {"ours": mine, **peers}.items()}
     print("\npeak GiB: " + ", ".join(f"{name} {gib:.2f}" for name, gib in memory.items()))
-    print(f"this machine reads {rate / 1e9:.1f} GB/s")
+    print(f"this device reads {rate / 1e9:.1f} GB/s")
     whole = {"results": results, "agreement": agreed, "peak_gib": memory, "bytes_per_second": rate}
     args.out.write_text(json.dumps(whole, indent=2) + "\n")
 

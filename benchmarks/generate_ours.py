@@ -4,6 +4,8 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import workers
 from ours import device_peak
 
@@ -52,6 +54,19 @@ class Ours:
         took = time.perf_counter() - began
         assert [len(r.tokens) for of in found for r in of] == [n for n in tokens for _ in range(samples)]
         return took
+
+    def read_rate(self) -> float:
+        """Bytes a second at which the device reads memory, by a sum over one GiB."""
+        if jax.default_backend() == "cpu":  # where XLA's sum is slower than the memory is
+            x, total = np.ones(2**27), np.sum
+        else:
+            x, total = jnp.ones(2**28), jax.jit(jnp.sum)
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            jax.block_until_ready(total(x))
+            took.append(time.perf_counter() - began)
+        return x.nbytes / min(took)
 
     def prompts(self, count: int) -> list[list[int]]:
         """Token ids of real prompts."""
