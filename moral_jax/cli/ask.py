@@ -40,6 +40,7 @@ and a page. What is answered already is not asked again; several --model make on
 """
 BAR = 30
 SEPARATOR = "|"
+OF_THE_FOLDER = ("--config.task.", "--config.prompt.template", "--config.prompt.orders")  # what a questionnaire brings
 
 
 def parse(line: str, where: str) -> Example:
@@ -126,6 +127,10 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
         if (value := getattr(args, name)) is not None and value < 1:
             raise UserError(f"--{name}={value}: expected at least 1")
     chosen = questionnaire.chosen_conditions(args.condition)
+    own = [*(["FILE"] if args.file != "-" else []), *(["--json"] if args.json else [])]
+    own += [flag for flag in rest if flag.startswith(OF_THE_FOLDER)]
+    if own:
+        raise UserError(f"{own[0]}: has no meaning beside --task={args.task}, which brings its questions")
     drops_bad = args.on_bad_row == "drop"
     asked = questionnaire.read(args.task, chosen, args.limit, args.rows, args.map, drops_bad=drops_bad)
     rows = len(asked.parts[0].examples)

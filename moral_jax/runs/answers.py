@@ -37,11 +37,19 @@ def append(path: Path, records: Sequence[Record]) -> None:
 
 
 def mend(path: Path) -> None:
-    """Removes a line that was cut by a kill."""
+    """Removes a last line that was cut by a kill, and ends one that only lacks its end."""
     with storage_errors(path):
         content = path.read_bytes() if path.exists() else b""
-        if content and not content.endswith(b"\n"):
-            os.truncate(path, content.rfind(b"\n") + 1)
+        if not content or content.endswith(b"\n"):
+            return
+        begins = content.rfind(b"\n") + 1
+        try:
+            json.loads(content[begins:])
+        except ValueError:
+            os.truncate(path, begins)
+        else:
+            with path.open("ab") as file:
+                file.write(b"\n")
 
 
 def _is_texts(value: Any) -> bool:

@@ -56,8 +56,12 @@ def _card(name: HubName) -> tuple[str | None, str | None]:
     return info.sha, ", ".join(licence) if isinstance(licence, list) else licence
 
 
-def load(name: HubName) -> HubRows:
+def load(name: HubName, setting: str = "task.path", flag: str = "--config.task.path") -> HubRows:
     """Downloads a split once into the cache of `datasets`, and maps it into memory.
+
+    Args:
+      setting: what named it.
+      flag: what a file in its place is passed as.
 
     Raises:
       UserError: there is no such data set, revision, config or split; it is gated; or the hub cannot be reached.
@@ -65,8 +69,8 @@ def load(name: HubName) -> HubRows:
     import datasets  # two seconds, which local text files need not wait for
 
     commit, licence = _card(name)
-    named, page = f"task.path={str(name)!r}", f"https://huggingface.co/datasets/{name.repo}"
-    remedy = "download a file of it elsewhere and pass --config.task.path=FILE"
+    named, page = f"{setting}={str(name)!r}", f"https://huggingface.co/datasets/{name.repo}"
+    remedy = f"download a file of it elsewhere and pass {flag}=FILE"
     with hub.explained(named, page, remedy, (datasets.exceptions.DatasetsError,)):
         try:
             rows = datasets.load_dataset(name.repo, name.config, split=name.split, revision=commit or name.revision)

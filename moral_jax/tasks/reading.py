@@ -72,10 +72,14 @@ class Opened(NamedTuple):
     licence: str | None
 
 
-def opened(path: str, columns: Columns) -> Opened:
-    """Opens a file, a folder or a data set of the hub."""
+def opened(path: str, columns: Columns, *of_hub: str) -> Opened:
+    """Opens a file, a folder or a data set of the hub.
+
+    Args:
+      of_hub: setting and flag, as of `hub.load`.
+    """
     if name := hub.parse(path):
-        found = hub.load(name)
+        found = hub.load(name, *of_hub)
         commit = {str(name): found.commit or "unknown"}
         return Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
     local = expanded(path)

@@ -85,7 +85,7 @@ def read(
         own = task.path / task.labels.file
         path = map_path or (str(own) if own.exists() else task.labels.file)
         labelled = labels.read(path, task.labels.tag, task.labels.columns, task.labels.once)
-    count.get(task.tally)
+    count.check_settings(task.tally, task.settings, str(task.path / folder.TASK))
     rules.get(task.surface)
     if rows:  # they are not the folder's own
         task = dataclasses.replace(task, sample=False, licence="the rows' own", attribution=f"rows: {Path(rows).name}")

@@ -51,8 +51,11 @@ def test_an_attitude_is_the_fit_of_likelihood_by_benefit_and_risk(tmp_path):
     likelihood = [3 + 0.6 * b - 0.4 * r for b, r in zip(benefit, risk, strict=True)]
     planted = {f"form={form}": dict(zip(names, values, strict=True))
                for form, values in (("likelihood", likelihood), ("benefit", benefit), ("risk", risk))}  # fmt: skip
+    planted["form=likelihood"]["money-6"] = 7  # an item that is turned, and so is left out
+    planted["form=benefit"]["money-6"] = planted["form=risk"]["money-6"] = 1
     of_money = [row | {"reverse": False} for row in rows()[:6]]
-    task = q.write(tmp_path / "task", of_money, FORMS, TOML + NO_NONE)
+    turned = of_money[0] | {"id": "money-6", "reverse": True}
+    task = q.write(tmp_path / "task", [*of_money, turned], FORMS, TOML + NO_NONE)
     found = q.values(q.ask(task, tmp_path / "out", agent(tmp_path, planted)), "Attitude to risk")
     assert found["money"] == pytest.approx({"constant": 3, "to benefit": 0.6, "to risk": -0.4})
 

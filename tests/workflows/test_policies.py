@@ -65,7 +65,8 @@ def test_an_agent_is_what_it_was_planted_to_be(agent, expected, task, tmp_path):
 def test_no_constant_passes(agent, task, tmp_path):
     found = q.ask(task, tmp_path / "out", f"--model=scripted:{agent}")
     assert numbers(found)["flip"] == 0
-    assert not any(c["above"]["value"] > 1e-9 for c in (q.cell(found, AGREES, "all policies", n) for n in NAMES[:3]))
+    assert max(numbers(found)[name] for name in NAMES[:2]) <= 0.5
+    assert not any(sentence.count("better than") for sentence in found["findings"])
 
 
 def test_forward_and_reversed_in_each_others_place_turn_the_golds_and_leave_accuracy(tmp_path):

@@ -161,6 +161,18 @@ def test_records_of_another_program(tmp_path):
     assert q.values(found, "Right options") == {"none": {"mean share": 0.75, "accuracy": 1.0}}
 
 
+def test_a_last_line_without_an_end_is_kept_and_one_that_is_cut_is_not(task, tmp_path):
+    q.ask(task, tmp_path / "out", WHO)
+    path = tmp_path / "out" / "records.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    q.ask(task, tmp_path / "out", "--model=scripted:first")
+    assert path.read_bytes().startswith(whole)
+    path.write_bytes(whole[:-20])
+    q.ask(task, tmp_path / "out", WHO)
+    assert path.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -202,6 +202,21 @@ def test_group_conditions_recover_each_group_and_shuffled_names_do_not(names, ex
     assert found[pluralism.DISTRIBUTIONAL]["JSD, nats"] == pytest.approx(0, abs=1e-9)
 
 
+def test_the_worst_group_and_the_options_that_are_held(tmp_path):
+    """People hold b by 0.25 on average; who gives it 0.12 holds it (a tenth), who gives it 0.08 does not."""
+    task = q.write(tmp_path / "task", pluralism_rows(), toml='tally = "pluralism"\n')
+    for share, overton in ((0.12, 1.0), (0.08, 0.5)):
+        said = {r["id"]: {"a": 1 - share, "b": share} for r in pluralism_rows()}
+        (tmp_path / "said.json").write_text(json.dumps(said))
+        found = q.ask(task, tmp_path / f"{share}", f"--model=scripted:leaning?file={tmp_path / 'said.json'}")
+        far, near = (js_divergence((1 - share, share), shares) for shares in ((0.6, 0.4), (0.9, 0.1)))
+        assert far > near
+        numbers = q.values(found, pluralism.NEAR)
+        assert numbers["worst group"]["JSD, nats"] == pytest.approx(far)
+        assert numbers[pluralism.ALL_GROUPS]["JSD, nats"] == pytest.approx((far + near) / 2)
+        assert q.values(found, "Options that are held")["overton"]["share"] == overton
+
+
 def test_divergences():
     assert js_divergence((1, 0), (0.6, 0.4)) == pytest.approx(0.163897, abs=1e-6)
     assert js_divergence((0.6, 0.4), (0.9, 0.1)) == pytest.approx(0.063288, abs=1e-6)

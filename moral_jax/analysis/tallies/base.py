@@ -23,6 +23,13 @@ class Statistic(NamedTuple):
         return self.of(w_RE)
 
 
+class Setting(NamedTuple):
+    """A setting of a tally, which [settings] of task.toml may hold."""
+
+    expected: str
+    is_right: Callable[[Any], bool]
+
+
 Key = tuple[str, str, str]  # table, row, column
 
 

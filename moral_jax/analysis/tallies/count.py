@@ -15,7 +15,7 @@ from moral_jax.analysis import rules
 from moral_jax.analysis.bootstrap import SMALLEST, Estimate, Resampling
 from moral_jax.analysis.rules import Rule
 from moral_jax.analysis.tallies import findings, likert, pluralism, policy, profile, shares, underspecified, vector
-from moral_jax.analysis.tallies.base import Answered, Key, Measure, answered_by
+from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, answered_by
 from moral_jax.runs.answers import condition_name, identity
 from moral_jax.runs.records import Record
 from moral_jax.types import UserError
@@ -40,6 +40,7 @@ class Tally(NamedTuple):
     headline: tuple[tuple[str, str, str], ...] = ()  # the cells that the page begins with; "" stands for the first one
     unit_of: Callable[[Record], str] = lambda record: record["row"]  # what is resampled
     counts_right: bool = False  # where one direction is better, it is that of right options
+    settings: Mapping[str, Setting] = {}
     crosses: bool = False  # its numbers compare conditions, so the own mean is one over all of them
 
 
@@ -54,20 +55,22 @@ TALLIES: dict[str, Tally] = {
         policy.measures,
         "whether answers follow a policy that is given",
         headline=tuple((policy.AGREES, policy.ALL, column) for column in (policy.SHARE, policy.FLIP, policy.BIAS)),
+        settings=policy.SETTINGS,
         crosses=True,
     ),
-    "profile": Tally(profile.measures, "which values weigh in what is chosen"),
+    "profile": Tally(profile.measures, "which values weigh in what is chosen", settings=profile.SETTINGS),
     "likert": Tally(
         likert.measures,
         "ratings on a scale, by domain, form and persona",
         likert.findings,
         headline=((likert.RATINGS, "", ""), (likert.SENSITIVE, "", "")),
     ),
-    "vector": Tally(vector.measures, "a vector of values, centred and as published"),
+    "vector": Tally(vector.measures, "a vector of values, centred and as published", settings=vector.SETTINGS),
     "pluralism": Tally(
         pluralism.measures,
         "how near shares come to those of groups of people",
         unit_of=pluralism.question_of,
+        settings=pluralism.SETTINGS,
         headline=tuple((pluralism.NEAR, row, "") for row in (pluralism.DISTRIBUTIONAL, pluralism.STEERABLE)),
     ),
     "underspecified": Tally(underspecified.measures, "where people are divided, and where the respondent is unsure"),
@@ -79,6 +82,21 @@ def get(name: str) -> Tally:
     if name not in TALLIES:
         raise UserError(f"tally {name!r}: there is none; there are {', '.join(TALLIES)}")
     return TALLIES[name]
+
+
+def check_settings(name: str, settings: Mapping[str, Any], where: str) -> None:
+    """Checks the [settings] of a questionnaire against its tally.
+
+    Raises:
+      UserError: a setting that the tally does not have, or a value of another kind.
+    """
+    known = get(name).settings
+    for setting, value in settings.items():
+        if setting not in known:
+            said = f"has {', '.join(known)}" if known else "has none"
+            raise UserError(f"{where}: settings.{setting}: tally {name!r} has no such setting; it {said}")
+        if not known[setting].is_right(value):
+            raise UserError(f"{where}: settings.{setting}: found {value!r}, expected {known[setting].expected}")
 
 
 def _drawn(measures: Mapping[Key, Measure], resampling: Resampling) -> dict[Key, np.ndarray]:
@@ -156,6 +174,7 @@ def count(
       first respondent}.
     """
     tally = get(name)
+    check_settings(name, {s: v for s, v in settings.items() if s in tally.settings}, "the questionnaire")
     units = {unit: i for i, unit in enumerate(dict.fromkeys(map(tally.unit_of, records)))}
     respondents = list(dict.fromkeys(r["respondent"] for r in records))
     resampling = Resampling(len(units), resamples, seed)

@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, ratio
+from moral_jax.analysis.tallies.base import Answered, Measure, Setting, Statistic, ratio
 from moral_jax.analysis.tallies.base import js_divergence as jsd
 from moral_jax.runs.records import Record
-from moral_jax.types import UserError
 
 SEEN = 0.1  # the share from which on an option is held
 DISTRIBUTIONAL, STEERABLE = "distributional", "steerable, under the group's condition"
 ALL_GROUPS = "each group, without a condition"
 NEAR, BY_GROUP, YARDSTICKS = "How near to people", "Jensen-Shannon divergence by group", "Yardsticks, without a model"
+SETTINGS = {"least_groups": Setting("a whole number from 1 on", lambda value: type(value) is int and value > 0)}
 
 
 def question_of(record: Record) -> str:
@@ -50,8 +50,6 @@ def measures(a: Answered) -> Iterator[Measure]:
     a = a.where([r["counts"] is not None and bool(group_of(r)) for r in a.records])
     plain = a.where([_about(r) is None for r in a.records])
     least = a.settings.get("least_groups", 2)
-    if not isinstance(least, int):
-        raise UserError(f"settings.least_groups: found {least!r}, expected a whole number")
     of_question: dict[str, list[Record]] = {}
     for r in plain.records:
         of_question.setdefault(question_of(r), []).append(r)

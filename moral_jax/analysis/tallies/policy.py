@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, choice, is_choice, minus, ratio
+from moral_jax.analysis.tallies.base import Answered, Measure, Setting, choice, is_choice, minus, ratio
 from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 
 FORWARD, REVERSED = "forward", "reversed"
 AGREES, PLAIN, ALL = "Answers that follow the policy", "Without a policy", "all policies"
 SHARE, FLIP, BIAS = "share of the right answer", "flip", "bias to its own leaning"
+SETTINGS = {"abstain": Setting("the text of an option", lambda value: isinstance(value, str))}
 
 
 def _policy(record: Record) -> dict[str, str]:
@@ -80,7 +81,7 @@ def _bias(own: Answered, leans: dict[str, int | None]) -> tuple[list[float | Non
 
 def measures(a: Answered) -> Iterator[Measure]:
     """Yields accuracy (soft and hard), abstaining, flip and bias by school and level, and the answers without one."""
-    words = str(a.settings.get("abstain", "can't decide"))
+    words = a.settings.get("abstain", "can't decide")
     plain = a.where([not _policy(r) for r in a.records])
     leans = {_beside(r): _lean(r, words) for r in plain.records}
     policies = a.where([bool(_policy(r)) for r in a.records])

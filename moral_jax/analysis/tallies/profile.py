@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, minus, plus, ratio
+from moral_jax.analysis.tallies.base import Answered, Measure, Setting, minus, plus, ratio
 from moral_jax.runs.records import Record
-from moral_jax.types import UserError
 
 
 def _of_options(record: Record, column: str) -> list[list[str]]:
@@ -68,19 +67,20 @@ def _balance(record: Record, principle: Mapping[str, Any]) -> float | None:
     return p[has[0].index(True)] - p[has[1].index(True)]
 
 
-def _checked(principles: Any) -> list[dict[str, Any]]:
-    """Returns the principles of [settings]; raises UserError for what is none."""
-    for one in principles if isinstance(principles, list) else [principles]:
-        sides = [one.get(side) for side in ("support", "oppose")] if isinstance(one, dict) else [None]
-        named = isinstance(one, dict) and isinstance(one.get("name"), str)
-        if not named or not all(isinstance(side, list) and side for side in sides):
-            raise UserError(f"settings.principles: found {one!r}, expected name, support = [tags] and oppose = [tags]")
-    return list(principles)
+def _are_principles(value: Any) -> bool:
+    def is_one(one: Any) -> bool:
+        sides = [one.get("support"), one.get("oppose")] if isinstance(one, dict) else [None]
+        return all(isinstance(side, list) and side for side in sides) and isinstance(one.get("name"), str)
+
+    return isinstance(value, list) and all(map(is_one, value))
+
+
+SETTINGS = {"principles": Setting("tables with name, support = [tags] and oppose = [tags]", _are_principles)}
 
 
 def _principles(a: Answered) -> Iterator[Measure]:
     """Yields what is chosen where a principle's supporting values stand on one action and its opposing on the other."""
-    for principle in _checked(a.settings.get("principles", [])):
+    for principle in a.settings.get("principles", []):
         of: dict[str, Any] = {}
         for name, own in a.by_condition():
             of[name] = own.mean([_balance(r, principle) for r in own.records])

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, ratio
+from moral_jax.analysis.tallies.base import Answered, Measure, Setting, Statistic, ratio
 from moral_jax.runs.records import Record
 from moral_jax.types import UserError
 
@@ -65,6 +65,7 @@ BLOCKS: dict[str, Callable[[Record, list[str]], Parts]] = {
     FOUNDATIONS: _foundations,
     VIEWS: _views,
 }
+SETTINGS = {"block": Setting(f"one of {', '.join(BLOCKS)}", lambda value: value in BLOCKS)}
 
 
 def _names(records: list[Record]) -> list[str]:

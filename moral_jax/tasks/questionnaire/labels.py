@@ -41,7 +41,7 @@ def read(path: str, tag: str, columns: tuple[str, ...], once: bool = False) -> L
     """
     found: dict[str, dict[str, list[str]]] = {}
     seen = Columns()
-    for row in reading.opened(path, seen).rows:
+    for row in reading.opened(path, seen, "map.file", "--map").rows:
         if isinstance(row, UserError):
             raise row
         name = row.text(tag).strip()

@@ -195,7 +195,7 @@ def _check_columns(path: str, task: Folder, columns: Columns) -> None:
 
 def _rows(path: str, task: Folder, config: TaskConfig, columns: Columns) -> Iterable[Row | UserError]:
     """Returns a row for each question, or for each that a row asks."""
-    rows: Iterable[Row | UserError] = reading.opened(path, columns).rows
+    rows: Iterable[Row | UserError] = reading.opened(path, columns, "rows", "--rows").rows
     rows = console.progress(rows, desc="reading rows", unit="row", delay=3, leave=False)
     if task.fields is None:
         return _strict(rows)
