@@ -154,6 +154,13 @@ def respondent_of(
     return respondent, lambda about: provenance.of_other(respondent, about)
 
 
+def check_answers_questions(config: Config, run: RunDirectory | None) -> None:
+    """Raises UserError for a reward model, which reads whole replies."""
+    if config.model.head == "score" and registry.get(config.task.name).kind != "votes":
+        where = f" --run={run.path}" if run else ""
+        raise UserError(f"a reward model scores replies and answers no questions; use moral-jax score{where} FILE")
+
+
 def interview(config: Config, budget: Budget, run: RunDirectory | None = None) -> Interview:
     """Returns whoever a config names, to be asked one question after the other.
 
@@ -162,10 +169,8 @@ def interview(config: Config, budget: Budget, run: RunDirectory | None = None) -
     Raises:
       UserError: it is a reward model, which reads whole replies.
     """
+    check_answers_questions(config, run)
     if registry.get(config.task.name).kind != "votes":
-        if config.model.head == "score":
-            where = f" --run={run.path}" if run else ""
-            raise UserError(f"a reward model scores replies and answers no questions; use moral-jax score{where} FILE")
         config = dataclasses.replace(config, task=TaskConfig(name="votes"))
     respondent, _ = respondent_of(config, budget, run)
     return Interview(respondent, config.orders_of)

@@ -27,12 +27,11 @@ from moral_jax.runs.answers import RECORDS
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.records import Asks, Record, make_records
 from moral_jax.runtime import console, distributed, files, places
-from moral_jax.tasks import registry
 from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, questions
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.types import UserError
-from moral_jax.workflows.evaluate import respondent_of
+from moral_jax.workflows.evaluate import check_answers_questions, respondent_of
 from moral_jax.workflows.tally import ABOUT, WITHOUT_ANSWERS, about_of, tally
 
 PIECE = 256  # questions that are asked before their answers are written
@@ -179,8 +178,7 @@ def _who_can_choose(who: Who) -> Config:
     """Returns the config of a respondent; raises UserError for one that a questionnaire cannot be put to."""
     if who.config.respondent.kind == "baseline":
         raise UserError(f"{who.name}: a baseline is fitted to rows with votes; use it with moral-jax eval")
-    if who.config.model.head == "score" and registry.get(who.config.task.name).kind != "votes":
-        raise UserError(f"{who.name}: a reward model scores replies and answers no questions; use moral-jax score")
+    check_answers_questions(who.config, RunDirectory(who.run) if who.run else None)
     return who.config
 
 
