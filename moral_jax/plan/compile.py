@@ -191,7 +191,10 @@ class Plan:
         chip = self.topology.chip
         assert isinstance(self.training, Program), "a plan whose training fits"
         assert isinstance(spec, DecoderSpec), "as `make` asks for"
-        return cost.bound(self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below)
+        texts = _shape(self.config, self.model, 1).reads_texts
+        return cost.bound(
+            self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below, texts=texts
+        )
 
 
 def _scorer(config: Config, model: api.Model) -> Scorer:

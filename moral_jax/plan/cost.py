@@ -8,8 +8,8 @@ from moral_jax.plan.hlo import BETWEEN_SLICES, Counted
 
 COUNTING_RULE = (
     "model FLOPs: 6 per weight of the layers' matrices and token, or 4 where weights are frozen beside adapters, and "
-    "6 N H T per token and layer for causal attention within a row; below the first adapter 2 and 2 N H T; no head (it "
-    "is applied to a few option rows), no products of adapters, nothing recomputed"
+    "6 N H T per token and layer for causal attention within a row; below the first adapter 2 and 2 N H T; the head at "
+    "all tokens of texts, and nowhere else (of options it has a few rows); no products of adapters, nothing recomputed"
 )
 
 
@@ -51,22 +51,26 @@ def layer_weights(spec: DecoderSpec) -> int:
     return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
 
 
-def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers: int = 0) -> float:
+def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False) -> float:
     """Returns the FLOPs of one training step's products with weights, by COUNTING_RULE.
 
     Args:
       frozen: adapters are trained beside frozen weights.
       frozen_layers: number of layers below the first adapter.
+      texts: texts are trained on, so that the head is applied to all tokens.
     """
-    below, above = frozen_layers, spec.layers - frozen_layers
-    return tokens * layer_weights(spec) / spec.layers * (2.0 * below + (4.0 if frozen else 6.0) * above)
+    below, above, each = frozen_layers, spec.layers - frozen_layers, 4.0 if frozen else 6.0
+    head = each * spec.width * spec.vocab if texts else 0.0
+    return tokens * (layer_weights(spec) / spec.layers * (2.0 * below + each * above) + head)
 
 
-def model_flops(spec: DecoderSpec, tokens: int, length: int, *, frozen: bool, frozen_layers: int = 0) -> float:
+def model_flops(
+    spec: DecoderSpec, tokens: int, length: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False
+) -> float:
     """Returns the FLOPs of one training step, by COUNTING_RULE; see `matrix_flops` for the arguments."""
     below, above = frozen_layers, spec.layers - frozen_layers
     attention = tokens * spec.heads * spec.head_size * length * (2.0 * below + 6.0 * above)
-    return matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers) + attention
+    return matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers, texts=texts) + attention
 
 
 def bound(
@@ -79,6 +83,7 @@ def bound(
     *,
     frozen: bool,
     frozen_layers: int = 0,
+    texts: bool = False,
 ) -> Bound:
     """Returns the roofline of a step.
 
@@ -90,7 +95,7 @@ def bound(
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
     within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
     network = within / (chip.links * chip.link_bytes)
-    useful = model_flops(spec, tokens, length, frozen=frozen, frozen_layers=frozen_layers) / chips
-    matrices = matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers)
+    useful = model_flops(spec, tokens, length, frozen=frozen, frozen_layers=frozen_layers, texts=texts) / chips
+    matrices = matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers, texts=texts)
     products = program.counted.flops / (matrices / chips)
     return Bound(compute, memory, network, useful, products, useful / chip.bf16_flops / max(compute, memory, network))

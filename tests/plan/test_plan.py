@@ -241,6 +241,8 @@ def test_model_flops_by_hand():
     assert cost.layer_weights(spec) == 32 * (2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14336)
     want = 6 * 2048 * (cost.layer_weights(spec) + 32 * 4096 * 2048)
     assert cost.model_flops(spec, 2048, 2048, frozen=False) == want
+    head = 6 * 2048 * 4096 * 32768
+    assert cost.model_flops(spec, 2048, 2048, frozen=False, texts=True) == want + head
 
 
 def test_model_flops_beside_frozen_weights():
