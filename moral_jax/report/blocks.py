@@ -1,0 +1,44 @@
+"""Writes a page of blocks: the answer first, then tables, pictures and texts, each with a heading."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moral_jax.report.page import Written, environment
+from moral_jax.report.words import Table, inert, markdown
+from moral_jax.runtime.strict_json import visible
+
+
+class Block(NamedTuple):
+    """A part of a page; what is empty is left out."""
+
+    heading: str
+    table: Table | None = None
+    note: str = ""  # below it, how to read it
+    picture: str | None = None  # SVG
+    caption: str = ""
+    text: str = ""  # shown as it is
+    is_open: bool = True  # shown without a click
+
+
+def write(
+    folder: Path, title: str, subtitle: str, verdict: Sequence[str], blocks: Sequence[Block], printed: Sequence[Table]
+) -> Written:
+    """Writes report.html and report.md into a folder.
+
+    Args:
+      printed: the tables that the command prints, beside the verdict.
+    """
+    values: dict[str, Any] = {
+        "title": title,
+        "subtitle": subtitle,
+        "verdict": verdict,
+        "blocks": blocks,
+        "css": (Path(__file__).parent / "page.css").read_text(encoding="utf-8"),
+        "markdown": markdown,
+        "inert": inert,
+    }
+    for suffix in ("html", "md"):
+        text = environment(suffix == "html").get_template(f"blocks.{suffix}.jinja").render(values)
+        (folder / f"report.{suffix}").write_text(visible(text), encoding="utf-8")
+    return Written(folder / "report.html", "\n\n".join(map(markdown, printed)), "\n".join(verdict))
