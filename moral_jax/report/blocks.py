@@ -15,8 +15,7 @@ class Block(NamedTuple):
     heading: str
     table: Table | None = None
     note: str = ""  # below it, how to read it
-    picture: str | None = None  # SVG
-    caption: str = ""
+    pictures: tuple[tuple[str | None, str], ...] = ()  # SVG and caption of each; those that are None are left out
     text: str = ""  # shown as it is
     is_open: bool = True  # shown without a click
 

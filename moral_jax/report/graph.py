@@ -42,7 +42,7 @@ def _band(cell: Numbers) -> str:
 
 
 def _star(cell: Numbers) -> str:
-    return interval(cell) + (" *" if cell["outside"] else "")
+    return interval(dict(cell)) + (" *" if cell["outside"] else "")
 
 
 def _rankings(found: Numbers, titles: Mapping[str, str]) -> Table:
@@ -115,7 +115,10 @@ def drawn(found: Numbers, titles: Mapping[str, str]) -> str | None:
     graph = library.DiGraph()
     graph.add_nodes_from(shown)
     graph.add_weighted_edges_from((e["from"], e["to"], e["likelihood"]) for e in kept)
-    places = library.spring_layout(graph.to_undirected(), k=2.2 / math.sqrt(len(shown)), iterations=300, seed=7)
+    near = dict(library.all_pairs_shortest_path_length(graph.to_undirected()))
+    apart = 1 + math.sqrt(len(shown)) / 2  # of cards that no path joins, so that parts lie side by side
+    steps = {a: {b: near[a].get(b, apart) for b in shown} for a in shown}
+    places = library.kamada_kawai_layout(graph, dist=steps)
     most = max(found["rankings"][card]["pagerank"]["value"] for card in shown)
 
     def draw(axes: Axes) -> None:
@@ -195,7 +198,7 @@ def _said(found: Numbers, titles: Mapping[str, str]) -> list[str]:
         )
         outside = sum(found["rankings"][card]["pagerank"]["outside"] for card in found["order"])
         said.append(
-            f"{outside} of {cards} cards have a PageRank outside the band (about {0.05 * cards:.0f} would by chance). "
+            f"{outside} of {cards} cards have a PageRank outside the band (about {0.05 * cards:.1f} would by chance). "
             f"Of a card inside it, which pairs were asked explains the place as well as what was said of them."
         )
     if found["both ways"] is not None:
@@ -233,22 +236,19 @@ def _of_electorate(found: Numbers, titles: Mapping[str, str], lead: str) -> list
         f"Arrows go to the wiser card; a circle's area is PageRank, its number the place by it. Blue: outside the band "
         f"of {BAND}."
     )
-    pictures = [
-        Block(f"{lead}The graph", picture=drawn(found, titles), caption=names),
-        Block(f"{lead}PageRank", picture=banded(found, titles, "pagerank", "PageRank"),
-              caption="Lines are 95 % intervals over resampled voters, bars the middle 95 % of shuffled votes."),
-        Block(f"{lead}Incoming likelihood", picture=banded(found, titles, "incoming", "sum of incoming likelihoods"),
-              caption="The same for the sum of the likelihoods of the edges that come in."),
-    ]  # fmt: skip
+    lines = "Lines are 95 % intervals over resampled voters, bars the middle 95 % of shuffled votes."
+    graph, by_rank = drawn(found, titles), banded(found, titles, "pagerank", "PageRank")
+    by_sum = banded(found, titles, "incoming", "sum of incoming likelihoods")
     return [
         Block(f"{lead}Winners by context", _winners(found, titles),
               "The card with the highest PageRank in the graph of that context's votes alone. Wins again: the share of "
               "1,000 (--resamples) resamples of voters in which the same card wins."),
-        *[block for block in pictures if block.picture],
-        Block(f"{lead}Both rankings", _rankings(found, titles),
-              f"A star marks values outside the band of {BAND}: the middle 95 % of what comes out where each voter's "
-              f"answers are shuffled over their questions. Longer card: the value if the card of more characters were "
-              f"always the wiser one. The last column is PageRank as the original's TypeScript has it."),
+        *([Block(f"{lead}The graph", pictures=((graph, names),))] if graph else []),
+        Block(f"{lead}Both rankings", _rankings(found, titles), pictures=((by_rank, lines), (by_sum, lines)),
+              note=f"A star marks values outside the band of {BAND}: the middle 95 % of what comes out where each "
+              f"voter's answers are shuffled over their questions. Longer card: the value if the card of more "
+              f"characters were always the wiser one. The last column is PageRank as the original's TypeScript has "
+              f"it."),
         *_without(found, titles),
         Block(f"{lead}Voters who weigh most", _moved(found, titles), "How far the ranking moves without a voter."),
         Block(f"{lead}Pairs", _edges(found, titles),

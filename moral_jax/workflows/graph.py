@@ -130,7 +130,8 @@ def _questions(cards: Sequence[Card], votes: Sequence[Vote], where: Path) -> Ite
 
 def _of_models(path: Path, cards: Sequence[Card]) -> dict[str, list[Vote]]:
     """Returns the votes of every respondent whose answers stand in a file of records; each persona is a voter."""
-    known, out = {card.id for card in cards}, {}
+    known = {card.id for card in cards}
+    out: dict[str, list[Vote]] = {}
     for record in answers.read(path) if path.exists() else []:
         ends = [record["groups"].get(field) for field in ("from", "to", "context")]
         if not {*ends[:2]} <= known or None in ends or tuple(record["options"]) != OPTIONS:
