@@ -13,6 +13,11 @@ from moral_jax.report.words import Table, number
 
 Numbers = Mapping[str, Any]
 REASONS = 3  # that the verdict names
+DIVIDED = (
+    "Divided: each context's column of the profile is divided by its sum, so that all contexts count by their "
+    "probability; as they are: a context in which little holds counts little. A dominated action is no better than "
+    "another under any prescript, and worse under one. The columns of prescripts are utilities."
+)
 
 
 def _signed(value: float) -> str:
@@ -149,10 +154,7 @@ def write(
         caption = "What each prescript adds to each action's score, over all contexts; diamonds are the scores."
         parts += [
             Block(f"{lead}Scores", scores, pictures=((drawn(found), caption),),
-                  note="Divided: each context's column of the profile is divided by its sum, so that all contexts "
-                  "count by their probability; as they are: a context in which little holds counts little. A dominated "
-                  "action is no better than another under any prescript, and worse under one. The columns of prescripts are "
-                  "utilities."),
+                  note=DIVIDED),
             Block(f"{lead}Why", _trace(found), note="Used is the profile that decides: weight x P, divided or not. The "
                   "columns of actions hold utility x used x probability of the context, and sum to the score."),
             Block(f"{lead}What prescripts weigh", _weights(found)),

@@ -92,7 +92,8 @@ def read_votes(path: Path, cards: Sequence[Card]) -> list[Vote]:
       UserError: a field is unknown, missing or of another kind, a card does not exist or is compared with itself, or a
         voter votes twice on the same question; names file, line and field.
     """
-    known, votes, seen = {card.id for card in cards}, [], {}
+    known, votes = {card.id for card in cards}, []
+    seen: dict[tuple[str, ...], str] = {}
     for where, row in strict_json.read_lines(path):
         _known(where, row, VOTE_FIELDS)
         for field in ("from", "to"):
@@ -106,10 +107,9 @@ def read_votes(path: Path, cards: Sequence[Card]) -> list[Vote]:
             raise UserError(f"{where}: field 'answer': found {found}, expected one of {', '.join(ANSWERS)}")
         context = row.get("context")
         contexts = _texts(where, "context", context if isinstance(context, list) else [context])
-        vote = Vote(
-            _text(where, "voter", row.get("voter")), row["from"], row["to"], contexts,
-            tuple(float(row["answer"] == answer) for answer in ANSWERS),
-        )  # fmt: skip
+        wiser, not_wiser, unsure = (float(row["answer"] == answer) for answer in ANSWERS)
+        voter = _text(where, "voter", row.get("voter"))
+        vote = Vote(voter, row["from"], row["to"], contexts, (wiser, not_wiser, unsure))
         for context in contexts:
             key = (vote.voter, vote.source, vote.target, context)
             if key in seen:
