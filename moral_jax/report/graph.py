@@ -16,7 +16,7 @@ from moral_jax.runs.graph import Card
 from moral_jax.types import UserError
 
 MOST_DRAWN, MOST_NAMED, MOST_LINES, MOST_EDGES = 40, 12, 26, 60  # cards of pictures, cards with titles, lines, edges
-BAND = "shuffled votes"
+BAND, KINDS = "shuffled votes", ("pagerank", "incoming")
 Numbers = Mapping[str, Any]
 
 
@@ -185,21 +185,22 @@ def _said(found: Numbers, titles: Mapping[str, str]) -> list[str]:
             f"{number_text(round(most['wiser'], 3))}, the highest likelihood is {number(most['likelihood'])}."
         )
     else:
-        first, by_sum = found["order"][0], found["order by incoming"][0]
+        first, first_by_sum = found["order"][0], found["order by incoming"][0]
         cell = found["rankings"][first]["pagerank"]
         where = "outside" if cell["outside"] else "inside"
         said.append(
             f"First by PageRank is {titles[first]}, {interval(cell)}, {where} the band of {BAND} ({_band(cell)})."
         )
-        cell = found["rankings"][by_sum]["incoming"]
+        cell = found["rankings"][first_by_sum]["incoming"]
         where = "outside" if cell["outside"] else "inside"
         said.append(
-            f"First by the sum of incoming likelihoods is {titles[by_sum]}, {interval(cell)}, {where} its band."
+            f"First by the sum of incoming likelihoods is {titles[first_by_sum]}, {interval(cell)}, {where} its band."
         )
-        outside = sum(found["rankings"][card]["pagerank"]["outside"] for card in found["order"])
+        by_rank, by_sum = (sum(of[kind]["outside"] for of in found["rankings"].values()) for kind in KINDS)
         said.append(
-            f"{outside} of {cards} cards have a PageRank outside the band (about {0.05 * cards:.1f} would by chance). "
-            f"Of a card inside it, which pairs were asked explains the place as well as what was said of them."
+            f"Of {cards} cards {by_rank} have a PageRank outside the band, and {by_sum} a sum of incoming likelihoods "
+            f"(about {0.05 * cards:.1f} would by chance). Of a card inside it, which pairs were asked explains the "
+            f"place as well as what was said of them."
         )
     if found["both ways"] is not None:
         said.append(

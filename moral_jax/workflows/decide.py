@@ -23,13 +23,13 @@ from moral_jax.runs.answers import RECORDS
 from moral_jax.runtime import files
 from moral_jax.tasks.case import Case
 from moral_jax.tasks.questionnaire import cross
-from moral_jax.tasks.questionnaire.folder import Folder
+from moral_jax.tasks.questionnaire.folder import CASE, Folder
 from moral_jax.tasks.questionnaire.questions import Question
 from moral_jax.types import Example, UserError
 from moral_jax.workflows import questionnaire
 from moral_jax.workflows.questionnaire import Asked, Who
 
-FILE, DECISION, TALLY = "the file", "decision.json", "decide"
+FILE, DECISION = "the file", "decision.json"
 OPTIONS = ("yes", "no")
 QUESTION = "Does this hold here: {prescript}"
 
@@ -47,7 +47,7 @@ def questions(case: Case) -> Asked:
         )
         for c in case.contexts for e in case.prescripts
     ]  # fmt: skip
-    task = Folder(case.path.with_suffix(""), title=case.title, about=case.about, paper=case.paper, tally=TALLY)
+    task = Folder(case.path.with_suffix(""), title=case.title, about=case.about, paper=case.paper, tally=CASE)
     return Asked(task, cross.cross(found, {}, None))
 
 

@@ -34,8 +34,8 @@ from moral_jax.types import Example, UserError
 from moral_jax.workflows import questionnaire
 from moral_jax.workflows.questionnaire import Asked, Who
 
-TALLY, PEOPLE, NO_PERSONA = "graph", "people", "no persona"
-GRAPH, CARDS, VOTES = "graph.json", "cards.jsonl", "votes.jsonl"
+PEOPLE, NO_PERSONA = "people", "no persona"
+NUMBERS, CARDS, VOTES = "graph.json", "cards.jsonl", "votes.jsonl"
 QUESTION = "Has this person become wiser about what to attend to here?"
 OPTIONS = ("Yes, wiser", "No, not wiser", "Unsure")  # as `runs.graph.ANSWERS`
 CHANGE = (
@@ -89,14 +89,16 @@ def _found(votes: str | None, cards: str | None) -> tuple[Folder, Path | None, P
         if expanded(votes).is_file():
             raise UserError(f"{votes}: whose cards are these votes on? Pass --cards=FILE")
         task = folder.read(votes)
-        if task.tally != TALLY:
-            raise UserError(f"{votes}: its tally is {task.tally!r}, expected a questionnaire of cards ({TALLY!r})")
+        if task.tally != folder.GRAPH:
+            raise UserError(
+                f"{votes}: its tally is {task.tally!r}, expected a questionnaire of cards ({folder.GRAPH!r})"
+            )
         path = task.path / VOTES
         return task, path if path.exists() else None, task.path / CARDS
     if cards is None:
         raise UserError("no votes are named: pass VOTES.jsonl with --cards=CARDS.jsonl, or a folder")
     name = expanded(votes or cards).with_suffix("")
-    task = Folder(name, title=f"Moral graph of {name.name}", conditions="", tally=TALLY)
+    task = Folder(name, title=f"Moral graph of {name.name}", conditions="", tally=folder.GRAPH)
     return task, expanded(votes) if votes is not None else None, expanded(cards)
 
 
@@ -188,7 +190,7 @@ def _count(found: Read, out: Path, keep: Keep, resamples: int, without: Sequence
         who: moral_graph.agreement(numbers[first]["rankings"], of["rankings"])
         for who, of in numbers.items() if who != first
     }  # fmt: skip
-    files.write_json(out / GRAPH, {"keep": keep._asdict(), "electorates": numbers, "agreements": agreements})
+    files.write_json(out / NUMBERS, {"keep": keep._asdict(), "electorates": numbers, "agreements": agreements})
     prompt = winners.write(out, numbers[first]["contexts"], found.cards)
     task = found.folder
     parts = [task.about, task.paper, task.licence, task.attribution]

@@ -76,6 +76,7 @@ def read(
       UserError: anything is wrong with it; names file, line and field.
     """
     task = folder.read(name)
+    folder.only_asked(task, name)
     if task.tally in WITHOUT_ANSWERS:
         raise UserError(f"{name}: nobody needs to answer it; count it: moral-jax tally {name} --out=DIR")
     axes = conditions.choose(conditions.read(task), task, chosen)

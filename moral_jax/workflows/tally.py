@@ -57,6 +57,8 @@ def tally(
     name = name or about.get("tally")
     if name is None:
         raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
+    if name in (folder.GRAPH, folder.CASE):
+        raise UserError(f"{asked}: is counted by the command that asked it: moral-jax {name} ... --out={asked}")
     records = answers.read(asked / RECORDS)
     settings, surface = about.get("settings", {}), about.get("surface", "longest")
     if name == aggregators.NAME:
@@ -105,6 +107,7 @@ def tally_folder(name: str, out: Path | None, way: str, kind: str | None = None,
       UserError: the folder is of another kind, or anything is wrong with it.
     """
     task = folder.read(name)
+    folder.only_asked(task, name)
     kind = kind or task.tally
     if kind not in WITHOUT_ANSWERS:
         raise UserError(f"{name}: has no answers yet; ask somebody first: moral-jax ask --task={name} --model=...")
