@@ -16,6 +16,7 @@ Chooses an action of a case by what is prescribed in what may be the case, and s
   moral-jax decide CASE.toml --out=DIR
   moral-jax decide CASE.toml --model=OWNER/MODEL               # the model says what holds where
   moral-jax decide CASE.toml --margin=0.1 --temperature=0.2 --seed=3
+  moral-jax decide CASE.toml --rows=moral.jsonl --config=votes/moca --model=OWNER/MODEL    # how near to people's votes?
 
 CASE.toml has contexts with probabilities, prescripts with weights and how probable it is that they hold in each
 context (or a model says so), and actions with utilities under every prescript. Nothing is chosen if the best action is
@@ -32,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--margin", metavar="M", type=float, help="choose nothing below it (default: the case's)")
     parser.add_argument("--seed", metavar="N", type=int, help="of the draw (default: the case's)")
+    rows = parser.add_argument_group("agreement with people")
+    rows.add_argument("--rows", metavar="FILE", help="rows with votes, to be decided by the case's prescripts; read as "
+                      "--config says")  # fmt: skip
+    rows.add_argument("--limit", metavar="N", type=int, help="the first N rows only")
+    shared.add_resamples(rows)
     shared.add_model(parser, several=True)
 
 
@@ -50,6 +56,11 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     asks = bool(args.model or args.run or args.api_model or args.config)
     if not asks:
         shared.no_more(rest)
+    if args.rows is not None:
+        _agreement(args, rest, case)
+        return
+    if args.limit is not None:
+        raise UserError("--limit: is of rows that people voted on; pass --rows=FILE too")
     from moral_jax.workflows import decide
     from moral_jax.workflows.questionnaire import Who
 
@@ -57,3 +68,21 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     for who in respondents:
         check_extras(who.config)
     shared.show(decide.make(case, respondents, args.out or Path("runs") / case.path.stem, shared.budget(args)))
+
+
+def _agreement(args: argparse.Namespace, rest: list[str], case: cases.Case) -> None:
+    """Decides rows that people voted on."""
+    if not (args.model or args.run or args.api_model):
+        raise UserError(f"--rows={args.rows}: a model says what holds in a row; pass --model=... too")
+    for name in ("limit", "resamples"):
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f"--{name}={value}: expected at least 1")
+    from moral_jax.workflows import agreement
+    from moral_jax.workflows.questionnaire import Who
+
+    respondents = [Who(*who) for who in shared.each_who_answers(args, rest)]
+    for who in respondents:
+        check_extras(who.config)
+    asked = agreement.questions(case, args.rows, respondents[0].config.task, args.limit)
+    out = args.out or Path("runs") / f"{case.path.stem}-{Path(args.rows).name.partition('.')[0]}"
+    shared.show(agreement.make(asked, case, respondents, out, shared.budget(args), args.resamples))
