@@ -146,7 +146,7 @@ def count(
         "votes": len(votes),
         "voter count": len(b.voters),
         "kept": int(found.is_kept.sum()),
-        "least likely": {"wiser": float(found.wiser.max()), "likelihood": float(found.likelihood.max())},
+        "most": {"wiser": float(found.wiser.max()), "likelihood": float(found.likelihood.max())},
         "order": [cards[i].id for i in _order(own.pagerank)],
         "order by incoming": [cards[i].id for i in _order(own.incoming)],
         "rankings": _ranked(b, own, cards, keep, shuffles, voters),

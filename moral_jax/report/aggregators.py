@@ -68,4 +68,4 @@ def write(folder: Path, found: Numbers, about: Numbers) -> Written:
         *(Block(question, _scores(table)) for question, table in found["tables"].items()),
     ]  # fmt: skip
     title = about.get("title") or folder.resolve().name
-    return blocks.write(folder, title, " · ".join(part for part in parts if part), verdict, content, [winners])
+    return blocks.write(folder, title, " · ".join(part for part in parts if part), verdict, content, [("", winners)])

@@ -21,12 +21,13 @@ class Block(NamedTuple):
 
 
 def write(
-    folder: Path, title: str, subtitle: str, verdict: Sequence[str], blocks: Sequence[Block], printed: Sequence[Table]
-) -> Written:
+    folder: Path, title: str, subtitle: str, verdict: Sequence[str], blocks: Sequence[Block],
+    printed: Sequence[tuple[str, Table]],
+) -> Written:  # fmt: skip
     """Writes report.html and report.md into a folder.
 
     Args:
-      printed: the tables that the command prints, beside the verdict.
+      printed: the tables that the command prints, beside the verdict, with a heading or none.
     """
     values: dict[str, Any] = {
         "title": title,
@@ -40,4 +41,5 @@ def write(
     for suffix in ("html", "md"):
         text = environment(suffix == "html").get_template(f"blocks.{suffix}.jinja").render(values)
         (folder / f"report.{suffix}").write_text(visible(text), encoding="utf-8")
-    return Written(folder / "report.html", "\n\n".join(map(markdown, printed)), "\n".join(verdict))
+    said = [f"{heading}\n\n{markdown(table)}" if heading else markdown(table) for heading, table in printed]
+    return Written(folder / "report.html", "\n\n".join(said), "\n".join(verdict))

@@ -150,7 +150,7 @@ def write(
         lead = f"{who}: " if several else ""
         verdict += [f"{lead}{said}" for said in _said(found, rule, texts)]
         scores = _scores(found, utilities, texts)
-        printed += [scores, _trace(found)]
+        printed += [(who if several else "", scores), ("", _trace(found))]
         caption = "What each prescript adds to each action's score, over all contexts; diamonds are the scores."
         parts += [
             Block(f"{lead}Scores", scores, pictures=((drawn(found), caption),),

@@ -179,7 +179,7 @@ def _said(found: Numbers, titles: Mapping[str, str]) -> list[str]:
         f"ordered pairs are kept as edges."
     ]
     if not kept:
-        most = found["least likely"]
+        most = found["most"]
         said.append(
             f'No edge is kept, so no card is wiser than another: the most "wiser" votes on a pair are '
             f"{number_text(round(most['wiser'], 3))}, the highest likelihood is {number(most['likelihood'])}."
@@ -284,5 +284,9 @@ def write(
     written = Block("The winners as a system prompt", text=prompt,
                     note="In system_prompt.txt; as lines of a rubric in rubric.jsonl, as preferences with votes in "
                     "pairs.jsonl, which configs/preferences/dpo.py trains on.")  # fmt: skip
-    printed = [table for found in electorates.values() for table in (_brief(found, titles), _winners(found, titles))]
+    printed = [
+        (name if several and k == 0 else "", table)
+        for name, found in electorates.items()
+        for k, table in enumerate((_brief(found, titles), _winners(found, titles)))
+    ]
     return blocks.write(folder, about["title"], about["subtitle"], verdict, [*parts, written], printed)

@@ -209,7 +209,7 @@ def test_a_mistake_in_the_flags(tmp_path, capsys):
     path.write_text(toml(**GOLDEN | {"p": None}))
     for flags, said in (
         ([str(path)], "[[prescripts]] have no relevance and no observed; give one of them, or --model="),
-        (["nowhere"], "nowhere: no such file; expected a CASE.toml, or one of visit"),
+        (["nowhere"], "nowhere: no such file; expected a CASE.toml, or one of trolley, visit"),
         (["visit", "--temperature=-1"], "--temperature=-1.0: expected a number of at least 0"),
         (["visit", "--margin=nan"], "--margin=nan: expected a number of at least 0"),
         (["visit", "--x"], "--x: unknown argument"),
