@@ -136,7 +136,7 @@ def _of_models(path: Path, cards: Sequence[Card]) -> dict[str, list[Vote]]:
     out: dict[str, list[Vote]] = {}
     for record in answers.read(path) if path.exists() else []:
         ends = [record["groups"].get(field) for field in ("from", "to", "context")]
-        if not {*ends[:2]} <= known or None in ends or tuple(record["options"]) != OPTIONS:
+        if not {*ends[:2]} <= known or None in ends or len(record["options"]) != len(OPTIONS):
             raise UserError(f"{path}: row {record['row']!r} is no vote on these cards; pass --out=ANOTHER")
         persona = condition_name(record["condition"])
         voter = NO_PERSONA if persona == "none" else persona

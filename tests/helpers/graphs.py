@@ -1,11 +1,15 @@
 """Moral graphs that tests write, and making them as a person would."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from moral_jax.cli import main
+from moral_jax.report import graph
 
+_WITHOUT_PICTURES = mock.patch.multiple(graph, drawn=lambda *_: None, banded=lambda *_: None)
 Rows = list[dict[str, Any]]
 LETTER = {"W": "wiser", "N": "not_wiser", "U": "unsure"}
 
@@ -32,12 +36,19 @@ def votes(said: dict[str, str], context: str = "at work") -> Rows:
     ]
 
 
-def make(folder: Path, of_votes: Rows | None, of_cards: Rows, *flags: str, resamples: int = 200) -> dict[str, Any]:
-    """Runs `moral-jax graph`, and returns graph.json; asserts that it went well."""
+def make(
+    folder: Path, of_votes: Rows | None, of_cards: Rows, *flags: str, resamples: int = 200, draws: bool = False
+) -> dict[str, Any]:
+    """Runs `moral-jax graph`, and returns graph.json; asserts that it went well.
+
+    Args:
+      draws: make the pictures of the page too, which take most of the time.
+    """
     named = [str(lines(folder / "votes.jsonl", of_votes))] if of_votes is not None else []
     path = lines(folder / "cards.jsonl", of_cards)
     command = ["graph", *named, f"--cards={path}", f"--out={folder / 'out'}", f"--resamples={resamples}", *flags]
-    assert main.main(command) == 0
+    with contextlib.nullcontext() if draws else _WITHOUT_PICTURES:
+        assert main.main(command) == 0
     return json.loads((folder / "out" / "graph.json").read_text())["electorates"]
 
 

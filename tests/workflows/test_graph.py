@@ -71,7 +71,7 @@ def test_which_edges_are_kept(said, flag, kept, tmp_path):
 
 def test_the_page_and_the_terminal_print_both_rankings_and_the_winners(tmp_path, capsys):
     votes = g.votes(GOLDEN) + g.votes({"ab": "WWWW", "cb": "WWW"}, "at home")
-    found = g.make(tmp_path, votes, g.cards("abcde"))["people"]
+    found = g.make(tmp_path, votes, g.cards("abcde"), draws=True)["people"]
     assert {c: of["winners"] for c, of in found["contexts"].items()} == {"at work": ["a"], "at home": ["b"]}
     assert found["contexts"]["at work"]["incoming"] == ["c"]
     page, markdown = ((tmp_path / "out" / f"report.{suffix}").read_text() for suffix in ("html", "md"))
@@ -414,3 +414,31 @@ def test_without_networkx_it_says_what_to_install(tmp_path, monkeypatch, capsys)
     assert main.main(["graph", "wiser", f"--out={tmp_path / 'out'}", "--model=scripted:first"]) == 2
     assert "networkx is not installed: pip install 'moral-jax[values]'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_other_words_for_the_answers_are_the_same_answers(tmp_path):
+    wording = [{"id": "short", "axis": "wording", "question": "Wiser?", "options": ["Yes", "No", "Perhaps"]}]
+    said = {f"{a} > {b} | at work": "Yes, wiser" if a < b else "No, not wiser" for a in "abc" for b in "abc" if a != b}
+    turned = {row: "No" if answer.startswith("Yes") else "Yes" for row, answer in said.items()}
+    (tmp_path / "l.json").write_text(json.dumps(said | {"wording=short": turned}))
+    who = f"--model=who=scripted:leaning?file={tmp_path / 'l.json'}"
+    flags = [who, f"--personas={g.lines(tmp_path / 'w.jsonl', wording)}", "--least-wiser=1"]
+    one = g.make(tmp_path, None, g.cards("abc", ("at work",)), *flags, "--condition=wording=none")["who"]
+    assert one["order"] == list("cba")
+    both = g.make(tmp_path, None, g.cards("abc", ("at work",)), *flags)["who"]
+    assert (both["voter count"], both["kept"]) == (2, 0)  # two voters who say the opposite
+
+
+def test_hostile_cards_do_nothing(tmp_path):
+    cards = g.cards("ab")
+    cards[1] |= {
+        "title": "<script>alert(1)</script> $x$ | a",
+        "policies": ["</pre><img src=x onerror=alert(1)>", "\u202e"],
+    }
+    g.make(tmp_path, g.votes({"ab": "WWW"}), cards, draws=True)
+    page, markdown = ((tmp_path / "out" / f"report.{suffix}").read_text() for suffix in ("html", "md"))
+    for text in ("<script", "<img", "\u202e"):
+        assert text not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; $x$ | a" in page
+    assert [line[:4] for line in markdown.splitlines() if "<script" in line] == ["    "]  # as code
+    assert "\u202e" not in markdown
