@@ -1,7 +1,9 @@
 """The numbers of a moral graph: rankings with intervals and a permutation band, winners by context, voters who weigh.
 
 Intervals are percentiles over resampled voters. The band is what comes out where each voter's answers are shuffled over
-the questions that they were asked (`graph.shuffled`): a card outside it was put there by what was said of it.
+the questions that they were asked (`graph.shuffled`): a card outside it was put there by what was said of it. With k
+being 2.5 % of R + 1, it goes from the k-th lowest to the k-th highest of R shuffles, so that of votes without meaning at
+most 5 % are outside, however few the shuffles; with fewer than 39 none is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,7 @@ from moral_jax.analysis.graph import Ballots, Edges, Keep, Rankings
 from moral_jax.runs.graph import Card, Vote
 from moral_jax.runtime import console
 
-BAND = (2.5, 97.5)
+INTERVAL, TAIL = (2.5, 97.5), 0.025
 ROUNDING = 1e-9
 MOST_VOTERS = 10  # whose absence moves most, that are listed
 KINDS = ("pagerank", "incoming")
@@ -24,8 +26,19 @@ Numbers = dict[str, Any]
 
 
 def _ends(drawn_RC: np.ndarray) -> list[dict[str, float]]:
-    low_C, high_C = np.percentile(drawn_RC, BAND, axis=0)
+    low_C, high_C = np.percentile(drawn_RC, INTERVAL, axis=0)
     return [{"low": float(low), "high": float(high)} for low, high in zip(low_C, high_C, strict=True)]
+
+
+def _band(drawn_RC: np.ndarray, values_C: np.ndarray) -> list[Numbers]:
+    """Returns the band of each card, and whether its value is outside."""
+    k, sorted_RC = int(TAIL * (len(drawn_RC) + 1)), np.sort(drawn_RC, axis=0)
+    low_C, high_C = sorted_RC[max(k - 1, 0)], sorted_RC[-max(k, 1)]
+    outside_C = (k > 0) & ((values_C < low_C - ROUNDING) | (values_C > high_C + ROUNDING))
+    return [
+        {"band": {"low": float(low), "high": float(high)}, "outside": bool(outside)}
+        for low, high, outside in zip(low_C, high_C, outside_C, strict=True)
+    ]
 
 
 def _drawn(b: Ballots, keep: Keep, count: int, seed: int, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -52,12 +65,11 @@ def _ranked(
     of_longer = graph.rankings(longer, graph.edges(longer, keep))
     out: dict[str, Numbers] = {card.id: {"dropped": float(own.dropped[i])} for i, card in enumerate(cards)}
     for k, kind in enumerate(KINDS):
-        band, ends = _ends(shuffles[:, k]), _ends(voters[:, k])
+        bands, ends = _band(shuffles[:, k], own[k]), _ends(voters[:, k])
         for i, card in enumerate(cards):
             value = float(own[k][i])
             cell: Numbers = {"value": value} | (ends[i] if len(b.voters) >= SMALLEST else {})
-            outside = not band[i]["low"] - ROUNDING <= value <= band[i]["high"] + ROUNDING
-            out[card.id][kind] = cell | {"band": band[i], "outside": outside, "longer card": float(of_longer[k][i])}
+            out[card.id][kind] = cell | bands[i] | {"longer card": float(of_longer[k][i])}
     return out
 
 

@@ -160,8 +160,10 @@ def banded(found: Numbers, titles: Mapping[str, str], kind: str, label: str) -> 
                 for c in cells]  # fmt: skip
         axes.errorbar([c["value"] for c in cells], y, xerr=np.array(ends).T, fmt="o", color=plots.AFTER, markersize=4,
                       elinewidth=1.2, label="votes")  # fmt: skip
+        left, right = axes.get_xlim()
         longer = [c["longer card"] for c in cells]
         axes.plot(longer, y, "x", color=plots.MARK, markersize=4, label="longer card")
+        axes.set_xlim(left - (right - left) / 4, right + (right - left) / 4)  # marks that are far away are left out
         axes.set_yticks(y, [_short(titles[card]) for card in cards], fontsize=8)
         axes.set_xlabel(label)
         figure = axes.get_figure()
@@ -237,7 +239,10 @@ def _of_electorate(found: Numbers, titles: Mapping[str, str], lead: str) -> list
         f"Arrows go to the wiser card; a circle's area is PageRank, its number the place by it. Blue: outside the band "
         f"of {BAND}."
     )
-    lines = "Lines are 95 % intervals over resampled voters, bars the middle 95 % of shuffled votes."
+    lines = (
+        "Lines are 95 % intervals over resampled voters, bars the middle 95 % of shuffled votes; the longer card is "
+        "marked where it is near."
+    )
     graph, by_rank = drawn(found, titles), banded(found, titles, "pagerank", "PageRank")
     by_sum = banded(found, titles, "incoming", "sum of incoming likelihoods")
     return [
