@@ -2,8 +2,8 @@
 
 Intervals are percentiles over resampled voters. The band is what comes out where each voter's answers are shuffled over
 the questions that they were asked (`graph.shuffled`): a card outside it was put there by what was said of it. With k
-being 2.5 % of R + 1, it goes from the k-th lowest to the k-th highest of R shuffles, so that of votes without meaning at
-most 5 % are outside, however few the shuffles; with fewer than 39 none is.
+2.5 % of R + 1, it goes from the k-th lowest to the k-th highest of R shuffles, so that of votes without meaning at most
+5 % are outside, however few the shuffles; with fewer than 39 none is.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
