@@ -442,3 +442,14 @@ def test_hostile_cards_do_nothing(tmp_path):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; $x$ | a" in page
     assert [line[:4] for line in markdown.splitlines() if "<script" in line] == ["    "]  # as code
     assert "\u202e" not in markdown
+
+
+def test_a_model_is_trained_on_the_pairs(tiny_folder, tmp_path):
+    """By configs/preferences/dpo.py, with the votes for either side as targets."""
+    assert main.main(["graph", "wiser", f"--out={tmp_path / 'graph'}", "--resamples=5"]) == 0
+    flags = [f"--config.model.path={tiny_folder}", "--config.prompt.format=plain", "--config.model.unroll=1",
+             "--config.eval.bootstrap=100"]  # fmt: skip
+    pairs = f"--config.task.path={tmp_path / 'graph' / 'pairs.jsonl'}"
+    assert main.main(["train", "--config=preferences/dpo", pairs, f"--workdir={tmp_path / 'run'}", *flags]) == 0
+    page = (tmp_path / "run" / "report.md").read_text()
+    assert "chosen has the higher reward" in page
