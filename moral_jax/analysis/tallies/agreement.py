@@ -9,7 +9,8 @@ from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, is_cho
 from moral_jax.runs.records import Record
 
 TABLE, ALL = "Agreement with people", "all"
-ACCURACY, CALIBRATION = "accuracy", "calibration error"
+ACCURACY, DISTANCE, CALIBRATION = "accuracy", "total variation", "calibration error"
+EQUAL = f"Equal shares always have a {CALIBRATION} of 0: read it beside the distance, as who says little is calibrated."
 
 
 def _hits(record: Record) -> float | None:
@@ -48,6 +49,11 @@ def measures(a: Answered) -> Iterator[Measure]:
         tv = own.mean(float(np.abs(np.array(r["probabilities"]) - _shares(r)).sum() / 2) for r in own.records)
         js = own.mean(js_divergence(r["probabilities"], r["counts"]) for r in own.records)
         yield Measure(TABLE, name, ACCURACY, own.mean(map(_hits, own.records)), "higher")
-        yield Measure(TABLE, name, "total variation", tv, "lower")
+        yield Measure(TABLE, name, DISTANCE, tv, "lower")
         yield Measure(TABLE, name, "Jensen-Shannon divergence", js, "lower")
-        yield Measure(TABLE, name, CALIBRATION, calibration(own), "lower")
+        yield Measure(TABLE, name, CALIBRATION, calibration(own))  # equal shares are the best, so none is better
+
+
+def findings(a: Answered) -> list[str]:
+    """Says how calibration is read."""
+    return [EQUAL]

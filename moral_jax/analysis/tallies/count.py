@@ -84,7 +84,8 @@ TALLIES: dict[str, Tally] = {
     "agreement": Tally(
         agreement.measures,
         "how near answers come to people's votes",
-        headline=((agreement.TABLE, "", agreement.ACCURACY), (agreement.TABLE, "", agreement.CALIBRATION)),
+        agreement.findings,
+        headline=((agreement.TABLE, "", agreement.ACCURACY), (agreement.TABLE, "", agreement.DISTANCE)),
     ),
 }
 
