@@ -74,6 +74,8 @@ def _agreement(args: argparse.Namespace, rest: list[str], case: cases.Case) -> N
     """Decides rows that people voted on."""
     if not (args.model or args.run or args.api_model):
         raise UserError(f"--rows={args.rows}: a model says what holds in a row; pass --model=... too")
+    if given := [name for name in ("temperature", "margin", "seed") if getattr(args, name) is not None]:
+        raise UserError(f"--{given[0]}: is of a choice; with --rows=FILE the shares of options are compared with votes")
     for name in ("limit", "resamples"):
         if (value := getattr(args, name)) is not None and value < 1:
             raise UserError(f"--{name}={value}: expected at least 1")

@@ -89,6 +89,7 @@ def test_mistakes(tmp_path, capsys):
         (["visit", f"--rows={tmp_path / 'x.jsonl'}"], "a model says what holds in a row; pass --model=... too"),
         (["visit", f"--rows={tmp_path / 'x.jsonl'}", "--model=scripted:first", *FLAGS], "x.jsonl: no such file"),
         (["visit", "--rows=x", "--limit=0", "--model=scripted:first"], "--limit=0: expected at least 1"),
+        (["visit", "--rows=x", "--margin=0.1", "--model=scripted:first"], "--margin: is of a choice; with --rows=FILE"),
         (["visit", "--limit=3"], "--limit: is of rows that people voted on; pass --rows=FILE too"),
     ):
         assert main.main(["decide", *flags, f"--out={tmp_path / 'out'}"]) == 2
