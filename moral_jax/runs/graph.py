@@ -76,6 +76,8 @@ def read_cards(path: Path) -> list[Card]:
         name = _text(where, "id", row.get("id"))
         if name in seen:
             raise UserError(f"{where}: field 'id': card {name!r} stands in {seen[name]} already; ids must differ")
+        if set(name) & set(">|"):
+            raise UserError(f"{where}: field 'id': found {shown(name)}, expected a name without '>' and '|'")
         seen[name] = where
         contexts = _texts(where, "contexts", row["contexts"]) if row.get("contexts") is not None else ()
         title, policies = _text(where, "title", row.get("title")), _texts(where, "policies", row.get("policies"))

@@ -92,6 +92,8 @@ def _tables(where: str, values: Mapping[str, Any], kind: str, keys: Sequence[str
         for field in ("id", "text"):
             if not isinstance(table.get(field), str) or not table[field].strip():
                 raise UserError(f"{at}: {field}: found {shown(table.get(field))}, expected a text")
+        if "|" in table["id"]:
+            raise UserError(f"{at}: id: found {shown(table['id'])}, expected a name without '|'")
         if table["id"] in seen:
             raise UserError(f"{at}: id: {table['id']!r} stands above already; ids must differ")
         seen.add(table["id"])

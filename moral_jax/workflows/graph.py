@@ -88,6 +88,8 @@ def _found(votes: str | None, cards: str | None) -> tuple[Folder, Path | None, P
     if votes is not None and cards is None:
         if expanded(votes).is_file():
             raise UserError(f"{votes}: whose cards are these votes on? Pass --cards=FILE")
+        if votes not in folder.shipped() and not (expanded(votes) / folder.TASK).is_file():
+            raise UserError(f"{votes}: no such file; expected votes with --cards=FILE, or a folder with {folder.TASK}")
         task = folder.read(votes)
         if task.tally != folder.GRAPH:
             raise UserError(
@@ -140,6 +142,8 @@ def _of_models(path: Path, cards: Sequence[Card]) -> dict[str, list[Vote]]:
             raise UserError(f"{path}: row {record['row']!r} is no vote on these cards; pass --out=ANOTHER")
         persona = condition_name(record["condition"])
         voter = NO_PERSONA if persona == "none" else persona
+        if record["respondent"] == PEOPLE:
+            raise UserError(f"{path}: a model is called {PEOPLE!r}, as people are; name it: --model=NAME=PATH")
         vote = Vote(voter, ends[0], ends[1], (ends[2],), tuple(record["probabilities"]))
         out.setdefault(record["respondent"], []).append(vote)
     return out

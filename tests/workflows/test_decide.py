@@ -186,6 +186,7 @@ TEXT = toml(**GOLDEN)
         ("utilities = {e0 = 1, e1 = -1}", "utilities = {e0 = 1}", "utilities: says nothing of 'e1'"),
         ("utilities = {e0 = 1, e1 = -1}", "utilities = {e0 = 2, e1 = 0}", "utilities.e0: found 2"),
         ('id = "a1"', 'id = "a0"', "[[actions]] 2: id: 'a0' stands above already"),
+        ('id = "e0"', 'id = "e|0"', "[[prescripts]] 1: id: found 'e|0', expected a name without '|'"),
         ('text = "Do 0."', "", "[[prescripts]] 1: text: found None, expected a text"),
         ("[choice]", "[choice]\ntemprature = 1", "[choice]: temprature: no such key"),
         ("[choice]", "[choice]\nmargin = -1", "[choice] margin: found -1"),

@@ -352,6 +352,7 @@ CARD, VOTE = g.cards("ab")[0], g.votes({"ab": "W"})[0]
     ("cards", "votes", "said"),
     [
         ([CARD, CARD], [VOTE], "cards.jsonl:2: field 'id': card 'a' stands in"),
+        ([CARD | {"id": "a > b"}], [VOTE], "cards.jsonl:1: field 'id': found 'a > b', expected a name without"),
         ([CARD], [VOTE], "cards.jsonl: holds 1 cards; expected at least two"),
         ([CARD | {"policies": []}], [VOTE], "cards.jsonl:1: field 'policies': found []"),
         ([CARD | {"titel": "x"}], [VOTE], "cards.jsonl:1: field 'titel': no such field"),
@@ -377,6 +378,8 @@ def test_a_mistake_in_the_files(cards, votes, said, tmp_path, capsys):
     ("flags", "said"),
     [
         (["{votes}"], "whose cards are these votes on? Pass --cards=FILE"),
+        (["nowhere.jsonl"], "nowhere.jsonl: no such file; expected votes with --cards=FILE"),
+        (["wiser", "--model=people=scripted:first"], "a model is called 'people', as people are"),
         ([], "no votes are named: pass VOTES.jsonl"),
         (["ballots"], "its tally is 'aggregators', expected a questionnaire of cards"),
         (["--cards={cards}", "--model=scripted:first"], "no two cards share a context"),
