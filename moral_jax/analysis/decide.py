@@ -95,10 +95,10 @@ def _choose(actions: Sequence[str], scores_A: np.ndarray, rule: Rule) -> tuple[s
     return actions[int(scores_A.argmax())], "the highest score"
 
 
-def off_by(problem: Problem, scores_A: np.ndarray) -> float:
+def off_by(problem: Problem, scores_A: np.ndarray) -> float | None:
     """Returns by how much all P may be off at once before another action can have the highest score without dividing.
 
-    S_a - S_b changes by at most eps sum_ij |u_ai - u_bi| w_ij c_j.
+    S_a - S_b changes by at most eps sum_ij |u_ai - u_bi| w_ij c_j. None if no P can change the choice.
     """
     best = int(scores_A.argmax())
     reach_I = (problem.weights_IJ * problem.context_J).sum(1)
@@ -106,7 +106,7 @@ def off_by(problem: Problem, scores_A: np.ndarray) -> float:
     others = [
         (scores_A[best] - s) / r for a, (s, r) in enumerate(zip(scores_A, reach_A, strict=True)) if a != best and r
     ]
-    return float(min(others, default=np.inf))
+    return float(min(others)) if others else None
 
 
 def _again(problem: Problem, p_IJ: np.ndarray, observed_IJ: np.ndarray, rule: Rule) -> float:

@@ -56,6 +56,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Counts votes, and asks for them before if a model is named."""
     if args.resamples < 1:
         raise UserError(f"--resamples={args.resamples}: expected at least 1")
+    for name in ("least_wiser", "least_likelihood", "most_entropy"):
+        if not 0 <= (value := getattr(args, name)) < float("inf"):
+            raise UserError(f"--{name.replace('_', '-')}={value}: expected a number of at least 0")
     asks = bool(args.model or args.run or args.api_model or args.config)
     for flag in ("personas", "condition"):
         if getattr(args, flag) and not asks:

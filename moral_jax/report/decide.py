@@ -115,10 +115,11 @@ def _said(found: Numbers, rule: Numbers, texts: Mapping[str, str]) -> list[str]:
     if choice is not None and choice not in found["pareto"]:
         said.append(f"{choice} is dominated: another action is at least as good under every prescript.")
     said.append(f"Pareto set: {', '.join(found['pareto'])}.")
+    off = found["off by"]
     other = "" if found["best as they are"] == best else ", which is another one"
     said.append(
-        f"Without dividing columns the best is {found['best as they are']}{other}; it stays so while no P is off by "
-        f"more than {number(min(found['off by'], 1.0))}."
+        f"Without dividing columns the best is {found['best as they are']}{other}; it stays so "
+        + ("whatever P is." if off is None or off >= 1 else f"while no P is off by more than {number(off)}.")
     )
     if found["again"] is not None:
         said.append(

@@ -47,6 +47,9 @@ def test_a_small_lead_and_a_tie_choose_nothing(tmp_path, capsys):
     assert decide(tmp_path, toml(**GOLDEN), "--margin=0.13")["the file"]["choice"] == "a0"
     tie = GOLDEN | {"u": [[1, -1], [1, -1], [0.2, 0.2]]}
     assert decide(tmp_path / "tie", toml(**tie))["the file"]["why"] == "a0 and a1 tie"
+    same = decide(tmp_path / "same", toml(**GOLDEN | {"u": [[1, -1], [1, -1]]}))["the file"]
+    assert (same["choice"], same["off by"]) == (None, None)
+    assert "it stays so whatever P is." in capsys.readouterr().out
 
 
 def test_the_same_choice_whatever_the_order_of_tables(tmp_path):

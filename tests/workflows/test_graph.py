@@ -343,6 +343,10 @@ def test_the_sample(tmp_path, capsys):
                       "--condition=persona=nurse,judge"]) == 0  # fmt: skip
     assert main.main(["ask", "--task=wiser", "--model=scripted:last", f"--out={tmp_path / 'x'}"]) == 2
     assert "moral-jax graph wiser" in capsys.readouterr().err
+    assert main.main(["tally", "wiser", f"--out={tmp_path / 'x'}"]) == 2
+    assert "moral-jax graph wiser" in capsys.readouterr().err
+    assert main.main(["tally", str(tmp_path / "out")]) == 2
+    assert "is counted by the command that asked it: moral-jax graph ..." in capsys.readouterr().err
 
 
 CARD, VOTE = g.cards("ab")[0], g.votes({"ab": "W"})[0]
@@ -386,6 +390,7 @@ def test_a_mistake_in_the_files(cards, votes, said, tmp_path, capsys):
         (["--cards={cards}"], "has no votes; pass votes, or --model=..."),
         (["{votes}", "--cards={cards}", "--personas=x.jsonl"], "--personas: is of models that vote"),
         (["{votes}", "--cards={cards}", "--resamples=0"], "--resamples=0: expected at least 1"),
+        (["{votes}", "--cards={cards}", "--most-entropy=nan"], "--most-entropy=nan: expected a number of at least 0"),
         (["{votes}", "--cards={cards}", "--x"], "--x: unknown argument"),
         (["wiser", "--model=scripted:first", "--personas=nowhere"], "--personas=nowhere: no such file"),
         (["wiser", "--model=scripted:first", "--condition=persona=x"], "condition persona=x: there is none"),
