@@ -5,7 +5,7 @@ from pathlib import Path
 
 from moral_jax.analysis.graph import Keep
 from moral_jax.cli import shared
-from moral_jax.cli.evaluate import check_extras
+from moral_jax.cli.evaluate import check_extras, check_package
 from moral_jax.types import UserError
 
 DESCRIPTION = """\
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
             raise UserError(f"--{flag}: is of models that vote; pass --model=... too")
     if not asks:
         shared.no_more(rest)
+    check_package("networkx", "values")
     from moral_jax.workflows import graph, questionnaire
 
     chosen = questionnaire.chosen_conditions(args.condition)

@@ -8,24 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from moral_jax.report import plots
-from moral_jax.types import UserError
 
 MOST_DRAWN, MOST_NAMED, MOST_LINES = 40, 12, 26  # cards of a graph, those of one with titles, lines of a ranking
 BAND = "shuffled votes"
 Numbers = Mapping[str, Any]
-
-
-def networkx() -> Any:
-    """Returns the library that lays graphs out.
-
-    Raises:
-      UserError: it is not installed.
-    """
-    try:
-        import networkx as library
-    except ImportError as e:
-        raise UserError("networkx is not installed: pip install 'moral-jax[values]'") from e
-    return library
 
 
 def _short(words: str, most: int = 34) -> str:
@@ -39,14 +25,15 @@ def drawn(found: Numbers, titles: Mapping[str, str]) -> str | None:
     if not kept:
         return None
     shown = [card for card in top if any(card in (e["from"], e["to"]) for e in kept)]
-    library = networkx()
-    graph = library.DiGraph()
+    import networkx  # of the extra `values`
+
+    graph = networkx.DiGraph()
     graph.add_nodes_from(shown)
     graph.add_weighted_edges_from((e["from"], e["to"], e["likelihood"]) for e in kept)
-    near = dict(library.all_pairs_shortest_path_length(graph.to_undirected()))
+    near = dict(networkx.all_pairs_shortest_path_length(graph.to_undirected()))
     apart = 1 + math.sqrt(len(shown)) / 2  # of cards that no path joins, so that parts lie side by side
     steps = {a: {b: near[a].get(b, apart) for b in shown} for a in shown}
-    places = library.kamada_kawai_layout(graph, dist=steps)
+    places = networkx.kamada_kawai_layout(graph, dist=steps)
     most = max(found["rankings"][card]["pagerank"]["value"] for card in shown)
 
     def draw(axes: Axes) -> None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from moral_jax.analysis import moral_graph
 from moral_jax.analysis.graph import Keep
 from moral_jax.report import graph as page
-from moral_jax.report import graph_pictures, winners
+from moral_jax.report import winners
 from moral_jax.report.page import Written
 from moral_jax.respondents.api.cost import Budget
 from moral_jax.runs import answers
@@ -159,7 +159,6 @@ def make(
       out: a new directory, or one that the same questions have begun: who has voted there already counts too.
       without: names of voters to be left out, or patterns of them, to see what that changes.
     """
-    graph_pictures.networkx()  # before anybody is asked
 
     def count() -> Written:
         return _count(found, out, keep, resamples, without)
