@@ -55,10 +55,10 @@ def tally(
     out = out or asked
     about: dict[str, Any] = strict_json.read(asked / ABOUT) if (asked / ABOUT).exists() else {}
     name = name or about.get("tally")
-    if name is None:
-        raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
     if name in (folder.GRAPH, folder.CASE):
         raise UserError(f"{asked}: is counted by the command that asked it: moral-jax {name} ... --out={asked}")
+    if name is None:
+        raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
     records = answers.read(asked / RECORDS)
     settings, surface = about.get("settings", {}), about.get("surface", "longest")
     if name == aggregators.NAME:

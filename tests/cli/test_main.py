@@ -76,7 +76,7 @@ def test_version(capsys):
         ("studdy", "studdy: no such command; did you mean study?"),
         (
             "xyzzy",
-            "xyzzy: no such command; there are train, eval, ask, tally, graph, decide, score, generate, data, study, "
+            "xyzzy: no such command; there are train, eval, ask, tally, score, graph, decide, generate, data, study, "
             "sweep, report, export, plan, doctor",
         ),
     ],
