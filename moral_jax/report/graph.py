@@ -195,7 +195,8 @@ def write(
         verdict.append(f"{name} {said} by PageRank.")
     if about["sample"]:
         verdict.append("Cards and votes are a sample that was made up for this project: nobody voted.")
-    written = Block("The winners as a system prompt", text=prompt,
+    whose = f"{next(iter(electorates))}: the" if several else "The"
+    written = Block(f"{whose} winners as a system prompt", text=prompt,
                     note="In system_prompt.txt; as lines of a rubric in rubric.jsonl, as preferences with votes in "
                     "pairs.jsonl, which configs/preferences/dpo.py trains on.")  # fmt: skip
     printed = [
