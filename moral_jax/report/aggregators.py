@@ -23,6 +23,11 @@ def _winners(found: Numbers) -> Table:
     return Table(["", *ways], rows)
 
 
+def _differ(of: Numbers) -> bool:
+    """Returns true if the ways do not all choose alike."""
+    return len({tuple(won["options"]) for won in of.values()}) > 1
+
+
 def _cell(won: Numbers, first: list[str]) -> str:
     stays = f" ({won['stays']:.0%})" if won["stays"] is not None else ""
     options = won["options"]
@@ -56,14 +61,15 @@ def write(folder: Path, found: Numbers, about: Numbers) -> Written:
     """
     parts = [about.get(name) for name in ("about", "paper", "licence", "attribution")]
     *each, last = found["findings"]
-    cut = [f"{len(each) - MOST_SAID} more questions stand in the table."] if len(each) > MOST_SAID else []
+    each = [said for said, of in zip(each, found["winners"].values(), strict=True) if _differ(of)] or each
+    cut = [f"{len(each) - MOST_SAID} more stand in the table."] if len(each) > MOST_SAID else []
     verdict = [last, *each[:MOST_SAID], *cut]
     verdict.append(f"{found['rows']} rows of votes, {len(found['groups'])} groups: {', '.join(found['groups'])}.")
     verdict += ["The rows are a sample written for this project: nobody voted."] if about.get("sample") else []
     winners = _winners(found)
     content = [
         Block("Winners", winners, "A star marks what differs from the way that the page begins with (--aggregate). In "
-              "brackets: the share of resampled votes in which the same options win."),
+              "brackets: the share of resampled votes in which the same options win.", wraps=True),
         *([Block("Which ways decide alike", _alike(found), "Share of questions.")] if found["units"] > 1 else []),
         *(Block(question, _scores(table)) for question, table in found["tables"].items()),
     ]  # fmt: skip

@@ -18,6 +18,7 @@ class Block(NamedTuple):
     pictures: tuple[tuple[str | None, str], ...] = ()  # SVG and caption of each; those that are None are left out
     text: str = ""  # shown as it is
     is_open: bool = True  # shown without a click
+    wraps: bool = False  # cells are texts that may take several lines
 
 
 def write(

@@ -68,6 +68,7 @@ def test_where_ways_differ_stands_in_the_table(tmp_path, capsys):
     assert page.count(" *</td>") >= 1
     said = capsys.readouterr().out
     assert "Which?: by mean y; by others plurality" in said
+    assert "All?: by mean" not in said  # there is nothing to say of it
 
 
 def test_majority_counts_groups_and_plurality_people(tmp_path):
