@@ -18,9 +18,14 @@ def mean(values_GC: np.ndarray, weights_G: np.ndarray) -> np.ndarray:
 
 
 def plurality(values_GC: np.ndarray, weights_G: np.ndarray) -> np.ndarray:
-    """Returns the people of the groups that value an option most; a group that ties is divided."""
+    """Returns the people of the groups that value an option most, as if a group voted as one; ties are divided."""
     best_GC = values_GC >= values_GC.max(1, keepdims=True) - 1e-12
     return weights_G @ (best_GC / best_GC.sum(1, keepdims=True))
+
+
+def majority(values_GC: np.ndarray, weights_G: np.ndarray) -> np.ndarray:
+    """Returns the groups that value an option most, whatever their size; a group that ties is divided."""
+    return plurality(values_GC, np.ones_like(weights_G))
 
 
 def worst_group(values_GC: np.ndarray, weights_G: np.ndarray) -> np.ndarray:
@@ -53,6 +58,7 @@ def nash(values_GC: np.ndarray, weights_G: np.ndarray) -> np.ndarray:
 WAYS: dict[str, Way] = {
     "mean": mean,
     "plurality": plurality,
+    "majority": majority,
     "worst group": worst_group,
     "Borda": borda,
     "Condorcet": condorcet,

@@ -10,7 +10,7 @@ costs only itself.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ def read(
       UserError: anything is wrong with it; names file, line and field.
     """
     task = folder.read(name)
+    folder.only_asked(task, name)
     if task.tally in WITHOUT_ANSWERS:
         raise UserError(f"{name}: nobody needs to answer it; count it: moral-jax tally {name} --out=DIR")
     axes = conditions.choose(conditions.read(task), task, chosen)
@@ -131,6 +132,13 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, budget: Budget, res
     Raises:
       UserError: `out` holds something else, a respondent cannot answer, or rows were asked in other words before.
     """
+    return answered(asked, respondents, out, budget, lambda: tally(out, None, resamples))
+
+
+def answered(
+    asked: Asked, respondents: Sequence[Who], out: Path, budget: Budget, count: Callable[[], Written]
+) -> Written:
+    """Asks all respondents as `ask` does, writes records, and returns what `count` makes of them."""
     places.check_workdir(out)
     with files.storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -142,7 +150,7 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, budget: Budget, res
             _ask_one(asked, who, out, budget, about)
         if not distributed.is_primary():
             return Written(out / "report.html", "", "")
-        return tally(out, None, resamples)
+        return count()
 
 
 def _left(asked: Asked, who: Who, out: Path) -> list[Crossed]:

@@ -7,7 +7,7 @@ import pytest
 from moral_jax.cli import main
 from moral_jax.tasks.questionnaire import conditions, folder, questions
 from moral_jax.types import UserError
-from moral_jax.workflows import questionnaire
+from moral_jax.workflows import graph, questionnaire
 from tests.helpers import questionnaires as q
 
 ROW = {
@@ -202,12 +202,15 @@ def test_a_dry_run_shows_three_prompts_and_asks_nobody(tmp_path, capsys):
 
 def test_shipped_questionnaires_are_whole():
     """Each can be read and crossed, says where it comes from, and has rows enough or the original's address."""
-    assert set(folder.shipped()) >= {"policies", "daily_dilemmas", "risk", "moral_choice", "value_vector", "pluralism"}
+    named = {"policies", "daily_dilemmas", "risk", "moral_choice", "value_vector", "pluralism", "wiser"}
+    assert set(folder.shipped()) >= named
     for name in folder.shipped():
         task = folder.read(name)
         assert all((task.title, task.about, task.paper.startswith("arXiv:"), task.licence, task.attribution)), name
         conditions.read(task)
-        if task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
+        if task.tally == folder.GRAPH:
+            assert len(graph.read(name, None, None, {}, asks=True).asked.parts[0].examples) >= 24
+        elif task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
             assert len(questions.read(task)) >= 24, name
             assert questionnaire.read(name, {}).size >= 24
         else:

@@ -7,6 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from moral_jax.analysis import share_calibration
+from moral_jax.analysis.table import from_records
 from moral_jax.analysis.tallies import pluralism, underspecified, vector
 from moral_jax.analysis.tallies.base import js_divergence
 from moral_jax.cli import main
@@ -281,3 +283,42 @@ def test_deferring_helps_where_confidence_informs_and_not_where_it_does_not(tmp_
     assert all(later >= earlier - 0.01 for earlier, later in itertools.pairwise(risk[True]))
     assert risk[True][-1] > risk[True][0] + 0.1
     assert max(risk[False]) - min(risk[False]) < 0.05
+
+
+# agreement
+
+
+def test_agreement_is_what_evaluations_call_accuracy_distance_and_calibration(tmp_path):
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 4, (40, 3)) + 5 * np.eye(3, dtype=int)[rng.integers(3, size=40)]  # no ties
+    lines = [
+        {"row": f"r{i}", "options": ["a", "b", "c"], "probabilities": p_C.tolist(), "counts": n_C.tolist()}
+        for i, (p_C, n_C) in enumerate(zip(rng.dirichlet([1, 1, 1], 40), counts, strict=True))
+    ]
+    nobody = [{"row": f"nobody {i}", "options": ["a", "b"], "probabilities": [1, 0]} for i in range(5)]
+    found = q.tally(tmp_path, "agreement", *lines, *nobody)
+    table = from_records([line | {"concentration": 1.0} for line in lines])
+    divergences = [js_divergence(p_C, q_C) for p_C, q_C in zip(table.p_EC, table.q_EC, strict=True)]
+    assert q.values(found, "Agreement with people")["none"] == pytest.approx(
+        {
+            "accuracy": np.mean(table.p_EC.argmax(1) == table.q_EC.argmax(1)),
+            "total variation": np.mean(np.abs(table.p_EC - table.q_EC).sum(1) / 2),
+            "Jensen-Shannon divergence": np.mean(divergences),
+            "calibration error": share_calibration.error(table),
+        }
+    )
+
+
+def test_whoever_says_what_people_said_agrees(tmp_path):
+    """Beside every null respondent; and votes that tie have no right option."""
+    lines = [
+        {"row": f"r{i}", "options": ["a", "b"], "probabilities": [n / 10, 1 - n / 10], "counts": [n, 10 - n]}
+        for i, n in enumerate([1, 2, 3, 7, 8, 9, 5] * 5)
+    ]
+    cells = q.tally(tmp_path, "agreement", *lines)["tables"]["Agreement with people"]["cells"]["model"]["none"]
+    assert {name: cell["value"] for name, cell in cells.items()} == pytest.approx(
+        {"accuracy": 1, "total variation": 0, "Jensen-Shannon divergence": 0, "calibration error": 0}
+    )
+    assert cells["accuracy"]["nulls"]["constant"] == 0.5
+    assert cells["accuracy"]["told_apart"]
+    assert cells["total variation"]["told_apart"]

@@ -14,7 +14,17 @@ import numpy as np
 from moral_jax.analysis import rules
 from moral_jax.analysis.bootstrap import SMALLEST, Estimate, Resampling
 from moral_jax.analysis.rules import Rule
-from moral_jax.analysis.tallies import findings, likert, pluralism, policy, profile, shares, underspecified, vector
+from moral_jax.analysis.tallies import (
+    agreement,
+    findings,
+    likert,
+    pluralism,
+    policy,
+    profile,
+    shares,
+    underspecified,
+    vector,
+)
 from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, answered_by
 from moral_jax.runs.answers import condition_name, identity
 from moral_jax.runs.records import Record
@@ -74,6 +84,12 @@ TALLIES: dict[str, Tally] = {
         headline=tuple((pluralism.NEAR, row, "") for row in (pluralism.DISTRIBUTIONAL, pluralism.STEERABLE)),
     ),
     "underspecified": Tally(underspecified.measures, "where people are divided, and where the respondent is unsure"),
+    "agreement": Tally(
+        agreement.measures,
+        "how near answers come to people's votes",
+        agreement.findings,
+        headline=((agreement.TABLE, "", agreement.ACCURACY), (agreement.TABLE, "", agreement.DISTANCE)),
+    ),
 }
 
 

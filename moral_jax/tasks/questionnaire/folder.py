@@ -19,6 +19,7 @@ TASK = "task.toml"
 NATIVE_FIELDS = FieldsConfig(title="{title}")  # of rows.jsonl
 Orders = Literal["rotations", "reversal", "all", "given"]
 ORDERS: tuple[str, ...] = get_args(Orders)
+GRAPH, CASE = "graph", "decide"  # tallies that are commands of their own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,12 @@ def find(name: str) -> Path:
             return folder
     where = f"{name} has no {TASK}" if expanded(name).is_dir() else "no such folder"
     raise UserError(f"--task={name}: {where}; expected a folder with a {TASK}, or one of {', '.join(shipped())}")
+
+
+def only_asked(task: Folder, name: str) -> None:
+    """Raises UserError for what another command asks and counts."""
+    if task.tally == GRAPH:
+        raise UserError(f"{name}: holds cards of values; ask and count them: moral-jax graph {name} --model=...")
 
 
 def _check(where: str, key: str, value: Any, kind: type, expected: str) -> Any:
