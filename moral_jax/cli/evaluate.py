@@ -38,8 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_extras(config: Config) -> None:
     """Raises a UserError if a package is missing that the respondent needs."""
     package = NEEDED.get(config.respondent.kind)
-    if package and importlib.util.find_spec(package) is None:
-        raise UserError(f"{package} is not installed: pip install 'moral-jax[study]'")
+    if package:
+        check_package(package, "study")
+
+
+def check_package(package: str, extra: str) -> None:
+    """Raises a UserError if a package of an extra is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{package} is not installed: pip install 'moral-jax[{extra}]'")
 
 
 def _out(args: argparse.Namespace, config: Config, run: Path | None) -> Path:

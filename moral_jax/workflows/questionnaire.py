@@ -25,7 +25,7 @@ from moral_jax.tasks.elicitation.outcomes import TALLY as UTILITIES
 from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, questions
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.tasks.questionnaire.folder import Folder
-from moral_jax.types import UserError
+from moral_jax.types import Example, UserError
 from moral_jax.workflows.asking import Asking, Who, config_for, locked
 from moral_jax.workflows.tally import WITHOUT_ANSWERS, about_of, tally
 
@@ -82,7 +82,12 @@ def read(
 
 def prompts(asked: Asked, config: Config) -> list[str]:
     """Returns the first, the middle and the last of the messages that will be sent, without chat template."""
-    examples, out = [example for part in asked.parts for example in part.examples], []
+    return prompts_of([example for part in asked.parts for example in part.examples], config)
+
+
+def prompts_of(examples: Sequence[Example], config: Config) -> list[str]:
+    """Returns the messages of the first, the middle and the last of some questions, without chat template."""
+    out = []
     for place in dict.fromkeys((0, len(examples) // 2, len(examples) - 1)):
         example = examples[place]
         turns, _ = render.conversation(config.prompt, example, tuple(range(len(example.options))))

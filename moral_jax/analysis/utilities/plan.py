@@ -15,6 +15,7 @@ HELD_SHARE, MOST_HELD = 0.05, 1000
 BATCH = 500  # pairs that are asked before utilities are fitted again
 CLOSE, RARE = 0.1, 0.2  # shares of the pairs that are close, and rarely asked about
 GROWTH, GROWTHS = 1.5, 5  # both shares grow so far, so often, where too few pairs are both
+RING = "ring"
 Pair = tuple[int, int]  # two outcomes, the one that comes first in the file first
 Utilities = Callable[[list[Pair]], np.ndarray]  # fits the answers to some pairs -> [N]
 
@@ -35,6 +36,14 @@ def budget(outcomes: int) -> int:
 def held_out_count(outcomes: int) -> int:
     """Returns how many pairs are held out."""
     return min(int(HELD_SHARE * outcomes * (outcomes - 1) / 2), MOST_HELD)
+
+
+def size(outcomes: int, batch: int = BATCH) -> int:
+    """Returns how many pairs will be asked in all."""
+    ring, most = min(outcomes, outcomes * (outcomes - 1) // 2), outcomes * (outcomes - 1) // 2
+    held = held_out_count(outcomes)
+    batches_ = max(0, math.ceil((budget(outcomes) - ring) / batch))
+    return min(most, held + ring + batches_ * batch)
 
 
 class Candidates:
@@ -111,7 +120,7 @@ def batches(outcomes: int, seed: int, utilities: Utilities, size: int = BATCH) -
     for start in range(0, len(held), size):
         yield Batch(f"held out {start // size + 1}", held[start : start + size], is_held_out=True)
     fitted = ring(left, rng)
-    yield Batch("ring", list(fitted))
+    yield Batch(RING, list(fitted))
     number = 0
     while len(fitted) < budget(outcomes) and len(left.free()):
         number += 1

@@ -1,0 +1,171 @@
+"""The numbers of one respondent: utilities, how well they foretell held-out answers, ties, order bias, cycles; beside null
+respondents whose own utilities are fitted to the same pairs."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from moral_jax.analysis import rules
+from moral_jax.analysis.bootstrap import Draws, Estimate, interval
+from moral_jax.analysis.tallies.base import Key
+from moral_jax.analysis.tallies.findings import is_beyond
+from moral_jax.analysis.utilities import bradley_terry, coherence, thurstone
+from moral_jax.analysis.utilities.answers import Answers, accuracy, by_rule, is_undecided, resampling
+from moral_jax.analysis.utilities.subject import Subject
+
+NULLS = ("uniform", "first", "last", "longest", "number")
+REFITS = 100  # fits to resampled pairs, for intervals of utilities
+CHOICES, UTILITIES = "Choices", "Utilities"
+ACCURACY, LOG_LOSS, LEAST_LOSS = "held-out accuracy, ties left out", "held-out log-loss", "entropy of the held-out answers"
+TIES, CONFIDENCE, BIAS = "ties", "average confidence", "order bias"
+CYCLES, UNDECIDED, AGREES = "cycles", "undecided pairs", "Spearman with Bradley-Terry"
+VALUE, UTILITY, VARIANCE, LOGITS = "value", "utility", "variance", "Bradley-Terry"
+Cells = Iterator[tuple[Key, dict[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """Utilities and the answers that they were fitted to, and not."""
+
+    answers: Answers
+    held: Answers
+    fit: thurstone.Fit
+
+    @functools.cached_property
+    def all(self) -> Answers:
+        """Answers to all pairs."""
+        a, b = self.answers, self.held
+        return a._replace(
+            pairs_E2=np.concatenate([a.pairs_E2, b.pairs_E2]), shares_EO=np.concatenate([a.shares_EO, b.shares_EO])
+        )
+
+    def resampled(self, count: int, seed: int) -> thurstone.Utilities:
+        """Returns utilities that are fitted to resampled pairs, [R, N]."""
+        rng, pairs = np.random.default_rng((seed, 1)), len(self.answers.pairs_E2)
+        w_RE = np.stack([np.bincount(rng.integers(pairs, size=pairs), minlength=pairs) for _ in range(count)])
+        return thurstone.refit(self.fit, self.answers.pairs_E2, self.answers.p_E, w_RE.astype(float))
+
+
+def fitted(answers: Answers, held: Answers, outcomes: int, seed: int) -> Fitted:
+    """Fits utilities to answers."""
+    return Fitted(answers, held, thurstone.fit(answers.pairs_E2, answers.p_E, outcomes, seed))
+
+
+def of_subject(subject: Subject) -> Fitted:
+    """Fits utilities to the answers of a respondent."""
+    answers, held = subject.answers(subject.fitted), subject.answers(subject.held)
+    return fitted(answers, held, len(subject.outcomes), subject.seed)
+
+
+def of_nulls(subject: Subject) -> dict[str, Fitted]:
+    """Returns the utilities of null respondents, fitted to what they say to the same pairs in the same orders."""
+    out = {}
+    for name in NULLS:
+        said = [by_rule(rules.get(name).rule, name, records) for records in (subject.fitted, subject.held)]
+        out[name] = fitted(*map(subject.answers, said), len(subject.outcomes), subject.seed)
+    return out
+
+
+def cycles(a: Answers) -> np.ndarray:
+    """Returns the probability of a cycle in triads whose three pairs were asked, [T]."""
+    found = coherence.triads(a.pairs_E2)
+    return coherence.cycle(*(a.p_E[found[:, k]] for k in range(3)))
+
+
+def _accuracies(of: Mapping[str, Fitted], resamples: int) -> dict[str, Draws]:
+    """Returns the held-out accuracy of each respondent that prefers anything, on the same resamples."""
+    first = next(iter(of.values()))
+    statistics = {}
+    for who, f in of.items():
+        if not f.held.is_tie_E.all() and len(f.held.pairs_E2):
+            statistics[who] = accuracy(f.fit.utilities.p(f.held.pairs_E2), f.held)
+    return resampling(first.held.pairs_E2, resamples).draws(statistics) if statistics else {}
+
+
+def _estimate(d: Draws, known: int) -> Estimate:
+    """Returns value and interval of an accuracy; the value alone where fewer than five pairs are no ties."""
+    drawn = d._replace(rows_R=d.rows_R[np.isfinite(d.rows_R)], influence_E=np.nan_to_num(d.influence_E))
+    return interval(drawn, (0.0, 1.0)) if known >= 5 else {"value": d.value}
+
+
+def accuracy_cell(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> dict[str, Any] | None:
+    """Returns the held-out accuracy beside that of null respondents, and the difference to the best of these; None where all
+    held-out answers tie."""
+    draws = _accuracies({"": own} | dict(nulls), resamples)
+    if "" not in draws:
+        return None
+    known = int((~own.held.is_tie_E).sum())
+    cell: dict[str, Any] = dict(_estimate(draws[""], known))
+    values = {who: d.value for who, d in draws.items() if who}
+    if values:
+        best = max(values, key=lambda who: values[who])
+        difference = draws[""] - draws[best]
+        rows_R = difference.rows_R[np.isfinite(difference.rows_R)]
+        difference = difference._replace(rows_R=rows_R, influence_E=np.nan_to_num(difference.influence_E))
+        above = interval(difference, (-1.0, 1.0)) if known >= 5 else {"value": difference.value}
+        cell |= {"nulls": values, "null": best, "above": above, "told_apart": is_beyond(above)}
+    return cell
+
+
+def _mean(values_E: np.ndarray, pairs_E2: np.ndarray, resamples: int) -> Estimate:
+    return interval(resampling(pairs_E2, resamples).draws({"": values_E})[""])
+
+
+def _losses(f: Fitted) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the log-loss of held-out pairs, and the entropy of their answers, which no utilities go below."""
+    p_E = f.held.p_E
+    loss_E = thurstone.log_loss(f.fit.utilities.z(f.held.pairs_E2), p_E)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [np.where(p > 0, p * np.log(p), 0.0) for p in (p_E, 1 - p_E)]
+    return loss_E, -sum(parts)
+
+
+def choices(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> Cells:
+    """Yields what pairs say: accuracy, losses, ties, confidence, order bias, cycles, undecided pairs."""
+
+    def cell(estimate: Estimate, of: Sequence[tuple[str, float]]) -> dict[str, Any]:
+        return dict(estimate) | {"nulls": dict(of)}
+
+    a, held = own.all, own.held
+    if (found := accuracy_cell(own, nulls, resamples)) is not None:
+        yield (CHOICES, ACCURACY, VALUE), found
+    if len(held.pairs_E2):
+        loss_E, least_E = _losses(own)
+        losses = [(who, float(_losses(f)[0].mean())) for who, f in nulls.items()]
+        yield (CHOICES, LOG_LOSS, VALUE), cell(_mean(loss_E, held.pairs_E2, resamples), losses)
+        least = [(who, float(_losses(f)[1].mean())) for who, f in nulls.items()]
+        yield (CHOICES, LEAST_LOSS, VALUE), cell(_mean(least_E, held.pairs_E2, resamples), least)
+    for row, of in (
+        (TIES, lambda x: x.is_tie_E.astype(float)),
+        (CONFIDENCE, lambda x: x.confidence_E),
+        (BIAS, lambda x: x.bias_E),
+        (UNDECIDED, lambda x: is_undecided(x).astype(float)),
+    ):
+        beside = [(who, float(of(f.all).mean())) for who, f in nulls.items()]
+        yield (CHOICES, row, VALUE), cell(_mean(of(a), a.pairs_E2, resamples), beside)
+    if len(found_T := cycles(a)):
+        beside = [(who, float(cycles(f.all).mean())) for who, f in nulls.items()]
+        yield (CHOICES, f"{CYCLES} in {len(found_T):,} triads", VALUE), cell({"value": float(found_T.mean())}, beside)
+
+
+def utilities(subject: Subject, own: Fitted, drawn: thurstone.Utilities) -> Cells:
+    """Yields the utility of each outcome with its interval, its variance, and what Bradley and Terry's model says.
+
+    Args:
+      drawn: utilities that are fitted to resampled pairs, [R, N].
+    """
+    mu_N, v_N = own.fit.utilities
+    low_N, high_N = np.percentile(drawn.mu_N, [2.5, 97.5], axis=0)
+    other = bradley_terry.fit(own.answers.pairs_E2, own.answers.p_E, len(mu_N))
+    if mu_N.std() > 0 and other.u_N.std() > 0:
+        yield (CHOICES, AGREES, VALUE), {"value": float(spearmanr(mu_N, other.u_N)[0]), "nulls": {}}
+    for i in np.argsort(-mu_N, kind="stable"):
+        row = subject.outcomes.names[i]
+        low, high = min(low_N[i], mu_N[i]), max(high_N[i], mu_N[i])
+        yield (UTILITIES, row, UTILITY), {"value": float(mu_N[i]), "low": float(low), "high": float(high)}
+        yield (UTILITIES, row, VARIANCE), {"value": float(v_N[i])}
+        yield (UTILITIES, row, LOGITS), {"value": float(other.u_N[i])}
