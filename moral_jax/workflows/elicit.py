@@ -133,12 +133,8 @@ def _about(out: Path, asked: Asked) -> dict[str, Any]:
     how = {key: how[key] for key in ("seed", "batch", "samples", "limit", "outcomes", "sha256")}
     for key, value in about.get("elicitation", how).items():
         if how[key] != value:
-            what = "outcomes, or the question about them," if key == "sha256" else f"{key}={value}"
-            raise UserError(
-                f"{out / ABOUT}: holds answers to other {what} than {how[key]!r}; pass --out=ANOTHER, or ask as before"
-                if key == "sha256"
-                else f"{out / ABOUT}: was asked with {what}, and this is {how[key]!r}; pass --out=ANOTHER, or ask as before"
-            )
+            what = "other outcomes, or another question about them" if key == "sha256" else f"{key}={value}, and this is {how[key]}"
+            raise UserError(f"{out / ABOUT}: was asked with {what}; pass --out=ANOTHER, or ask as before")
     return about | {"elicitation": how}
 
 

@@ -109,7 +109,7 @@ class Pairwise:
 
         def utilities(wanted: list[Pair]) -> np.ndarray:
             a = answers_of([main[pair] for pair in wanted], self.numbers.place, how.samples, how.seed)
-            return thurstone.fit(a.pairs_E2, a.p_E, len(self.numbers), how.seed).utilities.mu_N
+            return thurstone.fit(a.pairs_E2, a.p_E, len(self.numbers), how.seed).mu_N
 
         for batch in plan.batches(len(self.numbers), how.seed, utilities, how.batch):
             self.plan.append(batch)

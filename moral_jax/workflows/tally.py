@@ -18,6 +18,7 @@ from moral_jax.runs import answers
 from moral_jax.runs.answers import RECORDS
 from moral_jax.runtime import files, strict_json
 from moral_jax.tasks import reading
+from moral_jax.tasks.elicitation.outcomes import TALLY as UTILITIES
 from moral_jax.tasks.questionnaire import folder, labels, questions
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.tasks.rows import Columns
@@ -52,6 +53,10 @@ def tally(asked: Path, name: str | None, resamples: int = 1000, out: Path | None
     name = name or about.get("tally")
     if name is None:
         raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
+    if name == UTILITIES:
+        raise UserError(
+            f"{asked}: holds an elicitation; the moral-jax elicit command that made it counts it again, and asks nothing twice"
+        )
     records = answers.read(asked / RECORDS)
     settings, surface = about.get("settings", {}), about.get("surface", "longest")
     found = count.count(records, name, settings, surface, resamples)

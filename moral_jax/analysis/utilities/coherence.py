@@ -80,7 +80,8 @@ def values_of_states(u_S: np.ndarray, following: Sequence[Sequence[int]], is_fir
     """Returns V_new = R + 0.99 mean V(next) of each state.
 
     V and R minimise mean (V_new - V)^2 + 0.1 mean (V_new - U)^2, R = 0 in the first state of each process: what is observed
-    there is worth only what it leads to. By Adam with a rate of 0.01 in 1,000 steps from V = U, R = 0 (arXiv 2502.08640).
+    there is worth only what it leads to. By Adam with a rate of 0.01 in 1,000 steps (arXiv 2502.08640), from V = U and the R that
+    fits it.
 
     Args:
       u_S: utilities.
@@ -90,7 +91,7 @@ def values_of_states(u_S: np.ndarray, following: Sequence[Sequence[int]], is_fir
     next_SS = np.zeros((count, count))
     for s, states in enumerate(following):
         next_SS[s, list(states)] = 1 / max(1, len(states))
-    x = np.stack([u_S.astype(float), np.zeros(count)])  # V and R
+    x = np.stack([u_S, np.where(is_first_S, 0.0, u_S - DISCOUNT * next_SS @ u_S)])  # V and R
     m, v = np.zeros_like(x), np.zeros_like(x)
     for step in range(1, STEPS + 1):
         new_S = x[1] + DISCOUNT * next_SS @ x[0]

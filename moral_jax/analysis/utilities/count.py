@@ -58,7 +58,7 @@ def _coherence(cells: Table) -> Iterator[str]:
         yield f"Utilities foretell {_said(found)} of the held-out answers, ties left out ({ties:.1%} of all pairs)."
     if "null" in found and is_told:
         name, null = found["null"], found["nulls"][found["null"]]
-        how = "better than" if found["told_apart"] and found["above"]["value"] > 0 else "which is not better than"
+        how = "better than" if found["told_apart"] and found["above"]["value"] > 0 else "not shown to be better than"
         yield f"That is {how} the {null:.3f} of {name}, which does not read what outcomes mean."
     yield f"The order in which a pair is shown moves a share by {bias:.3f}; the preferred outcome has {_said(cells[CONFIDENCE][VALUE])}."
 
@@ -106,7 +106,7 @@ def count(subjects: Sequence[Subject], assembly: Assembly | None, resamples: int
     mu: dict[str, np.ndarray] = {}
     for subject in subjects:
         own, nulls = measure.of_subject(subject), measure.of_nulls(subject)
-        mu[subject.who] = own.fit.utilities.mu_N
+        mu[subject.who] = own.utilities.mu_N
         cells = _cells(subject, own, nulls, resamples)
         if assembly:
             first = subjects[0] if subject is not subjects[0] else None

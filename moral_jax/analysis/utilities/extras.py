@@ -77,7 +77,7 @@ def maximisation(records: Sequence[Record], seed: int) -> Cells:
         p_K = said.pop("all")["probabilities"]
         pairs = np.array([list(map(int, pair.split(" | "))) for pair in said])
         p_E = np.array([r["probabilities"][0] for r in said.values()])
-        mu_K = thurstone.fit(pairs, p_E, len(p_K), seed).utilities.mu_N
+        mu_K = thurstone.fit(pairs, p_E, len(p_K), seed).mu_N
         chosen_K = np.array([is_choice(p_K, i) for i in range(len(p_K))])
         for k in TOP:
             if k < len(p_K):

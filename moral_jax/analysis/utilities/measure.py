@@ -3,7 +3,7 @@ respondents whose own utilities are fitted to the same pairs."""
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,12 @@ CHOICES, UTILITIES = "Choices", "Utilities"
 ACCURACY, LOG_LOSS, LEAST_LOSS = "held-out accuracy, ties left out", "held-out log-loss", "entropy of the held-out answers"
 TIES, CONFIDENCE, BIAS = "ties", "average confidence", "order bias"
 CYCLES, UNDECIDED, AGREES = "cycles", "undecided pairs", "Spearman with Bradley-Terry"
+OF_ANSWERS: dict[str, Callable[[Answers], np.ndarray]] = {  # numbers of each pair, [E]
+    TIES: lambda a: a.is_tie_E.astype(float),
+    CONFIDENCE: lambda a: a.confidence_E,
+    BIAS: lambda a: a.bias_E,
+    UNDECIDED: lambda a: is_undecided(a).astype(float),
+}
 VALUE, UTILITY, VARIANCE, LOGITS = "value", "utility", "variance", "Bradley-Terry"
 Cells = Iterator[tuple[Key, dict[str, Any]]]
 
@@ -33,7 +39,7 @@ class Fitted:
 
     answers: Answers
     held: Answers
-    fit: thurstone.Fit
+    utilities: thurstone.Utilities
 
     @functools.cached_property
     def all(self) -> Answers:
@@ -47,7 +53,8 @@ class Fitted:
         """Returns utilities that are fitted to resampled pairs, [R, N]."""
         rng, pairs = np.random.default_rng((seed, 1)), len(self.answers.pairs_E2)
         w_RE = np.stack([np.bincount(rng.integers(pairs, size=pairs), minlength=pairs) for _ in range(count)])
-        return thurstone.refit(self.fit, self.answers.pairs_E2, self.answers.p_E, w_RE.astype(float))
+        a, outcomes = self.answers, len(self.utilities.mu_N)
+        return thurstone.fit_each(a.pairs_E2, a.p_E, outcomes, w_RE.astype(float), seed)
 
 
 def fitted(answers: Answers, held: Answers, outcomes: int, seed: int) -> Fitted:
@@ -82,7 +89,7 @@ def _accuracies(of: Mapping[str, Fitted], resamples: int) -> dict[str, Draws]:
     statistics = {}
     for who, f in of.items():
         if not f.held.is_tie_E.all() and len(f.held.pairs_E2):
-            statistics[who] = accuracy(f.fit.utilities.p(f.held.pairs_E2), f.held)
+            statistics[who] = accuracy(f.utilities.p(f.held.pairs_E2), f.held)
     return resampling(first.held.pairs_E2, resamples).draws(statistics) if statistics else {}
 
 
@@ -111,14 +118,15 @@ def accuracy_cell(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> d
     return cell
 
 
-def _mean(values_E: np.ndarray, pairs_E2: np.ndarray, resamples: int) -> Estimate:
-    return interval(resampling(pairs_E2, resamples).draws({"": values_E})[""])
+def _means(values: Mapping[str, np.ndarray], pairs_E2: np.ndarray, resamples: int) -> dict[str, Estimate]:
+    """Returns the mean over pairs of some numbers, with intervals."""
+    return {name: interval(d) for name, d in resampling(pairs_E2, resamples).draws(values).items()}
 
 
 def _losses(f: Fitted) -> tuple[np.ndarray, np.ndarray]:
     """Returns the log-loss of held-out pairs, and the entropy of their answers, which no utilities go below."""
     p_E = f.held.p_E
-    loss_E = thurstone.log_loss(f.fit.utilities.z(f.held.pairs_E2), p_E)
+    loss_E = thurstone.log_loss(f.utilities.z(f.held.pairs_E2), p_E)
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [np.where(p > 0, p * np.log(p), 0.0) for p in (p_E, 1 - p_E)]
     return loss_E, -sum(parts)
@@ -134,19 +142,12 @@ def choices(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> Cells:
     if (found := accuracy_cell(own, nulls, resamples)) is not None:
         yield (CHOICES, ACCURACY, VALUE), found
     if len(held.pairs_E2):
-        loss_E, least_E = _losses(own)
-        losses = [(who, float(_losses(f)[0].mean())) for who, f in nulls.items()]
-        yield (CHOICES, LOG_LOSS, VALUE), cell(_mean(loss_E, held.pairs_E2, resamples), losses)
-        least = [(who, float(_losses(f)[1].mean())) for who, f in nulls.items()]
-        yield (CHOICES, LEAST_LOSS, VALUE), cell(_mean(least_E, held.pairs_E2, resamples), least)
-    for row, of in (
-        (TIES, lambda x: x.is_tie_E.astype(float)),
-        (CONFIDENCE, lambda x: x.confidence_E),
-        (BIAS, lambda x: x.bias_E),
-        (UNDECIDED, lambda x: is_undecided(x).astype(float)),
-    ):
-        beside = [(who, float(of(f.all).mean())) for who, f in nulls.items()]
-        yield (CHOICES, row, VALUE), cell(_mean(of(a), a.pairs_E2, resamples), beside)
+        losses = {who: dict(zip((LOG_LOSS, LEAST_LOSS), _losses(f), strict=True)) for who, f in nulls.items()}
+        of_own = dict(zip((LOG_LOSS, LEAST_LOSS), _losses(own), strict=True))
+        for row, estimate in _means(of_own, held.pairs_E2, resamples).items():
+            yield (CHOICES, row, VALUE), cell(estimate, [(who, float(of[row].mean())) for who, of in losses.items()])
+    for row, estimate in _means({row: of(a) for row, of in OF_ANSWERS.items()}, a.pairs_E2, resamples).items():
+        yield (CHOICES, row, VALUE), cell(estimate, [(who, float(OF_ANSWERS[row](f.all).mean())) for who, f in nulls.items()])
     if len(found_T := cycles(a)):
         beside = [(who, float(cycles(f.all).mean())) for who, f in nulls.items()]
         yield (CHOICES, f"{CYCLES} in {len(found_T):,} triads", VALUE), cell({"value": float(found_T.mean())}, beside)
@@ -158,7 +159,7 @@ def utilities(subject: Subject, own: Fitted, drawn: thurstone.Utilities) -> Cell
     Args:
       drawn: utilities that are fitted to resampled pairs, [R, N].
     """
-    mu_N, v_N = own.fit.utilities
+    mu_N, v_N = own.utilities
     low_N, high_N = np.percentile(drawn.mu_N, [2.5, 97.5], axis=0)
     other = bradley_terry.fit(own.answers.pairs_E2, own.answers.p_E, len(mu_N))
     if mu_N.std() > 0 and other.u_N.std() > 0:

@@ -38,7 +38,7 @@ def _range(value: float, drawn_R: np.ndarray) -> dict[str, Any]:
 def rates(subject: Subject, own: Fitted, drawn: thurstone.Utilities) -> Cells:
     """Yields slope, height and error of each good's line, and the rates between goods, with intervals."""
     goods = subject.outcomes.goods
-    one, many = (exchange.lines(mu, goods) for mu in (own.fit.utilities.mu_N, drawn.mu_N))
+    one, many = (exchange.lines(mu, goods) for mu in (own.utilities.mu_N, drawn.mu_N))
     for good in goods:
         yield (SLOPES, good, "a"), _range(float(one[good].a), many[good].a)
         yield (SLOPES, good, "b"), _range(float(one[good].b), many[good].b)
@@ -59,7 +59,7 @@ def lotteries(subject: Subject, own: Fitted, drawn: thurstone.Utilities) -> Cell
     of = subject.outcomes.lotteries
     if len(of) < 3:
         return
-    found = coherence.lottery_numbers(own.fit.utilities.mu_N, of)
+    found = coherence.lottery_numbers(own.utilities.mu_N, of)
     many = [coherence.lottery_numbers(mu_N, of) for mu_N in drawn.mu_N]
     names = {"correlation": "correlation", "distance": "mean distance of z-scores", "order": "pairs in the same order"}
     for key, name in names.items():
@@ -72,7 +72,7 @@ def states(subject: Subject, own: Fitted) -> Cells:
     of = subject.outcomes.states
     if not any(of.values()):
         return
-    found = coherence.instrumental(own.fit.utilities.mu_N, of)
+    found = coherence.instrumental(own.utilities.mu_N, of)
     row = f"mean distance of utility and value, {found['states']} states"
     yield (STATES, row, VALUE), {"value": found["distance"]}
     yield (STATES, row, "with utilities in random order"), {"value": found["shuffled"]}
@@ -81,13 +81,9 @@ def states(subject: Subject, own: Fitted) -> Cells:
 def _folds(a: Answers, subject: Subject) -> np.ndarray:
     """Returns the share of the first outcome of each pair that utilities foretell which were fitted to the other four fifths."""
     fold_E = np.random.default_rng(subject.seed).permutation(len(a.pairs_E2)) % FOLDS
-    p_E = np.full(len(fold_E), 0.5)
-    for fold in range(FOLDS):
-        out, rest = a.take(fold_E == fold), a.take(fold_E != fold)
-        if len(out.pairs_E2):
-            found = thurstone.fit(rest.pairs_E2, rest.p_E, len(subject.outcomes), subject.seed).utilities
-            p_E[fold_E == fold] = found.p(out.pairs_E2)
-    return p_E
+    rest_FE = fold_E != np.arange(FOLDS)[:, None]
+    p_FE = thurstone.fit_each(a.pairs_E2, a.p_E, len(subject.outcomes), rest_FE.astype(float), subject.seed).p(a.pairs_E2)
+    return p_FE[fold_E, np.arange(len(fold_E))]
 
 
 def floors(subject: Subject, own: Fitted, resamples: int) -> Cells:
@@ -108,6 +104,7 @@ def floors(subject: Subject, own: Fitted, resamples: int) -> Cells:
             statistics[name] = lambda w_RE: np.full(len(w_RE), CHANCE)
             continue
         at = np.array([place[tuple(pair)] for pair in a.pairs_E2.tolist()])
+        a, at = a.take(np.argsort(at)), np.sort(at)  # the same folds in all arms
         of_arm = accuracy(_folds(a, subject), a)
         statistics[name] = lambda w_RE, of_arm=of_arm, at=at: of_arm(w_RE[:, at])
     draws = draw.draws(statistics)
@@ -136,7 +133,7 @@ def conditions(subject: Subject, own: Fitted, resamples: int) -> Cells:
         split = len(own.answers.pairs_E2)
         other = of_subject(dataclasses.replace(subject, fitted=records[:split], held=records[split:]))
         groups.append(other.all.p_E)
-        mu, of_other = own.fit.utilities.mu_N, other.fit.utilities.mu_N
+        mu, of_other = own.utilities.mu_N, other.utilities.mu_N
         if mu.std() > 0 and of_other.std() > 0:
             yield (CONDITIONS, name, CORRELATION), {"value": float(np.corrcoef(mu, of_other)[0, 1])}
         if same := _same_side(own.all, other.all, resamples):

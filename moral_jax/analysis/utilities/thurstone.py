@@ -1,20 +1,26 @@
 """Thurstone's model of pairs: a utility mu and a variance v for each outcome, P(i over j) = Phi((mu_i - mu_j) / sqrt(v_i + v_j)).
 
 Fitted as arXiv 2502.08640 does: mean binary cross-entropy to the shares, from 0.01 N(0, 1), by Adam with a rate of 0.01 in 1,000
-full steps. Several weightings of the same pairs (resamples, folds) are fitted at once.
+full steps. Several weightings of the same pairs (resamples, folds) are fitted side by side.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 from scipy.special import erfcx, log_ndtr, ndtr
 
-STEPS, AGAIN = 1000, 300  # steps of a fit, and of one that starts from a fit of nearly the same pairs
+from moral_jax.runtime import console
+
+STEPS = 1000
 RATE, BETA_1, BETA_2, TINY = 0.01, 0.9, 0.999, 1e-8  # Adam
 LEAST = 1e-5  # added to a sum of variances
+EQUAL = 1e-3  # spread of utilities, in standard deviations of an outcome, below which nothing is preferred
 FAR = 37.0  # standard deviations beyond which Phi is 0 in float64
-AT_ONCE = 8  # weightings that are fitted in one array
+AT_ONCE = 16_384  # weights in one array: few steps of the interpreter for few pairs, and what fits into a cache for many
+THREADS = min(8, os.cpu_count() or 1)
 
 
 class Utilities(NamedTuple):
@@ -49,6 +55,12 @@ def _mills(z: np.ndarray) -> np.ndarray:
     return np.sqrt(2 / np.pi) / erfcx(-z / np.sqrt(2))
 
 
+def ends_of(pairs_E2: np.ndarray, outcomes: int) -> sparse.csr_array:
+    """Returns which outcome stands first in each pair, and then which second, [2 E, N]."""
+    rows = np.arange(2 * len(pairs_E2))
+    return sparse.csr_array((np.ones(len(rows)), (rows, pairs_E2.T.ravel())), shape=(len(rows), outcomes))
+
+
 def _gradient(
     mu_RN: np.ndarray, s_RN: np.ndarray, pairs_E2: np.ndarray, p_E: np.ndarray, w_RE: np.ndarray, ends: sparse.csr_array
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +68,7 @@ def _gradient(
 
     Args:
       w_RE: weights of the pairs, which sum to 1.
-      ends: [2 E, N], which outcome stands first in each pair, and then which second.
+      ends: as `ends_of`.
     """
     i, j = pairs_E2.T
     v_RN = np.exp(s_RN)
@@ -75,9 +87,7 @@ def _descended(
     start: tuple[np.ndarray, np.ndarray], pairs_E2: np.ndarray, p_E: np.ndarray, w_RE: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns mu and s after some steps of Adam."""
-    count, outcomes = len(pairs_E2), start[0].shape[1]
-    ones, rows = np.ones(2 * count), np.arange(2 * count)
-    ends = sparse.csr_array((ones, (rows, pairs_E2.T.ravel())), shape=(2 * count, outcomes))
+    ends = ends_of(pairs_E2, start[0].shape[1])
     w_RE = w_RE / w_RE.sum(1, keepdims=True)
     x = np.stack(start)  # [2, R, N]
     m, v = np.zeros_like(x), np.zeros_like(x)
@@ -91,45 +101,43 @@ def _descended(
 
 def standardised(mu_RN: np.ndarray, v_RN: np.ndarray) -> Utilities:
     """Returns utilities with mean 0 and sample standard deviation 1, and variances in that unit; all z stay the same. Utilities
-    that are all equal stay 0."""
+    that are all equal, but for what is left of the start of a fit, are 0."""
     mu_RN = mu_RN - mu_RN.mean(-1, keepdims=True)
     spread = mu_RN.std(-1, ddof=1, keepdims=True)
-    spread = np.where(spread > 0, spread, 1.0)
-    return Utilities(mu_RN / spread, (v_RN + LEAST / 2) / spread**2)
+    is_flat = spread < EQUAL * np.sqrt(v_RN.mean(-1, keepdims=True))
+    spread = np.where(is_flat, 1.0, spread)
+    return Utilities(np.where(is_flat, 0.0, mu_RN / spread), (v_RN + LEAST / 2) / spread**2)
 
 
-class Fit(NamedTuple):
-    """A fit, and where it ended, from which others can start."""
-
-    utilities: Utilities
-    mu_N: np.ndarray
-    s_N: np.ndarray
-
-
-def fit(pairs_E2: np.ndarray, p_E: np.ndarray, outcomes: int, seed: int = 0, steps: int = STEPS) -> Fit:
-    """Fits utilities to shares.
+def fit_each(
+    pairs_E2: np.ndarray, p_E: np.ndarray, outcomes: int, w_RE: np.ndarray, seed: int = 0, steps: int = STEPS
+) -> Utilities:
+    """Fits utilities to shares under several weightings of the pairs, each from the same start, [R, N].
 
     Args:
       pairs_E2: two outcomes a pair.
       p_E: the share of the first.
       outcomes: how many there are; one that stands in no pair keeps a utility near the mean.
+      w_RE: weights of the pairs, 0 for those that are left out.
       seed: of the start.
     """
-    start_N = 0.01 * np.random.default_rng(seed).standard_normal((2, 1, outcomes))
-    mu_RN, s_RN = _descended((start_N[0], start_N[1]), pairs_E2, p_E, np.ones((1, len(p_E))), steps)
-    return Fit(standardised(mu_RN[0], np.exp(s_RN[0])), mu_RN[0], s_RN[0])
+    start = 0.01 * np.random.default_rng(seed).standard_normal((2, 1, outcomes))
+    at_once = max(1, AT_ONCE // len(pairs_E2))
+
+    def some(first: int) -> Utilities:
+        w = w_RE[first : first + at_once]
+        mu, s = (np.repeat(x, len(w), axis=0) for x in start)
+        mu_RN, s_RN = _descended((mu, s), pairs_E2, p_E, w, steps)
+        return standardised(mu_RN, np.exp(s_RN))
+
+    firsts = range(0, len(w_RE), at_once)
+    with ThreadPoolExecutor(THREADS) as pool:  # numpy lets go of the interpreter's lock
+        bar = console.progress(pool.map(some, firsts), total=len(firsts), desc="fitting utilities", leave=False, delay=3)
+        found = list(bar)
+    return Utilities(np.concatenate([u.mu_N for u in found]), np.concatenate([u.v_N for u in found]))
 
 
-def refit(known: Fit, pairs_E2: np.ndarray, p_E: np.ndarray, w_RE: np.ndarray, steps: int = AGAIN) -> Utilities:
-    """Fits utilities again with other weights of the pairs, from where a fit ended, [R, N].
-
-    Args:
-      w_RE: weights of the pairs, 0 for those that are left out.
-    """
-    parts = []
-    for start in range(0, len(w_RE), AT_ONCE):
-        w = w_RE[start : start + AT_ONCE]
-        begin = tuple(np.repeat(x[None], len(w), axis=0) for x in (known.mu_N, known.s_N))
-        mu_RN, s_RN = _descended((begin[0], begin[1]), pairs_E2, p_E, w, steps)
-        parts.append(standardised(mu_RN, np.exp(s_RN)))
-    return Utilities(np.concatenate([p.mu_N for p in parts]), np.concatenate([p.v_N for p in parts]))
+def fit(pairs_E2: np.ndarray, p_E: np.ndarray, outcomes: int, seed: int = 0, steps: int = STEPS) -> Utilities:
+    """Fits utilities to shares, [N]; arguments as of `fit_each`."""
+    found = fit_each(pairs_E2, p_E, outcomes, np.ones((1, len(p_E))), seed, steps)
+    return Utilities(found.mu_N[0], found.v_N[0])
