@@ -11,19 +11,20 @@ from moral_jax.types import UserError
 DESCRIPTION = """\
 Elicits what a respondent values: pairs of outcomes are shown in both orders, and utilities are fitted to the answers.
 
-  moral-jax elicit outcomes --model=scripted:number --out=runs/sample      the shipped sample, in seconds, without a model
+  moral-jax elicit outcomes --model=scripted:number --out=runs/sample    the shipped sample, without a model
   moral-jax elicit OPTIONS.jsonl --model=OWNER/MODEL --out=runs/values
   moral-jax elicit outcomes --condition=question=none,power --also=discounting,choices --model=run:runs/mine
 
-OPTIONS.jsonl has an object a line: {"id", "text", "group"?}; {"good", "amount"} besides for numbers of a good, {"of": {id: percent}}
-for lotteries, {"next": [ids]} for states of a process. Which pairs are asked follows from the seed and the answers so far: the same
-command again asks nothing twice, and goes on where it was killed. Several --model make one page.
+OPTIONS.jsonl has an object a line: {"id", "text", "group"?}; {"good", "amount"} besides for numbers of a good,
+{"of": {id: percent}} for lotteries, {"next": [ids]} for states of a process. Which pairs are asked follows from the
+seed and the answers so far: the same command again asks nothing twice, and goes on where it was killed. Several --model
+make one page.
 
-Utility control takes three commands: rows of an assembly's shares, training, and the page before and after (docs/elicit.md):
+Utility control takes three commands: rows of an assembly's shares, training, the page before and after (docs/elicit.md):
 
   moral-jax elicit OPTIONS.jsonl --assembly=VOTES.jsonl --write-rows=rows
-  moral-jax train --config=control --config.task.path=rows/train.jsonl ... --workdir=runs/control
-  moral-jax elicit rows/held_out.jsonl --assembly=rows/test.jsonl --model=before=MODEL --model=after=run:runs/control
+  moral-jax train --config=control --config.task.path=rows/train.jsonl ... --workdir=runs/mine
+  moral-jax elicit rows/held_out.jsonl --assembly=rows/test.jsonl --model=before=MODEL --model=after=run:runs/mine
 """
 
 
@@ -31,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of eliciting."""
     parser.add_argument("options", metavar="OPTIONS", help="outcomes: a .jsonl or .json file, a folder, or: outcomes")
     shared.add_model(parser, several=True)
-    parser.add_argument("--out", metavar="DIR", type=Path, help="where answers, numbers and page go (default: runs/NAME)")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="where answers, numbers and page go (default: runs/NAME)"
+    )
     parser.add_argument(
         "--condition", metavar="AXIS=ID,...", action="append", default=[],
         help="ask under these conditions; pairs are planned under the first, and asked under the others too",
@@ -55,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write-rows", metavar="DIR", type=Path, help="write rows that train a model to have these shares; ask nobody"
     )
     shared.add_resamples(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody"
+    )
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     how = elicit.How(args.seed, args.batch or elicit.How().batch, args.samples, args.limit, not args.no_floor, also)
     asked = elicit.read(args.options, chosen_conditions(args.condition), how)
     said = assembly.read(args.assembly, asked.outcomes, args.assembly_group) if args.assembly else None
-    if args.write_rows:
+    if args.write_rows and said:
         shared.no_more(rest)
         print(terminal.printable(elicit.write_rows(asked, said, args.write_rows)))
         return

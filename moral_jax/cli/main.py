@@ -28,7 +28,9 @@ COMMANDS = {
         "ask", "questions with options in, a distribution for each out; or a whole questionnaire and its page"
     ),
     "tally": Command("tally", "count the answers to a questionnaire again, or those that another program wrote"),
-    "elicit": Command("elicit", "pairs of outcomes in, utilities out: what somebody values, and whether it hangs together"),
+    "elicit": Command(
+        "elicit", "pairs of outcomes in, utilities out: what somebody values, and whether it hangs together"
+    ),
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "generate": Command("generate", "prompts in, replies out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),

@@ -1,7 +1,7 @@
 """Which questions lie side by side in a row, so that they hold the most of what they begin with in common.
 
-The orders of one question begin alike where a text comes first. Where options come first, as in pairs of outcomes, different
-questions do: all that show the same option first. The way that fills fewer rows is taken.
+The orders of one question begin alike where a text comes first. Where options come first, as in pairs of outcomes,
+different questions do: all that show the same option first. The way that fills fewer rows is taken.
 """
 
 import itertools
@@ -20,7 +20,8 @@ def by_example(questions: Questions) -> list[list[int]]:
 
 
 def side_by_side(questions: Questions, most: int) -> list[list[list[int]]]:
-    """Returns the ways of grouping all items that are worth a try: by example, and by beginning where that saves more tokens.
+    """Returns the ways of grouping all items that are worth a try: by example, and by beginning where that saves more
+    tokens.
 
     Args:
       most: questions in a row.

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from moral_jax.report import plots, questionnaire
 from moral_jax.report.page import Written
@@ -12,12 +13,13 @@ from moral_jax.report.questionnaire import Numbers
 from moral_jax.report.words import Table, interval, markdown
 
 CHOICES, UTILITIES, UTILITY, RATES, RATE = "Choices", "Utilities", "utility", "Exchange rates", "rate"
+LINES = "Lines are 95 % intervals"
 MOST, ENDS = 40, 15  # outcomes in the picture; of more, those at both ends
 PRINTED = 10  # outcomes at both ends that are printed
 NOTE = (
-    "Brackets show 95 % intervals: of accuracies, losses and shares over resampled pairs, as wide as pairs that share an outcome "
-    "make them; of utilities over fits to resampled pairs. {nulls} answer the same pairs without reading what outcomes mean; their own "
-    "utilities are fitted to what they say. Every formula is in docs/elicit.md."
+    "Brackets show 95 % intervals: of accuracies, losses and shares over resampled pairs, as wide as pairs that share "
+    "an outcome make them; of utilities over fits to resampled pairs. {nulls} answer the same pairs without reading what "
+    "outcomes mean; their own utilities are fitted to what they say. Every formula is in docs/elicit.md."
 )
 
 
@@ -66,7 +68,7 @@ def utilities(found: Numbers) -> str | None:
 
     def draw(axes: Axes) -> None:
         _spans(axes, found, _cells(found, UTILITIES, UTILITY), rows)
-        axes.set_xlabel("utility (mean 0, standard deviation 1)")
+        axes.set_xlabel("utility (mean 0, sd 1)")
 
     return plots.svg(draw, height=1.4 + 0.2 * len(rows))
 
@@ -82,7 +84,10 @@ def rates(found: Numbers) -> str | None:
         axes.set_xscale("log")
         _spans(axes, found, cells, rows)
         axes.axvline(1, color=plots.INK, linewidth=0.8, linestyle="--")
-        axes.set_xlabel("how many of the first are worth one of the second")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.set_xlabel("how many (log scale)")
 
     return plots.svg(draw, height=1.4 + 0.26 * len(rows))
 
@@ -91,10 +96,8 @@ def _pictures(found: Numbers) -> list[tuple[str, str]]:
     """Returns pictures with their captions."""
     shown = len(ends(_ranked(found), MOST, ENDS))
     which = "" if shown == found["outcomes"] else f" The {ENDS} highest and the {ENDS} lowest of {found['outcomes']}."
-    drawn = [
-        (utilities(found), f"Utilities. Lines are 95 % intervals over fits to resampled pairs.{which}"),
-        (rates(found), "Exchange rates. Lines are 95 % intervals; the dashed line is one for one."),
-    ]
+    rated = f"Exchange rates: how many of the first are worth one of the second. {LINES}; dashed is one for one."
+    drawn = [(utilities(found), f"Utilities. {LINES} over fits to resampled pairs.{which}"), (rates(found), rated)]
     return [(picture, caption) for picture, caption in drawn if picture]
 
 

@@ -23,9 +23,9 @@ PRINTED = 16  # most lines of a table that is printed with what null respondents
 ANSWER_SHOWN = 600  # characters of a text
 LONG = 40  # rows of a table beyond which it is shown by a click
 NOTE = (
-    "Brackets show 95 % intervals over resampled rows, where a number rests on five or more. A star marks numbers that can be "
-    "told from the nearest null respondent, by the interval of the difference: {nulls} answer the same questions without "
-    "reading the rows. Every formula is in docs/questionnaires.md."
+    "Brackets show 95 % intervals over resampled rows, where a number rests on five or more. A star marks numbers that "
+    "can be told from the nearest null respondent, by the interval of the difference: {nulls} answer the same "
+    "questions without reading the rows. Every formula is in docs/questionnaires.md."
 )
 Numbers = dict[str, Any]
 

@@ -28,6 +28,11 @@ def number(value: float) -> str:
     return f"{value:.3f}"
 
 
+def significant(value: float) -> str:
+    """Formats a number that may have any size: 573, 0.00213."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+
+
 def number_text(value: float) -> str:
     """Formats votes: 1234567, 2.5, and 3 for 3.0."""
     return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
@@ -43,7 +48,8 @@ def interval(e: Estimate | None) -> str:
         )
     if "seeds" in e:
         return f"{number(e['value'])} (seeds: {', '.join(map(number, e['seeds']))})"
-    return f"{number(e['value'])} [{number(e['low'])}, {number(e['high'])}]" if "low" in e else number(e["value"])
+    said = significant if e.get("scale") == "log" else number
+    return f"{said(e['value'])} [{said(e['low'])}, {said(e['high'])}]" if "low" in e else said(e["value"])
 
 
 def side(difference: Estimate) -> int:

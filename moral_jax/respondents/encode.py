@@ -21,7 +21,6 @@ from moral_jax.runtime import console
 from moral_jax.tasks import registry, stored
 from moral_jax.types import Example, Item, UserError
 
-
 SHORTEST = 16  # tokens that a question adds to a row at least, where those that begin alike lie side by side
 
 

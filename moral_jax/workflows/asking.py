@@ -131,8 +131,8 @@ class Asking:
                 out.append(example)
             elif self.records[key].get("asked") != example.notes["asked"]:
                 raise UserError(
-                    f"{self.out / RECORDS}: {self.who.name} answered row {key[0]!r} under {key[1]} when its words, right "
-                    f"option, tags, labels or groups were others; pass --out=ANOTHER, or remove these records"
+                    f"{self.out / RECORDS}: {self.who.name} answered row {key[0]!r} under {key[1]} when its words, "
+                    f"right option, tags, labels or groups were others; pass --out=ANOTHER, or remove these records"
                 )
         return out
 

@@ -1,4 +1,5 @@
-"""Whose shares a model is compared with, or brought to: people's votes, or the answers of an elicitation under personas."""
+"""Whose shares a model is compared with, or brought to: people's votes, or the answers of an elicitation under
+personas."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,8 @@ def read(path: Path, outcomes: Sequence[Outcome], group: str | None = None) -> l
     """Reads the votes of an assembly on pairs of outcomes.
 
     Args:
-      path: a file of votes, or the directory of an elicitation, in which every respondent under every condition is a member;
-        where there are conditions, answers without one are left out.
+      path: a file of votes, or the directory of an elicitation, in which every respondent under every condition is a
+        member; where there are conditions, answers without one are left out.
       group: only this one.
 
     Raises:
@@ -31,7 +32,9 @@ def read(path: Path, outcomes: Sequence[Outcome], group: str | None = None) -> l
     said = _of_records(path / RECORDS, outcomes) if path.is_dir() else assembly.read(path, outcomes)
     known = sorted({one.group for one in said})
     if group is not None and group not in known:
-        raise UserError(f"--assembly-group={group}: {path} has none of that name; there are {', '.join(map(repr, known))}")
+        raise UserError(
+            f"--assembly-group={group}: {path} has none of that name; there are {', '.join(map(repr, known))}"
+        )
     return [one for one in said if group in (None, one.group)]
 
 

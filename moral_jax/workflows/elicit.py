@@ -5,8 +5,8 @@ OUT/questionnaire.json what was asked and who answered
 OUT/tally.json         the numbers
 OUT/report.html, .md   the page
 
-Which pairs are asked next follows from the seed and the answers so far (`analysis.utilities.plan`), so a killed run goes on with
-the same pairs, and asks none twice.
+Which pairs are asked next follows from the seed and the answers so far (`analysis.utilities.plan`), so a killed run
+goes on with the same pairs, and asks none twice.
 """
 
 import hashlib
@@ -133,7 +133,11 @@ def _about(out: Path, asked: Asked) -> dict[str, Any]:
     how = {key: how[key] for key in ("seed", "batch", "samples", "limit", "outcomes", "sha256")}
     for key, value in about.get("elicitation", how).items():
         if how[key] != value:
-            what = "other outcomes, or another question about them" if key == "sha256" else f"{key}={value}, and this is {how[key]}"
+            what = (
+                "other outcomes, or another question about them"
+                if key == "sha256"
+                else f"{key}={value}, and this is {how[key]}"
+            )
             raise UserError(f"{out / ABOUT}: was asked with {what}; pass --out=ANOTHER, or ask as before")
     return about | {"elicitation": how}
 
@@ -186,9 +190,10 @@ def write_rows(asked: Asked, said: Sequence[assembly.Voted], folder: Path) -> st
     rows = ", ".join(f"{count} {side}" for side, count in sides.items())
     left = len(of) - sum(sides.values())
     return (
-        f"{folder}: {rows} rows, no outcome on two sides ({left} of {len(of)} pairs across the divide are left out). Next:\n"
+        f"{folder}: {rows} rows, no outcome on two sides ({left} of {len(of)} pairs across the divide are left out).\n"
         f"  moral-jax train --config=control --config.task.path={folder}/train.jsonl "
-        f"--config.task.validation_path={folder}/validation.jsonl --config.task.test_path={folder}/test.jsonl --workdir=DIR\n"
+        f"--config.task.validation_path={folder}/validation.jsonl --config.task.test_path={folder}/test.jsonl "
+        f"--config.model.path=MODEL --workdir=DIR\n"
         f"  moral-jax elicit {folder}/{assembly.HELD_OUT} --assembly={folder}/test.jsonl --model=before=MODEL "
         f"--model=after=run:DIR --out=DIR"
     )

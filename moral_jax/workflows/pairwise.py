@@ -88,7 +88,8 @@ class Pairwise:
         }
 
     def _size(self) -> int:
-        """Returns how many questions there will be, about: some pairs are of the assembly too, or are alike without numbers."""
+        """Returns how many questions there will be, about: some pairs are of the assembly too, or are alike without
+        numbers."""
         n, has = len(self.numbers), float(self.numbers.has_number_N.mean())
         planned = plan.size(n, self.asked.how.batch)
         floors = int(len(FLOORS) * has**2 * planned) if self.asked.how.floor else 0

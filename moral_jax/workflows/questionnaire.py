@@ -26,7 +26,7 @@ from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, que
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.types import Example, UserError
-from moral_jax.workflows.asking import Asking, Who, config_for, locked
+from moral_jax.workflows.asking import Asking, Who, locked
 from moral_jax.workflows.tally import WITHOUT_ANSWERS, about_of, tally
 
 PIECE = 256  # questions that are asked before their answers are written

@@ -55,7 +55,8 @@ def tally(asked: Path, name: str | None, resamples: int = 1000, out: Path | None
         raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
     if name == UTILITIES:
         raise UserError(
-            f"{asked}: holds an elicitation; the moral-jax elicit command that made it counts it again, and asks nothing twice"
+            f"{asked}: holds an elicitation; the moral-jax elicit command that made it counts it again, and asks "
+            f"nothing twice"
         )
     records = answers.read(asked / RECORDS)
     settings, surface = about.get("settings", {}), about.get("surface", "longest")

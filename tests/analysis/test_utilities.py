@@ -37,7 +37,9 @@ def test_the_budget(outcomes, budget, held, batches, fitted):
 
 
 def test_the_ring_hangs_together_and_holds_nothing_that_is_held_out():
-    found = list(itertools.takewhile(lambda b: not b.name.startswith("batch"), plan.batches(40, 3, lambda _: np.zeros(40))))
+    found = list(
+        itertools.takewhile(lambda b: not b.name.startswith("batch"), plan.batches(40, 3, lambda _: np.zeros(40)))
+    )
     held, ring = found[0], found[-1]
     assert held.is_held_out
     assert not ring.is_held_out
@@ -86,7 +88,9 @@ def test_standardising_changes_no_probability():
     mu, v = np.array([3.0, 5.0, -1.0]), np.array([4.0, 1.0, 9.0])
     pairs = np.array([(0, 1), (0, 2), (1, 2)])
     found = thurstone.standardised(mu, v)
-    assert found.p(pairs) == pytest.approx(ndtr((mu[pairs[:, 0]] - mu[pairs[:, 1]]) / np.sqrt(v[pairs[:, 0]] + v[pairs[:, 1]] + 1e-5)))
+    assert found.p(pairs) == pytest.approx(
+        ndtr((mu[pairs[:, 0]] - mu[pairs[:, 1]]) / np.sqrt(v[pairs[:, 0]] + v[pairs[:, 1]] + 1e-5))
+    )
     assert (found.mu_N.mean(), found.mu_N.std(ddof=1)) == (pytest.approx(0), pytest.approx(1))
 
 
@@ -143,7 +147,8 @@ def answered(outcomes, seed, share_of_a=0.0, samples=10):
 
 @pytest.mark.parametrize(("share_of_a", "least"), [(0.0, 0.99), (0.5, 0.97)])
 def test_utilities_are_recovered_at_the_exact_budget(share_of_a, least):
-    """Spearman 0.996 by Thurstone, 0.994 by Bradley and Terry; 0.983 when half of all answers are A whatever is asked."""
+    """Spearman 0.996 by Thurstone, 0.994 by Bradley and Terry; 0.983 when half of all answers are A whatever is
+    asked."""
     u, p_of = answered(100, 0, share_of_a)
 
     def utilities(pairs):
@@ -213,7 +218,9 @@ def test_exchange_rates():
     grid = [1, 10, 100]
     assert exchange.rate(line(0.5, 0.0), line(0.5, 1.0), grid) == pytest.approx(7.389056, abs=1e-6)
     assert exchange.rate(line(0.5, 0.0), line(0.4, 1.0), grid) == pytest.approx(5.651485, abs=1e-6)
-    there, back = (exchange.rate(*of, grid) for of in ((line(0.5, 0.0), line(0.4, 1.0)), (line(0.4, 1.0), line(0.5, 0.0))))
+    there, back = (
+        exchange.rate(*of, grid) for of in ((line(0.5, 0.0), line(0.4, 1.0)), (line(0.4, 1.0), line(0.5, 0.0)))
+    )
     assert there * back == pytest.approx(1)
     assert np.isnan(exchange.rate(line(-0.5, 0.0), line(0.5, 1.0), grid))
     fitted = exchange.line(1 + 0.5 * np.log([1, 10, 100]), grid)
@@ -231,7 +238,13 @@ def test_random_answers_have_the_published_confidence():
 
 def test_undecided_and_split():
     shares = np.array([(0.5, 0.5), (0.9, 0.9), (1.0, 0.0), (0.6, 0.7), (0.6, 1.0)])
-    assert answers.is_undecided(Answers(np.zeros((5, 2), int), shares, None)).tolist() == [True, False, False, True, False]
+    assert answers.is_undecided(Answers(np.zeros((5, 2), int), shares, None)).tolist() == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
     low, high = answers.wilson(np.array([0.5, 1.0]), 10.0)  # Wilson's interval of 5 and of 10 in 10
     assert low == pytest.approx([0.2366, 0.7225], abs=1e-4)
     assert high == pytest.approx([0.7634, 1.0], abs=1e-4)
@@ -244,9 +257,13 @@ def later(months, times, share):
     return {"row": f"later {months} {times:g}", "probabilities": [1 - share, share]}
 
 
-@pytest.mark.parametrize(("curve", "best"), [(lambda m: 1 / (1 + 0.1 * m), "hyperbolic"), (lambda m: np.exp(-0.05 * m), "exponential")])
+@pytest.mark.parametrize(
+    ("curve", "best"), [(lambda m: 1 / (1 + 0.1 * m), "hyperbolic"), (lambda m: np.exp(-0.05 * m), "exponential")]
+)
 def test_discounting_finds_the_curve_that_was_planted(curve, best):
-    records = [later(m, t, 1 / (1 + (t * curve(m)) ** -4)) for m in (1, 6, 12, 24, 36) for t in np.geomspace(0.5, 30, 25)]
+    records = [
+        later(m, t, 1 / (1 + (t * curve(m)) ** -4)) for m in (1, 6, 12, 24, 36) for t in np.geomspace(0.5, 30, 25)
+    ]
     found = {(row, column): cell["value"] for (_, row, column), cell in extras.discounting(records)}
     assert found["12 months", extras.WORTH] == pytest.approx(curve(12), rel=0.02)
     errors = {row.split()[0]: value for (row, column), value in found.items() if column == "error (log)"}
@@ -257,7 +274,10 @@ def test_discounting_finds_the_curve_that_was_planted(curve, best):
 
 def choice(name, mu, chosen):
     pairs = itertools.combinations(range(len(mu)), 2)
-    records = [{"row": f"{name} | {i} | {j}", "probabilities": [float(ndtr(mu[i] - mu[j])), float(ndtr(mu[j] - mu[i]))]} for i, j in pairs]
+    records = [
+        {"row": f"{name} | {i} | {j}", "probabilities": [float(ndtr(mu[i] - mu[j])), float(ndtr(mu[j] - mu[i]))]}
+        for i, j in pairs
+    ]
     return [*records, {"row": f"{name} | all", "probabilities": [float(i == chosen) for i in range(len(mu))]}]
 
 
@@ -267,4 +287,6 @@ def test_maximisation_shows_every_answer():
     records = choice("a", mu, 1) + choice("b", mu, 4)
     found = {(row, column): cell["value"] for (_, row, column), cell in extras.maximisation(records, 0)}
     assert [value for (_, column), value in found.items() if column == "value"] == [0.5, 1.0, 1.0]
-    assert [value for (_, column), value in found.items() if column == "by chance"] == pytest.approx([1 / 6, 3 / 6, 5 / 6])
+    assert [value for (_, column), value in found.items() if column == "by chance"] == pytest.approx(
+        [1 / 6, 3 / 6, 5 / 6]
+    )

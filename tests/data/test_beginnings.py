@@ -24,6 +24,7 @@ def questions(texts, of_example):
 
 def saved(texts, groups):
     """Tokens that groups hold once in place of several times, beyond what all texts begin with."""
+
     def common(of):
         return next((k for k, column in enumerate(zip(*(t[:-1] for t in of), strict=False)) if len(set(column)) > 1),
                     min(len(t) - 1 for t in of))  # fmt: skip
@@ -54,7 +55,8 @@ def test_no_grouping_saves_more(seed):
 
 
 def test_pairs_that_show_one_option_first_lie_side_by_side():
-    """Three outcomes in all pairs and both orders: the orders of a pair have nothing in common, those of an outcome have."""
+    """Three outcomes in all pairs and both orders: the orders of a pair have nothing in common, those of an outcome
+    have."""
     outcomes = {0: [5, 5, 5], 1: [6, 6, 6], 2: [7, 7, 7]}
     pairs = [order for pair in itertools.combinations(range(3), 2) for order in (pair, pair[::-1])]
     texts = [[1, 2, *outcomes[a], 3, *outcomes[b], 4] for a, b in pairs]

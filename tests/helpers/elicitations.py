@@ -38,7 +38,9 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def planted(path: Path, outcomes: Path, values: Mapping[str, float] | None = None, seed: int = 1, scale: float = 1.7) -> dict[str, float]:
+def planted(
+    path: Path, outcomes: Path, values: Mapping[str, float] | None = None, seed: int = 1, scale: float = 1.7
+) -> dict[str, float]:
     """Writes utilities for the agent `utility`, drawn or given by id, and returns them by id.
 
     Args:
@@ -67,7 +69,9 @@ def cells(found: dict[str, Any], table: str, who: str | None = None) -> dict[str
     return found["tables"].get(table, {"cells": {}})["cells"].get(who or found["respondents"][0], {})
 
 
-def number(found: dict[str, Any], row: str, table: str = "Choices", column: str = "value", who: str | None = None) -> float:
+def number(
+    found: dict[str, Any], row: str, table: str = "Choices", column: str = "value", who: str | None = None
+) -> float:
     """Returns the value of the one row of a table that begins with some words."""
     [of_row] = [of for name, of in cells(found, table, who).items() if name.startswith(row)]
     return of_row[column]["value"]

@@ -81,9 +81,16 @@ def test_a_missing_package_is_named_before_anything_is_asked(tmp_path, monkeypat
 
 def test_an_object_of_groups(tmp_path):
     path = tmp_path / "groups.json"
-    path.write_text(json.dumps({"Sea": ["The tide comes in.", "A whale sings."], "Land": ["A tree falls.", "It rains."]}))
+    path.write_text(
+        json.dumps({"Sea": ["The tide comes in.", "A whale sings."], "Land": ["A tree falls.", "It rains."]})
+    )
     found = outcomes.read(path)
-    assert [(one.id, one.group) for one in found] == [("Sea 1", "Sea"), ("Sea 2", "Sea"), ("Land 1", "Land"), ("Land 2", "Land")]
+    assert [(one.id, one.group) for one in found] == [
+        ("Sea 1", "Sea"),
+        ("Sea 2", "Sea"),
+        ("Land 1", "Land"),
+        ("Land 2", "Land"),
+    ]
     path.write_text(json.dumps({"Sea": "The tide comes in."}))
     with pytest.raises(UserError, match="groups.json: 'Sea': found 'The tide comes in.', expected a list of texts"):
         outcomes.read(path)

@@ -1,4 +1,5 @@
-"""Eliciting from outside with planted agents: what is recovered, what is called out, and that nothing is asked twice."""
+"""Eliciting from outside with planted agents: what is recovered, what is called out, and that nothing is asked
+twice."""
 
 import json
 import math
@@ -49,7 +50,10 @@ def test_planted_utilities_come_back_and_others_come_back_otherwise(samples, tmp
         assert rho >= 0.98
         assert NOT_COHERENT not in " ".join(found["findings"])
         assert el.number(found, ACCURACY) > 0.85
-    assert abs(spearmanr(el.utilities(found, outcomes), list(el.planted(tmp_path / "u", outcomes, seed=1).values()))[0]) < 0.5
+    assert (
+        abs(spearmanr(el.utilities(found, outcomes), list(el.planted(tmp_path / "u", outcomes, seed=1).values()))[0])
+        < 0.5
+    )
 
 
 def test_exact_shares_give_back_what_was_planted_with_intervals_that_hold_it(tmp_path):
@@ -109,7 +113,9 @@ def test_the_floor_calls_out_who_goes_by_numbers_and_not_who_reads(tmp_path):
     assert explains in " ".join(found["number"]["findings"])
     assert explains not in " ".join(found["reads"]["findings"])
     assert number["numbers removed"]["ties"]["value"] == 1
-    assert re.search(r"not shown to be better than the \d\.\d+ of (number|longest)", " ".join(found["number"]["findings"]))
+    assert re.search(
+        r"not shown to be better than the \d\.\d+ of (number|longest)", " ".join(found["number"]["findings"])
+    )
     assert "not shown to be better than" not in " ".join(found["reads"]["findings"])
 
 
@@ -156,7 +162,16 @@ def test_a_killed_elicitation_goes_on_to_the_same_bytes(at, tmp_path, asked):
     whole = el.elicit(outcomes, tmp_path / "whole", *flags)
     assert len(whole["pairs"]["scripted:utility?file=" + str(tmp_path / "u.json")]) == 2
     count = len(asked)
-    command = [sys.executable, "-c", KILLED, "elicit", str(outcomes), f"--out={tmp_path / 'out'}", "--resamples=60", *flags]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        "elicit",
+        str(outcomes),
+        f"--out={tmp_path / 'out'}",
+        "--resamples=60",
+        *flags,
+    ]
     env = os.environ | quick.PROCESS | {"PYTHONPATH": str(quick.ROOT), "KILLED_AT": str(at)}
     assert subprocess.run(command, env=env, check=False).returncode == -signal.SIGKILL
     left = len((tmp_path / "out" / "records.jsonl").read_text().splitlines()) - 1
@@ -192,7 +207,9 @@ def test_another_plan_in_the_same_directory_is_refused(tmp_path, capsys):
     outcomes = el.options(tmp_path / "o.jsonl", 24)
     el.elicit(outcomes, tmp_path / "out", "--model=agent:longest")
     before = (tmp_path / "out" / "records.jsonl").read_bytes()
-    other = el.write(tmp_path / "p.jsonl", el.read(outcomes)[:-1] + [{"id": "new", "text": "Something else comes about."}])
+    other = el.write(
+        tmp_path / "p.jsonl", el.read(outcomes)[:-1] + [{"id": "new", "text": "Something else comes about."}]
+    )
     for flags, said in (
         ([str(outcomes), "--seed=1"], "was asked with seed=42, and this is 1"),
         ([str(outcomes), "--samples=10"], "was asked with samples=None, and this is 10"),
@@ -213,7 +230,8 @@ def goods(path):
 
 
 def test_exchange_rates_are_those_that_were_planted(tmp_path):
-    """Utilities 0.5 ln N, and 1 more of books: e^2 geese for a book. Lamps are worth less the more there are: no rate."""
+    """Utilities 0.5 ln N, and 1 more of books: e^2 geese for a book. Lamps are worth less the more there are: no
+    rate."""
     outcomes = goods(tmp_path / "o.jsonl")
     values = {line["id"]: 0.0 for line in el.read(outcomes)}
     for n in (1, 10, 100, 1000):
@@ -231,7 +249,10 @@ def test_exchange_rates_are_those_that_were_planted(tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<svg") == page.count("<figcaption>") == 2
     constant = el.elicit(outcomes, tmp_path / "constant", "--model=agent:longest")
-    assert el.cells(constant, "Exchange rates").get("geese for one of books", {}).get("rate", {}).get("value") != cell["value"]
+    assert (
+        el.cells(constant, "Exchange rates").get("geese for one of books", {}).get("rate", {}).get("value")
+        != cell["value"]
+    )
 
 
 @pytest.fixture
@@ -258,9 +279,13 @@ def gambles(tmp_path):
 def test_lotteries_and_states_of_who_counts_and_of_who_does_not(gambles, tmp_path):
     outcomes, values = gambles
     el.planted(tmp_path / "u.json", outcomes, values)
-    turned = values | {f"l{k}": -values[f"l{k}"] for k in range(8)} | {f"s{k}": -2 * values[f"s{k}"] + 2 for k in range(3)}
+    turned = (
+        values | {f"l{k}": -values[f"l{k}"] for k in range(8)} | {f"s{k}": -2 * values[f"s{k}"] + 2 for k in range(3)}
+    )
     el.planted(tmp_path / "turned.json", outcomes, turned)
-    counts, does_not = (el.elicit(outcomes, tmp_path / name, agent(tmp_path / f"{name}.json")) for name in ("u", "turned"))
+    counts, does_not = (
+        el.elicit(outcomes, tmp_path / name, agent(tmp_path / f"{name}.json")) for name in ("u", "turned")
+    )
     for name, good, bad in (("correlation", 0.97, 0.0), ("pairs in the same order", 0.9, 0.5)):
         assert el.number(counts, f"8 lotteries, {name}", "Expected utility") > good
         assert el.number(does_not, f"8 lotteries, {name}", "Expected utility") < bad
@@ -282,7 +307,9 @@ def test_lotteries_can_be_made_of_the_outcomes(tmp_path):
         assert all(f"{round(100 * p)} %" in one.text for p in one.of.values())
         texts[one.text] = 1.7 * sum(p * values[name] for name, p in one.of.items())
     (tmp_path / "u.json").write_text(json.dumps(texts))
-    found = el.elicit(file, tmp_path / "out", agent(tmp_path / "u.json"), "--also=lotteries", "--no-floor", "--batch=700")
+    found = el.elicit(
+        file, tmp_path / "out", agent(tmp_path / "u.json"), "--also=lotteries", "--no-floor", "--batch=700"
+    )
     assert found["outcomes"] == 120
     assert el.number(found, "100 lotteries, correlation", "Expected utility") > 0.97
 
@@ -302,7 +329,9 @@ def test_discounting_and_choices_of_the_shipped_sample(tmp_path):
     found = el.elicit("outcomes", tmp_path / "out", agent(tmp_path / "u.json"), *flags)
     worth = el.cells(found, "Discounting")
     for months in (6, 12, 24):
-        assert worth[f"{months} months"]["worth now of one dollar"]["value"] == pytest.approx(1 / (1 + 0.05 * months), rel=0.1)
+        assert worth[f"{months} months"]["worth now of one dollar"]["value"] == pytest.approx(
+            1 / (1 + 0.05 * months), rel=0.1
+        )
     assert el.number(found, "hyperbolic", "Discounting", "k") == pytest.approx(0.05, rel=0.2)
     assert el.number(found, "chosen among the 1", "Maximisation") == 1
     constant = el.elicit("outcomes", tmp_path / "constant", "--model=agent:uniform", *flags)
@@ -352,7 +381,13 @@ def el_sample():
 
 
 def test_a_local_model(tiny_folder, tmp_path):
-    flags = [f"--model=tiny={tiny_folder}", "--config.prompt.format=plain", "--config.model.unroll=1", "--limit=8", "--no-floor"]
+    flags = [
+        f"--model=tiny={tiny_folder}",
+        "--config.prompt.format=plain",
+        "--config.model.unroll=1",
+        "--limit=8",
+        "--no-floor",
+    ]
     found = el.elicit("outcomes", tmp_path / "out", *flags)
     assert found["outcomes"] == 8
     assert 0 < el.number(found, "order bias") < 1

@@ -32,7 +32,7 @@ class Answers(NamedTuple):
     @property
     def is_tie_E(self) -> np.ndarray:
         """Where nothing is preferred."""
-        return np.abs(self.p_E - 0.5) <= TIE
+        return np.asarray(np.abs(self.p_E - 0.5) <= TIE)
 
     @property
     def confidence_E(self) -> np.ndarray:
@@ -84,7 +84,7 @@ def wilson(p: np.ndarray, n: np.ndarray | float) -> tuple[np.ndarray, np.ndarray
 def is_undecided(a: Answers) -> np.ndarray:
     """Returns where the intervals of all orders cover one half, [E]."""
     low_EO, high_EO = wilson(a.shares_EO, float(a.samples or USUAL_SAMPLES))
-    return ((low_EO <= 0.5) & (high_EO >= 0.5)).all(1)
+    return np.asarray(((low_EO <= 0.5) & (high_EO >= 0.5)).all(1))
 
 
 def is_split(p_GE: np.ndarray, n_GE: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ def is_split(p_GE: np.ndarray, n_GE: np.ndarray) -> np.ndarray:
       n_GE: answers of each group.
     """
     low_GE, high_GE = wilson(p_GE, np.maximum(n_GE, 1e-9))
-    return (low_GE > 0.5).any(0) & (high_GE < 0.5).any(0)
+    return np.asarray((low_GE > 0.5).any(0) & (high_GE < 0.5).any(0))
 
 
 def resampling(pairs_E2: np.ndarray, resamples: int, seed: int = 0) -> Resampling:

@@ -1,5 +1,5 @@
-"""Bradley and Terry's model of pairs, P(i over j) = 1 / (1 + exp(u_j - u_i)), beside Thurstone's: a second opinion with one number
-an outcome. Fitted by `choix` (Maystre and Grossglauser, 2015)."""
+"""Bradley and Terry's model of pairs, P(i over j) = 1 / (1 + exp(u_j - u_i)), beside Thurstone's: a second opinion with
+one number an outcome. Fitted by `choix` (Maystre and Grossglauser, 2015)."""
 
 from typing import NamedTuple
 

@@ -50,7 +50,8 @@ def expected_utility(u_L: np.ndarray, expected_L: np.ndarray, seed: int = SEED) 
     """Compares the utilities of lotteries with the expected utilities of their outcomes.
 
     Returns:
-      "correlation" (Pearson), "distance" (mean |z(u) - z(expected)|), and "order", the share of at most 1,000 pairs of lotteries
+      "correlation" (Pearson), "distance" (mean |z(u) - z(expected)|), and "order", the share of at most 1,000 pairs of
+        lotteries
       that both put in the same order.
     """
     pairs = np.array(list(itertools.combinations(range(len(u_L)), 2)))
@@ -79,9 +80,9 @@ def lottery_numbers(mu_N: np.ndarray, lotteries: Mapping[int, Mapping[int, float
 def values_of_states(u_S: np.ndarray, following: Sequence[Sequence[int]], is_first_S: np.ndarray) -> np.ndarray:
     """Returns V_new = R + 0.99 mean V(next) of each state.
 
-    V and R minimise mean (V_new - V)^2 + 0.1 mean (V_new - U)^2, R = 0 in the first state of each process: what is observed
-    there is worth only what it leads to. By Adam with a rate of 0.01 in 1,000 steps (arXiv 2502.08640), from V = U and the R that
-    fits it.
+    V and R minimise mean (V_new - V)^2 + 0.1 mean (V_new - U)^2, R = 0 in the first state of each process: what is
+    observed there is worth only what it leads to. By Adam with a rate of 0.01 in 1,000 steps (arXiv 2502.08640), from V
+    = U and the R that fits it.
 
     Args:
       u_S: utilities.
@@ -103,7 +104,8 @@ def values_of_states(u_S: np.ndarray, following: Sequence[Sequence[int]], is_fir
 
 
 def instrumental(mu_N: np.ndarray, following: Mapping[int, Sequence[int]], seed: int = SEED) -> dict[str, Any]:
-    """Returns "distance", mean |U - V_new| over states, and "shuffled", what utilities in a random order of states have on average.
+    """Returns "distance", mean |U - V_new| over states, and "shuffled", what utilities in a random order of states have
+    on average.
 
     Args:
       following: state -> states that may come next. First are those that no state leads to.

@@ -1,4 +1,5 @@
-"""Counts an elicitation: tables of all respondents in the form of a tally, so that the same page shows them, and sentences."""
+"""Counts an elicitation: tables of all respondents in the form of a tally, so that the same page shows them, and
+sentences."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,19 @@ import numpy as np
 from moral_jax.analysis.tallies.base import put
 from moral_jax.analysis.utilities import extras, measure, more
 from moral_jax.analysis.utilities.measure import (
-    ACCURACY, BIAS, CHOICES, CONFIDENCE, CYCLES, REFITS, TIES, UTILITIES, UTILITY, VALUE, Cells, Fitted,
+    ACCURACY,
+    BIAS,
+    CHOICES,
+    CONFIDENCE,
+    CYCLES,
+    REFITS,
+    SHARED,
+    TIES,
+    UTILITIES,
+    UTILITY,
+    VALUE,
+    Cells,
+    Fitted,
 )  # fmt: skip
 from moral_jax.analysis.utilities.subject import Assembly, Subject
 from moral_jax.runs.answers import condition_name
@@ -17,7 +30,7 @@ from moral_jax.runs.answers import condition_name
 TALLY = "utilities"
 NOT_COHERENT = "preferences are not coherent"
 HIGHER, LOWER = "higher", "lower"
-BETTER = {(more.FLOOR, "as written, minus this"): HIGHER}
+BETTER = {(more.FLOOR, more.ABOVE): HIGHER}
 Table = Mapping[str, Any]
 
 
@@ -45,35 +58,44 @@ def _coherence(cells: Table) -> Iterator[str]:
     found = cells.get(ACCURACY, {}).get(VALUE)
     if found is None:
         yield (
-            f"The {NOT_COHERENT}: {ties:.0%} of all pairs tie once both orders are averaged, and no held-out pair is left to be "
-            f"foretold; the order bias is {bias:.3f}."
+            f"The {NOT_COHERENT}: {ties:.0%} of all pairs tie once both orders are averaged, and no held-out pair is "
+            f"left to be foretold; the order bias is {bias:.3f}."
         )
         return
     is_told = found.get("low", found["value"]) > 0.5
     if not is_told:
         yield (
-            f"The {NOT_COHERENT}: utilities foretell {_said(found)} of the held-out answers, which cannot be told from one half."
+            f"The {NOT_COHERENT}: utilities foretell {_said(found)} of the held-out answers, which cannot be told from "
+            f"one half."
         )
     else:
         yield f"Utilities foretell {_said(found)} of the held-out answers, ties left out ({ties:.1%} of all pairs)."
     if "null" in found and is_told:
         name, null = found["null"], found["nulls"][found["null"]]
         how = "better than" if found["told_apart"] and found["above"]["value"] > 0 else "not shown to be better than"
-        yield f"That is {how} the {null:.3f} of {name}, which does not read what outcomes mean."
-    yield f"The order in which a pair is shown moves a share by {bias:.3f}; the preferred outcome has {_said(cells[CONFIDENCE][VALUE])}."
+        shared = cells[SHARED][VALUE]["nulls"][name]
+        yield (
+            f"That is {how} the {null:.3f} of {name}, which does not read what outcomes mean, and with which it shares "
+            f"{shared:.0%} of its preferences."
+        )
+    sure = _said(cells[CONFIDENCE][VALUE])
+    yield f"The order in which a pair is shown moves a share by {bias:.3f}; the preferred outcome has {sure}."
 
 
 def _floor(cells: Table) -> Iterator[str]:
     """Says whether numbers alone, or words alone, explain the choices between outcomes with numbers."""
-    for name in more.FLOORS.values():
-        if name not in cells:
-            continue
-        floor, above = cells[name][more.FOLD_ACCURACY]["value"], cells[name]["as written, minus this"]
-        own = cells[more.AS_WRITTEN][more.FOLD_ACCURACY]["value"]
-        explains = floor > 0.5 and not (above.get("told_apart") and above["value"] > 0)
-        what = "the numbers alone explain them" if name == more.FLOORS["invented"] else "the words alone explain them"
-        end = f", so {what}" if explains else ""
-        yield f"Between outcomes with numbers, {own:.3f} are foretold as written, and {floor:.3f} with {name}{end}."
+    arms = {name: cells[name] for name in more.FLOORS.values() if name in cells}
+    if not arms:
+        return
+    parts = [f"{of[more.FOLD_ACCURACY]['value']:.3f} with {name.replace(', ', ' and ')}" for name, of in arms.items()]
+    explains = []
+    for name, of in arms.items():
+        above = of[more.ABOVE]
+        if of[more.FOLD_ACCURACY]["value"] > 0.5 and not (above["told_apart"] and above["value"] > 0):
+            explains.append("numbers" if name == more.FLOORS["invented"] else "words")
+    end = f": the {' or the '.join(explains)} alone explain them" if explains else ""
+    own = cells[more.AS_WRITTEN][more.FOLD_ACCURACY]["value"]
+    yield f"Of choices between outcomes with numbers, {own:.3f} are foretold as written, {', '.join(parts)}{end}."
 
 
 def _sentences(tables: Mapping[str, Any], who: str) -> Iterator[str]:
@@ -89,7 +111,9 @@ def _sentences(tables: Mapping[str, Any], who: str) -> Iterator[str]:
         if cells[UTILITIES][ranked[0]][UTILITY]["value"] > 0:
             yield f"Highest: {ranked[0]!r}; lowest: {ranked[-1]!r}."
     for row, cell in cells.get(extras.CONTROL, {}).items():
-        change = f", {cell[VALUE]['change']['value']:+.3f} since the first respondent" if "change" in cell[VALUE] else ""
+        change = (
+            f", {cell[VALUE]['change']['value']:+.3f} since the first respondent" if "change" in cell[VALUE] else ""
+        )
         yield f"{extras.CONTROL}: {row}: {_said(cell[VALUE])}{change}."
 
 

@@ -1,7 +1,7 @@
 """Exchange rates: how many of one good are worth as much as one of another.
 
-Utilities of amounts of a good follow U = b + a ln N (least squares). A rate is the geometric mean, over a grid of amounts and
-both ways, of the amounts that are worth the same (arXiv 2502.08640; authors' notebook).
+Utilities of amounts of a good follow U = b + a ln N (least squares). A rate is the geometric mean, over a grid of
+amounts and both ways, of the amounts that are worth the same (arXiv 2502.08640; authors' notebook).
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,8 @@ def line(mu_RK: np.ndarray, amounts_K: Sequence[float]) -> Line:
 def rate(i: Line, j: Line, grid: Sequence[float]) -> np.ndarray:
     """Returns how many of good i are worth one of good j; nan where more of a good is not worth more.
 
-    For each N of the grid: N of j are worth exp([b_j - b_i + a_j ln N] / a_i) of i, and N of i are worth exp([b_i - b_j + a_i ln N]
-    / a_j) of j. The rate is the geometric mean of all of these ratios.
+    For each N of the grid: N of j are worth exp([b_j - b_i + a_j ln N] / a_i) of i, and N of i are worth exp([b_i - b_j
+    + a_i ln N] / a_j) of j. The rate is the geometric mean of all of these ratios.
     """
     n_K = np.log(np.asarray(grid, float))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,5 @@
-"""Numbers of the questions beside the pairs: what waiting costs, whether open choices follow utilities, agreement with people."""
+"""Numbers of the questions beside the pairs: what waiting costs, whether open choices follow utilities, agreement with
+people."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,8 @@ def _crossing(times_T: np.ndarray, later_T: np.ndarray) -> float | None:
 
 
 def discounting(records: Sequence[Record]) -> Cells:
-    """Yields, by months of waiting, what one dollar then is worth now; and which curve fits: hyperbolic or exponential."""
+    """Yields, by months of waiting, what one dollar then is worth now; and which curve fits: hyperbolic or
+    exponential."""
     shares: dict[float, dict[float, float]] = {}
     for r in records:
         _, months, times = r["row"].split()
@@ -51,15 +53,21 @@ def discounting(records: Sequence[Record]) -> Cells:
     if len(waited_M) < 3:
         return
     log_M = np.log([worth[m] for m in waited_M])
-    curves = {"hyperbolic 1 / (1 + k months)": lambda k: -np.log1p(k * waited_M), "exponential exp(-k months)": lambda k: -k * waited_M}
+    curves = {
+        "hyperbolic 1 / (1 + k months)": lambda k: -np.log1p(k * waited_M),
+        "exponential exp(-k months)": lambda k: -k * waited_M,
+    }
     for name, of_k in curves.items():
-        found = minimize_scalar(lambda k, of_k=of_k: float(np.square(log_M - of_k(k)).mean()), bounds=(0, MOST_RATE), method="bounded")
+        found = minimize_scalar(
+            lambda k, of_k=of_k: float(np.square(log_M - of_k(k)).mean()), bounds=(0, MOST_RATE), method="bounded"
+        )
         yield (DISCOUNTING, name, "k"), {"value": float(found.x)}
         yield (DISCOUNTING, name, "error (log)"), {"value": float(np.sqrt(found.fun))}
 
 
 def _among(mu_K: np.ndarray, k: int) -> np.ndarray:
-    """Returns how far each answer is among the k of highest utility; answers that tie share the places that are left."""
+    """Returns how far each answer is among the k of highest utility; answers that tie share the places that are
+    left."""
     better_K = (mu_K[None] > mu_K[:, None]).sum(1)
     same_K = (mu_K[None] == mu_K[:, None]).sum(1)
     return np.clip((k - better_K) / same_K, 0, 1)
@@ -99,10 +107,9 @@ def convergence(of: Mapping[str, np.ndarray]) -> Cells:
             yield ("Cosine of utilities", f"{one} and {other}", VALUE), {"value": cosine}
 
 
-def control(
-    subject: Subject, assembly: Assembly, first: Subject | None, resamples: int
-) -> Cells:
-    """Yields how far answers agree with an assembly, what changed since the first respondent, and how far unrelated pairs drifted.
+def control(subject: Subject, assembly: Assembly, first: Subject | None, resamples: int) -> Cells:
+    """Yields how far answers agree with an assembly, what changed since the first respondent, and how far unrelated
+    pairs drifted.
 
     Args:
       first: the respondent that this one is compared with; None for itself.
@@ -141,5 +148,4 @@ def groups_split(assembly: Assembly) -> Cells:
     if len(assembly.by_group) < 2 or not pairs:
         return
     said = np.array([[of.get(pair, (np.nan, 0.0)) for pair in pairs] for of in assembly.by_group.values()])
-    yield (CHOICES, GROUPS_SPLIT, VALUE), {
-        "value": float(is_split(said[..., 0], said[..., 1]).mean()), "nulls": {}}
+    yield (CHOICES, GROUPS_SPLIT, VALUE), {"value": float(is_split(said[..., 0], said[..., 1]).mean()), "nulls": {}}

@@ -1,5 +1,5 @@
-"""The numbers of one respondent: utilities, how well they foretell held-out answers, ties, order bias, cycles; beside null
-respondents whose own utilities are fitted to the same pairs."""
+"""The numbers of one respondent: utilities, how well they foretell held-out answers, ties, order bias, cycles; beside
+null respondents whose own utilities are fitted to the same pairs."""
 
 import dataclasses
 import functools
@@ -20,9 +20,14 @@ from moral_jax.analysis.utilities.subject import Subject
 NULLS = ("uniform", "first", "last", "longest", "number")
 REFITS = 100  # fits to resampled pairs, for intervals of utilities
 CHOICES, UTILITIES = "Choices", "Utilities"
-ACCURACY, LOG_LOSS, LEAST_LOSS = "held-out accuracy, ties left out", "held-out log-loss", "entropy of the held-out answers"
+ACCURACY, LOG_LOSS, LEAST_LOSS = (
+    "held-out accuracy, ties left out",
+    "held-out log-loss",
+    "entropy of the held-out answers",
+)
 TIES, CONFIDENCE, BIAS = "ties", "average confidence", "order bias"
 CYCLES, UNDECIDED, AGREES = "cycles", "undecided pairs", "Spearman with Bradley-Terry"
+SHARED = "most preferences shared with a null respondent"
 OF_ANSWERS: dict[str, Callable[[Answers], np.ndarray]] = {  # numbers of each pair, [E]
     TIES: lambda a: a.is_tie_E.astype(float),
     CONFIDENCE: lambda a: a.confidence_E,
@@ -72,8 +77,9 @@ def of_nulls(subject: Subject) -> dict[str, Fitted]:
     """Returns the utilities of null respondents, fitted to what they say to the same pairs in the same orders."""
     out = {}
     for name in NULLS:
-        said = [by_rule(rules.get(name).rule, name, records) for records in (subject.fitted, subject.held)]
-        out[name] = fitted(*map(subject.answers, said), len(subject.outcomes), subject.seed)
+        asked = subject.fitted, subject.held
+        said, held = (subject.answers(by_rule(rules.get(name).rule, name, records)) for records in asked)
+        out[name] = fitted(said, held, len(subject.outcomes), subject.seed)
     return out
 
 
@@ -86,10 +92,10 @@ def cycles(a: Answers) -> np.ndarray:
 def _accuracies(of: Mapping[str, Fitted], resamples: int) -> dict[str, Draws]:
     """Returns the held-out accuracy of each respondent that prefers anything, on the same resamples."""
     first = next(iter(of.values()))
-    statistics = {}
+    statistics: dict[str, np.ndarray | Callable[[np.ndarray], np.ndarray]] = {}
     for who, f in of.items():
         if not f.held.is_tie_E.all() and len(f.held.pairs_E2):
-            statistics[who] = accuracy(f.utilities.p(f.held.pairs_E2), f.held)
+            statistics[who] = accuracy(f.utilities.p(f.held.pairs_E2), f.held).of
     return resampling(first.held.pairs_E2, resamples).draws(statistics) if statistics else {}
 
 
@@ -100,8 +106,8 @@ def _estimate(d: Draws, known: int) -> Estimate:
 
 
 def accuracy_cell(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> dict[str, Any] | None:
-    """Returns the held-out accuracy beside that of null respondents, and the difference to the best of these; None where all
-    held-out answers tie."""
+    """Returns the held-out accuracy beside that of null respondents, and the difference to the best of these; None
+    where all held-out answers tie."""
     draws = _accuracies({"": own} | dict(nulls), resamples)
     if "" not in draws:
         return None
@@ -129,7 +135,13 @@ def _losses(f: Fitted) -> tuple[np.ndarray, np.ndarray]:
     loss_E = thurstone.log_loss(f.utilities.z(f.held.pairs_E2), p_E)
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [np.where(p > 0, p * np.log(p), 0.0) for p in (p_E, 1 - p_E)]
-    return loss_E, -sum(parts)
+    return loss_E, -(parts[0] + parts[1])
+
+
+def _same(a: Answers, b: Answers) -> float | None:
+    """Returns the share of pairs in which two prefer the same outcome, ties of either left out; None if all tie."""
+    known = ~(a.is_tie_E | b.is_tie_E)
+    return float(((a.p_E > 0.5) == (b.p_E > 0.5))[known].mean()) if known.any() else None
 
 
 def choices(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> Cells:
@@ -147,7 +159,12 @@ def choices(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> Cells:
         for row, estimate in _means(of_own, held.pairs_E2, resamples).items():
             yield (CHOICES, row, VALUE), cell(estimate, [(who, float(of[row].mean())) for who, of in losses.items()])
     for row, estimate in _means({row: of(a) for row, of in OF_ANSWERS.items()}, a.pairs_E2, resamples).items():
-        yield (CHOICES, row, VALUE), cell(estimate, [(who, float(OF_ANSWERS[row](f.all).mean())) for who, f in nulls.items()])
+        yield (
+            (CHOICES, row, VALUE),
+            cell(estimate, [(who, float(OF_ANSWERS[row](f.all).mean())) for who, f in nulls.items()]),
+        )
+    if shared := {who: same for who, f in nulls.items() if (same := _same(a, f.all)) is not None}:
+        yield (CHOICES, SHARED, VALUE), cell({"value": max(shared.values())}, list(shared.items()))
     if len(found_T := cycles(a)):
         beside = [(who, float(cycles(f.all).mean())) for who, f in nulls.items()]
         yield (CHOICES, f"{CYCLES} in {len(found_T):,} triads", VALUE), cell({"value": float(found_T.mean())}, beside)

@@ -1,4 +1,5 @@
-"""What follows from utilities: exchange rates, lotteries, states, the floor without words or numbers, other conditions."""
+"""What follows from utilities: exchange rates, lotteries, states, the floor without words or numbers, other
+conditions."""
 
 import dataclasses
 import itertools
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from moral_jax.analysis.bootstrap import Estimate, interval
+from moral_jax.analysis.tallies.base import Statistic
 from moral_jax.analysis.tallies.findings import is_beyond
 from moral_jax.analysis.utilities import coherence, exchange, thurstone
 from moral_jax.analysis.utilities.answers import USUAL_SAMPLES, Answers, accuracy, is_split, resampling
@@ -19,7 +21,7 @@ LOTTERIES, STATES = "Expected utility", "Instrumental value"
 FLOOR, CONDITIONS = "Floor: outcomes with numbers", "Under other conditions"
 AS_WRITTEN = "as written"
 FLOORS = {"invented": "invented words, numbers kept", "no-numbers": "numbers removed"}
-FOLDS, FOLD_ACCURACY = 5, "accuracy in five folds"
+FOLDS, FOLD_ACCURACY, ABOVE = 5, "accuracy in five folds", "as written, minus this"
 MOST_GOODS = 8  # that are shown against each other; of more, each against the first
 CORRELATION, SAME_SIDE = "correlation of utilities", "same preference"
 SPLIT = "split pairs"
@@ -44,14 +46,15 @@ def rates(subject: Subject, own: Fitted, drawn: thurstone.Utilities) -> Cells:
         yield (SLOPES, good, "b"), _range(float(one[good].b), many[good].b)
         yield (SLOPES, good, "error"), {"value": float(one[good].error)}
     rising = [good for good in goods if one[good].a > 0]
-    pairs = itertools.combinations(rising, 2)
+    pairs = list(itertools.combinations(rising, 2))
     if len(rising) > MOST_GOODS:
-        pairs = ((rising[0], other) for other in rising[1:])
+        pairs = pairs[: len(rising) - 1]  # those with the first
     for i, j in pairs:
         grid = exchange.grid(goods[i], goods[j])
         value = float(exchange.rate(one[i], one[j], grid))
         if np.isfinite(value) and value > 0:
-            yield (RATES, f"{i} for one of {j}", RATE), _range(value, exchange.rate(many[i], many[j], grid))
+            cell = _range(value, exchange.rate(many[i], many[j], grid)) | {"scale": "log"}
+            yield (RATES, f"{i} for one of {j}", RATE), cell
 
 
 def lotteries(subject: Subject, own: Fitted, drawn: thurstone.Utilities) -> Cells:
@@ -79,11 +82,23 @@ def states(subject: Subject, own: Fitted) -> Cells:
 
 
 def _folds(a: Answers, subject: Subject) -> np.ndarray:
-    """Returns the share of the first outcome of each pair that utilities foretell which were fitted to the other four fifths."""
+    """Returns the share of the first outcome of each pair that utilities foretell which were fitted to the other four
+    fifths."""
     fold_E = np.random.default_rng(subject.seed).permutation(len(a.pairs_E2)) % FOLDS
     rest_FE = fold_E != np.arange(FOLDS)[:, None]
-    p_FE = thurstone.fit_each(a.pairs_E2, a.p_E, len(subject.outcomes), rest_FE.astype(float), subject.seed).p(a.pairs_E2)
+    p_FE = thurstone.fit_each(a.pairs_E2, a.p_E, len(subject.outcomes), rest_FE.astype(float), subject.seed).p(
+        a.pairs_E2
+    )
     return p_FE[fold_E, np.arange(len(fold_E))]
+
+
+def _chance(w_RE: np.ndarray) -> np.ndarray:
+    return np.full(len(w_RE), CHANCE)
+
+
+def _at(of: Statistic, places: np.ndarray) -> Statistic:
+    """Returns a number of some of the pairs as one of all of them."""
+    return Statistic(lambda w_RE: of(w_RE[:, places]), of.units)
 
 
 def floors(subject: Subject, own: Fitted, resamples: int) -> Cells:
@@ -97,16 +112,15 @@ def floors(subject: Subject, own: Fitted, resamples: int) -> Cells:
     plain = own.all.take(has[own.all.pairs_E2].all(1))
     place = {tuple(pair): k for k, pair in enumerate(plain.pairs_E2.tolist())}
     draw = resampling(plain.pairs_E2, resamples)
-    statistics: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    statistics: dict[str, np.ndarray | Callable[[np.ndarray], np.ndarray]] = {}
     pairs = {AS_WRITTEN: plain} | {FLOORS[name]: subject.answers(of) for name, of in subject.floors.items() if of}
     for name, a in pairs.items():
         if a.is_tie_E.all():
-            statistics[name] = lambda w_RE: np.full(len(w_RE), CHANCE)
+            statistics[name] = _chance
             continue
         at = np.array([place[tuple(pair)] for pair in a.pairs_E2.tolist()])
         a, at = a.take(np.argsort(at)), np.sort(at)  # the same folds in all arms
-        of_arm = accuracy(_folds(a, subject), a)
-        statistics[name] = lambda w_RE, of_arm=of_arm, at=at: of_arm(w_RE[:, at])
+        statistics[name] = _at(accuracy(_folds(a, subject), a), at).of
     draws = draw.draws(statistics)
     for name, a in pairs.items():
         cell: dict[str, Any] = dict(interval(draws[name], (0.0, 1.0)))
@@ -114,7 +128,7 @@ def floors(subject: Subject, own: Fitted, resamples: int) -> Cells:
         yield (FLOOR, name, FOLD_ACCURACY), cell
         yield (FLOOR, name, "ties"), {"value": float(a.is_tie_E.mean())}
         if name != AS_WRITTEN:
-            yield (FLOOR, name, "as written, minus this"), dict(above) | {"told_apart": is_beyond(above)}
+            yield (FLOOR, name, ABOVE), dict(above) | {"told_apart": is_beyond(above)}
 
 
 def _same_side(a: Answers, b: Answers, resamples: int) -> Estimate:
@@ -141,6 +155,5 @@ def conditions(subject: Subject, own: Fitted, resamples: int) -> Cells:
     if len(groups) > 1:
         p_GE = np.stack(groups)
         answers = own.all.shares_EO.shape[1] * (subject.samples or USUAL_SAMPLES)
-        split = float(is_split(p_GE, np.full(p_GE.shape, answers)).mean())
-        yield (CHOICES, SPLIT, VALUE), {"value": split, "nulls": {}}
-
+        share = float(is_split(p_GE, np.full(p_GE.shape, answers)).mean())
+        yield (CHOICES, SPLIT, VALUE), {"value": share, "nulls": {}}

@@ -1,8 +1,8 @@
 """Which pairs of outcomes are asked: a pure function of the seed, and of the answers so far.
 
-A twentieth of all pairs is held out, 1,000 at most. Then every outcome is compared with two others, in one ring through all of
-them. Then come batches of pairs whose utilities lie close and whose outcomes have been asked about rarely, until 2 N log2 N
-pairs are fitted (arXiv 2502.08640).
+A twentieth of all pairs is held out, 1,000 at most. Then every outcome is compared with two others, in one ring through
+all of them. Then come batches of pairs whose utilities lie close and whose outcomes have been asked about rarely, until
+2 N log2 N pairs are fitted (arXiv 2502.08640).
 """
 
 import math
@@ -75,8 +75,8 @@ class Candidates:
 
 
 def ring(left: Candidates, rng: np.random.Generator) -> list[Pair]:
-    """Returns a random ring through all outcomes, so that each is compared with two others and all hang together; pairs of it
-    that are held out are replaced by random ones."""
+    """Returns a random ring through all outcomes, so that each is compared with two others and all hang together; pairs
+    of it that are held out are replaced by random ones."""
     around = rng.permutation(left.outcomes)
     wanted = np.unique(left.place(around, np.roll(around, 1))) if left.outcomes > 2 else np.array([0])
     pairs = left.take(wanted[left.is_free[wanted]])
@@ -107,8 +107,8 @@ def near(left: Candidates, mu_N: np.ndarray, degree_N: np.ndarray, size: int, rn
 def batches(outcomes: int, seed: int, utilities: Utilities, size: int = BATCH) -> Iterator[Batch]:
     """Yields what is asked, batch by batch: the held-out pairs, the ring, then close and rarely asked pairs.
 
-    Each batch depends on the seed and on the answers to those before it alone, so a run that is killed goes on with the same
-    pairs. As in the paper the last batch is whole, so that a little more than the budget is fitted.
+    Each batch depends on the seed and on the answers to those before it alone, so a run that is killed goes on with the
+    same pairs. As in the paper the last batch is whole, so that a little more than the budget is fitted.
 
     Args:
       utilities: fits the answers to all pairs that were yielded and not held out; called before each further batch.

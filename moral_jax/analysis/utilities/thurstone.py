@@ -1,7 +1,8 @@
-"""Thurstone's model of pairs: a utility mu and a variance v for each outcome, P(i over j) = Phi((mu_i - mu_j) / sqrt(v_i + v_j)).
+"""Thurstone's model of pairs: a utility mu and a variance v for each outcome, P(i over j) = Phi((mu_i - mu_j) /
+sqrt(v_i + v_j)).
 
-Fitted as arXiv 2502.08640 does: mean binary cross-entropy to the shares, from 0.01 N(0, 1), by Adam with a rate of 0.01 in 1,000
-full steps. Several weightings of the same pairs (resamples, folds) are fitted side by side.
+Fitted as arXiv 2502.08640 does: mean binary cross-entropy to the shares, from 0.01 N(0, 1), by Adam with a rate of 0.01
+in 1,000 full steps. Several weightings of the same pairs (resamples, folds) are fitted side by side.
 """
 
 import os
@@ -19,7 +20,9 @@ RATE, BETA_1, BETA_2, TINY = 0.01, 0.9, 0.999, 1e-8  # Adam
 LEAST = 1e-5  # added to a sum of variances
 EQUAL = 1e-3  # spread of utilities, in standard deviations of an outcome, below which nothing is preferred
 FAR = 37.0  # standard deviations beyond which Phi is 0 in float64
-AT_ONCE = 16_384  # weights in one array: few steps of the interpreter for few pairs, and what fits into a cache for many
+AT_ONCE = (
+    16_384  # weights in one array: few steps of the interpreter for few pairs, and what fits into a cache for many
+)
 THREADS = min(8, os.cpu_count() or 1)
 
 
@@ -100,8 +103,8 @@ def _descended(
 
 
 def standardised(mu_RN: np.ndarray, v_RN: np.ndarray) -> Utilities:
-    """Returns utilities with mean 0 and sample standard deviation 1, and variances in that unit; all z stay the same. Utilities
-    that are all equal, but for what is left of the start of a fit, are 0."""
+    """Returns utilities with mean 0 and sample standard deviation 1, and variances in that unit; all z stay the same.
+    Utilities that are all equal, but for what is left of the start of a fit, are 0."""
     mu_RN = mu_RN - mu_RN.mean(-1, keepdims=True)
     spread = mu_RN.std(-1, ddof=1, keepdims=True)
     is_flat = spread < EQUAL * np.sqrt(v_RN.mean(-1, keepdims=True))
@@ -132,7 +135,9 @@ def fit_each(
 
     firsts = range(0, len(w_RE), at_once)
     with ThreadPoolExecutor(THREADS) as pool:  # numpy lets go of the interpreter's lock
-        bar = console.progress(pool.map(some, firsts), total=len(firsts), desc="fitting utilities", leave=False, delay=3)
+        bar = console.progress(
+            pool.map(some, firsts), total=len(firsts), desc="fitting utilities", leave=False, delay=3
+        )
         found = list(bar)
     return Utilities(np.concatenate([u.mu_N for u in found]), np.concatenate([u.v_N for u in found]))
 

@@ -1,6 +1,8 @@
-"""The shares of people on pairs of outcomes, and rows that train a model to have them: utility control without another trainer.
+"""The shares of people on pairs of outcomes, and rows that train a model to have them: utility control without another
+trainer.
 
-Outcomes are divided, not pairs: no outcome of a training row stands in a test row. Pairs across the divide are left out.
+Outcomes are divided, not pairs: no outcome of a training row stands in a test row. Pairs across the divide are left
+out.
 """
 
 import json
@@ -46,7 +48,8 @@ def read(path: Path, outcomes: Sequence[Outcome]) -> list[Voted]:
         options = found.example.options
         if len(options) != 2 or any(option not in place for option in options):
             raise UserError(
-                f"{found.where}: field 'options': found {described(options)}, expected the texts or ids of two of the outcomes"
+                f"{found.where}: field 'options': found {described(options)}, expected the texts or ids of two of the "
+                f"outcomes"
             )
         if not found.has_votes:
             raise UserError(f"{found.where}: field 'counts': found nothing, expected the votes for each of the two")
@@ -84,8 +87,11 @@ def divided(known: Collection[int], seed: int) -> dict[str, set[int]]:
     return {side: set(mixed[a:b]) for side, a, b in zip(SIDES, starts, ends, strict=True)}
 
 
-def write_rows(folder: Path, of: Mapping[Pair, float], outcomes: Sequence[Outcome], asked: str, seed: int) -> dict[str, int]:
-    """Writes train.jsonl, validation.jsonl and test.jsonl of votes, and held_out.jsonl of outcomes that no training row names.
+def write_rows(
+    folder: Path, of: Mapping[Pair, float], outcomes: Sequence[Outcome], asked: str, seed: int
+) -> dict[str, int]:
+    """Writes train.jsonl, validation.jsonl and test.jsonl of votes, and held_out.jsonl of outcomes that no training row
+    names.
 
     Args:
       of: the share of the first outcome of each pair.
@@ -102,11 +108,16 @@ def write_rows(folder: Path, of: Mapping[Pair, float], outcomes: Sequence[Outcom
     if empty := [side for side, pairs in rows.items() if not pairs]:
         known = len({i for pair in of for i in pair})
         raise UserError(
-            f"--write-rows={folder}: no pair of {known} outcomes lies in the {empty[0]} side alone; expected votes on more pairs"
+            f"--write-rows={folder}: no pair of {known} outcomes lies in the {empty[0]} side alone; expected votes on "
+            f"more pairs"
         )
-    files_of = {f"{side}.jsonl": [_row(pair, of[pair], outcomes, asked) for pair in pairs] for side, pairs in rows.items()}
+    files_of = {
+        f"{side}.jsonl": [_row(pair, of[pair], outcomes, asked) for pair in pairs] for side, pairs in rows.items()
+    }
     trained = sides["train"] | sides["validation"]
-    files_of[HELD_OUT] = [_line(one) for i, one in enumerate(outcomes) if i not in trained and not one.of and one.next is None]
+    files_of[HELD_OUT] = [
+        _line(one) for i, one in enumerate(outcomes) if i not in trained and not one.of and one.next is None
+    ]
     with files.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, lines in files_of.items():
@@ -129,5 +140,3 @@ def _line(one: Outcome) -> dict[str, object]:
     if one.amount is not None:
         values |= {"good": one.good, "amount": one.amount}
     return values
-
-

@@ -82,4 +82,3 @@ def choice_examples(choices: Sequence[Choice]) -> list[Example]:
         asked = question(f"{c.id}{BETWEEN}all", c.question, c.answers, tuple(map(str, places)), c.where)
         out.append(example_of(asked, [Condition("choices", "part")], None))
     return out
-

@@ -1,8 +1,8 @@
 """Reads outcomes: states of the world that are compared in pairs.
 
-OPTIONS.jsonl has an object a line: {"id", "text", "group"?}; a number of some good has {"good", "amount"} besides, a lottery
-{"of": {id: percent}}, a state of a process {"next": [ids of the states that may follow]}. A JSON object group -> list of texts is
-read too.
+OPTIONS.jsonl has an object a line: {"id", "text", "group"?}; a number of some good has {"good", "amount"} besides, a
+lottery {"of": {id: percent}}, a state of a process {"next": [ids of the states that may follow]}. A JSON object group
+-> list of texts is read too.
 """
 
 import dataclasses
@@ -96,8 +96,8 @@ def read(path: Path, limit: int | None = None) -> list[Outcome]:
       limit: only so many, those that come first.
 
     Raises:
-      UserError: a field is unknown or wrong, an id or text comes twice, a lottery or state names what is not there, or there are
-        fewer than four; names file, line and field.
+      UserError: a field is unknown or wrong, an id or text comes twice, a lottery or state names what is not there, or
+        there are fewer than four; names file, line and field.
     """
     found = [_outcome(row) for row in itertools.islice(_rows(path), limit)]
     for field in ("id", "text"):
@@ -105,9 +105,8 @@ def read(path: Path, limit: int | None = None) -> list[Outcome]:
         for one in found:
             first = seen.setdefault(getattr(one, field), one)
             if first is not one:
-                raise UserError(
-                    f"{one.where}: field {field!r}: {getattr(one, field)!r} stands in {first.where} already; outcomes differ"
-                )
+                said = f"{getattr(one, field)!r} stands in {first.where} already"
+                raise UserError(f"{one.where}: field {field!r}: {said}; outcomes differ")
     known = {one.id for one in found}
     if limit is not None:  # what was left out leaves lotteries and processes that need it out too
         found = [one for one in found if {*one.of, *(one.next or ())} <= known]
@@ -134,8 +133,9 @@ def find(name: str) -> tuple[Folder, Path]:
         if not path.is_file():
             raise UserError(f"{path}: no such file; expected outcomes, a JSON object a line (docs/elicit.md)")
         shipped = folder.read(SAMPLE)
-        own = {"title": path.stem, "about": "", "sample": False, "licence": "", "attribution": f"outcomes: {path.name}"}
-        return dataclasses.replace(shipped, **own), path
+        words = f"outcomes: {path.name}"
+        own = dataclasses.replace(shipped, title=path.stem, about="", sample=False, licence="", attribution=words)
+        return own, path
     task = folder.read(name)
     if task.tally != TALLY:
         raise UserError(f"{task.path}: is a questionnaire of rows; ask it with moral-jax ask --task={name}")
@@ -150,7 +150,9 @@ def lotteries(outcomes: Sequence[Outcome], count: int, seed: int) -> list[Outcom
     """
     plain = [one for one in outcomes if not one.of and one.next is None]
     if len(plain) < max(LOTTERY_SIZES):
-        raise UserError(f"--also=lotteries: needs {max(LOTTERY_SIZES)} plain outcomes, found {described([o.id for o in plain])}")
+        raise UserError(
+            f"--also=lotteries: needs {max(LOTTERY_SIZES)} plain outcomes, found {described([o.id for o in plain])}"
+        )
     rng, out = np.random.default_rng(seed), []
     for number in range(1, count + 1):
         size = int(rng.choice(LOTTERY_SIZES))

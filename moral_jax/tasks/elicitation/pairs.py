@@ -31,7 +31,11 @@ def question(row: str, asked: str, options: Sequence[str], tags: Sequence[str], 
 
 
 def examples(
-    outcomes: Sequence[Outcome], pairs: Iterable[Pair], asked: str, conditions: Sequence[Condition], floor: str = AS_WRITTEN
+    outcomes: Sequence[Outcome],
+    pairs: Iterable[Pair],
+    asked: str,
+    conditions: Sequence[Condition],
+    floor: str = AS_WRITTEN,
 ) -> list[Example]:
     """Returns the questions of some pairs under conditions.
 
