@@ -20,7 +20,7 @@ OPTIONS.jsonl has an object a line: {"id", "text", "group"?}; {"good", "amount"}
 seed and the answers so far: the same command again asks nothing twice, and goes on where it was killed. Several --model
 make one page.
 
-Utility control takes three commands: rows of an assembly's shares, training, the page before and after (docs/elicit.md):
+Utility control takes three commands: rows of an assembly's shares, training, the page (docs/elicit.md):
 
   moral-jax elicit OPTIONS.jsonl --assembly=VOTES.jsonl --write-rows=rows
   moral-jax train --config=control --config.task.path=rows/train.jsonl ... --workdir=runs/mine

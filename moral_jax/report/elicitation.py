@@ -18,8 +18,8 @@ MOST, ENDS = 40, 15  # outcomes in the picture; of more, those at both ends
 PRINTED = 10  # outcomes at both ends that are printed
 NOTE = (
     "Brackets show 95 % intervals: of accuracies, losses and shares over resampled pairs, as wide as pairs that share "
-    "an outcome make them; of utilities over fits to resampled pairs. {nulls} answer the same pairs without reading what "
-    "outcomes mean; their own utilities are fitted to what they say. Every formula is in docs/elicit.md."
+    "an outcome make them; of utilities over fits to resampled pairs. {nulls} answer the same pairs without reading "
+    "what outcomes mean; their own utilities are fitted to what they say. Every formula is in docs/elicit.md."
 )
 
 
