@@ -17,6 +17,7 @@ from moral_jax.cli import main
 from moral_jax.respondents.scripted import ScriptedRespondent
 from tests.helpers import elicitations as el
 from tests.helpers import quick
+from tests.respondents.api_stub import KEY, serve
 
 NOT_COHERENT = "preferences are not coherent"
 ACCURACY = "held-out accuracy"
@@ -393,3 +394,23 @@ def test_a_local_model(tiny_folder, tmp_path):
     assert 0 < el.number(found, "order bias") < 1
     about = json.loads((tmp_path / "out" / "questionnaire.json").read_text())
     assert 0 < about["respondents"]["tiny"]["tokens"]["read"] < about["respondents"]["tiny"]["tokens"]["alone"]
+
+
+def test_an_api_is_not_sent_anything_before_somebody_agrees_to_all_of_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MORAL_JAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serve() as (stub, url):
+        flags = ["--model=api:stub", f"--base-url={url}", "--limit=16", "--no-floor", "--batch=40"]
+        prices = ["--price-in=0", "--price-out=1e6"]  # one a reply
+        command = ["elicit", "outcomes", f"--out={tmp_path / 'out'}", *flags]
+        assert main.main(command) == 2
+        assert "240 requests, about " in (said := "".join(capsys.readouterr()))  # all pairs in both orders, not one batch
+        assert "pass --yes" in said
+        assert main.main([*command, *prices, "--max-cost=239"]) == 2
+        assert "the estimate of 240.00 is above --max-cost=239" in capsys.readouterr().err
+        assert not stub.bodies
+        found = el.elicit("outcomes", tmp_path / "out", *flags, *prices, "--max-cost=240")
+        assert len(stub.bodies) == 240
+        assert sum(found["pairs"]["api:stub"].values()) == 120
+        el.elicit("outcomes", tmp_path / "out", *flags, "--yes")
+        assert len(stub.bodies) == 240
