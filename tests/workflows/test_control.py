@@ -118,7 +118,7 @@ def test_personas_are_an_assembly(tmp_path):
     from moral_jax.tasks.elicitation import outcomes
 
     file = outcomes.find("outcomes")[1]
-    values = {line["text"]: float(i) for i, line in enumerate(el.read(file))}
+    values = {line["text"]: i / 10 for i, line in enumerate(el.read(file))}
     turned = {text: -u for text, u in values.items()}
     (tmp_path / "u.json").write_text(json.dumps(values | {"persona=nurse": turned, "persona=farmer": turned}))
     agent = f"--model=agent:utility?file={tmp_path / 'u.json'}"
@@ -129,7 +129,8 @@ def test_personas_are_an_assembly(tmp_path):
     )
     for row in el.read(tmp_path / "rows" / "train.jsonl"):
         a, b = row["options"]
-        assert (row["counts"][0] > 50) == (values[a] < values[b])  # the personas', not what is said without one
+        share = 1 / (1 + math.exp(values[a] - values[b]))
+        assert row["counts"][0] == pytest.approx(100 * share)  # the personas', not what is said without one
     found = el.elicit(
         "outcomes", tmp_path / "out", agent, f"--assembly={tmp_path / 'personas'}", "--no-floor", "--limit=20"
     )

@@ -414,3 +414,21 @@ def test_an_api_is_not_sent_anything_before_somebody_agrees_to_all_of_it(tmp_pat
         assert sum(found["pairs"]["api:stub"].values()) == 120
         el.elicit("outcomes", tmp_path / "out", *flags, "--yes")
         assert len(stub.bodies) == 240
+
+
+def test_ties_are_left_out_of_accuracies(tmp_path):
+    """Half of the sample's pairs tie for who goes by the largest number; all others are foretold."""
+    found = el.elicit("outcomes", tmp_path / "out", "--model=agent:number", "--no-floor")
+    assert 0.4 < el.number(found, "ties") < 0.6
+    assert el.number(found, ACCURACY) == 1
+
+
+def test_the_page_of_many_outcomes_is_short(tmp_path):
+    outcomes = el.options(tmp_path / "o.jsonl", 60)
+    found = el.elicit(outcomes, tmp_path / "out", "--model=agent:longest", "--no-floor", draws=True)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "The 15 highest and the 15 lowest of 60." in page
+    assert re.search(r"<details><summary>All 60 rows</summary>", page)
+    assert "docs/elicit.md" in page
+    assert "Every formula is in docs/questionnaires.md" not in page
+    assert len(el.cells(found, "Utilities")) == 60
