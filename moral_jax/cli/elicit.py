@@ -78,22 +78,22 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Elicits."""
     _check(args)
     from moral_jax.config import Config
-    from moral_jax.workflows import assembly, elicit
+    from moral_jax.workflows import assembly, elicit, outcomes
     from moral_jax.workflows.asking import Who, config_for
     from moral_jax.workflows.questionnaire import chosen_conditions, prompts_of
 
     also = tuple(part for part in args.also.split(",") if part)
-    how = elicit.How(args.seed, args.batch or elicit.How().batch, args.samples, args.limit, not args.no_floor, also)
-    asked = elicit.read(args.options, chosen_conditions(args.condition), how)
+    how = outcomes.How(args.seed, args.batch or outcomes.How().batch, args.samples, args.limit, not args.no_floor, also)
+    asked = outcomes.read(args.options, chosen_conditions(args.condition), how)
     said = assembly.read(args.assembly, asked.outcomes, args.assembly_group) if args.assembly else None
     if args.write_rows and said:
         shared.no_more(rest)
         print(terminal.printable(elicit.write_rows(asked, said, args.write_rows)))
         return
-    print(f"{terminal.printable(asked.folder.title)}: {len(asked.outcomes)} outcomes, {elicit.size(asked)}")
+    print(f"{terminal.printable(asked.folder.title)}: {len(asked.outcomes)} outcomes, {outcomes.size(asked)}")
     if args.dry_run:
         config = shared.each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
-        shown = prompts_of(asked.examples(elicit.first_pairs(asked)), config_for(config, asked.folder))
+        shown = prompts_of(asked.examples(outcomes.first_pairs(asked)), config_for(config, asked.folder))
         print("\n" + "\n\n".join(map(terminal.printable, shown)))
         return
     check_package("choix", "values")

@@ -8,13 +8,12 @@ from moral_jax.analysis.utilities.subject import Assembly
 from moral_jax.runs import answers
 from moral_jax.runs.answers import RECORDS
 from moral_jax.tasks.elicitation import assembly
-from moral_jax.tasks.elicitation.assembly import HELD_OUT, Voted, shares, write_rows
+from moral_jax.tasks.elicitation.assembly import Voted
 from moral_jax.tasks.elicitation.outcomes import Outcome
 from moral_jax.tasks.elicitation.pairs import FLOOR
 from moral_jax.tasks.questionnaire.conditions import NONE
 from moral_jax.types import UserError
 
-__all__ = ["HELD_OUT", "Voted", "counted", "read", "shares", "write_rows"]
 MEMBER = 20.0  # answers that a share of a model stands for: ten in each order, as the paper draws
 
 
@@ -56,4 +55,4 @@ def _of_records(path: Path, outcomes: Sequence[Outcome]) -> list[Voted]:
 
 def counted(said: Sequence[Voted]) -> Assembly:
     """Returns what is counted of an assembly."""
-    return Assembly(shares(said), assembly.by_group(said))
+    return Assembly(assembly.shares(said), assembly.by_group(said))

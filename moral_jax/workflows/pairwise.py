@@ -1,7 +1,6 @@
 """Puts the pairs of an elicitation to one respondent, batch by batch, and brings its answers together."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from moral_jax.tasks.elicitation.pairs import FLOORS, Pair
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.types import Example
 from moral_jax.workflows.asking import Asking
-
-if TYPE_CHECKING:
-    from moral_jax.workflows.elicit import Asked
+from moral_jax.workflows.outcomes import Asked
 
 PIECE = 500  # questions that are asked before their answers are written: a batch of the plan
 API = "api"
@@ -27,7 +24,7 @@ API = "api"
 class Pairwise:
     """An elicitation of one respondent."""
 
-    def __init__(self, asked: "Asked", numbers: Outcomes, asking: Asking, people: Assembly | None):
+    def __init__(self, asked: Asked, numbers: Outcomes, asking: Asking, people: Assembly | None):
         """Args:
         numbers: what is counted of the outcomes.
         asking: the respondent and its answers so far.

@@ -404,7 +404,7 @@ def test_an_api_is_not_sent_anything_before_somebody_agrees_to_all_of_it(tmp_pat
         prices = ["--price-in=0", "--price-out=1e6"]  # one a reply
         command = ["elicit", "outcomes", f"--out={tmp_path / 'out'}", *flags]
         assert main.main(command) == 2
-        assert "240 requests, about " in (said := "".join(capsys.readouterr()))  # all pairs in both orders, not one batch
+        assert "240 requests, about " in (said := "".join(capsys.readouterr()))  # all pairs, both orders
         assert "pass --yes" in said
         assert main.main([*command, *prices, "--max-cost=239"]) == 2
         assert "the estimate of 240.00 is above --max-cost=239" in capsys.readouterr().err
