@@ -24,13 +24,9 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def number(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def significant(value: float) -> str:
-    """Formats a number that may have any size: 573, 0.00213."""
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+def number(value: float, *, is_log: bool = False) -> str:
+    """Formats a number with three decimals; with three digits if it may have any size."""
+    return f"{value:.3f}" if not is_log else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def number_text(value: float) -> str:
@@ -48,8 +44,8 @@ def interval(e: Estimate | None) -> str:
         )
     if "seeds" in e:
         return f"{number(e['value'])} (seeds: {', '.join(map(number, e['seeds']))})"
-    said = significant if e.get("scale") == "log" else number
-    return f"{said(e['value'])} [{said(e['low'])}, {said(e['high'])}]" if "low" in e else said(e["value"])
+    said = [number(e[key], is_log=e.get("scale") == "log") for key in ("value", "low", "high") if key in e]
+    return f"{said[0]} [{said[1]}, {said[2]}]" if "low" in e else said[0]
 
 
 def side(difference: Estimate) -> int:
