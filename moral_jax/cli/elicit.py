@@ -85,7 +85,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     also = tuple(part for part in args.also.split(",") if part)
     how = outcomes.How(args.seed, args.batch or outcomes.How().batch, args.samples, args.limit, not args.no_floor, also)
     asked = outcomes.read(args.options, chosen_conditions(args.condition), how)
-    said = assembly.read(args.assembly, asked.outcomes, args.assembly_group) if args.assembly else None
+    said = (
+        assembly.read(args.assembly, asked.folder.path, asked.outcomes, args.assembly_group) if args.assembly else None
+    )
     if args.write_rows and said:
         shared.no_more(rest)
         print(terminal.printable(elicit.write_rows(asked, said, args.write_rows)))

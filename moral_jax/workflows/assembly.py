@@ -17,17 +17,19 @@ from moral_jax.types import UserError
 MEMBER = 20.0  # answers that a share of a model stands for: ten in each order, as the paper draws
 
 
-def read(path: Path, outcomes: Sequence[Outcome], group: str | None = None) -> list[Voted]:
+def read(name: Path, folder: Path, outcomes: Sequence[Outcome], group: str | None = None) -> list[Voted]:
     """Reads the votes of an assembly on pairs of outcomes.
 
     Args:
-      path: a file of votes, or the directory of an elicitation, in which every respondent under every condition is a
+      name: a file of votes, or the directory of an elicitation, in which every respondent under every condition is a
         member; where there are conditions, answers without one are left out.
+      folder: of the outcomes, where a file is looked for too.
       group: only this one.
 
     Raises:
       UserError: rows have other options or no votes, or there is no such group.
     """
+    path = name if name.exists() or not (folder / name).exists() else folder / name
     said = _of_records(path / RECORDS, outcomes) if path.is_dir() else assembly.read(path, outcomes)
     known = sorted({one.group for one in said})
     if group is not None and group not in known:

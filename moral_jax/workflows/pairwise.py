@@ -1,5 +1,6 @@
 """Puts the pairs of an elicitation to one respondent, batch by batch, and brings its answers together."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,8 @@ from moral_jax.workflows.asking import Asking
 from moral_jax.workflows.outcomes import Asked
 
 PIECE = 500  # questions that are asked before their answers are written: a batch of the plan
-API = "api"
+MOST_UNRELATED = 500  # pairs of outcomes on which nobody has voted
+API, ASSEMBLY, UNRELATED = "api", "assembly", "unrelated"
 
 
 class Pairwise:
@@ -53,9 +55,6 @@ class Pairwise:
                 examples = self.asked.examples(order, number)
                 others[condition_name(examples[0].notes["condition"])] = self._ask(f"conditions {number}", examples)
             self.bar.total = self.bar.n
-        named = {c for pair in self.of_people for c in pair}
-        steady = [pair for batch in self.plan if batch.is_held_out or batch.name == plan.RING for pair in batch.pairs]
-        unrelated = [pair for pair in steady if not named.intersection(pair)]
         return Subject(
             who=self.asking.who.name,
             outcomes=self.numbers,
@@ -65,8 +64,8 @@ class Pairwise:
             conditions=others,
             discounting=answered[extras.DISCOUNTING],
             choices=answered[extras.CHOICES],
-            of_assembly=answered["assembly"],
-            unrelated=[main[pair] for pair in unrelated] if self.of_people else [],
+            of_assembly=answered[ASSEMBLY],
+            unrelated=answered[UNRELATED],
             samples=self.asked.how.samples,
             seed=self.asked.how.seed,
         )
@@ -81,8 +80,16 @@ class Pairwise:
         return {
             extras.DISCOUNTING: extras.discounting() if extras.DISCOUNTING in also else [],
             extras.CHOICES: extras.choice_examples(self.asked.choices),
-            "assembly": self.asked.examples(self.of_people),
+            ASSEMBLY: self.asked.examples(self.of_people),
+            UNRELATED: self.asked.examples(self._unrelated() if self.of_people else []),
         }
+
+    def _unrelated(self) -> list[Pair]:
+        """Returns pairs of outcomes on which nobody has voted, the same ones for all respondents."""
+        named = {i for pair in self.of_people for i in pair}
+        pairs = list(itertools.combinations([i for i in range(len(self.numbers)) if i not in named], 2))
+        drawn = np.random.default_rng(self.asked.how.seed).permutation(len(pairs))[:MOST_UNRELATED]
+        return [pairs[k] for k in np.sort(drawn)]
 
     def _size(self) -> int:
         """Returns how many questions there will be, about: some pairs are of the assembly too, or are alike without

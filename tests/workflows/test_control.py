@@ -72,6 +72,20 @@ def test_no_outcome_stands_on_two_sides(world, tmp_path, capsys):
     assert "moral-jax train --config=control --config.task.path=" in said
 
 
+def test_amounts_of_one_good_stand_on_one_side():
+    from moral_jax.tasks.elicitation import assembly, outcomes
+
+    found = outcomes.read(outcomes.find("outcomes")[1])
+    for seed in range(5):
+        sides = assembly.divided(range(len(found)), found, seed)
+        assert sorted(i for members in sides.values() for i in members) == list(range(len(found)))
+        for good in {one.good for one in found if one.good}:
+            assert sum(any(found[i].good == good for i in members) for members in sides.values()) == 1
+        shares = {side: len(members) / len(found) for side, members in sides.items()}
+        assert shares == {side: pytest.approx(share, abs=0.06) for side, share in assembly.SIDES.items()}
+    assert assembly.divided(range(42), found, 0) != assembly.divided(range(42), found, 1)
+
+
 def test_one_group_of_an_assembly(world, tmp_path):
     outcomes, *_ = world
     north = rows_of(tmp_path, outcomes, "--assembly-group=north")["train"]

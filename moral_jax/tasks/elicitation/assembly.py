@@ -79,12 +79,17 @@ def by_group(said: Sequence[Voted]) -> dict[str, dict[Pair, tuple[float, float]]
     return out
 
 
-def divided(known: Collection[int], seed: int) -> dict[str, set[int]]:
-    """Returns the outcomes of each side."""
-    mixed = np.random.default_rng(seed).permutation(sorted(known)).tolist()
-    ends = np.round(np.cumsum(list(SIDES.values())) * len(mixed)).astype(int)
-    starts = [0, *ends[:-1]]
-    return {side: set(mixed[a:b]) for side, a, b in zip(SIDES, starts, ends, strict=True)}
+def divided(known: Collection[int], outcomes: Sequence[Outcome], seed: int) -> dict[str, set[int]]:
+    """Returns the outcomes of each side. Amounts of one good stay together: who has seen ten would know a hundred."""
+    units: dict[str, list[int]] = {}
+    for i in sorted(known):
+        units.setdefault(f"good {outcomes[i].good}" if outcomes[i].good else f"outcome {i}", []).append(i)
+    sides: dict[str, set[int]] = {side: set() for side in SIDES}
+    mixed = np.random.default_rng(seed).permutation(list(units)).tolist()
+    for name in sorted(mixed, key=lambda name: -len(units[name])):  # the largest first, or they would fit nowhere
+        wanted = max(SIDES, key=lambda side: SIDES[side] * len(known) - len(sides[side]))
+        sides[wanted] |= set(units[name])
+    return sides
 
 
 def write_rows(
@@ -103,7 +108,7 @@ def write_rows(
     Raises:
       UserError: a side would be empty.
     """
-    sides = divided({i for pair in of for i in pair}, seed)
+    sides = divided({i for pair in of for i in pair}, outcomes, seed)
     rows = {side: [pair for pair in of if set(pair) <= members] for side, members in sides.items()}
     if empty := [side for side, pairs in rows.items() if not pairs]:
         known = len({i for pair in of for i in pair})
