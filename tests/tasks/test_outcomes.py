@@ -9,7 +9,7 @@ from moral_jax.tasks.elicitation import invented, outcomes
 from moral_jax.types import UserError
 from tests.helpers import elicitations as el
 
-GOOD = [{"id": f"o{i}", "text": f"Outcome {'abcdef'[i]} comes about."} for i in range(6)]
+GOOD = [{"id": f"o{i}", "text": f"Outcome {'abcdefgh'[i]} comes about."} for i in range(8)]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_mistake_in_outcomes(line, said, tmp_path, capsys):
         (["nowhere"], "no such folder; expected a folder with a task.toml, or one of "),
         (["policies"], "is a questionnaire of rows; ask it with moral-jax ask --task=policies"),
         (["outcomes", "--also=magic"], "--also=magic: no such part; there are discounting, choices, lotteries"),
-        (["outcomes", "--limit=3"], "has 3 outcomes; expected 4 or more"),
+        (["outcomes", "--limit=3"], "has 3 outcomes; expected 7 or more"),
         (["outcomes", "--batch=0"], "--batch=0: expected at least 1"),
         (["outcomes", "--samples=0"], "--samples=0: expected at least 1"),
         (["outcomes", "--seed=-1"], "--seed=-1: expected 0 or more"),
@@ -82,14 +82,13 @@ def test_a_missing_package_is_named_before_anything_is_asked(tmp_path, monkeypat
 def test_an_object_of_groups(tmp_path):
     path = tmp_path / "groups.json"
     path.write_text(
-        json.dumps({"Sea": ["The tide comes in.", "A whale sings."], "Land": ["A tree falls.", "It rains."]})
+        json.dumps({"Sea": ["The tide comes in.", "A whale sings."], "Land": [f"Tree {k} falls." for k in "abcde"]})
     )
     found = outcomes.read(path)
     assert [(one.id, one.group) for one in found] == [
         ("Sea 1", "Sea"),
         ("Sea 2", "Sea"),
-        ("Land 1", "Land"),
-        ("Land 2", "Land"),
+        *((f"Land {k}", "Land") for k in range(1, 6)),
     ]
     path.write_text(json.dumps({"Sea": "The tide comes in."}))
     with pytest.raises(UserError, match="groups.json: 'Sea': found 'The tide comes in.', expected a list of texts"):
@@ -97,10 +96,10 @@ def test_an_object_of_groups(tmp_path):
 
 
 def test_a_limit_leaves_out_lotteries_of_what_is_left_out(tmp_path):
-    lines = [*GOOD[:5], {"id": "l", "text": "A lottery is held.", "of": {"o0": 50, "o5": 50}}, GOOD[5]]
+    lines = [*GOOD[:7], {"id": "l", "text": "A lottery is held.", "of": {"o0": 50, "o7": 50}}, GOOD[7]]
     path = el.write(tmp_path / "o.jsonl", lines)
-    assert [one.id for one in outcomes.read(path, 6)] == ["o0", "o1", "o2", "o3", "o4"]
-    assert len(outcomes.read(path)) == 7
+    assert [one.id for one in outcomes.read(path, 8)] == [f"o{i}" for i in range(7)]
+    assert len(outcomes.read(path)) == 9
 
 
 def test_words_are_invented_and_numbers_kept():
@@ -124,3 +123,19 @@ def test_every_public_outcome_is_read(shared):
     assert len(found) == 510
     assert len({one.group for one in found}) == 30
     assert sum(invented.has_number(one.text) for one in found) == 213
+
+
+def test_a_folder_brings_its_own_question(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    el.write(folder / "options.jsonl", GOOD)
+    toml = 'title = "Mine"\ntally = "utilities"\nrows = "options.jsonl"\n[settings]\nquestion = '
+    (folder / "task.toml").write_text(toml + '"Which would be louder?"\n')
+    assert main.main(["elicit", str(folder), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("Mine: 8 outcomes")
+    assert said.count("[user] Which would be louder?") == 3
+    (folder / "task.toml").write_text(toml + "3\n")
+    assert main.main(["elicit", str(folder), "--dry-run"]) == 2
+    assert "task.toml: settings.question: found 3, expected a text" in capsys.readouterr().err
+    assert main.main(["elicit", str(folder), "--also=choices", "--dry-run"]) == 2

@@ -230,3 +230,16 @@ def test_a_model_is_trained_on_the_rows_and_asked_before_and_after(world, tmp_pa
     names = [row.split(",")[0] for row in el.cells(found, TABLE, "after")]
     assert names == [AGREEMENT, DISTANCE, DRIFT]
     assert all("low" in of["value"] for of in el.cells(found, TABLE, "after").values())
+
+
+def test_the_sample_has_an_assembly_of_its_own(tmp_path, monkeypatch):
+    """A file that is not here is looked for beside the outcomes."""
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["elicit", "outcomes", "--assembly=votes.jsonl", "--write-rows=rows"]) == 0
+    assert len(el.read(tmp_path / "rows" / "train.jsonl")) > 50
+    el.write(
+        tmp_path / "votes.jsonl", [{"id": "1", "question": "Which?", "options": ["reef", "river"], "counts": [1, 2]}]
+    )
+    assert (
+        main.main(["elicit", "outcomes", "--assembly=votes.jsonl", "--write-rows=other"]) == 2
+    )  # the one that is here

@@ -432,3 +432,24 @@ def test_the_page_of_many_outcomes_is_short(tmp_path):
     assert "docs/elicit.md" in page
     assert "Every formula is in docs/questionnaires.md" not in page
     assert len(el.cells(found, "Utilities")) == 60
+
+
+def test_the_fewest_outcomes_that_can_be_asked(tmp_path):
+    outcomes = el.options(tmp_path / "o.jsonl", 7)
+    el.planted(tmp_path / "u.json", outcomes)
+    found = el.elicit(outcomes, tmp_path / "out", agent(tmp_path / "u.json"))
+    assert found["pairs"][found["respondents"][0]] == {"fitted": 20, "held out": 1}
+    assert "low" not in el.cells(found, "Choices")["held-out accuracy, ties left out"]["value"]  # one pair: no interval
+
+
+def test_a_respondent_that_sees_no_order_is_asked_once(tmp_path, tiny_folder):
+    flags = [
+        f"--model=tiny={tiny_folder}",
+        "--config.model.head=text",
+        "--config.model.unroll=1",
+        "--limit=8",
+        "--no-floor",
+    ]
+    found = el.elicit("outcomes", tmp_path / "out", *flags)
+    assert {len(r["orders"]) for r in el.read(tmp_path / "out" / "records.jsonl")} == {1}
+    assert el.number(found, "order bias") == 0

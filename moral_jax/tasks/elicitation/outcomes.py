@@ -23,7 +23,7 @@ from moral_jax.types import UserError
 
 FIELDS = ("id", "text", "group", "good", "amount", "of", "next")
 BETWEEN = " | "  # of the two outcomes in the name of a pair
-FEWEST = 4  # outcomes
+FEWEST = 7  # outcomes: of fewer no pair can be held out
 SAMPLE, TALLY = "outcomes", "utilities"  # the shipped folder, whose question and conditions hold for files too
 LOTTERY_SIZES = (2, 3)
 
@@ -97,7 +97,7 @@ def read(path: Path, limit: int | None = None) -> list[Outcome]:
 
     Raises:
       UserError: a field is unknown or wrong, an id or text comes twice, a lottery or state names what is not there, or
-        there are fewer than four; names file, line and field.
+        there are fewer than seven; names file, line and field.
     """
     found = [_outcome(row) for row in itertools.islice(_rows(path), limit)]
     for field in ("id", "text"):
@@ -116,7 +116,7 @@ def read(path: Path, limit: int | None = None) -> list[Outcome]:
             if unknown := [name for name in names if name not in known]:
                 raise UserError(f"{one.where}: field {field!r}: no outcome is called {unknown[0]!r}")
     if len(found) < FEWEST:
-        raise UserError(f"{path}: has {len(found)} outcomes; expected {FEWEST} or more, as they are compared in pairs")
+        raise UserError(f"{path}: has {len(found)} outcomes; expected {FEWEST} or more, so that a pair can be held out")
     return found
 
 
