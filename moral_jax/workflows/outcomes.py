@@ -103,8 +103,13 @@ def _names(found: Sequence[Outcome]) -> list[str]:
 
 
 def first_pairs(asked: Asked) -> list[pairs.Pair]:
-    """Returns the pairs that are asked first."""
-    return next(iter(plan.batches(len(asked.outcomes), asked.how.seed, lambda _: np.zeros(0), asked.how.batch))).pairs
+    """Returns the pairs that are asked whatever is answered: those that are held out, and the ring."""
+    out = []
+    for batch in plan.batches(len(asked.outcomes), asked.how.seed, lambda _: np.zeros(0), asked.how.batch):
+        out += batch.pairs
+        if batch.name == plan.RING:
+            break
+    return out
 
 
 def size(asked: Asked) -> str:

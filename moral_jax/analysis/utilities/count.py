@@ -110,11 +110,10 @@ def _sentences(tables: Mapping[str, Any], who: str) -> Iterator[str]:
         ranked = sorted(cells[UTILITIES], key=lambda row: -cells[UTILITIES][row][UTILITY]["value"])
         if cells[UTILITIES][ranked[0]][UTILITY]["value"] > 0:
             yield f"Highest: {ranked[0]!r}; lowest: {ranked[-1]!r}."
-    for row, cell in cells.get(extras.CONTROL, {}).items():
-        change = (
-            f", {cell[VALUE]['change']['value']:+.3f} since the first respondent" if "change" in cell[VALUE] else ""
-        )
-        yield f"{extras.CONTROL}: {row}: {_said(cell[VALUE])}{change}."
+    for row, of_row in cells.get(extras.CONTROL, {}).items():
+        cell = of_row[VALUE]
+        change = f"; {_said(cell['change'])} more than the first respondent" if "change" in cell else ""
+        yield f"{extras.CONTROL}: {row}: {_said(cell)}{change}."
 
 
 def count(subjects: Sequence[Subject], assembly: Assembly | None, resamples: int) -> dict[str, Any]:
