@@ -440,6 +440,7 @@ def test_the_fewest_outcomes_that_can_be_asked(tmp_path):
     found = el.elicit(outcomes, tmp_path / "out", agent(tmp_path / "u.json"))
     assert found["pairs"][found["respondents"][0]] == {"fitted": 20, "held out": 1}
     assert "low" not in el.cells(found, "Choices")["held-out accuracy, ties left out"]["value"]  # one pair: no interval
+    assert "of the held-out answers, which are too few to say more." in found["findings"][0]
 
 
 def test_a_respondent_that_sees_no_order_is_asked_once(tmp_path, tiny_folder):

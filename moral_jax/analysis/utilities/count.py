@@ -62,24 +62,27 @@ def _coherence(cells: Table) -> Iterator[str]:
             f"left to be foretold; the order bias is {bias:.3f}."
         )
         return
-    is_told = found.get("low", found["value"]) > 0.5
-    if not is_told:
+    if "low" not in found:
+        yield f"Utilities foretell {_said(found)} of the held-out answers, which are too few to say more."
+    elif found["low"] <= 0.5:
         yield (
             f"The {NOT_COHERENT}: utilities foretell {_said(found)} of the held-out answers, which cannot be told from "
             f"one half."
         )
     else:
         yield f"Utilities foretell {_said(found)} of the held-out answers, ties left out ({ties:.1%} of all pairs)."
-    if "null" in found and is_told:
-        name, null = found["null"], found["nulls"][found["null"]]
-        how = "better than" if found["told_apart"] and found["above"]["value"] > 0 else "not shown to be better than"
-        shared = cells[SHARED][VALUE]["nulls"][name]
-        yield (
-            f"That is {how} the {null:.3f} of {name}, which does not read what outcomes mean, and with which it shares "
-            f"{shared:.0%} of its preferences."
-        )
+        if "null" in found:
+            yield _beside(found, cells.get(SHARED, {}).get(VALUE, {}).get("nulls", {}))
     sure = _said(cells[CONFIDENCE][VALUE])
     yield f"The order in which a pair is shown moves a share by {bias:.3f}; the preferred outcome has {sure}."
+
+
+def _beside(found: Mapping[str, Any], shared: Mapping[str, float]) -> str:
+    """Says how an accuracy stands to the best one of null respondents."""
+    name, null = found["null"], found["nulls"][found["null"]]
+    how = "better than" if found["told_apart"] and found["above"]["value"] > 0 else "not shown to be better than"
+    also = f", and with which it shares {shared[name]:.0%} of its preferences" if name in shared else ""
+    return f"That is {how} the {null:.3f} of {name}, which does not read what outcomes mean{also}."
 
 
 def _floor(cells: Table) -> Iterator[str]:
