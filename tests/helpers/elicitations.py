@@ -60,7 +60,7 @@ def elicit(outcomes: Path | str, out: Path, *flags: str, draws: bool = False) ->
       draws: make the pictures of the page too.
     """
     with contextlib.nullcontext() if draws else _WITHOUT_PICTURES:
-        assert main.main(["elicit", str(outcomes), f"--out={out}", "--resamples=60", *flags]) == 0
+        assert main.main(["elicit", str(outcomes), f"--out={out}", "--resamples=20", *flags]) == 0
     return json.loads((out / "tally.json").read_text())
 
 

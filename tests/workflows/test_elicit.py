@@ -169,7 +169,7 @@ def test_a_killed_elicitation_goes_on_to_the_same_bytes(at, tmp_path, asked):
         "elicit",
         str(outcomes),
         f"--out={tmp_path / 'out'}",
-        "--resamples=60",
+        "--resamples=20",
         *flags,
     ]
     env = os.environ | quick.PROCESS | {"PYTHONPATH": str(quick.ROOT), "KILLED_AT": str(at)}
