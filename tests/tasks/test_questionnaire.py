@@ -5,6 +5,7 @@ import json
 import pytest
 
 from moral_jax.cli import main
+from moral_jax.tasks.elicitation import outcomes
 from moral_jax.tasks.questionnaire import conditions, folder, questions
 from moral_jax.workflows import questionnaire
 from tests.helpers import questionnaires as q
@@ -198,7 +199,9 @@ def test_shipped_questionnaires_are_whole():
         task = folder.read(name)
         assert all((task.title, task.about, task.paper.startswith("arXiv:"), task.licence, task.attribution)), name
         conditions.read(task)
-        if task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
+        if task.tally == outcomes.TALLY:
+            assert len(outcomes.read(task.path / task.rows)) >= 24, name
+        elif task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
             assert len(questions.read(task)) >= 24, name
             assert questionnaire.read(name, {}).size >= 24
         else:
