@@ -453,3 +453,20 @@ def test_a_respondent_that_sees_no_order_is_asked_once(tmp_path, tiny_folder):
     found = el.elicit("outcomes", tmp_path / "out", *flags)
     assert {len(r["orders"]) for r in el.read(tmp_path / "out" / "records.jsonl")} == {1}
     assert el.number(found, "order bias") == 0
+
+
+def test_words_of_strangers_stay_words(tmp_path):
+    """On the page, in its pictures and in the terminal."""
+    bad = "<script>alert(1)</script> $x_1$ {options} \u202eevil | a"
+    lines = [{"id": "bad", "text": bad}, *el.read(el.options(tmp_path / "o.jsonl", 8))]
+    el.elicit(el.write(tmp_path / "p.jsonl", lines), tmp_path / "out", "--model=agent:longest", draws=True)
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "<script>" not in text
+        assert "\u202e" not in text
+        assert "alert(1)" in text
+    assert (
+        bad
+        in el.read(tmp_path / "out" / "records.jsonl")[0]["options"]
+        + el.read(tmp_path / "out" / "records.jsonl")[9]["options"]
+    )
