@@ -465,8 +465,4 @@ def test_words_of_strangers_stay_words(tmp_path):
         assert "<script>" not in text
         assert "\u202e" not in text
         assert "alert(1)" in text
-    assert (
-        bad
-        in el.read(tmp_path / "out" / "records.jsonl")[0]["options"]
-        + el.read(tmp_path / "out" / "records.jsonl")[9]["options"]
-    )
+    assert any(bad in r["options"] for r in el.read(tmp_path / "out" / "records.jsonl"))
