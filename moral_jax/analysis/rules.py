@@ -142,8 +142,11 @@ def tags(values: Mapping[str, Any], question: Record, order: Sequence[int]) -> l
 
 
 def utility(values: Mapping[str, Any], question: Record, order: Sequence[int]) -> list[float]:
-    """Returns shares proportional to the exponential of the options' utilities."""
-    options = question["options"]
+    """Returns shares proportional to the exponential of the options' utilities; equal ones where the words were changed
+    on the axis "floor", as who goes by the words knows none of them."""
+    options, values = question["options"], _of_condition(values, question)
+    if question.get("condition", {}).get("floor", "none") != "none":
+        return uniform(question, order)
     if missing := [o for o in options if o not in values]:
         raise UserError(f"scripted:utility: the file has no utility of {missing[0]!r}")
     utilities = [_number(values, o, "utility") for o in options]

@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks a questionnaire."""
-    from moral_jax.workflows import questionnaire
+    from moral_jax.workflows import asking, questionnaire
 
     for name in ("limit", "resamples"):
         if (value := getattr(args, name)) is not None and value < 1:
@@ -138,10 +138,10 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     print(f"{title}: {rows} rows x {len(asked.parts)} conditions = {asked.size}")
     if args.dry_run:
         config = shared.each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
-        config = questionnaire.config_for(config, asked.folder)
+        config = asking.config_for(config, asked.folder)
         print("\n" + "\n\n".join(map(terminal.printable, questionnaire.prompts(asked, config))))
         return
-    respondents = [questionnaire.Who(*who) for who in shared.each_who_answers(args, rest)]
+    respondents = [asking.Who(*who) for who in shared.each_who_answers(args, rest)]
     for who in respondents:
         check_extras(who.config)
     out = args.out or Path("runs") / asked.folder.name

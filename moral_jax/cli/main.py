@@ -28,6 +28,9 @@ COMMANDS = {
         "ask", "questions with options in, a distribution for each out; or a whole questionnaire and its page"
     ),
     "tally": Command("tally", "count the answers to a questionnaire again, or those that another program wrote"),
+    "elicit": Command(
+        "elicit", "pairs of outcomes in, utilities out: what somebody values, and whether it hangs together"
+    ),
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),

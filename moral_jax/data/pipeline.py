@@ -1,7 +1,6 @@
 """From examples to packed batches: questions are encoded once, and any batch can be made from its number alone."""
 
 import contextlib
-import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data import kept
+from moral_jax.data.beginnings import side_by_side
 from moral_jax.data.encode import Limits, fit, texts_of
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
@@ -187,11 +187,14 @@ def in_rows(questions: Questions, groups: Sequence[PackGroup], shape: Shape) -> 
 
 
 def scoring_batches(questions: Questions, shape: Shape, local_rows: Sequence[int], prefetch: int) -> Batches:
-    """Every item once, the orders of an example side by side; longest first: first fit then wastes least."""
-    of_example = itertools.groupby(range(len(questions.items)), key=lambda item: questions.items[item][0])
-    groups = questions.pack_groups([list(items) for _, items in of_example], shape)
-    groups.sort(key=lambda group: -group.length)
-    return Batches(questions, _plan(questions, groups, shape), shape, local_rows, prefetch)
+    """Every item once, those that begin alike side by side, in as few rows as that takes."""
+    ways = []
+    for together in side_by_side(questions, shape.questions):
+        groups = questions.pack_groups(together, shape)
+        groups.sort(key=lambda group: -group.length)  # first fit then wastes least
+        ways.append(in_rows(questions, groups, shape))
+    plan = in_batches(min(ways, key=len), shape.data_rows)
+    return Batches(questions, plan, shape, local_rows, prefetch)
 
 
 def training_batches(

@@ -21,6 +21,12 @@ MARKS = {"uniform": "|", "first": "<", "last": ">", "longest": "x", "number": "+
 OPEN = 12  # most lines beside null respondents that are shown without a click
 PRINTED = 16  # most lines of a table that is printed with what null respondents say
 ANSWER_SHOWN = 600  # characters of a text
+LONG = 40  # rows of a table beyond which it is shown by a click
+NOTE = (
+    "Brackets show 95 % intervals over resampled rows, where a number rests on five or more. A star marks numbers that "
+    "can be told from the nearest null respondent, by the interval of the difference: {nulls} answer the same "
+    "questions without reading the rows. Every formula is in docs/questionnaires.md."
+)
 Numbers = dict[str, Any]
 
 
@@ -103,7 +109,7 @@ def forest(found: Numbers, name: str, column: str) -> str | None:
                       if who == found["respondents"][0] and null in c["nulls"]]  # fmt: skip
             axes.plot(*zip(*marked, strict=True), MARKS.get(null, "."), color=plots.BEFORE, markersize=5, label=null)
         axes.set_xlim(near[0] - width / 2, near[1] + width / 2)
-        axes.set_yticks(list(places.values()), [_short(row) for row in places])
+        axes.set_yticks(list(places.values()), [short(row) for row in places])
         axes.set_xlabel(column)
         figure = axes.get_figure()
         assert figure is not None, "it has just been made"
@@ -112,7 +118,8 @@ def forest(found: Numbers, name: str, column: str) -> str | None:
     return plots.svg(draw, height=1.7 + 0.26 * len(places))
 
 
-def _short(words: str, most: int = 34) -> str:
+def short(words: str, most: int = 34) -> str:
+    """Returns words that fit beside a picture, cut at their end."""
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
@@ -141,7 +148,7 @@ def heat(records: Sequence[Record], who: str) -> str | None:
             if np.isfinite(value):
                 axes.fill_between([x, x + 1], y, y + 1, color=plots.AFTER, alpha=float(value), linewidth=0)
         axes.set(xlim=(0, len(rows)), ylim=(len(conditions), 0), xlabel="row")
-        axes.set_yticks(np.arange(len(conditions)) + 0.5, [_short(c) for c in conditions], fontsize=8)
+        axes.set_yticks(np.arange(len(conditions)) + 0.5, [short(c) for c in conditions], fontsize=8)
         axes.grid(False)
 
     return plots.svg(draw, height=1.2 + 0.2 * len(conditions))
@@ -189,13 +196,18 @@ def _section(found: Numbers, name: str) -> dict[str, Any]:
     return {"name": name, "compact": own, "beside": beside, "is_open": is_long or len(beside.rows) <= OPEN}
 
 
-def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record]) -> Written:
+def write(
+    folder: Path, found: Numbers, about: Numbers, records: Sequence[Record],
+    pictures: list[tuple[str, str]] | None = None, note: str = NOTE,
+) -> Written:  # fmt: skip
     """Writes report.html and report.md of a questionnaire into a folder.
 
     Args:
       found: as `analysis.tallies.count.count` returns it.
       about: what was asked and who answered; may be empty.
       records: the answers.
+      pictures: SVG and caption of each; default: those of a tally.
+      note: says what brackets and stars are; may name {nulls}.
     """
     subtitle = [about.get("about"), about.get("paper"), about.get("licence"), about.get("attribution")]
     sections = [_section(found, name) for name in found["tables"]]
@@ -206,7 +218,9 @@ def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record
         "verdict": said,
         "found": found,
         "sections": sections,
-        "pictures": _pictures(found, records),
+        "pictures": _pictures(found, records) if pictures is None else pictures,
+        "note": note.format(nulls=", ".join(found["nulls"])) if found["nulls"] else "",
+        "long": LONG,
         "saved": _saved(about),
         "shown": ANSWER_SHOWN,
         "several": len(found["respondents"]) > 1,

@@ -24,8 +24,9 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def number(value: float) -> str:
-    return f"{value:.3f}"
+def number(value: float, *, is_log: bool = False) -> str:
+    """Formats a number with three decimals; with three digits if it may have any size."""
+    return f"{value:.3f}" if not is_log else f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def number_text(value: float) -> str:
@@ -43,7 +44,8 @@ def interval(e: Estimate | None) -> str:
         )
     if "seeds" in e:
         return f"{number(e['value'])} (seeds: {', '.join(map(number, e['seeds']))})"
-    return f"{number(e['value'])} [{number(e['low'])}, {number(e['high'])}]" if "low" in e else number(e["value"])
+    said = [number(e[key], is_log=e.get("scale") == "log") for key in ("value", "low", "high") if key in e]
+    return f"{said[0]} [{said[1]}, {said[2]}]" if "low" in e else said[0]
 
 
 def side(difference: Estimate) -> int:

@@ -21,6 +21,8 @@ from moral_jax.runtime import console
 from moral_jax.tasks import registry, stored
 from moral_jax.types import Example, Item, UserError
 
+SHORTEST = 16  # tokens that a question adds to a row at least, where those that begin alike lie side by side
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelFiles:
@@ -35,7 +37,8 @@ class ModelFiles:
 def scoring_shape(questions: Sequence[layout.Questions], config: Config, model: api.Model) -> layout.Shape:
     """Returns the shape of scoring batches: all rows hold questions, and every device gets as many rows."""
     rows = sharding.micro_batch_rows(config.eval.batch_size, model.compute.mesh)
-    return layout.shape_of(questions, config.data, rows, rows)
+    room = config.data.questions_per_row or -(-config.data.length // SHORTEST)
+    return layout.shape_of(questions, dataclasses.replace(config.data, questions_per_row=room), rows, rows)
 
 
 class QuestionEncoder:

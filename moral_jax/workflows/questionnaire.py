@@ -12,37 +12,24 @@ costs only itself.
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from moral_jax.analysis import rules
 from moral_jax.analysis.tallies import count
 from moral_jax.config import Config
-from moral_jax.config.task import TaskConfig
 from moral_jax.prompts import render
 from moral_jax.report.page import Written
 from moral_jax.respondents.api.cost import Budget
-from moral_jax.respondents.base import Reading, Respondent, asks_of
-from moral_jax.runs import answers
-from moral_jax.runs.answers import RECORDS
-from moral_jax.runs.directory import RunDirectory
-from moral_jax.runs.records import Asks, Record, make_records
-from moral_jax.runtime import console, distributed, files, places
+from moral_jax.runtime import console, distributed
+from moral_jax.tasks.elicitation.outcomes import TALLY as UTILITIES
 from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, questions
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.tasks.questionnaire.folder import Folder
-from moral_jax.types import UserError
-from moral_jax.workflows.evaluate import check_answers_questions, respondent_of
-from moral_jax.workflows.tally import ABOUT, WITHOUT_ANSWERS, about_of, tally
+from moral_jax.types import Example, UserError
+from moral_jax.workflows.asking import Asking, Who, locked
+from moral_jax.workflows.tally import WITHOUT_ANSWERS, about_of, tally
 
 PIECE = 256  # questions that are asked before their answers are written
-
-
-class Who(NamedTuple):
-    """A respondent that is asked."""
-
-    name: str
-    config: Config
-    run: Path | None
 
 
 class Asked(NamedTuple):
@@ -78,6 +65,8 @@ def read(
     folder.only_asked(task, name)
     if task.tally in WITHOUT_ANSWERS:
         raise UserError(f"{name}: nobody needs to answer it; count it: moral-jax tally {name} --out=DIR")
+    if task.tally == UTILITIES:
+        raise UserError(f"{name}: its outcomes are compared in pairs; ask them: moral-jax elicit {name} --model=...")
     axes = conditions.choose(conditions.read(task), task, chosen)
     found = questions.read(task, rows, drops_bad=drops_bad)
     labelled = None
@@ -92,27 +81,14 @@ def read(
     return Asked(task, cross.cross(found[:limit], axes, labelled))
 
 
-def config_for(config: Config, task: Folder) -> Config:
-    """Returns a config that asks a questionnaire: its orders, and its template unless the config's own is of questions.
-
-    A run keeps what belongs to its model, such as system message and labels; its own task's template does not fit.
-    """
-    prompt, ask = config.prompt, config.prompt.ask_for(config.model.head)
-    template = task.template if ask == "together" else task.template.replace("{options}", "{option}")
-    if config.model.head == "text":
-        template = task.template.replace("{options}", "").strip()
-    prompt = dataclasses.replace(
-        prompt,
-        template=template,
-        orders=task.orders,
-        format=None if prompt.format == "paper" else prompt.format,
-    )
-    return dataclasses.replace(config, prompt=prompt, task=TaskConfig(name="votes", scale=task.scale))
-
-
 def prompts(asked: Asked, config: Config) -> list[str]:
     """Returns the first, the middle and the last of the messages that will be sent, without chat template."""
-    examples, out = [example for part in asked.parts for example in part.examples], []
+    return prompts_of([example for part in asked.parts for example in part.examples], config)
+
+
+def prompts_of(examples: Sequence[Example], config: Config) -> list[str]:
+    """Returns the messages of the first, the middle and the last of some questions, without chat template."""
+    out = []
     for place in dict.fromkeys((0, len(examples) // 2, len(examples) - 1)):
         example = examples[place]
         turns, _ = render.conversation(config.prompt, example, tuple(range(len(example.options))))
@@ -139,96 +115,19 @@ def answered(
     asked: Asked, respondents: Sequence[Who], out: Path, budget: Budget, count: Callable[[], Written]
 ) -> Written:
     """Asks all respondents as `ask` does, writes records, and returns what `count` makes of them."""
-    places.check_workdir(out)
-    with files.storage_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with files.lock(out / "lock") as held:
-        if held is None:
-            raise UserError(f"{out}: {files.owner(out / 'lock')} works here already; wait, or pass --out=ANOTHER")
+    with locked(out):
         about = about_of(out, asked.folder)
         for who in respondents:
-            _ask_one(asked, who, out, budget, about)
+            asking = Asking(who, asked.folder, out, budget, about)
+            left = sum(len(asking.left(part.examples)) for part in asked.parts)
+            if not left:
+                console.info(f"{who.name}: has answered all {asked.size} questions")
+                continue
+            console.info(f"{who.name}: {left} of {asked.size} questions are to be asked")
+            asking.ask(asked.parts, PIECE)
         if not distributed.is_primary():
             return Written(out / "report.html", "", "")
         return count()
-
-
-def _left(asked: Asked, who: Who, out: Path) -> list[Crossed]:
-    """Returns what is still to be asked, in pieces.
-
-    Raises:
-      UserError: a row was asked in other words before.
-    """
-    path = out / RECORDS
-    answers.mend(path)
-    done = {}
-    for record in answers.read(path) if path.exists() and path.stat().st_size else []:
-        if record["respondent"] == who.name:
-            done[answers.identity(record)[1:]] = record.get("asked")
-    pieces = []
-    for part in asked.parts:
-        left = []
-        for example in part.examples:
-            key = answers.identity({"respondent": who.name} | example.notes)[1:]
-            if key not in done:
-                left.append(example)
-            elif done[key] != example.notes["asked"]:
-                raise UserError(
-                    f"{path}: {who.name} answered row {key[0]!r} under {key[1]} when its words, right option, tags, "
-                    f"labels or groups were others; pass --out=ANOTHER, or remove these records"
-                )
-        name = part.name or "rows"
-        pieces += [Crossed(f"{name} {i + 1}", left[i : i + PIECE]) for i in range(0, len(left), PIECE)]
-    return pieces
-
-
-def _who_can_choose(who: Who) -> Config:
-    """Returns the config of a respondent; raises UserError for one that a questionnaire cannot be put to."""
-    if who.config.respondent.kind == "baseline":
-        raise UserError(f"{who.name}: a baseline is fitted to rows with votes; use it with moral-jax eval")
-    check_answers_questions(who.config, RunDirectory(who.run) if who.run else None)
-    return who.config
-
-
-def _ask_one(asked: Asked, who: Who, out: Path, budget: Budget, about: dict[str, Any]) -> None:
-    """Asks one respondent what it has not answered yet."""
-    config = config_for(_who_can_choose(who), asked.folder)
-    respondent, _ = respondent_of(config, budget, RunDirectory(who.run) if who.run else None)
-    known = about["respondents"].get(who.name) or {}
-    said = {"about": respondent.about, "prompt": dataclasses.asdict(config.prompt)}
-    if known and (known.get("about"), known.get("prompt")) != (said["about"], said["prompt"]):
-        raise UserError(
-            f"{out}: another {who.name} has answered here, or with another prompt; pass --out=ANOTHER, or another "
-            f"name: --model=NAME=PATH"
-        )
-    pieces = distributed.from_primary(lambda: _left(asked, who, out))
-    if not pieces:
-        console.info(f"{who.name}: has answered all {asked.size} questions")
-        return
-    by_name = {piece.name: asks_of(respondent, piece.examples, config.orders_of) for piece in pieces}
-    console.info(f"{who.name}: {sum(len(p.examples) for p in pieces)} of {asked.size} questions are to be asked")
-    respondent.prepare(by_name)
-    tokens = dict(known.get("tokens") or {})
-    about["respondents"][who.name] = said | {"tokens": tokens}
-    for name, asks in console.progress(by_name.items(), desc=f"asking {who.name}", unit="part"):
-        distributed.leave_if_preempted(f"before asking {name}")
-        records = make_records(asks, respondent.choose(asks, name))
-        _add_tokens(tokens, respondent, asks)
-        if distributed.is_primary():
-            files.write_json(out / ABOUT, about)
-            answers.append(out / RECORDS, [_named(record, who.name) for record in records])
-
-
-def _named(record: Record, name: str) -> Record:
-    return {"respondent": name} | {k: v for k, v in record.items() if k not in ("second_counts", "keys")}
-
-
-def _add_tokens(tokens: dict[str, int], respondent: Respondent, asks: Asks) -> None:
-    """Counts what a local model has read, and what it would have read without shared beginnings."""
-    if isinstance(respondent, Reading):
-        read_, alone = respondent.tokens(asks)
-        tokens["read"] = tokens.get("read", 0) + read_
-        tokens["alone"] = tokens.get("alone", 0) + alone
 
 
 def chosen_conditions(said: Iterable[str]) -> dict[str, list[str]]:

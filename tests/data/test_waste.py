@@ -5,11 +5,24 @@ from pathlib import Path
 import pytest
 
 from moral_jax.config import parsing
-from moral_jax.data import pipeline
+from moral_jax.data import beginnings, pack, pipeline
 from moral_jax.respondents.encode import scoring_shape
 from moral_jax.workflows import build
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "scruples"
+
+
+def test_an_action_that_is_first_in_several_dilemmas_is_held_once(shared, smollm2, monkeypatch):
+    """Scruples names an action in several dilemmas: 468 fill 40 rows, and 53 if only orders lie side by side."""
+    name, rows = "smollm2_dilemmas.py", shared / "scruples" / "dilemmas" / "dev.scruples-dilemmas.jsonl"
+    counts = []
+    monkeypatch.setattr(
+        pipeline, "in_batches", lambda rows, size: counts.append(len(rows)) or pack.in_batches(rows, size)
+    )
+    _fills(name, rows, smollm2)
+    monkeypatch.setattr(pipeline, "side_by_side", lambda questions, most: [beginnings.by_example(questions)])
+    _fills(name, rows, smollm2)
+    assert (counts[1], counts[3]) == (40, 53)
 
 
 def _fills(name: str, path: Path, smollm2: Path) -> tuple[float, float]:

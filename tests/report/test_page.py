@@ -278,3 +278,11 @@ def test_an_evaluation_has_a_page_too(run, tmp_path):
 def test_nothing_scored_is_an_error(tmp_path):
     with pytest.raises(UserError, match="holds no numbers yet"):
         page.write(tmp_path)
+
+
+def test_numbers_of_any_size_have_three_digits():
+    """Exchange rates: three decimals would make 0.000 of small ones."""
+    rate = {"value": 0.00213, "low": 0.00205, "high": 1234.5, "scale": "log"}
+    assert words.interval(rate) == "0.00213 [0.00205, 1,234]"
+    assert words.interval(rate | {"scale": ""}) == "0.002 [0.002, 1234.500]"
+    assert words.interval({"value": 57.25, "scale": "log"}) == "57.2"

@@ -120,6 +120,21 @@ def answered_by(rule: Rule, record: Record) -> Record:
     return record | {"orders": orders, "probabilities": p_C.tolist(), "option_mass": None}
 
 
+def put(tables: dict[str, Any], who: str, key: Key, better: str, cell: dict[str, Any]) -> None:
+    """Writes a respondent's number into its cell of a table, which grows as needed.
+
+    Args:
+      better: "higher" or "lower", where one is better in the column.
+    """
+    name, row, column = key
+    table = tables.setdefault(name, {"rows": [], "columns": [], "better": {}, "cells": {}})
+    for names, one in ((table["rows"], row), (table["columns"], column)):
+        if one not in names:
+            names.append(one)
+    table["better"][column] = better
+    table["cells"].setdefault(who, {}).setdefault(row, {})[column] = cell
+
+
 def choice(p: Sequence[float]) -> int | None:
     """Returns the option with the largest share; None where several tie."""
     best = max(p)

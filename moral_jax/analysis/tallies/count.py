@@ -25,7 +25,7 @@ from moral_jax.analysis.tallies import (
     underspecified,
     vector,
 )
-from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, answered_by
+from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, answered_by, put
 from moral_jax.runs.answers import condition_name, identity
 from moral_jax.runs.records import Record
 from moral_jax.types import UserError
@@ -208,7 +208,7 @@ def count(
         unfair = BY_PLACE if tally.counts_right and _is_right_by_place(own) else ()
         is_compared = {identity(r)[1:] for r in own} == same
         for key, cell in _cells(drawn, of_nulls, measures, first if is_compared else {}, unfair):
-            _put(tables, who, measures[key], cell)
+            put(tables, who, key, measures[key].better, cell)
         said = [*findings.sentences(tables, tally.headline, who), *tally.findings(answered)]
         said += [ONE_PLACE] if unfair else []
         said += [] if is_compared else [f"It was asked other questions than {respondents[0]}: they are not compared."]
@@ -268,12 +268,3 @@ def own_mean(records: Sequence[Record], *, crosses: bool) -> Rule:
         return [float(mean_C[i]) for i in order]
 
     return answer
-
-
-def _put(tables: dict[str, Any], who: str, measure: Measure, cell: dict[str, Any]) -> None:
-    table = tables.setdefault(measure.table, {"rows": [], "columns": [], "better": {}, "cells": {}})
-    for names, name in ((table["rows"], measure.row), (table["columns"], measure.column)):
-        if name not in names:
-            names.append(name)
-    table["better"][measure.column] = measure.better
-    table["cells"].setdefault(who, {}).setdefault(measure.row, {})[measure.column] = cell
