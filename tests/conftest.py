@@ -24,6 +24,7 @@ import jax
 import pytest
 
 from moral_jax import sharding
+from moral_jax.respondents.scripted import ScriptedRespondent
 from tests.helpers import tiny
 
 pytest_plugins = ["tests.helpers.reliability"]
@@ -109,3 +110,17 @@ def mistral_spm() -> Path:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder with a tiny random Llama, its tokenizer and a chat template."""
     return tiny.write_folder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Who was asked which questions, of scripted respondents."""
+    seen: list[tuple[str, str]] = []
+    choose = ScriptedRespondent.choose
+
+    def counted(self, asks, what):
+        seen.extend((self.name, e.id) for e in asks.examples)
+        return choose(self, asks, what)
+
+    monkeypatch.setattr(ScriptedRespondent, "choose", counted)
+    return seen

@@ -2,15 +2,37 @@
 
 import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from moral_jax.cli import main
 from moral_jax.report import questionnaire
+from tests.helpers import quick
 
 _WITHOUT_PICTURES = mock.patch.object(questionnaire, "_pictures", return_value=[])
 Rows = list[dict[str, Any]]
+_KILLED = """
+import os, signal, sys
+from moral_jax.runs import answers
+append, calls = answers.append, []
+def killed(path, records):
+    calls.append(1)
+    if len(calls) == {at}:
+        append(path, records[: len(records) // {part}])
+        with path.open("a") as file:
+            file.write('{{"respondent": "scri')
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(path, records)
+answers.append = killed
+{before}
+from moral_jax.cli.main import main
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def write(folder: Path, rows: Rows, conditions: Rows = (), toml: str = "", **files: str) -> Path:
@@ -59,3 +81,16 @@ def values(found: dict[str, Any], table: str, who: str | None = None) -> dict[st
 def cell(found: dict[str, Any], table: str, row: str, column: str) -> dict[str, Any]:
     """Returns one cell of the first respondent."""
     return found["tables"][table]["cells"][found["respondents"][0]][row][column]
+
+
+def killed(*command: str, at: int = 3, part: int = 10**9, before: str = "") -> None:
+    """Runs a command in a process that is killed when it writes answers for the `at`-th time, within a line.
+
+    Args:
+      part: one of so many of these answers is written.
+      before: a line of Python that comes first.
+    """
+    program = _KILLED.format(at=at, part=part, before=before)
+    env = os.environ | quick.PROCESS | {"PYTHONPATH": str(quick.ROOT)}
+    done = subprocess.run([sys.executable, "-c", program, *command], env=env, check=False)
+    assert done.returncode == -signal.SIGKILL

@@ -3,20 +3,15 @@ twice."""
 
 import json
 import math
-import os
 import re
-import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from moral_jax.cli import main
-from moral_jax.respondents.scripted import ScriptedRespondent
 from tests.helpers import elicitations as el
-from tests.helpers import quick
+from tests.helpers import questionnaires as q
 from tests.respondents.api_stub import KEY, serve
 
 NOT_COHERENT = "preferences are not coherent"
@@ -25,20 +20,6 @@ ACCURACY = "held-out accuracy"
 
 def agent(path):
     return f"--model=agent:utility?file={path}"
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """Counts the questions that respondents are asked."""
-    seen = []
-    choose = ScriptedRespondent.choose
-
-    def counted(self, asks, what):
-        seen.extend((self.name, e.id) for e in asks.examples)
-        return choose(self, asks, what)
-
-    monkeypatch.setattr(ScriptedRespondent, "choose", counted)
-    return seen
 
 
 @pytest.mark.parametrize("samples", [[], ["--samples=10"]])
@@ -135,24 +116,6 @@ def test_what_the_floor_is_asked(tmp_path):
     assert len({b.split()[-2] for b in invented}) == 1  # one word stays one word
 
 
-KILLED = """
-import os, signal, sys
-from moral_jax.runs import answers
-append, calls = answers.append, []
-def killed(path, records):
-    calls.append(1)
-    if len(calls) == int(os.environ["KILLED_AT"]):
-        append(path, records[: len(records) // 2])
-        with path.open("a") as file:
-            file.write('{"respondent": "scri')
-        os.kill(os.getpid(), signal.SIGKILL)
-    append(path, records)
-answers.append = killed
-from moral_jax.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("at", [1, 5, 8])
 def test_a_killed_elicitation_goes_on_to_the_same_bytes(at, tmp_path, asked):
     """Killed in the middle of the held-out pairs, of an adaptive batch, and of the floor."""
@@ -162,18 +125,7 @@ def test_a_killed_elicitation_goes_on_to_the_same_bytes(at, tmp_path, asked):
     whole = el.elicit(outcomes, tmp_path / "whole", *flags)
     assert len(whole["pairs"]["scripted:utility?file=" + str(tmp_path / "u.json")]) == 2
     count = len(asked)
-    command = [
-        sys.executable,
-        "-c",
-        KILLED,
-        "elicit",
-        str(outcomes),
-        f"--out={tmp_path / 'out'}",
-        "--resamples=20",
-        *flags,
-    ]
-    env = os.environ | quick.PROCESS | {"PYTHONPATH": str(quick.ROOT), "KILLED_AT": str(at)}
-    assert subprocess.run(command, env=env, check=False).returncode == -signal.SIGKILL
+    q.killed("elicit", str(outcomes), f"--out={tmp_path / 'out'}", "--resamples=20", *flags, at=at, part=2)
     left = len((tmp_path / "out" / "records.jsonl").read_text().splitlines()) - 1
     assert 0 < left < count
     el.elicit(outcomes, tmp_path / "out", *flags)

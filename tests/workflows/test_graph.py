@@ -1,9 +1,6 @@
 """Moral graphs from outside: golden values, what turns and moves a ranking, models that vote, use of winners."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
 
 import numpy as np
@@ -13,7 +10,7 @@ from moral_jax.cli import main
 from moral_jax.config.task import TaskConfig
 from moral_jax.tasks import reading
 from tests.helpers import graphs as g
-from tests.helpers import quick
+from tests.helpers import questionnaires as q
 
 PUBLIC = "moral_graph/moral-graph-prolific-run.json"
 # likelihoods .5, 1, .5, .5, .4
@@ -272,32 +269,13 @@ def test_people_and_models_vote_on_the_same_pairs_both_ways(tmp_path, capsys):
     assert record["groups"] == {"from": "a", "to": "b", "context": "at work"}
 
 
-KILLED = """
-import os, signal, sys
-from moral_jax.runs import answers
-append, calls = answers.append, []
-def killed(path, records):
-    calls.append(1)
-    if len(calls) == 3:
-        with path.open("a") as file:
-            file.write('{"respondent": "scri')
-        os.kill(os.getpid(), signal.SIGKILL)
-    append(path, records)
-answers.append = killed
-from moral_jax.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def test_killed_and_resumed_without_asking_twice(tmp_path):
     who = leaning(tmp_path, "cadb")
     whole = simulated(tmp_path, who)
     personas, cards = tmp_path / "personas.jsonl", tmp_path / "cards.jsonl"
     out = tmp_path / "again"
     command = ["graph", f"--cards={cards}", f"--personas={personas}", f"--out={out}", who, "--resamples=200"]
-    env = os.environ | quick.PROCESS | {"PYTHONPATH": str(quick.ROOT)}
-    done = subprocess.run([sys.executable, "-c", KILLED, *command], env=env, check=False)
-    assert done.returncode == -signal.SIGKILL
+    q.killed(*command)
     before = (out / "records.jsonl").read_bytes()
     assert 0 < before.count(b"\n") < 72
     assert main.main(command) == 0

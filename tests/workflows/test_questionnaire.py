@@ -1,18 +1,12 @@
 """Asking a questionnaire from outside: what is written, what is not asked twice, and records of another program."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 
 import pytest
 
 from moral_jax.cli import main
-from moral_jax.respondents.scripted import ScriptedRespondent
 from moral_jax.workflows import questionnaire
 from tests.helpers import questionnaires as q
-from tests.helpers import quick
 
 ROWS = [{"id": f"r{i}", "text": f"Post {i}.", "question": "Was it wrong?", "options": ["yes", "no"], "gold": "no"}
         for i in range(12)]  # fmt: skip
@@ -26,20 +20,6 @@ WHO = "--model=scripted:last"
 @pytest.fixture
 def task(tmp_path):
     return q.write(tmp_path / "task", ROWS, CONDITIONS, 'title = "Posts"\n')
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """Counts the questions that respondents are asked."""
-    seen = []
-    choose = ScriptedRespondent.choose
-
-    def counted(self, asks, what):
-        seen.extend((self.name, e.id) for e in asks.examples)
-        return choose(self, asks, what)
-
-    monkeypatch.setattr(ScriptedRespondent, "choose", counted)
-    return seen
 
 
 def test_a_directory_says_all(task, tmp_path, capsys):
@@ -113,25 +93,6 @@ def test_another_model_under_the_same_name_is_refused(task, tmp_path, capsys):
     assert "another me has answered here" in capsys.readouterr().err
 
 
-KILLED = """
-import os, signal, sys
-from moral_jax.runs import answers
-append, calls = answers.append, []
-def killed(path, records):
-    calls.append(1)
-    if len(calls) == 3:
-        with path.open("a") as file:
-            file.write('{"respondent": "scri')
-        os.kill(os.getpid(), signal.SIGKILL)
-    append(path, records)
-answers.append = killed
-from moral_jax.workflows import questionnaire
-questionnaire.PIECE = 5
-from moral_jax.cli.main import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def test_who_cannot_choose_says_so(task, tmp_path, capsys):
     assert main.main(["ask", f"--task={task}", f"--out={tmp_path / 'out'}", "--model=baseline:prior"]) == 2
     assert "baseline:prior: a baseline is fitted to rows with votes" in capsys.readouterr().err
@@ -141,9 +102,8 @@ def test_who_cannot_choose_says_so(task, tmp_path, capsys):
 def test_a_killed_run_goes_on_to_the_same_bytes(task, tmp_path, monkeypatch):
     monkeypatch.setattr(questionnaire, "PIECE", 5)
     q.ask(task, tmp_path / "whole", WHO)
-    command = [sys.executable, "-c", KILLED, "ask", f"--task={task}", f"--out={tmp_path / 'out'}", WHO]
-    done = subprocess.run(command, env=os.environ | quick.PROCESS | {"PYTHONPATH": str(quick.ROOT)}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    in_fives = "from moral_jax.workflows import questionnaire; questionnaire.PIECE = 5"
+    q.killed("ask", f"--task={task}", f"--out={tmp_path / 'out'}", WHO, before=in_fives)
     assert len((tmp_path / "out" / "records.jsonl").read_text().splitlines()) == 11
     q.ask(task, tmp_path / "out", WHO)
     for name in ("records.jsonl", "tally.json", "report.md"):
