@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from moral_jax.cli import shared
-from moral_jax.cli.evaluate import check_extras
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
@@ -123,9 +122,7 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks a questionnaire."""
     from moral_jax.workflows import asking, questionnaire
 
-    for name in ("limit", "resamples"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise UserError(f"--{name}={value}: expected at least 1")
+    shared.check_counts(args, "limit", "resamples")
     chosen = questionnaire.chosen_conditions(args.condition)
     own = [*(["FILE"] if args.file != "-" else []), *(["--json"] if args.json else [])]
     own += [flag for flag in rest if flag.startswith(OF_THE_FOLDER)]
@@ -137,13 +134,10 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     title = terminal.printable(asked.folder.title or asked.folder.name)
     print(f"{title}: {rows} rows x {len(asked.parts)} conditions = {asked.size}")
     if args.dry_run:
-        config = shared.each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
-        config = asking.config_for(config, asked.folder)
+        config = asking.config_for(shared.first_config(args, rest), asked.folder)
         print("\n" + "\n\n".join(map(terminal.printable, questionnaire.prompts(asked, config))))
         return
-    respondents = [asking.Who(*who) for who in shared.each_who_answers(args, rest)]
-    for who in respondents:
-        check_extras(who.config)
+    respondents = shared.respondents(args, rest)
     out = args.out or Path("runs") / asked.folder.name
     shared.show(questionnaire.ask(asked, respondents, out, shared.budget(args), args.resamples))
 
@@ -175,7 +169,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
             name = "standard input" if args.file == "-" else args.file
             raise UserError(f"{name}: holds no question; expected 'question | option | option' a line")
     config, run = _one(args, rest)
-    check_extras(config)
+    shared.check_extras(config)
     from moral_jax.runs.directory import RunDirectory
     from moral_jax.workflows.evaluate import interview
 

@@ -5,7 +5,6 @@ import dataclasses
 from pathlib import Path
 
 from moral_jax.cli import shared
-from moral_jax.cli.evaluate import check_extras
 from moral_jax.tasks import case as cases
 from moral_jax.types import UserError
 
@@ -53,7 +52,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         if not 0 <= value < float("inf"):
             raise UserError(f"--{name}={value}: expected a number of at least 0")
     case = case._replace(choice=dataclasses.replace(case.choice, **given))
-    asks = bool(args.model or args.run or args.api_model or args.config)
+    asks = shared.is_asked(args)
     if not asks:
         shared.no_more(rest)
     if args.rows is not None:
@@ -62,11 +61,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     if args.limit is not None:
         raise UserError("--limit: is of rows that people voted on; pass --rows=FILE too")
     from moral_jax.workflows import decide
-    from moral_jax.workflows.questionnaire import Who
 
-    respondents = [Who(*who) for who in shared.each_who_answers(args, rest)] if asks else []
-    for who in respondents:
-        check_extras(who.config)
+    respondents = shared.respondents(args, rest) if asks else []
     shared.show(decide.make(case, respondents, args.out or Path("runs") / case.path.stem, shared.budget(args)))
 
 
@@ -76,15 +72,10 @@ def _agreement(args: argparse.Namespace, rest: list[str], case: cases.Case) -> N
         raise UserError(f"--rows={args.rows}: a model says what holds in a row; pass --model=... too")
     if given := [name for name in ("temperature", "margin", "seed") if getattr(args, name) is not None]:
         raise UserError(f"--{given[0]}: is of a choice; with --rows=FILE the shares of options are compared with votes")
-    for name in ("limit", "resamples"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise UserError(f"--{name}={value}: expected at least 1")
+    shared.check_counts(args, "limit", "resamples")
     from moral_jax.workflows import agreement
-    from moral_jax.workflows.questionnaire import Who
 
-    respondents = [Who(*who) for who in shared.each_who_answers(args, rest)]
-    for who in respondents:
-        check_extras(who.config)
+    respondents = shared.respondents(args, rest)
     asked = agreement.questions(case, args.rows, respondents[0].config.task, args.limit)
     out = args.out or Path("runs") / f"{case.path.stem}-{Path(args.rows).name.partition('.')[0]}"
     shared.show(agreement.make(asked, case, respondents, out, shared.budget(args), args.resamples))

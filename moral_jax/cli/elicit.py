@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from moral_jax.cli import shared
-from moral_jax.cli.evaluate import check_extras, check_package
 from moral_jax.runtime import terminal
 from moral_jax.types import UserError
 
@@ -64,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for name in ("limit", "resamples", "samples", "batch"):
-        if (value := getattr(args, name)) is not None and value < 1:
-            raise UserError(f"--{name}={value}: expected at least 1")
+    shared.check_counts(args, "limit", "resamples", "samples", "batch")
     if args.seed < 0:
         raise UserError(f"--seed={args.seed}: expected 0 or more")
     for flag in ("write_rows", "assembly_group"):
@@ -77,9 +74,8 @@ def _check(args: argparse.Namespace) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Elicits."""
     _check(args)
-    from moral_jax.config import Config
     from moral_jax.workflows import assembly, elicit, outcomes
-    from moral_jax.workflows.asking import Who, config_for
+    from moral_jax.workflows.asking import config_for
     from moral_jax.workflows.questionnaire import chosen_conditions, prompts_of
 
     also = tuple(part for part in args.also.split(",") if part)
@@ -94,14 +90,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         return
     print(f"{terminal.printable(asked.folder.title)}: {len(asked.outcomes)} outcomes, {outcomes.size(asked)}")
     if args.dry_run:
-        config = shared.each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
-        shown = prompts_of(asked.examples(outcomes.first_pairs(asked)), config_for(config, asked.folder))
+        config = config_for(shared.first_config(args, rest), asked.folder)
+        shown = prompts_of(asked.examples(outcomes.first_pairs(asked)), config)
         print("\n" + "\n\n".join(map(terminal.printable, shown)))
         return
-    check_package("choix", "values")
-    respondents = [Who(*who) for who in shared.each_who_answers(args, rest)]
-    for who in respondents:
-        check_extras(who.config)
+    shared.check_package("choix", "values")
+    respondents = shared.respondents(args, rest)
     out = args.out or Path("runs") / Path(args.options).stem
     people = assembly.counted(said) if said else None
     shared.show(elicit.elicit(asked, respondents, out, shared.budget(args), people, args.resamples))

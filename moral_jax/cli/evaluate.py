@@ -1,13 +1,11 @@
 """`moral-jax eval`."""
 
 import argparse
-import importlib.util
 import re
 from pathlib import Path
 
 from moral_jax.cli import shared
 from moral_jax.config import Config, parsing
-from moral_jax.types import UserError
 
 DESCRIPTION = """\
 Asks a respondent about rows with votes, and writes a run directory: records, metrics.json and the page.
@@ -23,7 +21,6 @@ rows: prior, stratified; for options with words of their own fewest_words, most_
 most_characters, logistic_ranker, style_ranker; for options that are the same in all rows logistic. An API's replies are
 kept: the same command again is free, and goes on where it was stopped.
 """
-NEEDED = {"baseline": "sklearn", "api": "httpx2"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", "--workdir", dest="out", metavar="DIR", type=Path, help="where the run goes (default: runs/<names>)"
     )
-
-
-def check_extras(config: Config) -> None:
-    """Raises a UserError if a package is missing that the respondent needs."""
-    package = NEEDED.get(config.respondent.kind)
-    if package:
-        check_package(package, "study")
-
-
-def check_package(package: str, extra: str) -> None:
-    """Raises a UserError if a package of an extra is missing."""
-    if importlib.util.find_spec(package) is None:
-        raise UserError(f"{package} is not installed: pip install 'moral-jax[{extra}]'")
 
 
 def _out(args: argparse.Namespace, config: Config, run: Path | None) -> Path:
@@ -60,7 +44,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Evaluates."""
     config, run = shared.who_answers(args, rest)
     budget = shared.budget(args)
-    check_extras(config)
+    shared.check_extras(config)
     from moral_jax.runs.directory import RunDirectory
     from moral_jax.workflows.evaluate import evaluate
 

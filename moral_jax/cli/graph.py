@@ -5,7 +5,6 @@ from pathlib import Path
 
 from moral_jax.analysis.graph import Keep
 from moral_jax.cli import shared
-from moral_jax.cli.evaluate import check_extras, check_package
 from moral_jax.types import UserError
 
 DESCRIPTION = """\
@@ -54,25 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Counts votes, and asks for them before if a model is named."""
-    if args.resamples < 1:
-        raise UserError(f"--resamples={args.resamples}: expected at least 1")
+    shared.check_counts(args, "resamples")
     for name in ("least_wiser", "least_likelihood", "most_entropy"):
         if not 0 <= (value := getattr(args, name)) < float("inf"):
             raise UserError(f"--{name.replace('_', '-')}={value}: expected a number of at least 0")
-    asks = bool(args.model or args.run or args.api_model or args.config)
+    asks = shared.is_asked(args)
     for flag in ("personas", "condition"):
         if getattr(args, flag) and not asks:
             raise UserError(f"--{flag}: is of models that vote; pass --model=... too")
     if not asks:
         shared.no_more(rest)
-    check_package("networkx", "values")
+    shared.check_package("networkx", "values")
     from moral_jax.workflows import graph, questionnaire
 
     chosen = questionnaire.chosen_conditions(args.condition)
     found = graph.read(args.votes, args.cards, args.personas, chosen, asks=asks)
-    respondents = [questionnaire.Who(*who) for who in shared.each_who_answers(args, rest)] if asks else []
-    for who in respondents:
-        check_extras(who.config)
+    respondents = shared.respondents(args, rest) if asks else []
     keep = Keep(args.least_wiser, args.least_likelihood, args.most_entropy)
     out = args.out or Path("runs") / found.folder.name
     shared.show(graph.make(found, respondents, out, shared.budget(args), keep, args.resamples, args.without_voter))

@@ -1,8 +1,10 @@
 """Flags that several commands have, and what they print at the end."""
 
 import argparse
+import importlib.util
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moral_jax.config import Config, parsing
 from moral_jax.config.respondent import OF_AN_API, model_flags
@@ -10,7 +12,11 @@ from moral_jax.respondents.api.cost import Budget
 from moral_jax.runtime import terminal
 from moral_jax.types import UserError
 
+if TYPE_CHECKING:
+    from moral_jax.workflows.asking import Who
+
 RUN = "run:"
+NEEDED = {"baseline": "sklearn", "api": "httpx2"}  # packages of the extra "study", by kind of respondent
 NAMED = re.compile(r"([\w.+-]+)=(.+)")  # NAME=WHO
 
 
@@ -117,6 +123,47 @@ def each_who_answers(args: argparse.Namespace, rest: list[str]) -> list[tuple[st
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"two respondents are called {twice!r}; name them: --model=NAME={named[names.index(twice)]}")
     return out
+
+
+def check_extras(config: Config) -> None:
+    """Raises a UserError if a package is missing that the respondent needs."""
+    package = NEEDED.get(config.respondent.kind)
+    if package:
+        check_package(package, "study")
+
+
+def check_package(package: str, extra: str) -> None:
+    """Raises a UserError if a package of an extra is missing."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"{package} is not installed: pip install 'moral-jax[{extra}]'")
+
+
+def is_asked(args: argparse.Namespace) -> bool:
+    """Returns true if the flags of `add_model` name anybody."""
+    return bool(args.model or args.run or args.api_model or args.config)
+
+
+def respondents(args: argparse.Namespace, rest: list[str]) -> "list[Who]":
+    """Returns each respondent that the flags of `add_model` name, whose packages are there; raises as
+    `each_who_answers`."""
+    from moral_jax.workflows.asking import Who  # JAX, which mistakes in other flags need not wait for
+
+    found = [Who(*who) for who in each_who_answers(args, rest)]
+    for who in found:
+        check_extras(who.config)
+    return found
+
+
+def first_config(args: argparse.Namespace, rest: list[str]) -> Config:
+    """Returns the config of the first respondent that is named, to show its prompts; the default one if nobody is."""
+    return each_who_answers(args, rest)[0][1] if args.model or args.run else Config()
+
+
+def check_counts(args: argparse.Namespace, *names: str) -> None:
+    """Raises UserError for a flag that is given and below 1."""
+    for name in names:
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UserError(f"--{name}={value}: expected at least 1")
 
 
 def _name_of(config: Config, run: Path | None) -> str:

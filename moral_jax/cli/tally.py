@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Counts."""
     shared.no_more(rest)
-    if args.resamples < 1:
-        raise UserError(f"--resamples={args.resamples}: expected at least 1")
+    shared.check_counts(args, "resamples")
     from moral_jax.workflows import tally
 
     folder = Path(args.dir)

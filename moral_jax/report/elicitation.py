@@ -12,7 +12,7 @@ from moral_jax.report.page import Written
 from moral_jax.report.questionnaire import Numbers
 from moral_jax.report.words import Table, interval, markdown
 
-CHOICES, UTILITIES, UTILITY, RATES, RATE = "Choices", "Utilities", "utility", "Exchange rates", "rate"
+UTILITIES, UTILITY, RATES, RATE = "Utilities", "utility", "Exchange rates", "rate"
 LINES = "Lines are 95 % intervals"
 MOST, ENDS = 40, 15  # outcomes in the picture; of more, those at both ends
 PRINTED = 10  # outcomes at both ends that are printed

@@ -97,6 +97,12 @@ class Row:
         """Returns the error that a field has another value than expected."""
         return UserError(f"{self.where}: field {field!r}: found {shown(found)}, expected {expected}")
 
+    def only(self, fields: Sequence[str]) -> "Row":
+        """Returns this row; raises UserError if it has a field that is none of these."""
+        if unknown := [name for name in self.values if name not in fields]:
+            raise UserError(f"{self.where}: field {unknown[0]!r}: no such field; there are {', '.join(fields)}")
+        return self
+
     def get(self, field: str) -> Any:
         """Returns the value of a field, or None if it is missing. A column's own name goes before a path into one."""
         self.columns.asked[field] = None

@@ -139,21 +139,18 @@ class Asking:
         return asks_of(self.respondent, examples, self.config.orders_of)
 
     def ask(self, parts: Sequence[Crossed], piece: int, bar: Any = None) -> None:
-        """Asks what has not been answered yet, and writes each piece before the next is asked.
+        """Asks questions, and writes each piece before the next is asked.
 
         Args:
-          parts: questions by name.
+          parts: questions by name, those that are `left`.
           piece: questions that are asked before their answers are written.
           bar: a progress bar that is moved by as many questions as are answered; default: one over the pieces.
         """
         pieces = []
         for part in parts:
-            left = self.left(part.examples)
-            name = part.name or "rows"
-            pieces += [Crossed(f"{name} {i + 1}", left[i : i + piece]) for i in range(0, len(left), piece)]
+            of, name = part.examples, part.name or "rows"
+            pieces += [Crossed(f"{name} {i + 1}", of[i : i + piece]) for i in range(0, len(of), piece)]
         by_name: Mapping[str, Asks] = {p.name: self.asks(p.examples) for p in pieces}
-        if not by_name:
-            return
         self.respondent.prepare(by_name)
         self.about["respondents"][self.who.name] = self._said | {"tokens": self._tokens}
         items = by_name.items()

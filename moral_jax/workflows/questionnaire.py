@@ -21,7 +21,6 @@ from moral_jax.prompts import render
 from moral_jax.report.page import Written
 from moral_jax.respondents.api.cost import Budget
 from moral_jax.runtime import console, distributed
-from moral_jax.tasks.elicitation.outcomes import TALLY as UTILITIES
 from moral_jax.tasks.questionnaire import conditions, cross, folder, labels, questions
 from moral_jax.tasks.questionnaire.cross import Crossed
 from moral_jax.tasks.questionnaire.folder import Folder
@@ -65,8 +64,6 @@ def read(
     folder.only_asked(task, name)
     if task.tally in WITHOUT_ANSWERS:
         raise UserError(f"{name}: nobody needs to answer it; count it: moral-jax tally {name} --out=DIR")
-    if task.tally == UTILITIES:
-        raise UserError(f"{name}: its outcomes are compared in pairs; ask them: moral-jax elicit {name} --model=...")
     axes = conditions.choose(conditions.read(task), task, chosen)
     found = questions.read(task, rows, drops_bad=drops_bad)
     labelled = None
@@ -119,12 +116,12 @@ def answered(
         about = about_of(out, asked.folder)
         for who in respondents:
             asking = Asking(who, asked.folder, out, budget, about)
-            left = sum(len(asking.left(part.examples)) for part in asked.parts)
-            if not left:
+            left = [Crossed(part.name, asking.left(part.examples)) for part in asked.parts]
+            if not (count_left := sum(len(part.examples) for part in left)):
                 console.info(f"{who.name}: has answered all {asked.size} questions")
                 continue
-            console.info(f"{who.name}: {left} of {asked.size} questions are to be asked")
-            asking.ask(asked.parts, PIECE)
+            console.info(f"{who.name}: {count_left} of {asked.size} questions are to be asked")
+            asking.ask(left, PIECE)
         if not distributed.is_primary():
             return Written(out / "report.html", "", "")
         return count()

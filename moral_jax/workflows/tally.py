@@ -20,7 +20,6 @@ from moral_jax.runs.records import Record
 from moral_jax.runtime import files, strict_json
 from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.tasks import reading
-from moral_jax.tasks.elicitation.outcomes import TALLY as UTILITIES
 from moral_jax.tasks.questionnaire import folder, labels, questions
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.tasks.rows import Columns
@@ -60,7 +59,7 @@ def tally(
         raise UserError(f"{asked}: is counted by the command that asked it: moral-jax {name} ... --out={asked}")
     if name is None:
         raise UserError(f"{asked}: has no {ABOUT} that names a tally; pass --as={'|'.join(count.TALLIES)}")
-    if name == UTILITIES:
+    if name == folder.UTILITIES:
         raise UserError(
             f"{asked}: holds an elicitation; the moral-jax elicit command that made it counts it again, and asks "
             f"nothing twice"

@@ -211,7 +211,7 @@ def test_shipped_questionnaires_are_whole():
         conditions.read(task)
         if task.tally == folder.GRAPH:
             assert len(graph.read(name, None, None, {}, asks=True).asked.parts[0].examples) >= 24
-        elif task.tally == outcomes.TALLY:
+        elif task.tally == folder.UTILITIES:
             assert len(outcomes.read(task.path / task.rows)) >= 24, name
         elif task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
             assert len(questions.read(task)) >= 24, name
@@ -275,3 +275,13 @@ def test_without_a_network_the_flags_for_files_are_named(monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "rows='kellycyy/daily_dilemmas/Dilemmas_with_values_aggregated:test': could not be fetched" in said
     assert "pass --rows=FILE" in said
+
+
+@pytest.mark.parametrize("command", [["ask", "--task={}", "--model=scripted:last"], ["tally", "{}"]])
+@pytest.mark.parametrize(
+    ("name", "said"), [("wiser", "moral-jax graph wiser"), ("outcomes", "moral-jax elicit outcomes")]
+)
+def test_what_another_command_asks_names_that_command(name, said, command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main.main([part.format(name) for part in command]) == 2
+    assert said in capsys.readouterr().err

@@ -34,15 +34,14 @@ def world(tmp_path):
     return outcomes, people, lines
 
 
+def written(tmp_path, outcomes, *flags):
+    """Returns the exit code of writing rows of the world's votes."""
+    assembly, rows = f"--assembly={tmp_path / 'votes.jsonl'}", f"--write-rows={tmp_path / 'rows'}"
+    return main.main(["elicit", str(outcomes), assembly, rows, *flags])
+
+
 def rows_of(tmp_path, outcomes, *flags):
-    command = [
-        "elicit",
-        str(outcomes),
-        f"--assembly={tmp_path / 'votes.jsonl'}",
-        f"--write-rows={tmp_path / 'rows'}",
-        *flags,
-    ]
-    assert main.main(command) == 0
+    assert written(tmp_path, outcomes, *flags) == 0
     return {side: el.read(tmp_path / "rows" / f"{side}.jsonl") for side in ("train", "validation", "test", "held_out")}
 
 
@@ -178,14 +177,7 @@ def test_a_mistake_in_votes(change, flags, said, world, tmp_path, capsys):
     outcomes, *_ = world
     votes = el.read(tmp_path / "votes.jsonl")
     el.write(tmp_path / "votes.jsonl", [votes[0] | change, *votes[1:]])
-    command = [
-        "elicit",
-        str(outcomes),
-        f"--assembly={tmp_path / 'votes.jsonl'}",
-        f"--write-rows={tmp_path / 'rows'}",
-        *flags,
-    ]
-    assert main.main(command) == 2
+    assert written(tmp_path, outcomes, *flags) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "rows").exists()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from moral_jax.analysis.metrics import BINS, bin_of
-from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, is_choice, js_divergence
+from moral_jax.analysis.tallies.base import Answered, Measure, Statistic, is_choice, js_divergence, people_shares
 from moral_jax.runs.records import Record
 
 TABLE, ALL = "Agreement with people", "all"
@@ -19,10 +19,6 @@ def _hits(record: Record) -> float | None:
     return is_choice(record["probabilities"], most[0]) if len(most) == 1 else None
 
 
-def _shares(record: Record) -> np.ndarray:
-    return np.array(record["counts"], float) / sum(record["counts"])
-
-
 def calibration(a: Answered) -> Statistic:
     """Returns the distance of predicted and human share, averaged over bins of the predicted share, 0 to 1.
 
@@ -31,7 +27,7 @@ def calibration(a: Answered) -> Statistic:
     off_EB, pairs_E = np.zeros((len(a.units), BINS)), np.zeros(len(a.units))
     for unit, record in zip(a.unit_N, a.records, strict=True):
         p_C = np.array(record["probabilities"])
-        np.add.at(off_EB[unit], bin_of(p_C), p_C - _shares(record))
+        np.add.at(off_EB[unit], bin_of(p_C), p_C - people_shares(record))
         pairs_E[unit] += len(p_C)
 
     def of(w_RE: np.ndarray) -> np.ndarray:
@@ -46,7 +42,7 @@ def measures(a: Answered) -> Iterator[Measure]:
     a = a.where([r["counts"] is not None for r in a.records])
     named = list(a.by_condition())
     for name, own in [*([(ALL, a)] if len(named) > 1 else []), *named]:
-        tv = own.mean(float(np.abs(np.array(r["probabilities"]) - _shares(r)).sum() / 2) for r in own.records)
+        tv = own.mean(float(np.abs(np.array(r["probabilities"]) - people_shares(r)).sum() / 2) for r in own.records)
         js = own.mean(js_divergence(r["probabilities"], r["counts"]) for r in own.records)
         yield Measure(TABLE, name, ACCURACY, own.mean(map(_hits, own.records)), "higher")
         yield Measure(TABLE, name, DISTANCE, tv, "lower")

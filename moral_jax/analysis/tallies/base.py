@@ -148,6 +148,11 @@ def is_choice(p: Sequence[float], option: int) -> float:
     return 1 / len(tied) if option in tied else 0.0
 
 
+def people_shares(record: Record) -> np.ndarray:
+    """Returns the shares of the votes on a record's options, [C]."""
+    return np.array(record["counts"], float) / np.sum(record["counts"])
+
+
 def js_divergence(p: Sequence[float] | np.ndarray, q: Sequence[float] | np.ndarray) -> float:
     """Returns the Jensen-Shannon divergence of two distributions in nats, between 0 and log 2."""
     p_C, q_C = np.asarray(p, float) / np.sum(p), np.asarray(q, float) / np.sum(q)

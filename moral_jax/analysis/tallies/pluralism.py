@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from moral_jax.analysis.tallies.base import Answered, Measure, Setting, Statistic, ratio
+from moral_jax.analysis.tallies.base import Answered, Measure, Setting, Statistic, people_shares, ratio
 from moral_jax.analysis.tallies.base import js_divergence as jsd
 from moral_jax.runs.records import Record
 
@@ -41,10 +41,6 @@ def _about(record: Record) -> str | None:
     return (named or asked or [None])[0]
 
 
-def _shares(record: Record) -> np.ndarray:
-    return np.array(record["counts"]) / np.sum(record["counts"])
-
-
 def measures(a: Answered) -> Iterator[Measure]:
     """Yields the four numbers, divergences by group with and without its condition, and yardsticks."""
     a = a.where([r["counts"] is not None and bool(group_of(r)) for r in a.records])
@@ -55,9 +51,9 @@ def measures(a: Answered) -> Iterator[Measure]:
         of_question.setdefault(question_of(r), []).append(r)
     of_question = {q: rows for q, rows in of_question.items() if len(rows) >= least}
     plain = plain.where([question_of(r) in of_question for r in plain.records])
-    everybody = {q: np.mean([_shares(r) for r in rows], axis=0) for q, rows in of_question.items()}
+    everybody = {q: np.mean([people_shares(r) for r in rows], axis=0) for q, rows in of_question.items()}
 
-    distances = {id(r): jsd(r["probabilities"], _shares(r)) for r in a.records}
+    distances = {id(r): jsd(r["probabilities"], people_shares(r)) for r in a.records}
 
     def to_own(record: Record) -> float:
         return distances[id(record)]
@@ -101,7 +97,7 @@ def _yardsticks(plain: Answered, of_question: dict[str, list[Record]]) -> Iterat
         return np.eye(len(record["options"]))[np.argmax(record["counts"])]
 
     def others(record: Record) -> np.ndarray:
-        rest = [_shares(r) for r in of_question[question_of(record)] if r is not record]
+        rest = [people_shares(r) for r in of_question[question_of(record)] if r is not record]
         return np.mean(rest, axis=0)
 
     for name, guess in (
@@ -109,5 +105,5 @@ def _yardsticks(plain: Answered, of_question: dict[str, list[Record]]) -> Iterat
         ("the group's own majority, all on it", majority),
         ("mean of the other groups", others),
     ):
-        values = [jsd(guess(r), _shares(r)) for r in plain.records]
+        values = [jsd(guess(r), people_shares(r)) for r in plain.records]
         yield Measure(YARDSTICKS, name, "JSD, nats", plain.mean(values), is_yardstick=True)

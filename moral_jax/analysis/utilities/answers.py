@@ -98,6 +98,12 @@ def is_split(p_GE: np.ndarray, n_GE: np.ndarray) -> np.ndarray:
     return np.asarray((low_GE > 0.5).any(0) & (high_GE < 0.5).any(0))
 
 
+def preferred_alike(a: Answers, b: Answers) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pairs in which neither of two ties, and whether they prefer the same outcome in each."""
+    known = ~(a.is_tie_E | b.is_tie_E)
+    return a.pairs_E2[known], ((a.p_E > 0.5) == (b.p_E > 0.5))[known]
+
+
 def resampling(pairs_E2: np.ndarray, resamples: int, seed: int = 0) -> Resampling:
     """Returns a resampling of pairs whose intervals are as wide as pairs that share an outcome make them."""
     return Resampling(len(pairs_E2), resamples, seed, sharing([list(map(str, pair)) for pair in pairs_E2]))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import entr
 from scipy.stats import spearmanr
 
 from moral_jax.analysis import rules
@@ -14,7 +15,7 @@ from moral_jax.analysis.bootstrap import Draws, Estimate, interval
 from moral_jax.analysis.tallies.base import Key
 from moral_jax.analysis.tallies.findings import is_beyond
 from moral_jax.analysis.utilities import bradley_terry, coherence, thurstone
-from moral_jax.analysis.utilities.answers import Answers, accuracy, by_rule, is_undecided, resampling
+from moral_jax.analysis.utilities.answers import Answers, accuracy, by_rule, is_undecided, preferred_alike, resampling
 from moral_jax.analysis.utilities.subject import Subject
 
 NULLS = ("uniform", "first", "last", "longest", "number")
@@ -133,15 +134,7 @@ def _losses(f: Fitted) -> tuple[np.ndarray, np.ndarray]:
     """Returns the log-loss of held-out pairs, and the entropy of their answers, which no utilities go below."""
     p_E = f.held.p_E
     loss_E = thurstone.log_loss(f.utilities.z(f.held.pairs_E2), p_E)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [np.where(p > 0, p * np.log(p), 0.0) for p in (p_E, 1 - p_E)]
-    return loss_E, -(parts[0] + parts[1])
-
-
-def _same(a: Answers, b: Answers) -> float | None:
-    """Returns the share of pairs in which two prefer the same outcome, ties of either left out; None if all tie."""
-    known = ~(a.is_tie_E | b.is_tie_E)
-    return float(((a.p_E > 0.5) == (b.p_E > 0.5))[known].mean()) if known.any() else None
+    return loss_E, entr(p_E) + entr(1 - p_E)
 
 
 def choices(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> Cells:
@@ -163,7 +156,7 @@ def choices(own: Fitted, nulls: Mapping[str, Fitted], resamples: int) -> Cells:
             (CHOICES, row, VALUE),
             cell(estimate, [(who, float(OF_ANSWERS[row](f.all).mean())) for who, f in nulls.items()]),
         )
-    if shared := {who: same for who, f in nulls.items() if (same := _same(a, f.all)) is not None}:
+    if shared := {who: float(same.mean()) for who, f in nulls.items() if len(same := preferred_alike(a, f.all)[1])}:
         yield (CHOICES, SHARED, VALUE), cell({"value": max(shared.values())}, list(shared.items()))
     if len(found_T := cycles(a)):
         beside = [(who, float(cycles(f.all).mean())) for who, f in nulls.items()]

@@ -12,7 +12,7 @@ from moral_jax.analysis.bootstrap import Estimate, interval
 from moral_jax.analysis.tallies.base import Statistic
 from moral_jax.analysis.tallies.findings import is_beyond
 from moral_jax.analysis.utilities import coherence, exchange, thurstone
-from moral_jax.analysis.utilities.answers import USUAL_SAMPLES, Answers, accuracy, is_split, resampling
+from moral_jax.analysis.utilities.answers import USUAL_SAMPLES, Answers, accuracy, is_split, preferred_alike, resampling
 from moral_jax.analysis.utilities.measure import CHOICES, VALUE, Cells, Fitted, of_subject
 from moral_jax.analysis.utilities.subject import Subject
 
@@ -133,11 +133,8 @@ def floors(subject: Subject, own: Fitted, resamples: int) -> Cells:
 
 def _same_side(a: Answers, b: Answers, resamples: int) -> Estimate:
     """Returns the share of pairs in which two answers prefer the same, ties of either left out."""
-    known = ~(a.is_tie_E | b.is_tie_E)
-    if not known.any():
-        return {}
-    a, b = a.take(known), b.take(known)
-    return interval(resampling(a.pairs_E2, resamples).draws({"": (a.p_E > 0.5) == (b.p_E > 0.5)})[""], (0.0, 1.0))
+    pairs_E2, same_E = preferred_alike(a, b)
+    return interval(resampling(pairs_E2, resamples).draws({"": same_E})[""], (0.0, 1.0)) if len(same_E) else {}
 
 
 def conditions(subject: Subject, own: Fitted, resamples: int) -> Cells:

@@ -11,7 +11,7 @@ from moral_jax.tasks.elicitation.pairs import question
 from moral_jax.tasks.questionnaire.conditions import Condition
 from moral_jax.tasks.questionnaire.cross import example_of
 from moral_jax.tasks.rows import Row
-from moral_jax.types import Example, UserError
+from moral_jax.types import Example
 
 NOW = 1000.0  # dollars
 TIMES = (0.5, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)  # of that, later
@@ -57,9 +57,7 @@ def read_choices(path: Path) -> list[Choice]:
     """
     out: dict[str, Choice] = {}
     for where, values in strict_json.read_lines(path):
-        row = Row(values, where)
-        if unknown := [name for name in values if name not in ("id", "question", "answers")]:
-            raise UserError(f"{where}: field {unknown[0]!r}: no such field; there are id, question, answers")
+        row = Row(values, where).only(("id", "question", "answers"))
         name, answers = row.text("id"), row.items("answers")
         texts = [answer for answer in answers if isinstance(answer, str) and answer.strip()]
         if not 3 <= len(set(texts)) == len(answers) <= MOST_ANSWERS:

@@ -24,7 +24,7 @@ from moral_jax.types import UserError
 FIELDS = ("id", "text", "group", "good", "amount", "of", "next")
 BETWEEN = " | "  # of the two outcomes in the name of a pair
 FEWEST = 7  # outcomes: of fewer no pair can be held out
-SAMPLE, TALLY = "outcomes", "utilities"  # the shipped folder, whose question and conditions hold for files too
+SAMPLE = "outcomes"  # the shipped folder, whose question and conditions hold for files too
 LOTTERY_SIZES = (2, 3)
 
 
@@ -62,9 +62,7 @@ def _next(row: Row) -> tuple[str, ...] | None:
 
 
 def _outcome(row: Row) -> Outcome:
-    if unknown := [name for name in row.values if name not in FIELDS]:
-        raise UserError(f"{row.where}: field {unknown[0]!r}: no such field; there are {', '.join(FIELDS)}")
-    name, amount = row.text("id"), row.get("amount")
+    name, amount = row.only(FIELDS).text("id"), row.get("amount")
     if BETWEEN in name:
         raise row.error("id", name, f"a name without {BETWEEN!r}")
     group, good = (row.text(f) if row.get(f) is not None else "" for f in ("group", "good"))
@@ -137,7 +135,7 @@ def find(name: str) -> tuple[Folder, Path]:
         own = dataclasses.replace(shipped, title=path.stem, about="", sample=False, licence="", attribution=words)
         return own, path
     task = folder.read(name)
-    if task.tally != TALLY:
+    if task.tally != folder.UTILITIES:
         raise UserError(f"{task.path}: is a questionnaire of rows; ask it with moral-jax ask --task={name}")
     return task, task.path / task.rows
 

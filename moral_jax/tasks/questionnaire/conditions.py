@@ -47,9 +47,7 @@ def _gold(row: Row) -> Any:
 
 
 def _condition(row: Row) -> Condition:
-    if unknown := [name for name in row.values if name not in FIELDS]:
-        raise UserError(f"{row.where}: field {unknown[0]!r}: no such field; there are {', '.join(FIELDS)}")
-    name, axis = row.text("id"), row.text("axis")
+    name, axis = row.only(FIELDS).text("id"), row.text("axis")
     for field, value in (("id", name), ("axis", axis)):
         if set(value) & set("=,;"):
             raise row.error(field, value, "a name without '=', ',' and ';'")

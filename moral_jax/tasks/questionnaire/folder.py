@@ -19,7 +19,11 @@ TASK = "task.toml"
 NATIVE_FIELDS = FieldsConfig(title="{title}")  # of rows.jsonl
 Orders = Literal["rotations", "reversal", "all", "given"]
 ORDERS: tuple[str, ...] = get_args(Orders)
-GRAPH, CASE = "graph", "decide"  # tallies that are commands of their own
+GRAPH, CASE, UTILITIES = "graph", "decide", "utilities"  # tallies of other commands
+OTHERS = {  # what folders with such a tally are, and who asks them
+    GRAPH: "holds cards of values; ask and count them: moral-jax graph {name} --model=...",
+    UTILITIES: "its outcomes are compared in pairs; ask them: moral-jax elicit {name} --model=...",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +137,8 @@ def find(name: str) -> Path:
 
 def only_asked(task: Folder, name: str) -> None:
     """Raises UserError for what another command asks and counts."""
-    if task.tally == GRAPH:
-        raise UserError(f"{name}: holds cards of values; ask and count them: moral-jax graph {name} --model=...")
+    if task.tally in OTHERS:
+        raise UserError(f"{name}: {OTHERS[task.tally].format(name=name)}")
 
 
 def _check(where: str, key: str, value: Any, kind: type, expected: str) -> Any:

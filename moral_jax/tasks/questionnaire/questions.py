@@ -141,10 +141,10 @@ def _cells(row: Row) -> dict[str, str]:
 def _strict(rows: Iterable[Row | UserError]) -> Iterator[Row | UserError]:
     """Yields rows; of one with a field that rows.jsonl does not have, the error."""
     for row in rows:
-        if not isinstance(row, UserError) and (unknown := [name for name in row.values if name not in NATIVE]):
-            yield UserError(f"{row.where}: field {unknown[0]!r}: no such field; there are {', '.join(NATIVE)}")
-        else:
-            yield row
+        try:
+            yield row if isinstance(row, UserError) else row.only(NATIVE)
+        except UserError as e:
+            yield e
 
 
 def _by_question(rows: Iterable[Row | UserError], fields: TableFields) -> Iterator[Row | UserError]:
