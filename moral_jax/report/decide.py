@@ -94,9 +94,7 @@ def drawn(found: Numbers) -> str:
         axes.axvline(0, color=plots.INK, linewidth=0.8)
         axes.set_yticks(range(len(actions)), actions)
         axes.set_xlabel("expected utility")
-        figure = axes.get_figure()
-        assert figure is not None, "it has just been made"
-        figure.legend(fontsize=8, loc="outside lower center", ncols=4)
+        plots.legend_below(axes, 4)
 
     return plots.svg(draw, height=1.5 + 0.4 * len(actions))
 

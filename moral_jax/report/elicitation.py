@@ -53,11 +53,9 @@ def _spans(axes: Axes, found: Numbers, cells: dict[str, dict[str, dict[str, Any]
             x, y, xerr=np.array([x - low, high - x]), fmt="o", color=plots.SERIES[i % len(plots.SERIES)], markersize=4,
             elinewidth=1.2, label=who,
         )  # fmt: skip
-    axes.set_yticks([-place for place in range(len(rows))], [questionnaire.short(row, 44) for row in rows], fontsize=8)
+    axes.set_yticks([-place for place in range(len(rows))], [plots.short(row, 44) for row in rows], fontsize=8)
     if len(found["respondents"]) > 1:
-        figure = axes.get_figure()
-        assert figure is not None, "it has just been made"
-        figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+        plots.legend_below(axes, 3)
 
 
 def utilities(found: Numbers) -> str | None:

@@ -14,10 +14,6 @@ BAND = "shuffled votes"
 Numbers = Mapping[str, Any]
 
 
-def _short(words: str, most: int = 34) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"
-
-
 def drawn(found: Numbers, titles: Mapping[str, str]) -> str | None:
     """Draws the kept edges: arrows go to the wiser card, areas are PageRank, numbers are places by it."""
     top = found["order"][:MOST_DRAWN]
@@ -52,7 +48,7 @@ def drawn(found: Numbers, titles: Mapping[str, str]) -> str | None:
             axes.annotate(str(found["order"].index(card) + 1), (x, y), ha="center", va="center", fontsize=7)
             if len(shown) <= MOST_NAMED:
                 below = (0, -math.sqrt(size[card]) / 2 - 3)
-                axes.annotate(_short(titles[card], 24), (x, y), below, textcoords="offset points", ha="center",
+                axes.annotate(plots.short(titles[card], 24), (x, y), below, textcoords="offset points", ha="center",
                               va="top", fontsize=7)  # fmt: skip
         axes.margins(0.16)
         axes.set_axis_off()
@@ -79,10 +75,8 @@ def banded(found: Numbers, titles: Mapping[str, str], kind: str, label: str) -> 
         longer = [c["longer card"] for c in cells]
         axes.plot(longer, y, "x", color=plots.MARK, markersize=4, label="longer card")
         axes.set_xlim(left - (right - left) / 4, right + (right - left) / 4)  # marks that are far away are left out
-        axes.set_yticks(y, [_short(titles[card]) for card in cards], fontsize=8)
+        axes.set_yticks(y, [plots.short(titles[card]) for card in cards], fontsize=8)
         axes.set_xlabel(label)
-        figure = axes.get_figure()
-        assert figure is not None, "it has just been made"
-        figure.legend(fontsize=8, loc="outside lower center", ncols=3)
+        plots.legend_below(axes, 3)
 
     return plots.svg(draw, height=1.5 + 0.24 * len(cards))

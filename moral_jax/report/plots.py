@@ -63,6 +63,18 @@ def svg(draw: Callable[[Axes], None], height: float = 3.6) -> str:
     return text
 
 
+def short(words: str, most: int = 34) -> str:
+    """Returns words that fit beside a picture, cut at their end."""
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def legend_below(axes: Axes, columns: int) -> None:
+    """Puts the legend below the whole figure."""
+    figure = axes.get_figure()
+    assert figure is not None, "it has just been made"
+    figure.legend(fontsize=8, loc="outside lower center", ncols=columns)
+
+
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     kernel = np.ones(width) / width
     return np.convolve(values, kernel, mode="valid")

@@ -109,18 +109,11 @@ def forest(found: Numbers, name: str, column: str) -> str | None:
                       if who == found["respondents"][0] and null in c["nulls"]]  # fmt: skip
             axes.plot(*zip(*marked, strict=True), MARKS.get(null, "."), color=plots.BEFORE, markersize=5, label=null)
         axes.set_xlim(near[0] - width / 2, near[1] + width / 2)
-        axes.set_yticks(list(places.values()), [short(row) for row in places])
+        axes.set_yticks(list(places.values()), [plots.short(row) for row in places])
         axes.set_xlabel(column)
-        figure = axes.get_figure()
-        assert figure is not None, "it has just been made"
-        figure.legend(fontsize=8, loc="outside lower center", ncols=4)
+        plots.legend_below(axes, 4)
 
     return plots.svg(draw, height=1.7 + 0.26 * len(places))
-
-
-def short(words: str, most: int = 34) -> str:
-    """Returns words that fit beside a picture, cut at their end."""
-    return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def _darkness(record: Record) -> float:
@@ -148,7 +141,7 @@ def heat(records: Sequence[Record], who: str) -> str | None:
             if np.isfinite(value):
                 axes.fill_between([x, x + 1], y, y + 1, color=plots.AFTER, alpha=float(value), linewidth=0)
         axes.set(xlim=(0, len(rows)), ylim=(len(conditions), 0), xlabel="row")
-        axes.set_yticks(np.arange(len(conditions)) + 0.5, [short(c) for c in conditions], fontsize=8)
+        axes.set_yticks(np.arange(len(conditions)) + 0.5, [plots.short(c) for c in conditions], fontsize=8)
         axes.grid(False)
 
     return plots.svg(draw, height=1.2 + 0.2 * len(conditions))

@@ -1,11 +1,11 @@
 """Writes the winners of a moral graph for use: a system prompt, lines of a rubric, preferences for a training."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from moral_jax.runs.graph import Card
+from moral_jax.runs.records import write_jsonl
 from moral_jax.runtime import files
 
 PROMPT, RUBRIC, PAIRS = "system_prompt.txt", "rubric.jsonl", "pairs.jsonl"
@@ -51,15 +51,7 @@ def write(folder: Path, contexts: Mapping[str, Any], cards: Sequence[Card]) -> s
     """Writes all three files into a folder; returns the system prompt."""
     by_id = {card.id: card for card in cards}
     prompt = system_prompt(contexts, by_id)
-    _write(folder / PROMPT, prompt + "\n")
-    _write(folder / RUBRIC, _lines(rubric(contexts, by_id)))
-    _write(folder / PAIRS, _lines(pairs(contexts, by_id)))
+    files.write_bytes(folder / PROMPT, f"{prompt}\n".encode())
+    write_jsonl(folder / RUBRIC, rubric(contexts, by_id))
+    write_jsonl(folder / PAIRS, pairs(contexts, by_id))
     return prompt
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _write(path: Path, text: str) -> None:
-    files.write_bytes(path, text.encode("utf-8"))
