@@ -141,13 +141,13 @@ def second_order(
 ) -> dict[str, Any] | None:
     """Returns second-order metrics of the rows whose votes are whole numbers; None if there are none.
 
-    rows, of: how many rows they are, of how many.
-    coverage: by level, see `covered`.
-    split_correlation: Spearman correlation of the expected with the observed split.
-    split_ceiling: what the true shares would reach with as few votes.
-    concentration_correlation: Spearman correlation of the concentration with the observed split; left out where all
+    - rows, of: how many rows they are, of how many.
+    - coverage: by level, see `covered`.
+    - split_correlation: Spearman correlation of the expected with the observed split.
+    - split_ceiling: what the true shares would reach with as few votes.
+    - concentration_correlation: Spearman correlation of the concentration with the observed split; left out where all
       questions have one concentration.
-    dirichlet_gain: Dirichlet NLL with one concentration for all questions, fitted on validation rows, minus that with
+    - dirichlet_gain: Dirichlet NLL with one concentration for all questions, fitted on validation rows, minus that with
       the model's own concentrations; shares are unchanged. Above 0 the model knows which questions divide people. Left
       out without validation rows.
     """

@@ -186,7 +186,9 @@ def from_file(file: str, function: str) -> Any:
 
 
 def source(name: str, file: str, weight: float = 1.0, **task: Any) -> dict[str, Any]:
-    """Returns a source of a mixture for `config.task.sources`: task and prompt of another config file.
+    """Returns a source of a mixture for `config.task.sources`, task and prompt of another config file.
+
+    For example::
 
         c.task.name = "mixture"
         c.task.sources = (

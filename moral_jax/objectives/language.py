@@ -8,14 +8,17 @@ from moral_jax.types import Batch, Metrics, ReadOut, Texts
 
 
 def sft(read: ReadOut, batch: Batch) -> Metrics:
-    """- log p of each trained token. Every token weighs the same, whatever text or micro-batch it lies in."""
+    """Returns the negative log-likelihood of the trained tokens.
+
+    Every token weighs the same, whatever text or micro-batch it lies in.
+    """
     logp_BQC, tokens_BQC = read.texts()
     return {"loss": (-jnp.sum(logp_BQC), jnp.sum(tokens_BQC))}
 
 
 def dft(read: ReadOut, batch: Batch) -> Metrics:
-    """- p log p of each trained token with a constant p (dynamic fine-tuning, arXiv 2508.05629): unlikely tokens pull
-    less than in `sft`."""
+    """Returns -p log p of each trained token with a constant p (dynamic fine-tuning, arXiv 2508.05629): unlikely tokens
+    pull less than in `sft`."""
     asks = batch.asks
     logp_BA = read.logp(asks.target_ids_BA)
     weighted_BA = jax.lax.stop_gradient(jnp.exp(logp_BA)) * logp_BA * asks.token_weights_BA

@@ -51,8 +51,7 @@ def expected_utility(u_L: np.ndarray, expected_L: np.ndarray, seed: int = SEED) 
 
     Returns:
       "correlation" (Pearson), "distance" (mean |z(u) - z(expected)|), and "order", the share of at most 1,000 pairs of
-        lotteries
-      that both put in the same order.
+      lotteries that both put in the same order.
     """
     pairs = np.array(list(itertools.combinations(range(len(u_L)), 2)))
     if len(pairs) > LOTTERY_PAIRS:
