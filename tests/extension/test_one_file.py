@@ -57,7 +57,8 @@ def test_an_objective(run, tiny_folder):
     folder = run(
         "objective", "train", "--config.objective.name=squared_distance", "--config.task.name=synthetic",
         "--config.task.limit=8", f"--config.model.path={tiny_folder}", "--config.model.unroll=1",
-        "--config.data.length=224", "--config.train.steps=2", "--config.optim.lr=1e-2", *QUICK, f"--config={_defaults(tiny_folder)}",
+        "--config.data.length=224", "--config.train.steps=2", "--config.optim.lr=1e-2", *QUICK,
+        f"--config={_defaults(tiny_folder)}",
     )  # fmt: skip
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["kind"] == "train"]
