@@ -127,3 +127,36 @@ def test_the_values_survey_by_country(tmp_path):
 def test_the_published_files(shared, name, path):
     _, examples = first(name, shared / path)
     assert len(examples) > 100
+
+
+def test_labels_of_a_majority(tmp_path):
+    ethics, japanese = tmp_path / "cm.csv", tmp_path / "jcm.csv"
+    ethics.write_text("label,input,is_short,edited\n0,I fed the cat.,True,False\n1,I kicked the cat.,True,False\n")
+    _, found = first("ethics:commonsense", ethics)
+    assert {e.text: e.counts for e in found} == {"I fed the cat.": (0, 1), "I kicked the cat.": (1, 0)}
+    ethics.write_text("label,scenario,excuse\n1,Why are you late?,The bus was.\n")
+    _, [one] = first("ethics:deontology", ethics)
+    assert (one.text, one.counts) == ("Why are you late?\nThe bus was.", (1, 0))
+    japanese.write_text(",sent,label\n0,猫を蹴った,1\n")
+    _, [one] = first("jcommonsense_morality", japanese)
+    assert dict(zip(one.options, one.counts, strict=True)) == {"許されない": 1, "許される": 0}
+
+
+def test_points_of_moralbench(tmp_path):
+    path = tmp_path / "moralbench.jsonl"
+    row = {"id": "harm_1", "question": "Is it?\nA. Yes B. No", "human_answer_scores": {"A": 1.0, "B": 3.0}}
+    path.write_text("".join(json.dumps({"set": s} | row) + "\n" for s in ("6_concepts", "MFQ_30")))
+    _, found = first("moralbench", path)
+    assert {e.id: e.counts for e in found} == {"6_concepts harm_1": (1, 3), "MFQ_30 harm_1": (1, 3)}
+
+
+def test_pairs_of_moral_stories(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"norm": "Help.", "moral_action": "I helped.", "immoral_action": "I left."}) + "\n")
+    flags = [f"--config.task.{flag}" for flag in (f"path={path}", "test=0", "validation=0")]
+    [row] = load.load(parsing.from_flags(["--config=preferences/moral_stories", *flags]).task).train
+    assert (row.text or row.messages[-1]["content"], row.options, row.counts) == (
+        "Help.",
+        ("I helped.", "I left."),
+        (1, 0),
+    )
