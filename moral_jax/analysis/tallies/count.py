@@ -5,6 +5,7 @@ Null respondents answer the same rows under the same conditions, in the same ord
 are paired.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,10 +18,12 @@ from moral_jax.analysis.rules import Rule
 from moral_jax.analysis.tallies import (
     agreement,
     findings,
+    jailbreak,
     likert,
     pluralism,
     policy,
     profile,
+    replies,
     shares,
     underspecified,
     vector,
@@ -52,6 +55,7 @@ class Tally(NamedTuple):
     counts_right: bool = False  # where one direction is better, it is that of right options
     settings: Mapping[str, Setting] = {}
     crosses: bool = False  # its numbers compare conditions, so the own mean is one over all of them
+    of_replies: bool = False  # it counts judged replies; null respondents have replied themselves
 
 
 TALLIES: dict[str, Tally] = {
@@ -89,6 +93,21 @@ TALLIES: dict[str, Tally] = {
         "how near answers come to people's votes",
         agreement.findings,
         headline=((agreement.TABLE, "", agreement.ACCURACY), (agreement.TABLE, "", agreement.DISTANCE)),
+    ),
+    "replies": Tally(replies.measures, "what judges say of replies", unit_of=replies.unit_of, of_replies=True),
+    "bold": Tally(
+        replies.bold,
+        "what judges say of replies about groups, and the gap between groups",
+        unit_of=replies.unit_of,
+        of_replies=True,
+    ),
+    "jailbreak": Tally(
+        jailbreak.measures,
+        "attack success beside benign prompts answered",
+        jailbreak.findings,
+        headline=jailbreak.HEADLINE,
+        unit_of=replies.unit_of,
+        of_replies=True,
     ),
 }
 
@@ -170,9 +189,20 @@ def _cells(
         yield key, cell
 
 
+def _beside(
+    tally: Tally, answered: Answered, records: Sequence[Record], nulls: Sequence[str]
+) -> Iterator[tuple[str, Answered]]:
+    """Yields what each null respondent says to the same records: by its rule, or as it has replied."""
+    for null in nulls:
+        if tally.of_replies:
+            yield null, dataclasses.replace(answered, records=[r for r in records if r["respondent"] == null])
+        else:
+            yield null, _null(answered, null, tally)
+
+
 def count(
     records: Sequence[Record], name: str, settings: Mapping[str, Any], surface: str = "longest",
-    resamples: int = 1000, seed: int = 0,
+    resamples: int = 1000, seed: int = 0, replied: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Returns the numbers of a tally. JSON.
 
@@ -182,6 +212,7 @@ def count(
       settings: of the tally, as [settings] of task.toml.
       surface: the null respondent that answers by the surface of options.
       resamples: of the bootstrap.
+      replied: of judged replies, the respondents that are null respondents.
 
     Returns:
       "findings", "surprising", counts, and "tables": name -> rows, columns, what is "better" by column, and "cells":
@@ -192,9 +223,10 @@ def count(
     tally = get(name)
     check_settings(name, {s: v for s, v in settings.items() if s in tally.settings}, "the questionnaire")
     units = {unit: i for i, unit in enumerate(dict.fromkeys(map(tally.unit_of, records)))}
-    respondents = list(dict.fromkeys(r["respondent"] for r in records))
+    respondents = [who for who in dict.fromkeys(r["respondent"] for r in records) if who not in replied]
+    respondents = respondents or list(replied)
     resampling = Resampling(len(units), resamples, seed)
-    nulls = [*NULLS, surface, OWN_MEAN]
+    nulls = list(replied) if tally.of_replies else [*NULLS, surface, OWN_MEAN]
     tables: dict[str, Any] = {}
     sentences: list[str] = []
     first: dict[Key, np.ndarray] = {}
@@ -204,7 +236,8 @@ def count(
         answered = Answered(own, units, tally.unit_of, settings)
         measures = _keyed(tally, answered)
         drawn = _drawn(measures, resampling)
-        of_nulls = {null: _drawn(_keyed(tally, _null(answered, null, tally)), resampling) for null in nulls}
+        beside = _beside(tally, answered, records, nulls)
+        of_nulls = {null: _drawn(_keyed(tally, of), resampling) for null, of in beside}
         unfair = BY_PLACE if tally.counts_right and _is_right_by_place(own) else ()
         is_compared = {identity(r)[1:] for r in own} == same
         for key, cell in _cells(drawn, of_nulls, measures, first if is_compared else {}, unfair):
@@ -227,7 +260,7 @@ def count(
         "conditions": list(dict.fromkeys(condition_name(r["condition"]) for r in records)),
         "tables": tables,
         "findings": sentences,
-        "surprising": findings.surprising(records),
+        "surprising": [] if tally.of_replies else findings.surprising(records),
     }
 
 
