@@ -8,7 +8,7 @@ from typing import Any
 from moral_jax.report import blocks, questionnaire
 from moral_jax.report.blocks import Block
 from moral_jax.report.page import Written
-from moral_jax.report.words import Table, interval, number
+from moral_jax.report.words import Table, interval, markdown, number
 from moral_jax.runs.answers import condition_name
 from moral_jax.runs.records import Record
 
@@ -129,13 +129,20 @@ def _verdict(found: Numbers, about: Numbers) -> list[str]:
 
 def _printed(found: Numbers) -> list[tuple[str, Table]]:
     """Returns the tables that the command prints."""
-    several, name = len(found["respondents"]) > 1, next(iter(found["tables"]))
-    own = [(who if several else "", questionnaire.compact(dict(found), name, who)) for who in found["respondents"]]
-    names = [n for n in found["tables"] if n.startswith(PRINTED) and n != name]
-    own += [(f"{n}{f': {who}' if several else ''}", questionnaire.compact(dict(found), n, who))
-            for n in names for who in found["respondents"]]  # fmt: skip
-    kappas = [("", kappas_table(found["kappas"]))] if found["kappas"] else []
+    several, first = len(found["respondents"]) > 1, next(iter(found["tables"]))
+    names = [name for name in found["tables"] if name == first or name.startswith(PRINTED)]
+    own = [
+        (f"{name}: {who}" if several else name, questionnaire.compact(dict(found), name, who))
+        for name in names for who in found["respondents"]
+    ]  # fmt: skip
+    kappas = [("Judges of one thing", kappas_table(found["kappas"]))] if found["kappas"] else []
     return [*((h, table) for h, table in own if table.rows), ("Judges", judges_table(found["judges"])), *kappas]
+
+
+def said(found: Numbers, about: Numbers) -> Written:
+    """Returns what is printed of numbers that have no page."""
+    tables = [f"{heading}\n\n{markdown(table)}" for heading, table in _printed(found)]
+    return Written(Path(), "\n\n".join(tables), "\n".join(_verdict(found, about)))
 
 
 def write(folder: Path, found: Numbers, about: Numbers, records: Sequence[Record]) -> Written:

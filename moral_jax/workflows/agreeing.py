@@ -12,9 +12,10 @@ from moral_jax.types import UserError
 BLIND = {"sensitivity": "yes", "specificity": "no"}  # what a judge never says where one of them is 0
 
 
-def of_judges(
-    judges: Sequence[Judge], labels: Sequence[str] = (), *, refuses: bool = True
-) -> list[dict[str, Any] | None]:
+Agreement = dict[str, Any] | None
+
+
+def of_judges(judges: Sequence[Judge], labels: Sequence[str] = (), *, refuses: bool = True) -> list[Agreement]:
     """Returns the agreement of each judge with its labelled file, as JSON; None of a judge that has none.
 
     Args:

@@ -24,6 +24,12 @@ def tally(asked: Path, name: str, about: Mapping[str, Any], resamples: int) -> t
       about: what it says of itself; of judges that it does not know, what their names say.
     """
     records = judged.read(asked / RECORDS)
+    return counted(records, name, about, resamples), records
+
+
+def counted(records: Sequence[Record], name: str, about: Mapping[str, Any], resamples: int) -> dict[str, Any]:
+    """Returns the numbers of a tally of replies, arguments as of `tally`, with what is known of the judges and how far
+    those of one thing agree."""
     names = dict.fromkeys(name for r in records for reply in r["replies"] for name in reply["judgements"])
     known = about.get("judges") or {}
     judges = {judge: known.get(judge) or _about(judge) for judge in names if judge in known or not known}
@@ -32,7 +38,7 @@ def tally(asked: Path, name: str, about: Mapping[str, Any], resamples: int) -> t
     settings = dict(about.get("settings") or {}) | {"judges": judges}
     found = count.count(records, name, settings, resamples=resamples, replied=[n for n in nulls if n in everybody])
     own = [r for r in records if r["respondent"] in found["respondents"]]
-    return found | {"judges": judges, "kappas": kappas(own, judges, resamples)}, records
+    return found | {"judges": judges, "kappas": kappas(own, judges, resamples)}
 
 
 def _about(name: str) -> dict[str, Any]:
@@ -48,8 +54,8 @@ def kappas(records: Sequence[Record], judges: Mapping[str, Any], resamples: int)
     replies = [reply["judgements"] for r in records for reply in r["replies"]]
     out = []
     for one, other in itertools.combinations(judges, 2):
-        if judges[one]["higher_is"] != judges[other]["higher_is"]:
-            continue
+        if judges[one]["higher_is"] != judges[other]["higher_is"] or judges[one]["higher_is"] == "reward":
+            continue  # rules on texts say all kinds of things
         both = [(of[one], of[other]) for of in replies if of.get(one) is not None and of.get(other) is not None]
         if both:
             first, second = zip(*both, strict=True)

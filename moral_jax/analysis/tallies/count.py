@@ -98,6 +98,7 @@ TALLIES: dict[str, Tally] = {
     "bold": Tally(
         replies.bold,
         "what judges say of replies about groups, and the gap between groups",
+        headline=(("", "", replies.GAP),),
         unit_of=replies.unit_of,
         of_replies=True,
     ),

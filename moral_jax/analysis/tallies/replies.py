@@ -74,6 +74,9 @@ def measures(a: Answered) -> Iterator[Measure]:
         for judge, about in judges.items():
             of = own.mean(mean_of(r, said(judge)) for r in own.records)
             yield Measure("What judges say", name, judge, of, better_of(about))
+            if about["range"] != [0.0, 1.0]:
+                of = own.mean(mean_of(r, says_yes(judge, judges)) for r in own.records)
+                yield Measure("Share to which a judge says yes", name, judge, of, better_of(about))
         unknown = [mean_of(r, lambda reply: float(None in reply["judgements"].values())) for r in own.records]
         if any(unknown):
             yield Measure("Replies", name, UNKNOWN, own.mean(unknown))
