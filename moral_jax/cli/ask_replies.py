@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from moral_jax.cli import shared
-from moral_jax.judges.table import known
 from moral_jax.runtime import terminal
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.types import UserError
@@ -16,7 +15,7 @@ OWN = (*SAMPLING, "judge", "judge_model", "labels", "per_group", "human", "colum
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of folders of prompts."""
     of = parser.add_argument_group("a folder of prompts, which are replied to (task.toml has [replies])")
-    add_judges(of, "in place of the folder's judges")
+    add_judges(of, "in place of the folder's judges (moral-jax judge --help lists all)")
     said = {"samples": "replies to each prompt", "max_tokens": "tokens of a reply at most",
             "temperature": "0: the likeliest token", "seed": "of the random numbers"}  # fmt: skip
     for name, kind in SAMPLING.items():
@@ -34,7 +33,7 @@ def add_judges(of: argparse.ArgumentParser | argparse._ArgumentGroup, what: str)
     """Adds the flags that name judges."""
     of.add_argument(
         "--judge", metavar="NAME,...", action="append", default=[],
-        help=f"{what}; may come several times: {known()}".replace("%", "%%"),
+        help=f"{what}; may come several times",
     )  # fmt: skip
     of.add_argument(
         "--judge-model", metavar="WHO", default="", help="answers rubrics that name nobody, as --model has it"

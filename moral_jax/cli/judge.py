@@ -38,7 +38,7 @@ rubrics: {", ".join(rubric.shipped())}, or FILE.toml
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of judging."""
     parser.add_argument("file", nargs="?", metavar="REPLIES", help="a table of replies")
-    ask_replies.add_judges(parser, "who judges")
+    ask_replies.add_judges(parser, "who judges, of the list above")
     parser.add_argument("--out", metavar="DIR", type=Path, help="a new folder for records, numbers and page")
     parser.add_argument(
         "--keep", metavar="JUDGE>=N", action="append", default=[],
