@@ -85,7 +85,8 @@ def test_settings_with_commas():
 
 def test_a_function_says_what_its_numbers_mean(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "def long(replies):\n    return [len(r.text) for r in replies]\nlong.range = (0, 100)\nlong.higher_is = 'length'\n"
+        "def long(replies):\n    return [len(r.text) for r in replies]\n"
+        "long.range = (0, 100)\nlong.higher_is = 'length'\n"
     )
     judge = parse("mine.py:long", folder=tmp_path)
     assert (judge.range, judge.higher_is, judge.on_primary) == ((0, 100), "length", True)

@@ -65,9 +65,10 @@ def test_agreement_stands_beside_the_name(tmp_path, capsys):
     code, shown, _ = run(capsys, "--judge=contains:a,contains:.,gender", f"--labels=contains:a={labels}",
                          f"--labels=contains:.={labels}")  # fmt: skip
     assert code == 0
+    of = "(2 labelled replies, mine.jsonl)"
     assert shown.splitlines() == [
-        "contains:a: accuracy 1.000, sensitivity 1.000, specificity 1.000, kappa 1.000 (2 labelled replies, mine.jsonl)",
-        "contains:.: accuracy 0.500, sensitivity 1.000, specificity 0.000, kappa 0.000 (2 labelled replies, mine.jsonl)",
+        f"contains:a: accuracy 1.000, sensitivity 1.000, specificity 1.000, kappa 1.000 {of}",
+        f"contains:.: accuracy 0.500, sensitivity 1.000, specificity 0.000, kappa 0.000 {of}",
         "gender: unchecked",
     ]
 
