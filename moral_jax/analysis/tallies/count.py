@@ -185,6 +185,13 @@ def _cells(
         yield key, cell
 
 
+def _nulls_of(tally: Tally, records: Sequence[Record]) -> Callable[[Answered, str], Answered]:
+    """Returns what gives the records of a null respondent beside somebody's: by its rule, or as it has replied."""
+    if tally.of_replies:
+        return functools.partial(replied_by, records)
+    return functools.partial(said_by, tally.crosses)
+
+
 def count(
     records: Sequence[Record], name: str, settings: Mapping[str, Any], surface: str = "longest",
     resamples: int = 1000, seed: int = 0, replied: Sequence[str] = (),
@@ -202,8 +209,7 @@ def count(
     Returns:
       "findings", "surprising", counts, and "tables": name -> rows, columns, what is "better" by column, and "cells":
       respondent -> row -> column -> {"value", "low", "high", "nulls": name -> value, "null": the nearest of them,
-      "above": the difference to it, "told_apart": whether its interval leaves out 0, "change": the difference to the
-      first respondent}.
+      "above": the difference to it, "told_apart": does its interval leave out 0, "change": that to the first respondent}.
     """
     tally = get(name)
     check_settings(name, {s: v for s, v in settings.items() if s in tally.settings}, "the questionnaire")
@@ -212,7 +218,7 @@ def count(
     respondents = [who for who in everybody if who not in replied] or everybody
     resampling = Resampling(len(units), resamples, seed)
     nulls = list(replied) if tally.of_replies else [*NULLS, surface, OWN_MEAN]
-    null_of = functools.partial(*((replied_by, records) if tally.of_replies else (said_by, tally.crosses)))
+    null_of = _nulls_of(tally, records)
     tables: dict[str, Any] = {}
     sentences: list[str] = []
     first: dict[Key, np.ndarray] = {}
