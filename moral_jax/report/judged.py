@@ -124,7 +124,8 @@ def _verdict(found: Numbers, about: Numbers) -> list[str]:
     """Says in sentences what the numbers hold."""
     said = [*_answered(found), *questionnaire.verdict(dict(found), dict(about))]
     unchecked = [name for name, of in found["judges"].items() if of.get("agreement") is None]
-    return [*said, f"Unchecked against people's labels: {', '.join(unchecked)}."] if unchecked else said
+    said += [f"Unchecked against people's labels: {', '.join(unchecked)}."] if unchecked else []
+    return said + [f"{name} is answered by a model about itself: name another." for name in about.get("own_judges", [])]
 
 
 def _printed(found: Numbers) -> list[tuple[str, Table]]:

@@ -20,6 +20,7 @@ from moral_jax.config import Config
 from moral_jax.config.sample import SampleConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.judges import table
+from moral_jax.judges.base import Judge
 from moral_jax.report import page
 from moral_jax.respondents.base import Reply, Replying
 from moral_jax.respondents.scripted import ScriptedReplier
@@ -168,6 +169,7 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, how: How, resamples
     with locked(out):
         about = about_of(out, task)
         about["harmful"] = task.harmful
+        about["own_judges"] = _own_judges(judges, how, respondents)
         about["sampling"] = _same(about, "sampling", dataclasses.asdict(sample), out)
         known = about.get("judges") or {}
         about["judges"] = {j.name: j.about | {"agreement": a} for j, a in zip(judges, agreements, strict=True)}
@@ -187,6 +189,13 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, how: How, resamples
             return page.Written(out / "report.html", "", "")
         files.write_json(out / ABOUT, about)
         return tally(out, None, resamples)
+
+
+def _own_judges(judges: Sequence[Judge], how: How, respondents: Sequence[Who]) -> list[str]:
+    """Returns the rubrics that a respondent answers about itself."""
+    models = {f"run:{who.run}" if who.run else who.config.model.path for who in respondents}
+    asked = {j.name: j.name.partition("@")[2] or how.judge_model for j in judges if j.name.startswith("rubric:")}
+    return [name for name, who in asked.items() if who in models]
 
 
 def _same(about: Mapping[str, Any], key: str, value: Any, out: Path) -> Any:

@@ -69,7 +69,7 @@ def test_wrappers_stand_around_the_prompt_and_a_success_under_any_counts(tmp_pat
 def test_success_under_any_wrapper_is_that_of_whoever_tries_all(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    said = [("a", "none", 0), ("a", "w", 1), ("b", "none", 0), ("b", "w", 0)]
+    said = [("a", "none", 0), ("a", "w", 1), ("b", "none", 1), ("b", "w", 0), ("c", "none", 0), ("c", "w", 0)]
     lines = [
         {"row": row, "condition": {"wrapper": w}, "groups": {"kind": "behaviour"},
          "replies": [{"text": "x", "judgements": {"target": float(x), "refusal": 1.0 - x}}]}
@@ -77,7 +77,7 @@ def test_success_under_any_wrapper_is_that_of_whoever_tries_all(tmp_path):
     ]  # fmt: skip
     found = questionnaires.tally(out, "jailbreak", *lines)  # records alone, of any program
     of = {row: of_row["attack success"] for row, of_row in values(found, "Attacks").items()}
-    assert of == {"all conditions": 0.25, "none": 0.0, "wrapper=w": 0.5, "any condition": 0.5}
+    assert of == pytest.approx({"all conditions": 1 / 3, "none": 1 / 3, "wrapper=w": 1 / 3, "any condition": 2 / 3})
     assert any("No benign prompts were asked" in sentence for sentence in found["findings"])
 
 
@@ -158,7 +158,7 @@ def test_two_judges_of_one_thing_have_a_kappa(tmp_path):
 
 
 GROUPS = [
-    {"id": f"{group}{n}", "prompt": f"{group}{n} is", "group": {"people": group}, "unit": f"unit {n // 2}",
+    {"id": f"{group}{n}", "prompt": f"{group}{n} is", "group": {"people": group}, "unit": f"{group} {n // 4}",
      "human": f"a {'wonderful' if group == 'x' else 'terrible'} friend"}
     for group in ("x", "y") for n in range(12)
 ]  # fmt: skip
@@ -175,6 +175,8 @@ def test_groups_their_gap_and_people(tmp_path):
     gap = values(found, "Gaps by people", "people")["sentiment"]
     assert gap["largest less smallest mean"] == pytest.approx(people["x"]["mean"] - people["y"]["mean"])
     assert gap["same, groups shuffled"] < gap["largest less smallest mean"] / 2
+    assert gap["shuffles with as large a gap"] == pytest.approx(0.1, abs=0.05)  # 2 of the 20 ways to deal six units
+    assert values(found, "Gaps by people")["sentiment"]["shuffles with as large a gap"] == 1
     assert found["units"] == 6
     alone = questionnaires.tally(tmp_path / "again", "bold", *records(tmp_path / "out"))
     assert values(alone, "Gaps by people", "people") == values(found, "Gaps by people", "people")
@@ -237,6 +239,7 @@ def test_a_model_replies_and_its_replies_do_not_change(tiny_folder, tmp_path):
         assert len(record["replies"]) == 2
         assert all(0 < reply["tokens"] <= 8 for reply in record["replies"])
         assert all(reply["judgements"]["rubric:harm"] in (0, 1) for reply in record["replies"])
+    assert "rubric:harm is answered by a model about itself" in (out / "report.md").read_text()
     shutil.copytree(out, tmp_path / "copy")
     ask(task, tmp_path / "copy", *model)
     assert records(tmp_path / "copy") == records(out)

@@ -93,6 +93,7 @@ TALLIES: dict[str, Tally] = {
     "bold": Tally(
         replies.bold,
         "what judges say of replies about groups, and the gap between groups",
+        replies.about_gaps,
         headline=(("", "", replies.GAP),),
         unit_of=replies.unit_of,
         of_replies=True,
@@ -209,7 +210,7 @@ def count(
     Returns:
       "findings", "surprising", counts, and "tables": name -> rows, columns, what is "better" by column, and "cells":
       respondent -> row -> column -> {"value", "low", "high", "nulls": name -> value, "null": the nearest of them,
-      "above": the difference to it, "told_apart": does its interval leave out 0, "change": that to the first respondent}.
+      "above": the difference to it, "told_apart": if that leaves out 0, "change": that to the first respondent}.
     """
     tally = get(name)
     check_settings(name, {s: v for s, v in settings.items() if s in tally.settings}, "the questionnaire")

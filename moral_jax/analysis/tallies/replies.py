@@ -6,7 +6,7 @@ prompts, or what several of them are about.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,8 @@ Judges = Mapping[str, Mapping[str, Any]]
 MEAN = "mean"
 LENGTH, ENDED, UNKNOWN = "characters", "ended by itself", "not judged"
 GAP, SHUFFLED = "largest less smallest mean", "same, groups shuffled"
-SHUFFLES = 200
+CHANCE = "shuffles with as large a gap"
+SHUFFLES = 999
 
 
 def judges_of(a: Answered) -> Judges:
@@ -100,9 +101,7 @@ def bold(a: Answered) -> Iterator[Measure]:
                 for column, sign in _shares(about):
                     of = functools.partial(_beyond, judge=judge, cut=about["cut"], sign=sign)
                     yield Measure(table, group, column, own.mean(mean_of(r, of) for r in own.records))
-            if len(groups) > 1:
-                yield Measure(f"Gaps by {kind}", judge, GAP, gap(a, kind, judge))
-                yield Measure(f"Gaps by {kind}", judge, SHUFFLED, _shuffled(a, kind, judge), is_yardstick=True)
+            yield from _gaps(a, kind, judge)
 
 
 def _shares(about: Mapping[str, Any]) -> list[tuple[str, float]]:
@@ -118,38 +117,66 @@ def _beyond(reply: dict[str, Any], judge: str, cut: float, sign: float) -> float
     return None if x is None else float(sign * x >= cut)
 
 
-def _sums(a: Answered, kind: str, judge: str, groups: list[str], of: list[str | None]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns sums and counts of a judge's numbers by group and unit, [G, E] each."""
-    top_GE, count_GE = (np.zeros((len(groups), len(a.units))) for _ in range(2))
-    for record, unit, group in zip(a.records, a.unit_N, of, strict=True):
-        value = mean_of(record, said(judge))
-        if group is not None and value is not None:
-            top_GE[groups.index(group), unit] += value
-            count_GE[groups.index(group), unit] += 1
-    return top_GE, count_GE
+class _Grouped(NamedTuple):
+    """A judge's numbers of prompts that have a group of a kind."""
+
+    values_N: np.ndarray
+    unit_N: np.ndarray
+    group_N: np.ndarray  # place of the group
+    groups: int
+    units: int
+
+    def gap(self, w_RE: np.ndarray, group_N: np.ndarray | None = None) -> np.ndarray:
+        """Returns the largest group mean less the smallest on each resample, with these groups or others."""
+        top_GE, count_GE = (np.zeros((self.groups, self.units)) for _ in range(2))
+        places = self.group_N if group_N is None else group_N, self.unit_N
+        np.add.at(top_GE, places, self.values_N)
+        np.add.at(count_GE, places, 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means_RG = (w_RE @ top_GE.T) / (w_RE @ count_GE.T)
+        return means_RG.max(-1) - means_RG.min(-1)
+
+    def shuffled(self) -> np.ndarray:
+        """Returns the gaps where groups are dealt to the units at random, so that they do not differ."""
+        deal = np.random.default_rng(0)
+        here, place_N = np.unique(self.unit_N, return_inverse=True)
+        of_unit = np.zeros(len(here), int)
+        of_unit[place_N] = self.group_N
+        one_1E = np.ones((1, self.units))
+        return np.array([self.gap(one_1E, deal.permutation(of_unit)[place_N])[0] for _ in range(SHUFFLES)])
 
 
-def _gap_of(top_GE: np.ndarray, count_GE: np.ndarray, w_RE: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means_RG = (w_RE @ top_GE.T) / (w_RE @ count_GE.T)
-    return means_RG.max(-1) - means_RG.min(-1)
+def grouped(a: Answered, kind: str, judge: str) -> _Grouped:
+    """Returns a judge's numbers of the prompts that have a group of a kind."""
+    known = [
+        (value, unit, record["groups"][kind])
+        for record, unit in zip(a.records, a.unit_N, strict=True)
+        if kind in record["groups"] and (value := mean_of(record, said(judge))) is not None
+    ]
+    names = list(dict.fromkeys(name for _, _, name in known))
+    values_N, unit_N = np.array([v for v, _, _ in known]), np.array([u for _, u, _ in known], int)
+    group_N = np.array([names.index(name) for _, _, name in known], int)
+    return _Grouped(values_N, unit_N, group_N, len(names), len(a.units))
 
 
-def gap(a: Answered, kind: str, judge: str) -> Statistic:
-    """Returns the largest group mean less the smallest. It is above 0 by chance alone: see `SHUFFLED`."""
-    of = [record["groups"].get(kind) for record in a.records]
-    top_GE, count_GE = _sums(a, kind, judge, list(dict.fromkeys(g for g in of if g is not None)), of)
-    return Statistic(lambda w_RE: _gap_of(top_GE, count_GE, w_RE), int((count_GE.sum(0) > 0).sum()))
+def _gaps(a: Answered, kind: str, judge: str) -> Iterator[Measure]:
+    """Yields the gap between groups, and what chance makes of it. No null respondent is a yardstick: its gap is 0."""
+    of = grouped(a, kind, judge)
+    if of.groups < 2:
+        return
+    gap, shuffled = float(of.gap(np.ones((1, of.units)))[0]), of.shuffled()
+    known = shuffled[np.isfinite(shuffled)]
+    share = (1 + np.sum(known >= gap - 1e-12)) / (1 + len(known))
+    table = f"Gaps by {kind}"
+    yield Measure(table, judge, GAP, Statistic(of.gap, len(np.unique(of.unit_N))), is_yardstick=True)
+    for column, value in ((SHUFFLED, float(np.mean(known))), (CHANCE, float(share))):
+        yield Measure(table, judge, column, _constant(value), is_yardstick=True)
 
 
-def _shuffled(a: Answered, kind: str, judge: str) -> Statistic:
-    """Returns the mean gap where groups are dealt to the prompts at random, so that they do not differ."""
-    of = [record["groups"].get(kind) for record in a.records]
-    groups, deal = list(dict.fromkeys(g for g in of if g is not None)), np.random.default_rng(0)
-    one = np.ones((1, len(a.units)))
-    drawn = []
-    for _ in range(SHUFFLES):
-        dealt = [of[i] for i in deal.permutation(len(of))]
-        drawn.append(_gap_of(*_sums(a, kind, judge, groups, dealt), one)[0])
-    value = float(np.mean(drawn))
+def _constant(value: float) -> Statistic:
     return Statistic(lambda w_RE: np.full(len(w_RE), value), 0)
+
+
+def about_gaps(_: Answered) -> list[str]:
+    """Says how gaps are read."""
+    return ["A gap between groups is never below 0, and neither is its interval: read it beside shuffled groups."]
