@@ -1,10 +1,11 @@
 """The contract of a respondent, and the way from its answers to records. No jax."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from moral_jax.config import Config
+from moral_jax.config.sample import SampleConfig
 from moral_jax.prompts.render import all_items, orders
 from moral_jax.runs.records import Asks, Choices, Record, make_records
 from moral_jax.runs.text_records import Likelihoods
@@ -60,6 +61,38 @@ class Reading(Respondent, Protocol):
         ...
 
 
+class Reply(NamedTuple):
+    """What somebody wrote."""
+
+    prompt: str  # as it was read
+    text: str
+    reason: str  # why it is over: end, stop, length
+    tokens: int | None
+
+
+class Replying(Protocol):
+    """Whoever replies to prompts."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is recorded about it. JSON."""
+        ...
+
+    def replies(
+        self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], what: str
+    ) -> Iterator[tuple[int, list[Reply]]]:
+        """Yields (place of a row, its replies) as they come to an end.
+
+        Args:
+          stops: texts at which a reply is over; not part of what it says.
+          what: names the work in progress bars.
+
+        Raises:
+          UserError: there is no room for a prompt and its reply.
+        """
+        ...
+
+
 def is_weighed(config: Config) -> bool:
     """Returns true if the answers of a config's task are a number for each text, not shares of options: always for
     single texts, and for preferences unless a score head chooses between them."""
@@ -84,10 +117,14 @@ class Interview:
     respondent: Respondent
     setting_of: SettingOf  # as `Config.orders_of`
 
-    def records(self, examples: Sequence[Example]) -> list[Record]:
-        """Returns one record per example, with the shares averaged over the orders of its options."""
+    def records(self, examples: Sequence[Example], what: str = "questions") -> list[Record]:
+        """Returns one record per example, with the shares averaged over the orders of its options.
+
+        Args:
+          what: names the questions in progress bars.
+        """
         asks = asks_of(self.respondent, examples, self.setting_of)
-        return make_records(asks, self.respondent.choose(asks, "questions"))
+        return make_records(asks, self.respondent.choose(asks, what))
 
     def ask(self, question: str, options: Sequence[str], text: str = "", title: str = "") -> dict[str, float]:
         """Asks one question.

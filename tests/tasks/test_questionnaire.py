@@ -8,7 +8,7 @@ from moral_jax.cli import main
 from moral_jax.tasks.elicitation import outcomes
 from moral_jax.tasks.questionnaire import conditions, folder, questions
 from moral_jax.types import UserError
-from moral_jax.workflows import graph, questionnaire
+from moral_jax.workflows import graph, questionnaire, replies
 from tests.helpers import questionnaires as q
 
 ROW = {
@@ -213,6 +213,8 @@ def test_shipped_questionnaires_are_whole():
             assert len(graph.read(name, None, None, {}, asks=True).asked.parts[0].examples) >= 24
         elif task.tally == folder.UTILITIES:
             assert len(outcomes.read(task.path / task.rows)) >= 24, name
+        elif task.replies:
+            assert replies.read(name, {}).size >= 24, name
         elif task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
             assert len(questions.read(task)) >= 24, name
             assert questionnaire.read(name, {}).size >= 24
