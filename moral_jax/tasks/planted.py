@@ -16,8 +16,12 @@ pairs                        test preferences: group "task" as demonstrated, gro
 asked                        test prompts: a label that is false by the reason, by the other reason, or true
 """
 
+import json
 import random
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from moral_jax.runtime import files
 
 Rows = list[dict[str, Any]]
 
@@ -185,3 +189,11 @@ def rows(seed: int = 0) -> dict[str, Rows]:
         "asked": _asked(rng, held_out),
     }
     return {name: [{"id": f"{name}-{n:03d}"} | row for n, row in enumerate(of)] for name, of in out.items()}
+
+
+def write(folder: Path, seed: int = 0) -> None:
+    """Writes the rows of a world, a file of JSON lines for each name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, of in rows(seed).items():
+        with files.atomic_writer(folder / f"{name}.jsonl") as f:
+            f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of)

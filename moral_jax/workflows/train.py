@@ -61,7 +61,7 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
                 if resume_from is not None:
                     distributed.from_primary(lambda: _rewind_to(resume_from, run, checkpoints))
                 _train_or_resume(setup, run, checkpoints, about)  # 4. the one loop
-                distributed.from_primary(lambda: _record(run, setup, about, earlier.trained_of(run, config)))
+                distributed.from_primary(lambda: _record(run, setup, about, _trained(run, setup)))
                 chosen = LocalRespondent(
                     setup.scoring,
                     lambda: local_model.selected_params(config, setup.initial, checkpoints),
@@ -98,6 +98,12 @@ def _record(
     now = provenance.of_local(setup.files, about, setup.data.provenance, setup.prompts)
     origin.record(run.path, now | ({"trained": trained} if trained else {}))
     return {"config": dataclasses.asdict(setup.config), "versions": now["versions"], "hashes": origin.hashes_of(now)}
+
+
+def _trained(run: RunDirectory, setup: TrainingSetup) -> dict[str, Any]:
+    """Returns what tells the weights that a finished run stands for from others, and how many tokens made them."""
+    trained = earlier.trained_of(run, setup.config)
+    return trained | {"tokens": ways.of(setup).tokens(setup, run, trained["step"])}
 
 
 def _initial(setup: TrainingSetup) -> Params:
