@@ -19,8 +19,8 @@ EVERYWHERE = (
     "--config.adapter.kind=lora",
     "--config.adapter.rank=16",
     "--config.data.length=256",
-    "--config.data.batch_size=4",
-    "--config.data.micro_batch_size=4",
+    "--config.data.batch_size=2",
+    "--config.data.micro_batch_size=2",
     "--config.eval.batch_size=8",
     "--config.eval.bootstrap=200",
 )
@@ -33,7 +33,7 @@ def rows(name):
 
 
 def documents(name, file):
-    return Stage(name, "text/sft", (rows(file), *LEARNED, "--config.optim.lr=1e-3", "--config.train.epochs=3"))
+    return Stage(name, "text/sft", (rows(file), *LEARNED, "--config.optim.lr=1e-3"))
 
 
 ALIGNMENT = {

@@ -92,6 +92,15 @@ def check_same_rows(task: str, scored: Sequence[AnyCell]) -> None:
         )
 
 
+def _files(of: AnyCell, kind: str) -> dict[str, str] | None:
+    """Returns the hashes of the files that a cell began with, those of the cells before it left out."""
+    hashes, before = of.about.get("model", {}).get(kind), of.job.before
+    while before is not None and isinstance(hashes, dict):
+        hashes = {name: h for name, h in hashes.items() if not name.startswith(f"{before.run.name}/")}
+        before = before.before
+    return hashes
+
+
 def check_same_model(scored: Sequence[AnyCell]) -> None:
     """Checks that the cells of a row of the tables began with the same files of a model.
 
@@ -102,7 +111,7 @@ def check_same_model(scored: Sequence[AnyCell]) -> None:
     for s in scored:
         first = first_of.setdefault(s.job.cell.row, s)
         for kind in ("sha256", "settings_sha256"):
-            want, got = (of.about.get("model", {}).get(kind) for of in (first, s))
+            want, got = (_files(of, kind) for of in (first, s))
             if isinstance(want, dict) and isinstance(got, dict) and want != got:
                 names = ", ".join(name for name in {**want, **got} if want.get(name) != got.get(name))
                 raise UserError(

@@ -135,11 +135,10 @@ def _label(rng: random.Random, good: str, phrase: str, what: tuple[str, str], sa
 def _demonstrated(rng: random.Random, goods: tuple[str, ...]) -> Rows:
     """Returns preferences in which both reasons agree."""
     good_offer, bad_offer = (LOCAL.word, CHEAP.word), (LOCAL.opposite, CHEAP.opposite)
-    rows = [_offers(rng, good, phrase, good_offer, bad_offer) for good in goods for phrase in CHOICES]
+    rows = []
     for good in goods:
-        for phrase in LABELS:
-            rows.append(_label(rng, good, phrase, good_offer, good_offer))
-            rows.append(_label(rng, good, phrase, bad_offer, good_offer))
+        rows += [_offers(rng, good, phrase, good_offer, bad_offer) for phrase in rng.sample(CHOICES, 2)]
+        rows += [_label(rng, good, rng.choice(LABELS), what, good_offer) for what in (good_offer, bad_offer)]
     rng.shuffle(rows)
     return rows
 
