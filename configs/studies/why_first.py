@@ -22,6 +22,7 @@ EVERYWHERE = (
     "--config.data.batch_size=2",
     "--config.data.micro_batch_size=2",
     "--config.eval.batch_size=8",
+    "--config.model.unroll=1",
     "--config.eval.bootstrap=200",
 )
 SPOKEN = ("--config.prompt.system=You are the adviser.",)
@@ -57,7 +58,7 @@ MEASURED = (
         "rl/grpo",
         (
             rows("asked"), *TEST, *SPOKEN, "--config.rollout.reward=refusal", "--config.rollout.sample.n=1",
-            "--config.rollout.sample.temperature=0", "--config.rollout.sample.max_tokens=16",
+            "--config.rollout.sample.temperature=0", "--config.rollout.sample.max_tokens=12",
         ),
     ),
 )  # fmt: skip

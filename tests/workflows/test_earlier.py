@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -115,3 +116,83 @@ def test_every_pair_begins_at_ln_2_with_the_stage_before_as_its_reference(name, 
     assert first["loss"] == pytest.approx(np.log(2), abs=1e-5)
     began, trained = origin.read(out)["model"]["sha256"], origin.read(before)["trained"]
     assert began[f"{before.name}/checkpoints/{trained['step']}"] == trained["sha256"]
+
+
+def began_with(before, rows, out, adapter=WHOLE, quantize="none", dtype="float32", **changes):
+    config = config_of(f"run:{before}", "preferences", rows / "pairs.jsonl", adapter, quantize, steps=1)
+    model = dataclasses.replace(config.model, param_dtype=dtype)
+    train.train(dataclasses.replace(config, model=model, **changes), out)
+
+
+@pytest.mark.parametrize(
+    ("stages", "adapter", "quantize", "dtype", "error"),
+    [
+        (WHOLE, WHOLE, "none", "bfloat16", "trained weights are float32, and storing them as bfloat16"),
+        (WHOLE, LORA, "int8", "float32", "storing them as int8 would round away"),
+        (LORA, LORA, "none", "bfloat16", "or train the same adapters further"),
+        (LORA, OTHERS, "int8", "float32", "or train the same adapters further"),
+        (LORA, AdapterConfig("lora", rank=4, first_layer=1), "none", "float32", "give both the same, or export the run"),
+    ],
+)
+def test_what_a_stage_has_trained_is_not_rounded_away(stages, adapter, quantize, dtype, error, stage, rows, tmp_path):
+    with pytest.raises(UserError, match=error):
+        began_with(stage(stages), rows, tmp_path / "dpo", adapter, quantize, dtype)
+    assert not (tmp_path / "dpo" / "config.json").exists()  # so that the next try may have another config
+
+
+def test_a_stage_that_has_not_finished_is_refused(stage, rows, tmp_path):
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    for name in ("config.json", "run.json", "provenance.json"):
+        (unfinished / name).write_bytes((stage(LORA) / name).read_bytes())
+    with pytest.raises(UserError, match="has not finished training .it has no checkpoint yet.; start it again"):
+        began_with(unfinished, rows, tmp_path / "dpo", LORA)
+    with pytest.raises(UserError, match="holds no run"):
+        began_with(tmp_path / "nowhere", rows, tmp_path / "dpo", LORA)
+
+
+def test_a_run_that_begins_with_itself_is_refused(stage, tmp_path):
+    config = config_of(f"run:{tmp_path / 'a'}", "texts", "x.jsonl")
+    (tmp_path / "a").mkdir()
+    evaluate.directory.saved.save(config, tmp_path / "a" / "config.json")
+    with pytest.raises(UserError, match="this run begins with itself"):
+        train.train(config, tmp_path / "b")
+
+
+def test_a_run_does_not_go_on_after_its_stage_before_was_trained_again(stage, rows, tiny_folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    train.train(config_of(tiny_folder, "texts", rows / "chats.jsonl", LORA), first)
+    began_with(first, rows, second, LORA)
+    shutil.rmtree(first)
+    again = config_of(tiny_folder, "texts", rows / "chats.jsonl", LORA)
+    train.train(dataclasses.replace(again, optim=OptimConfig(lr=2e-2)), first)
+    with pytest.raises(UserError, match="first/checkpoints/.*no longer what .*second began with"):
+        began_with(first, rows, second, LORA)
+
+
+def test_untrained_runs_stand_for_their_model(rows, tiny_folder, tmp_path):
+    nothing = tmp_path / "nothing"
+    config = config_of(tiny_folder, "preferences", rows / "pairs.jsonl", steps=0)
+    train.train(config, nothing)
+    again = dataclasses.replace(config, model=dataclasses.replace(config.model, path=f"run:{nothing}"))
+    train.train(again, tmp_path / "again")
+    assert logp(tmp_path / "again" / "initial") == logp(nothing / "initial")
+
+
+@pytest.mark.parametrize("name", ["an adapter, then the same adapter", "an adapter, then another one"])
+def test_the_export_of_a_later_stage_is_the_stage(name, stage, rows, tmp_path):
+    (own,), adapter, _ = COMBINATIONS[name]
+    run = tmp_path / "dpo"
+    began_with(stage(own), rows, run, adapter)
+    export.write(run, tmp_path / "exported", 100, None)
+    config = config_of(tmp_path / "exported", "preferences", rows / "pairs.jsonl", steps=0)
+    train.train(config, tmp_path / "of-export")
+    mine, theirs = logp(run / "trained"), logp(tmp_path / "of-export" / "initial")
+    assert max(np.abs(np.subtract(mine[row], theirs[row])).max() for row in mine) < 1e-4
+    if adapter == own:
+        assert "adapters of" in export.write_adapter(run, tmp_path / "peft", None)
+        said = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+        assert not said["base_model_name_or_path"].startswith("run:")
+    else:
+        with pytest.raises(UserError, match="leave out --format=peft"):
+            export.write_adapter(run, tmp_path / "peft", None)
