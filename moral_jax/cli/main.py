@@ -37,6 +37,7 @@ COMMANDS = {
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),
     "generate": Command("generate", "prompts in, replies out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
+    "development": Command("development", "records of a cycle and stages in, rows for training in stages out"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),
     "sweep": Command("sweep", "search config fields, ranked by validation rows"),
     "report": Command("report", "write a run's page again from its files"),

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     from moral_jax.plan import compile as plans
     from moral_jax.plan import run as plan
 
-    where, spec = plans.topology(args.topology, config.mesh.slices), plan.read_spec(config.model.path)
+    where, spec = plans.topology(args.topology, config.mesh.slices), plan.read_spec(plan.files_of(config))
     if args.memory:
         from moral_jax import sharding
         from moral_jax.plan import memory

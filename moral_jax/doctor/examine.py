@@ -24,7 +24,7 @@ from moral_jax.train import optim
 from moral_jax.train.step import abstract_state
 from moral_jax.types import UserError
 from moral_jax.weights import source
-from moral_jax.workflows import local_model
+from moral_jax.workflows import earlier, local_model
 
 SMALL_HUB_FILES = [f for f in source.HUB_FILES if not f.endswith(".safetensors")]
 REMEDIES = {
@@ -147,7 +147,8 @@ def _of_data(config: Config, files: ModelFiles | None) -> list[Check]:
 
 def _of_config(config: Config, workdir: Path) -> list[Check]:
     checks, files = _of_model(config, workdir)
-    names = [name for name in (config.model.path, config.model.tokenizer) if name and source.is_hub_name(name)]
+    root = earlier.root(config, {})
+    names = [name for name in (root.path, root.tokenizer) if name and source.is_hub_name(name)]
     return [*map(hub, names), *checks, *_of_data(config, files)]
 
 

@@ -23,6 +23,7 @@ from moral_jax.runtime import console
 from moral_jax.types import UserError
 from moral_jax.weights import load, source
 from moral_jax.weights.published import CONFIGS
+from moral_jax.workflows import earlier
 
 GIB, GB, TFLOP = 2**30, 1e9, 1e12
 REMAT: tuple[Remat, ...] = ("full", "dots", "none")
@@ -39,6 +40,11 @@ def read_spec(path: str) -> DecoderSpec:
     if not isinstance(spec, DecoderSpec):
         raise UserError(f"{path}: {spec.family} is an encoder; plans are made for decoders only")
     return spec
+
+
+def files_of(config: Config) -> str:
+    """Returns the name of a model's files; of a run (run:DIR), those in front of it."""
+    return earlier.root(config, {}).path
 
 
 def _read_spec(path: str) -> Spec:

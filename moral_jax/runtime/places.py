@@ -7,8 +7,8 @@ from pathlib import Path
 from moral_jax.runtime import secrets
 from moral_jax.types import UserError
 
-# of gs://bucket/runs, which `Path` makes gs:/bucket/runs; package:NAME/FILE is a model's place
-ADDRESS = re.compile(r"(?!package:)[a-z][a-z0-9+.-]+:/", re.I)
+# of gs://bucket/runs, which `Path` makes gs:/bucket/runs; package:NAME/FILE and run:DIR are a model's places
+ADDRESS = re.compile(r"(?!(?:package|run):)[a-z][a-z0-9+.-]+:/", re.I)
 
 
 def check_local(setting: str, path: str | Path | None) -> None:

@@ -1,5 +1,6 @@
 """Collects the cells of a study into `study.json`: tables, yardsticks, subsets, comparisons, and missing cells."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,10 @@ import numpy as np
 from moral_jax.analysis import metrics, pooled, share_calibration, summary
 from moral_jax.analysis.bootstrap import estimate
 from moral_jax.analysis.table import concatenate
-from moral_jax.study import compare, jobs, texts
+from moral_jax.study import arms, compare, jobs, texts
 from moral_jax.study.jobs import DONE, Job
 from moral_jax.study.pooled_rows import FIRST_SEED_STREAM, Entry, Pool, ScoredCell, make_entries
+from moral_jax.study.spec import Measure
 
 
 def by_group(pool: Pool, resamples: int) -> list[dict[str, Any]]:
@@ -98,14 +100,24 @@ def cells(all_jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def _last_words(job: Job, state: str) -> list[str]:
-    """Returns the last lines of a cell that failed, or what is wrong with the files of one that is damaged."""
+    """Returns the last lines of a cell that failed, or why another does not count or begin."""
     if state == jobs.FAILED:
         return jobs.read_notes(job).get("tail", [])
+    if state == jobs.STALE:
+        return [str(jobs.stale(job))]
+    if state == jobs.WAITING and job.before:
+        return [f"for {job.before.cell.name}, which is {jobs.state(job.before)}"]
     return [str(job.trouble)] if state == jobs.DAMAGED else []
 
 
-def study(title: str, all_jobs: list[Job], resamples: int) -> dict[str, Any]:
-    """Returns the content of `study.json`."""
+def study(
+    title: str,
+    all_jobs: list[Job],
+    resamples: int,
+    measures: Sequence[Measure] = (),
+    contrasts: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Returns the content of `study.json`; arguments as the fields of a `Study`."""
     by_task: dict[str, list[Job]] = {}
     for job in all_jobs:
         by_task.setdefault(job.cell.task, []).append(job)
@@ -113,5 +125,6 @@ def study(title: str, all_jobs: list[Job], resamples: int) -> dict[str, Any]:
         "title": title,
         "resamples": resamples,
         "cells": cells(all_jobs),
+        "arms": arms.numbers(all_jobs, resamples, measures, contrasts) if measures else None,
         "tasks": [task_numbers(name, of_task, resamples) for name, of_task in by_task.items()],
     }

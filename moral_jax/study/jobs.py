@@ -8,11 +8,12 @@ STUDY/notes/NAME.lock   locked by the worker that runs it
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from moral_jax.config import Config, parsing, saved
+from moral_jax.config.model import RUN
 from moral_jax.runs import directory
 from moral_jax.runtime import files, places, secrets, strict_json
 from moral_jax.study import stored
@@ -20,6 +21,8 @@ from moral_jax.study.spec import Cell, Study
 from moral_jax.types import UserError
 
 DONE, TO_DO, FAILED, RUNNING, DAMAGED = "done", "to do", "failed", "running", "damaged"
+MODEL_FLAG = f"{parsing.FIELD_FLAG}model.path="
+WAITING, STALE = "waiting", "stale"  # for the cell before it; trained again since
 
 
 class Kind(NamedTuple):
@@ -44,6 +47,7 @@ class Job:
     config: Config
     arguments: tuple[str, ...]
     folder: Path  # of the study
+    before: "Job | None" = None  # whose weights it begins with
 
     @property
     def run(self) -> Path:
@@ -81,6 +85,11 @@ class Job:
         """What is wrong with the files of a cell that has ended; None where nothing is."""
         return stored.trouble(self.run, self.stage_name)
 
+    @property
+    def root(self) -> "Job":
+        """The first of the cells that it comes after; itself if there is none."""
+        return self if self.before is None else self.before.root
+
 
 def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
     """Checks the config of every cell and returns the jobs. `flags` override the cell's own.
@@ -90,18 +99,36 @@ def prepare(study: Study, folder: Path, flags: list[str]) -> list[Job]:
     """
     places.check_workdir(folder)
     _refuse_secrets(study)
-    jobs = []
-    for cell in dict.fromkeys(study.cells):
+    jobs: dict[str, Job] = {}
+    for cell in _in_order(study.cells):
         if cell.kind not in KINDS:
             raise UserError(f"cell {cell.name}: kind {cell.kind!r}: expected one of {', '.join(KINDS)}")
-        settings = [f"{parsing.FILE_FLAG}{cell.config}", *cell.overrides, *flags]
+        before = jobs[cell.after.name] if cell.after else None
+        # last, as --config.model.path on the command line says where the first stages begin
+        begins = [f"{MODEL_FLAG}{RUN}{before.run}"] if before else []
+        settings = [f"{parsing.FILE_FLAG}{cell.config}", *cell.overrides, *flags, *begins]
         try:
             config = parsing.from_flags(settings)
         except UserError as e:
             raise UserError(f"cell {cell.name}: {e}") from e
-        jobs.append(Job(cell, config, (*cell.arguments, *settings), folder))
-    _check_same(jobs)
-    return jobs
+        jobs[cell.name] = Job(cell, config, (*cell.arguments, *settings), folder, before)
+    _check_same([*jobs.values()])
+    return [*jobs.values()]
+
+
+def _in_order(cells: Sequence[Cell]) -> list[Cell]:
+    """Returns the cells in their order, but each after the one that it begins with."""
+    out: dict[Cell, None] = {}
+
+    def add(cell: Cell) -> None:
+        if cell not in out:
+            if cell.after is not None:
+                add(cell.after)
+            out[cell] = None
+
+    for cell in cells:
+        add(cell)
+    return [*out]
 
 
 def _refuse_secrets(study: Study) -> None:
@@ -116,7 +143,10 @@ def _refuse_secrets(study: Study) -> None:
 def _changes(job: Job) -> list[str]:
     """What differs between the run that is there and the cell, a line each; a damaged one is told by its state."""
     try:
-        lines = saved.difference(directory.read_config(job.run), job.config)
+        there = directory.read_config(job.run)
+        if job.before and (run := there.model.run) and run.name == job.before.run.name:  # of a study copied from elsewhere
+            there = dataclasses.replace(there, model=job.config.model)
+        lines = saved.difference(there, job.config)
     except UserError:
         return []
     mine = list(job.cell.arguments)
@@ -151,8 +181,24 @@ def _has_lists(notes: dict[str, Any]) -> bool:
 
 
 def is_done(job: Job) -> bool:
-    """Returns true if the numbers of the cell and the records behind them exist and are whole."""
-    return job.trouble is None
+    """Returns true if the numbers of the cell and the records behind them exist and are whole, and are of the weights
+    that the cell before it stands for."""
+    return job.trouble is None and stale(job) is None
+
+
+def stale(job: Job) -> str | None:
+    """Returns why the numbers of a cell count no longer, although they are there; None where they count."""
+    if job.before is None or job.trouble is not None:
+        return None
+    if stale(job.before):
+        return f"{job.before.cell.name}, which it begins with, is stale"
+    trained = stored.about(job.before.run).get("trained")
+    if trained is None:  # it trains nothing, or is not here
+        return None
+    used = stored.about(job.run).get("model", {}).get("sha256", {})
+    if used.get(f"{job.before.run.name}/checkpoints/{trained['step']}") == trained["sha256"]:
+        return None
+    return f"{job.before.cell.name}, which it begins with, was trained again; remove {job.run} to run it again"
 
 
 @contextlib.contextmanager
@@ -176,16 +222,20 @@ def owner(job: Job) -> str:
 
 
 def state(job: Job) -> str:
-    """Returns DONE, RUNNING, FAILED, DAMAGED or TO_DO."""
+    """Returns DONE, STALE, RUNNING, FAILED, DAMAGED, WAITING or TO_DO."""
     if is_done(job):
         return DONE
+    if stale(job):
+        return STALE
     if job.lock.exists():
         with claim(job) as file:
             if file is None:
                 return RUNNING
     if read_notes(job).get("state") == FAILED:
         return FAILED
-    return DAMAGED if any(job.run.glob("*/metrics.json")) else TO_DO
+    if any(job.run.glob("*/metrics.json")):
+        return DAMAGED
+    return WAITING if job.before and not is_done(job.before) else TO_DO
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -197,5 +247,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard(jobs: list[Job], i: int, n: int) -> list[Job]:
-    """Returns every n-th job from the i-th. Shards 1 to n partition the jobs, and each has cells of every model."""
-    return jobs[i - 1 :: n]
+    """Returns the i-th of n parts. Cells that come after one another are in one part, so that no part waits for another;
+    of cells without such ties every n-th is taken, so that each part has cells of every model."""
+    roots = list(dict.fromkeys(job.root.cell.name for job in jobs))
+    mine = set(roots[i - 1 :: n])
+    return [job for job in jobs if job.root.cell.name in mine]

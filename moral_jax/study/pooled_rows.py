@@ -78,9 +78,9 @@ def check_same_rows(task: str, scored: Sequence[AnyCell]) -> None:
       UserError: names two cells and the first row in which they differ.
     """
     first, *others = scored
-    expected = [(r["id"], r["counts"]) for r in first.records]
+    expected = [(r["id"], r.get("counts", ())) for r in first.records]
     for other in others:
-        actual = [(r["id"], r["counts"]) for r in other.records]
+        actual = [(r["id"], r.get("counts", ())) for r in other.records]
         if actual == expected:
             continue
         shortest = min(len(expected), len(actual))
@@ -90,6 +90,15 @@ def check_same_rows(task: str, scored: Sequence[AnyCell]) -> None:
             f"task {task!r}: cells {first.job.cell.name} and {other.job.cell.name} were scored on different rows: row "
             f"{at + 1} is {a} in the first and {b} in the second. Give both the same config.task, or tasks of their own"
         )
+
+
+def _files(of: AnyCell, kind: str) -> dict[str, str] | None:
+    """Returns the hashes of the files that a cell began with, those of the cells before it left out."""
+    hashes, before = of.about.get("model", {}).get(kind), of.job.before
+    while before is not None and isinstance(hashes, dict):
+        hashes = {name: h for name, h in hashes.items() if not name.startswith(f"{before.run.name}/")}
+        before = before.before
+    return hashes
 
 
 def check_same_model(scored: Sequence[AnyCell]) -> None:
@@ -102,7 +111,7 @@ def check_same_model(scored: Sequence[AnyCell]) -> None:
     for s in scored:
         first = first_of.setdefault(s.job.cell.row, s)
         for kind in ("sha256", "settings_sha256"):
-            want, got = (of.about.get("model", {}).get(kind) for of in (first, s))
+            want, got = (_files(of, kind) for of in (first, s))
             if isinstance(want, dict) and isinstance(got, dict) and want != got:
                 names = ", ".join(name for name in {**want, **got} if want.get(name) != got.get(name))
                 raise UserError(

@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 from moral_jax.runtime import console, files
 from moral_jax.runtime.console import info
 from moral_jax.study import jobs
-from moral_jax.study.jobs import DAMAGED, DONE, FAILED, RUNNING, TO_DO, Job
+from moral_jax.study.jobs import DAMAGED, DONE, FAILED, RUNNING, STALE, TO_DO, WAITING, Job
 
 TAIL = 15  # last lines of a log that are noted after a failure
 PATIENCE = 30.0  # seconds for a run to finish its step and save when the study is stopped
@@ -101,6 +101,10 @@ def _run_cell(job: Job, lock: int) -> Outcome:
 def _run_unless_done(job: Job) -> Outcome:
     if jobs.is_done(job):
         return Outcome(job, DONE, WAS_DONE)
+    if why := jobs.stale(job):
+        return Outcome(job, STALE, why)
+    if job.before and not jobs.is_done(job.before):
+        return Outcome(job, WAITING, f"for {job.before.cell.name}, which is {jobs.state(job.before)}")
     with jobs.claim(job) as lock:
         if lock is None:
             return Outcome(job, RUNNING, f"run by {jobs.owner(job)}")
@@ -111,7 +115,8 @@ def _run_unless_done(job: Job) -> Outcome:
 
 
 def run(todo: list[Job]) -> list[Outcome]:
-    """Runs the cells that are not done and not run by another worker. A failure is noted, and the next cell runs."""
+    """Runs the cells that are not done and not run by another worker. A failure is noted, and the next cell runs; cells
+    that begin with one that failed, or that another worker runs, wait."""
     outcomes = []
     with console.progress(total=len(todo), desc="cells", unit="cell") as bar:
         for job in todo:
@@ -129,15 +134,16 @@ def duration(seconds: float) -> str:
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """Returns the number of cells in each state, then a line for each that failed or is run elsewhere."""
-    count = {state: sum(o.state == state for o in outcomes) for state in (DONE, RUNNING, FAILED)}
+    """Returns the number of cells in each state, then a line for each that failed, waits, is stale or is run
+    elsewhere."""
+    count = {state: sum(o.state == state for o in outcomes) for state in (DONE, RUNNING, FAILED, WAITING, STALE)}
     lines = [", ".join(f"{n} {state}" for state, n in count.items() if n or state == DONE)]
     for o in outcomes:
         if o.state == FAILED:
             last = (jobs.read_notes(o.job).get("tail") or ["(it printed nothing)"])[-1]
             lines.append(f"failed: {o.job.cell.name}, {o.message}; its log {o.job.log} ends with\n    {last}")
-        elif o.state == RUNNING:
-            lines.append(f"running: {o.job.cell.name}, {o.message}")
+        elif o.state in (RUNNING, WAITING, STALE):
+            lines.append(f"{o.state}: {o.job.cell.name}, {o.message}")
     return "\n".join(lines)
 
 
@@ -153,4 +159,4 @@ def listing(todo: list[Job]) -> str:
 
 def commands(todo: list[Job]) -> str:
     """Returns the commands of the cells that are not done, a line each."""
-    return "\n".join(shell_command(job) for job in todo if jobs.state(job) in (TO_DO, FAILED, DAMAGED))
+    return "\n".join(shell_command(job) for job in todo if jobs.state(job) in (TO_DO, FAILED, DAMAGED, WAITING))

@@ -37,6 +37,8 @@ class Cell:
     seed: int = 0
     share: float = 1.0
     """The share of the training rows. A cell with a share below 1 appears only in learning curves."""
+    after: "Cell | None" = None
+    """The cell whose weights this one begins with, as config.model.path=run:ITS DIRECTORY; default: the config's own."""
 
     @property
     def name(self) -> str:
@@ -50,17 +52,46 @@ class Cell:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measure:
+    """A column of the table of arms: a number of the cells of one task."""
+
+    label: str
+    task: str
+    """The task of the cells; an arm is the `training` of a cell."""
+    metric: str
+    """A number on texts or replies, such as likelihood_accuracy or reward."""
+    group: str = ""
+    """Only rows of the subset that config.task.fields.group so names; default: all rows."""
+    chance: float | None = None
+    """What the number is without any knowledge, where that is known."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
-    """The cells of a study and the title of its page. Cells run in this order; a repeated cell runs once."""
+    """The cells of a study and the title of its page. Cells run in this order, but never before the one that they come
+    after; a repeated cell runs once."""
 
     title: str
     cells: tuple[Cell, ...]
     resamples: int = 10_000
     """Draws behind every interval and p-value of the page."""
+    measures: tuple[Measure, ...] = ()
+    """The columns of a table of arms, which comes first; none: no such table."""
+    contrasts: tuple[tuple[str, str], ...] = ()
+    """Which arms are compared, (one, the other): differences of every measure, one minus the other."""
 
     def __post_init__(self) -> None:
         if not self.cells:
             raise UserError("the study has no cells")
+        for cell in self.cells:
+            if cell.after is not None and cell.after not in self.cells:
+                raise UserError(f"cell {cell.name!r} comes after {cell.after.name!r}, which is no cell of the study")
+        arms = {cell.training for cell in self.cells}
+        if unknown := [name for pair in self.contrasts for name in pair if name not in arms]:
+            raise UserError(f"contrasts: {unknown[0]!r} is no arm; there are {', '.join(sorted(arms))}")
+        tasks = {cell.task for cell in self.cells}
+        if nowhere := [m for m in self.measures if m.task not in tasks]:
+            raise UserError(f"measure {nowhere[0].label!r}: no cell has task {nowhere[0].task!r}")
         if self.resamples < 1000:
             raise UserError(f"resamples={self.resamples}: expected at least 1000, for p-values")
         by_name: dict[str, Cell] = {}

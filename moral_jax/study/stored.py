@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 from moral_jax.report import checks
 from moral_jax.runs import directory, origin
 from moral_jax.runs.records import Record, read_jsonl
+from moral_jax.runs.reply_records import KIND as REPLIES
+from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runs.text_records import KIND as TEXTS
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
 from moral_jax.types import UserError
 
 METRICS = "metrics.json"
+KINDS = {  # of numbers: how they are checked, and how the records behind them are read
+    "votes": (checks.metrics, read_jsonl),
+    TEXTS: (checks.text_metrics, read_text_jsonl),
+    REPLIES: (checks.reply_metrics, read_reply_jsonl),
+}
 Stamp = tuple[tuple[str, int, int], ...]  # name, time and size of each file
 
 
@@ -39,17 +46,30 @@ def read(run: Path, stage: str) -> Stored:
     file = folder(run, stage) / METRICS
     numbers = strict_json.read(file)
     kind = numbers.get("kind", "votes")
-    if kind not in ("votes", TEXTS):
-        raise UserError(f"{file}: holds numbers of {kind}; studies compare runs on votes or on texts")
-    is_of_texts = kind == TEXTS
-    (checks.text_metrics if is_of_texts else checks.metrics)(file, numbers)
-    about = strict_json.read(run / origin.PROVENANCE) if (run / origin.PROVENANCE).exists() else {}
-    checks.provenance(run / origin.PROVENANCE, about)
+    if kind not in KINDS:
+        raise UserError(f"{file}: holds numbers of {strict_json.shown(kind)}; studies compare runs on {', '.join(KINDS)}")
+    check, read_records = KINDS[kind]
+    check(file, numbers)
+    of_run = about(run)
     scored = file.with_name(f"{numbers['split']}.jsonl")
-    records = (read_text_jsonl if is_of_texts else read_jsonl)(scored)
+    records = read_records(scored)
     if len(records) != numbers["rows"]:
         raise UserError(f"{scored}: has {len(records)} records, but {METRICS} is of {numbers['rows']}; {checks.AGAIN}")
-    return Stored(numbers, about, records)
+    return Stored(numbers, of_run, records)
+
+
+def about(run: Path) -> dict[str, Any]:
+    """Returns the provenance of a run; nothing if there is none.
+
+    Raises:
+      UserError: it is not what a run writes.
+    """
+    file = run / origin.PROVENANCE
+    if not file.exists():
+        return {}
+    of_run = strict_json.read(file)
+    checks.provenance(file, of_run)
+    return of_run
 
 
 def trouble(run: Path, stage: str) -> str | None:

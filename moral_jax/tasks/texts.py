@@ -115,7 +115,8 @@ def text_examples(row: Row, config: TaskConfig) -> list[Example]:
 
 
 def prompt_examples(row: Row, config: TaskConfig) -> list[Example]:
-    """Returns what one row asks to be gone on from: `messages`, a `prompt`, or a plain `text`.
+    """Returns what one row asks to be gone on from: `messages`, a `prompt`, a plain `text`, or what both dialogues of a
+    pair begin with.
 
     Raises:
       UserError: the row has none of them, or its conversation ends with a reply; names file, line and field.
@@ -126,6 +127,8 @@ def prompt_examples(row: Row, config: TaskConfig) -> list[Example]:
         turns = list(messages_of(row, fields.messages))
     if not turns and not prompt:
         prompt = filled(row, fields.text) or ""
+    if not (prompt or turns) and row.get(fields.chosen) is not None and row.get(fields.rejected) is not None:
+        turns, _ = _of_pair(row, fields)
     if not (prompt or turns):
         raise row.error(fields.prompt, None, f"a prompt, in {fields.prompt!r}, {fields.messages!r} or {fields.text!r}")
     if turns and turns[-1]["role"] == ASSISTANT:

@@ -6,6 +6,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
 
+from moral_jax.config.model import RUN
 from moral_jax.config.respondent import KINDS
 from moral_jax.runtime import hub
 from moral_jax.runtime.files import expanded
@@ -60,7 +61,7 @@ def is_hub_name(path: str) -> bool:
     """Returns True if `resolve` would ask the hub: `path` is OWNER/MODEL and no local file or folder has that name."""
     local = expanded(path)
     looks_like_repo = path.count("/") == 1 and not path.startswith((".", "~", "/")) and local.suffix != ".gguf"
-    return looks_like_repo and not path.startswith(PACKAGE) and not local.exists()
+    return looks_like_repo and not path.startswith((PACKAGE, RUN)) and not local.exists()
 
 
 def resolve(path: str, hub_files: list[str] = HUB_FILES) -> Path:

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import functools
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +20,10 @@ from moral_jax.runs.directory import RunDirectory, read_config
 from moral_jax.runtime import distributed, places
 from moral_jax.tasks import registry
 from moral_jax.train.checkpoint import Checkpoints
-from moral_jax.types import Params, UserError
+from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import export, load, peft
-from moral_jax.workflows import provenance
-from moral_jax.workflows.local_model import check_checkpoint, find_model
+from moral_jax.workflows import earlier, provenance
+from moral_jax.workflows.local_model import InitialParams, find_model
 
 
 def _anywhere(config: Config) -> Config:
@@ -42,7 +44,7 @@ def _trained(run: RunDirectory) -> Iterator[export.Read]:
     """Reads parameters from the checkpoint that the run stands for: those that were trained."""
     with Checkpoints(run.checkpoints) as checkpoints:
         step = checkpoints.chosen(read_config(run.path).train.select)
-        check_checkpoint(checkpoints, step)
+        earlier.check_checkpoint(checkpoints, step)
         yield lambda path: checkpoints.restore_param(step, path)
 
 
@@ -61,13 +63,22 @@ def _untrained(config: Config, files: ModelFiles) -> export.Read:
     products alone stay precise."""
     model = files.model
     like = api.abstract_loaded(model, trained=True)
-    loaders = load.parameters(files.path, model.spec, like, config.model.load_piece_mb << 20, model.frozen_layers)
+    if config.model.run is None:
+        piece_bytes = config.model.load_piece_mb << 20
+        loaders = load.parameters(files.path, model.spec, like, piece_bytes, model.frozen_layers)
+        leaf_of = lambda path: api.quantize_or_cast(loaders[path](), path, model)  # noqa: E731
+    else:  # adapters that lie beside what a run before has trained
+        leaf_of = functools.partial(_leaf, InitialParams(config, files).backbone())
 
     def read(path: str) -> np.ndarray:
-        leaf = api.quantize_or_cast(loaders[path](), path, model)
+        leaf = leaf_of(path)
         return np.asarray(quantize.restored(leaf, "float32") if isinstance(leaf, dict) else leaf)
 
     return read
+
+
+def _leaf(tree: Params, path: str) -> Array | Params:
+    return functools.reduce(operator.getitem, path.split("/"), tree)
 
 
 def _merged(base: export.Read, trained: export.Read, model: api.Model) -> export.Read:
@@ -179,8 +190,13 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
     if model.score_rows:
         raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
     assert isinstance(model.spec, DecoderSpec), "encoders have no adapters"
+    if not InitialParams(config, files).is_beside_files:
+        raise UserError(
+            f"{folder}: its adapters lie beside weights that {config.model.path} has trained, which PEFT cannot name; "
+            f"leave out --format=peft, and they are merged"
+        )
     with _trained(run) as read, export.new_folder(out) as new:
-        base = config.model.path
+        base = earlier.root(config, {}).path
         adapters_of = _until_preempted(lambda path: read(f"adapters/{path}"))
         peft.save(adapters_of, model.spec, config.adapter, base, new, dtype)
         said = f"{out}: {dtype} adapters of {base}"

@@ -9,7 +9,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from moral_jax import objectives, sharding
-from moral_jax.config import Config, saved
+from moral_jax.config import Config
 from moral_jax.data import encode
 from moral_jax.models import api, quantize
 from moral_jax.models.attention import choose as choose_attention
@@ -18,7 +18,7 @@ from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
 from moral_jax.prompts import render
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.runs import origin
-from moral_jax.runs.directory import RunDirectory, read_config
+from moral_jax.runs.directory import RunDirectory
 from moral_jax.runtime import distributed
 from moral_jax.runtime.console import info
 from moral_jax.tasks import registry
@@ -26,6 +26,7 @@ from moral_jax.train import manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import RETURN, Example, Params, UserError
 from moral_jax.weights import load, peft, source, tokenizer
+from moral_jax.workflows import earlier, taken_over
 
 
 def _score_rows(config: Config, spec: Spec) -> int:
@@ -72,11 +73,18 @@ def _arithmetic(config: Config, platform: str, began: origin.Provenance) -> tupl
     return kept
 
 
-def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance = origin.NOT_BEGUN) -> api.Model:
+def make_model(
+    config: Config,
+    spec: Spec,
+    mesh: Mesh,
+    began: origin.Provenance = origin.NOT_BEGUN,
+    say: Callable[[str], None] = info,
+) -> api.Model:
     """Returns the model that the config asks for, with open settings chosen for the mesh's devices.
 
     Args:
       began: as of `find_model`.
+      say: told what was chosen.
     """
     if isinstance(spec, EncoderSpec):
         _check_encoder(config, spec)
@@ -99,7 +107,7 @@ def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance 
     m, platform = config.model, mesh.devices.flat[0].platform
     dtype, product_dtype = _arithmetic(config, platform, began)
     attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
-    info(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
+    say(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
     compute = ComputeOptions(
         mesh=mesh,
         dtype=dtype,
@@ -119,15 +127,17 @@ def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance 
 def find_model(
     config: Config, hub_files: list[str] = source.HUB_FILES, began: origin.Provenance = origin.NOT_BEGUN
 ) -> ModelFiles:
-    """Resolves the model's files and reads its description, without its weights.
+    """Resolves the model's files and reads its description, without its weights. Of a run, these are the files in front
+    of all that was trained.
 
     Args:
       hub_files: which of a hub model's files are fetched.
       began: the provenance of the run that goes on, which keeps the commit of its model and its arithmetic.
     """
-    path = source.resolve(_pinned(config.model.path, began), hub_files)
+    root = earlier.root(config, began)
+    path = source.resolve(_pinned(root.path, root.began), hub_files)
     model = make_model(config, load.read_spec(path), sharding.make_mesh(config.mesh), began)
-    words = source.resolve(config.model.tokenizer, hub_files) if config.model.tokenizer else path
+    words = source.resolve(root.tokenizer, hub_files) if root.tokenizer else path
     return ModelFiles(path, tokenizer.load(words), model, words)
 
 
@@ -138,12 +148,53 @@ def _pinned(path: str, began: origin.Provenance) -> str:
 
 
 class InitialParams:
-    """The parameters that a run starts from, loaded when they are first asked for."""
+    """The parameters that a run starts from, loaded when they are first asked for: of files, or of the run before."""
 
     def __init__(self, config: Config, files: ModelFiles):
         self.config, self.files = config, files
 
+    @functools.cached_property
+    def _before(self) -> taken_over.Before | None:
+        """The run that this one begins with; None where these are a model's own files."""
+        found, model = earlier.find(self.config), self.files.model
+        if found is None:
+            return None
+        anywhere = dataclasses.replace(found.config.model, attention="plain")
+        config = dataclasses.replace(found.config, model=anywhere, mesh=self.config.mesh)
+        own = make_model(config, model.spec, model.compute.mesh, say=lambda _: None)
+        return taken_over.before(found, own, self.config, model)
+
     def _load(self, *, trained: bool) -> Params:
+        """Returns the backbone, from files or as the run before has left it."""
+        if (before := self._before) is None:
+            return self._from_files(trained=trained)
+        model = self.files.model
+        if before.goes_on:  # beside the same frozen weights
+            return self._at(before.found.config.model.path)._load(trained=trained)
+        if before.model.trains_backbone:
+            return taken_over.as_loaded(taken_over.whole(before), model, trained=trained)
+        frozen = InitialParams(before.found.config, dataclasses.replace(self.files, model=before.model))
+        backbone = taken_over.merged(before, frozen._load(trained=True))
+        return taken_over.as_loaded(backbone, model, trained=trained)
+
+    def backbone(self) -> Params:
+        """Returns the backbone as training begins with it, quantised where it is."""
+        return self._load(trained=True)
+
+    @property
+    def is_beside_files(self) -> bool:
+        """True if the backbone is that of a model's files, whatever adapters runs have trained beside it."""
+        if (before := self._before) is None:
+            return True
+        return before.goes_on and self._at(before.found.config.model.path).is_beside_files
+
+    def _at(self, path: str) -> "InitialParams":
+        """Returns the same with another model."""
+        return InitialParams(
+            dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, path=path)), self.files
+        )
+
+    def _from_files(self, *, trained: bool) -> Params:
         model, piece_bytes = self.files.model, self.config.model.load_piece_mb << 20
         like, store = api.abstract_loaded(model, trained=trained), functools.partial(api.quantize_or_cast, model=model)
         return load.load(self.files.path, model.spec, like, piece_bytes, store, model.frozen_layers)
@@ -157,7 +208,7 @@ class InitialParams:
         return self._with_heads(self._backbone)
 
     def training(self) -> Params:
-        """Returns all parameters before training: weights from disk, fresh heads, adapters fresh or given."""
+        """Returns all parameters before training: weights from disk, heads and adapters fresh or given."""
         return self._all
 
     def for_scoring(self) -> Params:
@@ -175,6 +226,8 @@ class InitialParams:
         if isinstance(model.spec, EncoderSpec):
             piece_bytes = self.config.model.load_piece_mb << 20
             params["score"] |= load.pooler(path, model.spec, like["score"], piece_bytes)
+        if self._before:
+            params |= taken_over.heads(self._before, model)
         if config.path is None or isinstance(model.spec, EncoderSpec):  # encoders have no adapters: see _check_encoder
             return params
         return params | {"adapters": peft.load(Path(config.path), model.spec, config, like["adapters"])}
@@ -207,33 +260,11 @@ def about_run(about: Callable[[], dict[str, Any]], config: Config, run: RunDirec
     return model | {"settings_sha256": model["settings_sha256"] | checkpoint}
 
 
-def check_checkpoint(checkpoints: Checkpoints, step: int) -> None:
-    """Refuses a checkpoint of another run: of another config than the run's, or trained from other files."""
-    about, run = checkpoints.read_manifest(step).about, checkpoints.folder.parent
-    where = f"{checkpoints.folder}/{step}"
-
-    def differences() -> list[str]:
-        found = saved.difference(saved.parse(about["config"], f"{where}.json"), read_config(run))
-        if began := origin.read(run):
-            older = {"model.sha256": about["weights"]} if "weights" in about else {}
-            hashes = about.get("hashes", older)
-            if other := origin.changed(hashes, origin.hashes_of(began)):
-                found.append("{}: {} -> {}".format(*other))
-        return found
-
-    if found := distributed.from_primary(differences):
-        lines = "\n  ".join(found)
-        raise UserError(
-            f"{where}: is a checkpoint of another run. Put this run's own checkpoints back, or remove "
-            f"{checkpoints.folder} to train from the beginning. What differs, there and here:\n  {lines}"
-        )
-
-
 def selected_params(config: Config, initial: InitialParams, checkpoints: Checkpoints) -> Params:
     """Returns the parameters that a run stands for, cast for scoring: trained ones from the checkpoint, beside those
     that are frozen."""
     step, model = checkpoints.chosen(config.train.select), initial.files.model
-    check_checkpoint(checkpoints, step)
+    earlier.check_checkpoint(checkpoints, step)
     _, like = api.split(api.abstract_params(model), model)
     return api.cast_for_scoring(initial.frozen | checkpoints.restore_params(step, like), model)
 

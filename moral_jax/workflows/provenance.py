@@ -15,6 +15,7 @@ from moral_jax.runs.directory import RunDirectory, versions
 from moral_jax.runtime.files import sha256
 from moral_jax.types import UserError
 from moral_jax.weights import hf, peft, source
+from moral_jax.workflows import earlier
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
 LIBRARIES_WITHOUT_MODEL = ("numpy", "scipy")
@@ -62,13 +63,28 @@ def _small_files(path: Path, patterns: tuple[str, ...], prefix: str = "") -> dic
 def about_model(config: Config, files: ModelFiles) -> dict[str, Any]:
     """Returns what a run records about a local model."""
     adapter = _adapter_hashes(Path(config.adapter.path)) if config.adapter.path else {}
+    weights = weight_hashes(files.path) | adapter | earlier.hashes(config)
+    settings = settings_hashes(config, files)
+    _check_runs_before(config, weights | settings)
     return {
         "path": config.model.path,
         "revision": source.revision(files.path),
         "family": files.model.spec.family,
-        "sha256": weight_hashes(files.path) | adapter,
-        "settings_sha256": settings_hashes(config, files),
+        "sha256": weights,
+        "settings_sha256": settings,
     }
+
+
+def _check_runs_before(config: Config, now: dict[str, str]) -> None:
+    """Refuses files that a run before has trained upon, where they have changed since."""
+    for found in earlier.chain(config):
+        began = origin.read(found.run.path).get("model", {})
+        for name, was in {**began.get("sha256", {}), **began.get("settings_sha256", {})}.items():
+            if now.get(name, was) != was:
+                raise UserError(
+                    f"{name}: no longer what {found.run.path} began with: the SHA-256 was {was}, and is {now[name]} now. "
+                    f"Put back what it was, or train that run again"
+                )
 
 
 def of_local(files: ModelFiles, model: dict[str, Any], data: dict[str, Any], prompts: dict[str, str]) -> dict[str, Any]:

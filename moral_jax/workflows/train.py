@@ -21,7 +21,7 @@ from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
 from moral_jax.train.step import abstract_state, init_state
 from moral_jax.types import REFERENCE, Params, StorageError, UserError
-from moral_jax.workflows import build, local_model, provenance, references, ways
+from moral_jax.workflows import build, earlier, local_model, provenance, references, ways
 from moral_jax.workflows.evaluate import answer
 from moral_jax.workflows.setup import TrainingSetup
 
@@ -61,6 +61,7 @@ def train(config: Config, workdir: Path, resume_from: int | None = None) -> page
                 if resume_from is not None:
                     distributed.from_primary(lambda: _rewind_to(resume_from, run, checkpoints))
                 _train_or_resume(setup, run, checkpoints, about)  # 4. the one loop
+                distributed.from_primary(lambda: _record(run, setup, about, _trained(run, setup)))
                 chosen = LocalRespondent(
                     setup.scoring,
                     lambda: local_model.selected_params(config, setup.initial, checkpoints),
@@ -86,11 +87,23 @@ def _claimed(config: Config, workdir: Path) -> Iterator[RunDirectory]:
         yield RunDirectory(workdir)
 
 
-def _record(run: RunDirectory, setup: TrainingSetup, about: dict[str, Any]) -> dict[str, Any]:
-    """Writes where the numbers come from; returns what checkpoints keep of it."""
+def _record(
+    run: RunDirectory, setup: TrainingSetup, about: dict[str, Any], trained: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Writes where the numbers come from; returns what checkpoints keep of it.
+
+    Args:
+      trained: what tells the weights that the run stands for from others, once it has them.
+    """
     now = provenance.of_local(setup.files, about, setup.data.provenance, setup.prompts)
-    origin.record(run.path, now)
+    origin.record(run.path, now | ({"trained": trained} if trained else {}))
     return {"config": dataclasses.asdict(setup.config), "versions": now["versions"], "hashes": origin.hashes_of(now)}
+
+
+def _trained(run: RunDirectory, setup: TrainingSetup) -> dict[str, Any]:
+    """Returns what tells the weights that a finished run stands for from others, and how many tokens made them."""
+    trained = earlier.trained_of(run, setup.config)
+    return trained | {"tokens": ways.of(setup).tokens(setup, run, trained["step"])}
 
 
 def _initial(setup: TrainingSetup) -> Params:
@@ -127,7 +140,7 @@ def _train_or_resume(
         _, trained = api.split(setup.initial.training(), model)
         state, progress = init_state(trained, model, stage.optimizer), Progress()
     else:
-        local_model.check_checkpoint(checkpoints, latest)
+        earlier.check_checkpoint(checkpoints, latest)
         state, progress = checkpoints.restore(latest, abstract_state(model, stage.optimizer))
     if progress.finished:
         return progress

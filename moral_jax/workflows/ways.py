@@ -4,6 +4,7 @@
 """
 
 import functools
+import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ class Way(NamedTuple):
     validate: Callable[[TrainingSetup, Params], dict[str, float]]  # "loss" chooses the best step
     summarise: Callable[[TrainingSetup, RunDirectory], page.Written | None]
     about: Callable[[TrainingSetup], str]  # what the console says of the steps
+    tokens: Callable[[TrainingSetup, RunDirectory, int], int]  # that the steps up to one have learned from
 
 
 def of(setup: TrainingSetup) -> Way:
@@ -153,23 +155,39 @@ def _about_rollouts(setup: TrainingSetup) -> str:
     return f"{-(-setup.total // how.steps_each)} rollouts of {how.prompts} prompts with {how.sample.n} replies each"
 
 
+def _tokens_of_batches(setup: TrainingSetup, _: RunDirectory, step: int) -> int:
+    assert setup.batches is not None, "a run that trains rows"
+    return setup.batches.tokens(step)
+
+
+def _tokens_of_replies(setup: TrainingSetup, run: RunDirectory, step: int) -> int:
+    """Returns the tokens that were written; a rollout is logged with the number of its first step."""
+    how, log = setup.config.rollout, (run.path / "metrics.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in log.splitlines()]
+    lengths = [line["length"] for line in lines if line["kind"] == "rollout" and line["step"] <= step]
+    return round(sum(lengths) * how.prompts * how.sample.n)
+
+
 WAYS = {
     "votes": Way(
         lambda setup, respondent: answers_of(respondent, weighs=False),
         _validate,
         lambda setup, run: summarise(run, list(setup.scored), setup.data.train, setup.config),
         _about_batches,
+        _tokens_of_batches,
     ),
     "texts": Way(
         lambda setup, respondent: answers_of(respondent, weighs=True),
         _validate_texts,
         _summarise_texts,
         _about_batches,
+        _tokens_of_batches,
     ),
     "replies": Way(
         _answers_of_replies,
         _validate_replies,
         lambda setup, run: summarise_replies(run, list(setup.scored), setup.config),
         _about_rollouts,
+        _tokens_of_replies,
     ),
 }

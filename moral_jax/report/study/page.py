@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 from moral_jax.report import words
 from moral_jax.report.page import environment
-from moral_jax.report.study import findings, plots, tables
-from moral_jax.runs.text_records import KIND
+from moral_jax.report.study import arms, findings, plots, tables
+from moral_jax.runs import reply_records, text_records
 from moral_jax.runtime.strict_json import visible
+
+OF_TEXTS = (text_records.KIND, reply_records.KIND)
 
 
 class StudyPage(NamedTuple):
@@ -22,7 +24,7 @@ def _sections(study: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the tables and sentences of each task; `_pictures` adds the pictures."""
     return [
         _of_texts(task)
-        if task.get("kind") == KIND
+        if task.get("kind") in OF_TEXTS
         else {
             "name": task["name"],
             "is_of_texts": False,
@@ -50,6 +52,13 @@ def _of_texts(task: dict[str, Any]) -> dict[str, Any]:
         "full": tables.texts(task),
         "differences": tables.text_differences(task),
     }
+
+
+def _arms(study: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the table of arms, their differences and sentences on them; None for studies without measures."""
+    if not (found := study.get("arms")):
+        return None
+    return {"table": arms.table(found), "contrasts": arms.contrasts(found), "findings": arms.findings(found)}
 
 
 def _pictures(task: dict[str, Any]) -> list[tuple[str | None, str]]:
@@ -83,6 +92,7 @@ def write(folder: Path, study: dict[str, Any]) -> StudyPage:
     done = f"{states.count('done')} of {len(states)} cells are done."
     values = {
         "study": study,
+        "arms": _arms(study),
         "sections": sections,
         "unfinished": tables.unfinished(study),
         "done": done,
@@ -96,5 +106,7 @@ def write(folder: Path, study: dict[str, Any]) -> StudyPage:
         environment(False).get_template("study.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     )
     (folder / "study.md").write_text(visible(markdown), encoding="utf-8")
+    if of_arms := values["arms"]:
+        sections = [{"full": of_arms["table"], "findings": of_arms["findings"]}]
     summaries = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
     return StudyPage(folder / "study.html", "\n\n".join([*summaries, done]))

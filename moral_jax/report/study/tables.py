@@ -4,7 +4,8 @@ from typing import Any
 
 from moral_jax.report.words import Table, interval, number
 from moral_jax.runs import quantities
-from moral_jax.runs.quantities import TEXTS, YARDSTICKS
+from moral_jax.runs.quantities import REPLIES, TEXTS, YARDSTICKS
+from moral_jax.runs.reply_records import KIND as KIND_OF_REPLIES
 
 Task = dict[str, Any]
 Entry = dict[str, Any]
@@ -20,6 +21,8 @@ LEGACY = quantities.labels(
     ("cross_entropy", "legacy_cross_entropy", "dirichlet_nll", "legacy_dirichlet", "option_mass")
 )  # fmt: skip
 OF_TEXTS = ("nll_per_token", "perplexity", "likelihood_accuracy", "reward_accuracy", "reward_margin")
+OF_REPLIES = ("reward", "tokens", "finished", "unknown")
+LABELS = {m: TEXTS[m].label for m in OF_TEXTS} | {m: REPLIES[m].label for m in OF_REPLIES}
 QUESTIONS = {
     "tuning": "what tuning did",
     "objective": "which objective",
@@ -101,16 +104,20 @@ def legacy(task: Task) -> Table | None:
     return Table(["", *LEGACY.values()], _numbers(entries, LEGACY)) if entries else None
 
 
+def _of_kind(task: Task) -> tuple[str, ...]:
+    return OF_REPLIES if task["kind"] == KIND_OF_REPLIES else OF_TEXTS
+
+
 def texts(task: Task) -> Table:
-    """Returns the main numbers on texts of every entry."""
-    known = {m: TEXTS[m].label for m in OF_TEXTS if any(m in e["metrics"] for e in task["entries"])}
+    """Returns the main numbers on texts, or on replies, of every entry."""
+    known = {m: LABELS[m] for m in _of_kind(task) if any(m in e["metrics"] for e in task["entries"])}
     return Table(["", *known.values()], _numbers(full_data_entries(task), known))
 
 
 def text_differences(task: Task) -> Table | None:
     """Returns what each entry differs by from the first one that is done, row by row; None if there is but one."""
     entries = [e for e in task["entries"] if e["minus_first"]]
-    known = {m: TEXTS[m].label for m in OF_TEXTS if any(m in e["minus_first"] for e in entries)}
+    known = {m: LABELS[m] for m in _of_kind(task) if any(m in e["minus_first"] for e in entries)}
     first = next((name(e) for e in task["entries"] if e["metrics"]), "")
     rows = [
         [name(e), *(interval(e["minus_first"][m]) if m in e["minus_first"] else NOT_PLANNED for m in known)]

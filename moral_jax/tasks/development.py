@@ -1,0 +1,149 @@
+"""Rows of AI Development Support (arXiv 2502.19798): records of a cycle, and what is trained on them.
+
+A record is a reply to a situation with a temptation, the cycle that led there (experience, introspection, analysis,
+hypothesis), and the stage that a judge gave it, 1 to 6. From records come texts to learn, without and with the cycle in
+front of the reply, and preferences for the reply of the higher stage. Longer replies tend to be rated higher, so the two
+of a pair may differ in length by a fifth at most. A stage is a label of a reply, not a mind.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moral_jax.runtime import files
+from moral_jax.tasks import reading
+from moral_jax.tasks.rows import Columns, Row
+from moral_jax.tasks.splits import rank
+from moral_jax.types import UserError
+
+CYCLE = ("experience", "introspection", "analysis", "hypothesis")
+SCENARIOS, REPLIES = "scenarios.jsonl", "replies.jsonl"
+STAGES = range(1, 7)
+WITHIN = 0.2  # by which share of the longer one the replies of a pair may differ in length
+Rows = list[dict[str, Any]]
+
+
+class Reply(NamedTuple):
+    """A reply to a scenario, with the cycle in front of it."""
+
+    scenario: str
+    prompt: str
+    cycle: str
+    reply: str
+    stage: int
+
+
+class Made(NamedTuple):
+    """The rows of each file, and how many pairs were left out as too different in length."""
+
+    rows: dict[str, Rows]
+    left: int
+
+
+def _opened(file: Path) -> Sequence[Row]:
+    rows = []
+    for row in reading.opened(str(file), Columns()).rows:
+        if isinstance(row, UserError):
+            raise row
+        rows.append(row)
+    if not rows:
+        raise UserError(f"{file}: holds no rows")
+    return rows
+
+
+def scenarios(file: Path) -> dict[str, str]:
+    """Returns the prompt of each scenario by its id: the situation, then the temptation."""
+    out: dict[str, str] = {}
+    for row in _opened(file):
+        name = row.text("id")
+        if name in out:
+            raise row.error("id", name, "an id that no other scenario has")
+        out[name] = f"{row.text('situation')}\n\n{row.text('temptation')}"
+    return out
+
+
+def replies(file: Path, prompts: dict[str, str]) -> list[Reply]:
+    """Returns the records of a file.
+
+    Raises:
+      UserError: a field is missing, the scenario is unknown, or the stage is none; names file, line and field.
+    """
+    out = []
+    for row in _opened(file):
+        name, stage = row.text("scenario"), row.get("stage")
+        if name not in prompts:
+            raise row.error("scenario", name, f"the id of a scenario in {SCENARIOS}")
+        if stage not in STAGES or isinstance(stage, bool):
+            raise row.error("stage", stage, "a whole number from 1 to 6")
+        cycle = "\n\n".join(f"{part.capitalize()}: {row.text(part)}" for part in CYCLE)
+        out.append(Reply(name, prompts[name], cycle, row.text("reply"), int(stage)))
+    return out
+
+
+def texts(of: Sequence[Reply], least: int, *, with_cycle: bool) -> Rows:
+    """Returns what is learned: the replies of a stage and above, after their cycle or alone."""
+    return [
+        {"prompt": r.prompt, "completion": f"{r.cycle}\n\n{r.reply}" if with_cycle else r.reply, "scenario": r.scenario}
+        for r in of
+        if r.stage >= least
+    ]
+
+
+def _are_alike(a: str, b: str) -> bool:
+    return abs(len(a) - len(b)) <= WITHIN * max(len(a), len(b))
+
+
+def pairs(of: Sequence[Reply]) -> tuple[Rows, int]:
+    """Returns preferences for the higher stage between replies to one scenario that are about as long, and how many
+    pairs were left out because they are not."""
+    rows, left = [], 0
+    for a, b in itertools.combinations(of, 2):
+        if a.scenario != b.scenario or a.stage == b.stage or a.reply == b.reply:
+            continue
+        if not _are_alike(a.reply, b.reply):
+            left += 1
+            continue
+        high, low = (a, b) if a.stage > b.stage else (b, a)
+        row = {"prompt": a.prompt, "chosen": high.reply, "rejected": low.reply, "scenario": a.scenario}
+        rows.append(row | {"stages": [high.stage, low.stage]})
+    return rows, left
+
+
+def make(folder: Path, least: int, test: float) -> Made:
+    """Returns all rows that a study of stages needs, of a folder with `scenarios.jsonl` and `replies.jsonl`.
+
+    Args:
+      least: the lowest stage whose replies are learned.
+      test: the share of scenarios that are held out: their prompts are asked, nothing of them is trained.
+
+    Raises:
+      UserError: a row is bad, or nothing is left to learn.
+    """
+    prompts = scenarios(folder / SCENARIOS)
+    in_order = sorted(prompts, key=lambda name: (rank(name, 0), name))
+    held_out = set(in_order[: round(test * len(in_order))])
+    of = [r for r in replies(folder / REPLIES, prompts) if r.scenario not in held_out]
+    chosen, left = pairs(of)
+    rows = {
+        "texts": texts(of, least, with_cycle=False),
+        "texts_with_cycle": texts(of, least, with_cycle=True),
+        "pairs": chosen,
+        "pairs_swapped": [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in chosen],
+        "prompts": [{"id": name, "prompt": text} for name, text in prompts.items() if name in held_out],
+    }
+    if empty := [name for name, of_file in rows.items() if not of_file]:
+        why = {"prompts": "no scenario is held out", "pairs": f"{left} pairs differ in length by more than {WITHIN:.0%}"}
+        raise UserError(
+            f"{folder}: nothing is left for {empty[0]}.jsonl: {why.get(empty[0], f'no reply is of stage {least} or above')}"
+        )
+    return Made(rows, left)
+
+
+def write(made: Made, out: Path) -> None:
+    """Writes the rows, a file of JSON lines for each name."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, of in made.rows.items():
+        with files.atomic_writer(out / f"{name}.jsonl") as f:
+            f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of)
