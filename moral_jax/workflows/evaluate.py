@@ -117,8 +117,8 @@ def _other(config: Config, data: task_rows.Dataset | None, budget: Budget) -> Re
     from moral_jax.respondents.baselines.respondent import BaselineRespondent
 
     data = data or _dataset(config)
-    reader = _reader(config) if baselines.get(who.name, data.train).reads else None
-    return BaselineRespondent(who.name, data.train, data.validation, config.train.seed, concentration, reader)
+    reader = _reader(config) if baselines.get(who.name, data.voted).reads else None
+    return BaselineRespondent(who.name, data.voted, data.validation, config.train.seed, concentration, reader)
 
 
 def _reader(config: Config) -> "Reader":
@@ -218,7 +218,7 @@ def evaluate(
         origin.record(out, origin_of(about))
         answer(answers, splits, evaluation.stage(ANSWERS))
         origin.record(out, origin_of(about))  # an API has said more of itself by now
-        train = data.train if data is not None else []
+        train = data.voted if data is not None else []
         if writes:
             written = summarise_replies(evaluation, list(splits), config)
         elif weighs:
