@@ -1,10 +1,10 @@
-"""Value Kaleidoscope (arXiv 2309.00779): relevance and valence as votes, generation and explanation as texts, in one run.
+"""Value Kaleidoscope (arXiv 2309.00779): relevance and valence as votes, values and explanations as texts, in one run.
 
     python train.py --config=configs/mixtures/kaleido.py
     python train.py --config=configs/mixtures/kaleido.py:FOLDER
 
-FOLDER holds rows.jsonl and held_out.jsonl (docs/kaleido.md); without it, the shipped situations, written for this project.
-Options are read as texts, so that one batch holds votes and texts.
+FOLDER holds rows.jsonl and held_out.jsonl (docs/kaleido.md); by default it is the shipped one, whose rows were written
+for this project. Options are read as texts, so that one batch holds votes and texts.
 """
 
 from moral_jax import config

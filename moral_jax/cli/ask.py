@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from moral_jax.cli import shared
+from moral_jax.cli import kaleido, shared
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
 from moral_jax.runtime import console, terminal
 from moral_jax.runtime.strict_json import parse as parse_json
 from moral_jax.runtime.strict_json import visible
-from moral_jax.tasks.questionnaire.folder import shipped
+from moral_jax.tasks.questionnaire.folder import KALEIDO, shipped
+from moral_jax.tasks.questionnaire.folder import read as read_folder
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.tables import lines
 from moral_jax.tasks.votes import examples
@@ -36,6 +37,10 @@ and a page. What is answered already is not asked again; several --model make on
   moral-jax ask --task=policies --model=OWNER/MODEL --out=runs/policies
   moral-jax ask --task=my_folder --model=scripted:uniform --dry-run
   moral-jax ask --task=risk --condition=persona=none,nurse --model=before=OWNER/MODEL --model=after=run:runs/mine
+
+With --task=kaleido any sentence is asked about: which values, rights and duties bear on it, and what they come to.
+
+  moral-jax ask --task=kaleido --model=run:runs/kaleido "Biking to work instead of driving"
 """
 BAR = 30
 SEPARATOR = "|"
@@ -99,7 +104,9 @@ def open_input(path: str) -> BinaryIO:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of asking."""
     shared.add_model(parser, several=True)
-    parser.add_argument("file", nargs="?", default="-", help="a file; default: standard input")
+    parser.add_argument(
+        "file", nargs="?", default="-", help="a file, or with --task=kaleido a sentence; default: standard input"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     task = parser.add_argument_group("a questionnaire")
     task.add_argument("--task", metavar="FOLDER", help=f"a folder with task.toml, or one of {', '.join(shipped())}")
@@ -113,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--map", metavar="FILE", help="a table in place of the folder's map of tags")
     task.add_argument("--on-bad-row", choices=("stop", "drop"), default="stop", help="drop: leave bad rows out, named")
     shared.add_resamples(task)
+    kaleido.add_arguments(parser.add_argument_group("with --task=kaleido"))
     task.add_argument(
         "--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody"
     )
@@ -152,7 +160,15 @@ def _one(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path | None
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks."""
-    if args.task:
+    folder = read_folder(args.task) if args.task else None
+    if folder and folder.tally == KALEIDO:
+        kaleido.run(args, rest, folder)
+        return
+    if unread := next((name for name in kaleido.OWN if getattr(args, name)), None):
+        raise UserError(f"--{unread}: is of --task=kaleido")
+    if args.seed != kaleido.DEFAULT_SEED:
+        raise UserError("--seed: is of --task=kaleido")
+    if folder:
         _questionnaire(args, rest)
         return
     for flag in ("out", "condition", "limit", "rows", "map", "dry_run"):

@@ -7,12 +7,16 @@
 them asks no such question. Rows on one situation share a key. The prompts are the paper's own, word for word.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 from moral_jax.config.task import TaskConfig
-from moral_jax.tasks.rows import Row
-from moral_jax.types import Example
+from moral_jax.runtime.files import expanded
+from moral_jax.runtime.strict_json import is_number, shown
+from moral_jax.tasks import tables
+from moral_jax.tasks.rows import Columns, Row
+from moral_jax.types import Example, UserError
 
 FIELDS = ("id", "situation", "kind", "text", "relevant", "valence", "explanation")
 KINDS = ("Value", "Right", "Duty")
@@ -55,6 +59,11 @@ def asked(task: str, situation: str, value: Value, name: str) -> Example:
 def opening(situation: str, name: str) -> Example:
     """Returns the prompt that values of a situation follow."""
     return _text(GENERATION, name, situation, None, "")
+
+
+def explanation(situation: str, value: Value, name: str) -> Example:
+    """Returns the prompt that an explanation of a value follows."""
+    return _text(EXPLANATION, name, situation, value, "")
 
 
 def _text(task: str, name: str, situation: str, value: Value | None, said: str) -> Example:
@@ -113,3 +122,92 @@ TASKS: dict[str, tuple[Reader, str, Literal["votes", "texts"]]] = {
     "kaleido_generation": (_reader(GENERATION), "values that are relevant, as texts", "texts"),
     "kaleido_explanation": (_reader(EXPLANATION), "why a value is relevant, as texts", "texts"),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """[settings] of a task.toml: what is dropped, and how candidates are written. All are needed."""
+
+    relevance: Mapping[str, float]  # by kind
+    rouge: float
+    cosine: float
+    candidates: int
+    max_tokens: int
+    temperature: float
+    encoder: str  # where the model is that reads sentences as vectors; "" compares words only
+
+
+def settings(given: Mapping[str, Any], where: str) -> Settings:
+    """Returns the settings of a folder.
+
+    Raises:
+      UserError: one is missing, unknown or out of range; names file and key.
+    """
+
+    def is_share(value: Any) -> bool:
+        return is_number(value) and 0 <= value <= 1
+
+    def is_count(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+    expected: dict[str, tuple[str, Callable[[Any], bool]]] = {
+        "relevance": (
+            f"a share of each of {', '.join(KINDS)}",
+            lambda value: isinstance(value, dict) and set(value) == set(KINDS) and all(map(is_share, value.values())),
+        ),
+        "rouge": ("a number from 0 to 1", is_share),
+        "cosine": ("a number from 0 to 1", is_share),
+        "candidates": ("a whole number from 1", is_count),
+        "max_tokens": ("a whole number from 1", is_count),
+        "temperature": ("a number above 0", lambda value: is_number(value) and value > 0),
+        "encoder": ("a text", lambda value: isinstance(value, str)),
+    }
+    if unknown := [key for key in given if key not in expected]:
+        raise UserError(f"{where}: settings.{unknown[0]}: no such key; there are {', '.join(expected)}")
+    for key, (words, is_right) in expected.items():
+        if key not in given or not is_right(given[key]):
+            raise UserError(f"{where}: settings.{key}: found {shown(given.get(key))}, expected {words}")
+    return Settings(**given)
+
+
+def read_values(path: str) -> list[tuple[str | None, Value]]:
+    """Returns the values of a table with columns kind and text, and the situation that each is of; None: of all.
+
+    Raises:
+      UserError: it cannot be read, a row is no value, or there is none; names file, line and field.
+    """
+    found: list[tuple[str | None, Value]] = []
+    for row in tables.rows(expanded(path), Columns()):
+        if isinstance(row, UserError):
+            raise row
+        is_of_one = row.get("situation") is not None
+        situation, value = value_of(row if is_of_one else row.having({"situation": "any"}))
+        found.append((situation if is_of_one else None, value))
+    if not found:
+        raise UserError(f"{path}: holds no values")
+    return found
+
+
+class Labelled(NamedTuple):
+    """A value in a situation, and whether people call it relevant; None where nobody was asked."""
+
+    situation: str
+    value: Value
+    is_relevant: bool | None
+
+
+def read_labelled(path: str) -> list[Labelled]:
+    """Returns the values of a file of rows, with the side on which most votes on relevance are.
+
+    Raises:
+      UserError: as of `read_values`.
+    """
+    found = []
+    for row in tables.rows(expanded(path), Columns()):
+        if isinstance(row, UserError):
+            raise row
+        has_votes = row.get("relevant") is not None
+        found.append(Labelled(*value_of(row), _is_relevant(row) if has_votes else None))
+    if not found:
+        raise UserError(f"{path}: holds no rows")
+    return found

@@ -32,6 +32,7 @@ from moral_jax.workflows.summarise import calibration_of, summarise, summarise_r
 
 if TYPE_CHECKING:
     from moral_jax.respondents.baselines.respondent import Reader
+    from moral_jax.respondents.embedder import Embedder
     from moral_jax.respondents.local import LocalRespondent
 
 
@@ -124,13 +125,19 @@ def _other(config: Config, data: task_rows.Dataset | None, budget: Budget) -> Re
 def _reader(config: Config) -> "Reader":
     """Returns the frozen model that a baseline reads with: that of config.model."""
     from moral_jax.respondents.baselines.respondent import Reader
+
+    embedder = embedder_of(config)
+    return Reader(embedder, provenance.about_model(config, embedder.files))
+
+
+def embedder_of(config: Config) -> "Embedder":
+    """Returns the model of a config as one that reads texts as vectors; loads no weights."""
     from moral_jax.respondents.embedder import Embedder
     from moral_jax.workflows import local_model
 
     jax_setup.configure()
     files = local_model.find_model(config)
-    embedder = Embedder(config, files, local_model.InitialParams(config, files).for_scoring)
-    return Reader(embedder, provenance.about_model(config, files))
+    return Embedder(config, files, local_model.InitialParams(config, files).for_scoring)
 
 
 def respondent_of(
