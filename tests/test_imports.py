@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[int, str]] = {
     "models": (4, "types runtime config sharding"),
     "data": (4, "types runtime config prompts"),
     "analysis": (4, "types runtime runs"),
-    "judges": (4, "types"),
+    "judges": (4, "types runtime tasks"),
     "report": (4, "types runtime runs"),
     "weights": (5, "types runtime config sharding models"),
     "inference": (5, "types runtime objectives config sharding runs models data"),
@@ -47,7 +47,8 @@ ROOMS: dict[str, tuple[int, str]] = {
 }
 JAX = ("jax", "optax", "flax", "orbax")
 WITHOUT_JAX = (
-    "types", "config", "tasks", "prompts", "runs", "data", "analysis", "report", "study", "cli", "respondents.base",
+    "types", "config", "tasks", "prompts", "runs", "data", "judges", "analysis", "report", "study", "cli",
+    "respondents.base",
     "respondents.scripted", "respondents.api", "respondents.baselines",
 )  # fmt: skip
 JAX_IN_RUNTIME = ("runtime.distributed", "runtime.jax_setup")

@@ -12,8 +12,8 @@ class RolloutConfig:
     """Reinforcement learning: a rollout is what the model writes for some prompts, then learns from."""
 
     reward: str = ""
-    """What replies are rewarded for: "finished", "contains:TEXT", "lacks:TEXT", "matches:REGEX", "characters:N",
-    "overlong:LENGTH:CACHE" (tokens), run:DIR (a reward model), FILE.py:FUNCTION; several as "A | 0.5*B"."""
+    """What replies are rewarded for: any judge, as "finished", "contains:TEXT", "refusal", "rubric:NAME@MODEL",
+    "run:DIR" (a reward model), "FILE.py:FUNCTION" (moral-jax judge --help lists all); several as "A | 0.5*B"."""
     prompts: Annotated[int, AT_LEAST_1] = 8
     """Prompts in a rollout; each has `sample.n` replies, its group."""
     steps: Annotated[int, AT_LEAST_1] = 1

@@ -84,10 +84,14 @@ class Interview:
     respondent: Respondent
     setting_of: SettingOf  # as `Config.orders_of`
 
-    def records(self, examples: Sequence[Example]) -> list[Record]:
-        """Returns one record per example, with the shares averaged over the orders of its options."""
+    def records(self, examples: Sequence[Example], what: str = "questions") -> list[Record]:
+        """Returns one record per example, with the shares averaged over the orders of its options.
+
+        Args:
+          what: names the questions in progress bars.
+        """
         asks = asks_of(self.respondent, examples, self.setting_of)
-        return make_records(asks, self.respondent.choose(asks, "questions"))
+        return make_records(asks, self.respondent.choose(asks, what))
 
     def ask(self, question: str, options: Sequence[str], text: str = "", title: str = "") -> dict[str, float]:
         """Asks one question.

@@ -53,7 +53,7 @@ def _reply(row: Row, field: str, said: str | list[Turn]) -> str:
     return said[0]["content"]
 
 
-def _opening(row: Row, field: str) -> tuple[str, list[Turn]]:
+def opening(row: Row, field: str) -> tuple[str, list[Turn]]:
     """Returns the prompt, as a text or as turns; both are empty where there is none."""
     if not field or row.get(field) is None:
         return "", []
@@ -98,7 +98,7 @@ def text_examples(row: Row, config: TaskConfig) -> list[Example]:
     """
     fields = config.fields
     if fields.completion and row.get(fields.completion) is not None:
-        prompt, turns = _opening(row, fields.prompt)
+        prompt, turns = opening(row, fields.prompt)
         reply = _reply(row, fields.completion, _said(row, fields.completion))
         return [_example(row, fields, prompt, turns, (reply,), (1.0,))]
     if turns := list(messages_of(row, fields.messages)):
@@ -121,7 +121,7 @@ def prompt_examples(row: Row, config: TaskConfig) -> list[Example]:
       UserError: the row has none of them, or its conversation ends with a reply; names file, line and field.
     """
     fields = config.fields
-    prompt, turns = _opening(row, fields.prompt)
+    prompt, turns = opening(row, fields.prompt)
     if not (prompt or turns):
         turns = list(messages_of(row, fields.messages))
     if not turns and not prompt:
@@ -153,7 +153,7 @@ def preference_examples(row: Row, config: TaskConfig) -> list[Example]:
       UserError: fields are missing or wrong, or two completions are the same; names file, line and field.
     """
     fields = config.fields
-    prompt, turns = _opening(row, fields.prompt)
+    prompt, turns = opening(row, fields.prompt)
     if not (prompt or turns):
         turns = list(messages_of(row, fields.messages))
     if row.get(fields.completions) is not None:

@@ -11,7 +11,7 @@ from moral_jax.analysis.calibrate import Calibration
 from moral_jax.config import Config, parsing
 from moral_jax.config.respondent import model_flags
 from moral_jax.config.task import TaskConfig
-from moral_jax.judges import rewards
+from moral_jax.judges import table
 from moral_jax.report import page
 from moral_jax.respondents.api.cost import Budget
 from moral_jax.respondents.base import Interview, Respondent, Weighing, asks_of, is_weighed
@@ -238,7 +238,7 @@ def evaluate(
 
 def _replies_of(respondent: Respondent, config: Config, run: RunDirectory | None) -> Answers:
     """Returns the replies of a local model, with the rewards that a config names."""
-    if run and rewards.is_program(config.rollout.reward) and not os.environ.get(TRUSTS):
+    if run and table.is_program(config.rollout.reward) and not os.environ.get(TRUSTS):
         raise UserError(
             f"{run.path}: its reward is a program, {config.rollout.reward!r}, and runs may come from anybody; read it, "
             f"then set {TRUSTS}=1"
@@ -268,13 +268,25 @@ def _calibration(run: RunDirectory | None) -> Calibration | None:
 NO_BUDGET = Budget(None, None, None, False)
 
 
-def load(who: str, settings: Sequence[str] = ()) -> Interview:
-    """Returns a respondent by name; arguments and errors as of `moral_jax.load`."""
+def named(who: str, settings: Sequence[str] = ()) -> tuple[Config, RunDirectory | None]:
+    """Returns the config of whoever --model would name, and the run whose weights answer, if it is one.
+
+    Args:
+      settings: further SECTION.FIELD=VALUE of a model.
+
+    Raises:
+      UserError: there is nobody of that name, or a run is given settings.
+    """
     folder = Path(who.removeprefix("run:"))
     if who.startswith("run:") or directory.is_run(folder):
         if settings:
             raise UserError(f"{settings[0]}: a run brings its own config; only a model takes settings")
-        return interview(directory.read_config(folder), NO_BUDGET, RunDirectory(folder))
+        return directory.read_config(folder), RunDirectory(folder)
     flags = [f"--config.{setting}" for setting in settings]
-    config = parsing.from_flags([*flags, *model_flags(who)], file_needed=False)
-    return interview(config, NO_BUDGET)
+    return parsing.from_flags([*flags, *model_flags(who)], file_needed=False), None
+
+
+def load(who: str, settings: Sequence[str] = ()) -> Interview:
+    """Returns a respondent by name; arguments and errors as of `moral_jax.load`."""
+    config, run = named(who, settings)
+    return interview(config, NO_BUDGET, run)

@@ -146,7 +146,7 @@ class Rollouts:
     def _config_hash(self) -> str:
         """Returns what tells how replies are written and rewarded from other ways."""
         said: list[Any] = [dataclasses.asdict(part) for part in (self.how, self.config.objective)]
-        said += [self.config.train.seed, [named.identity for named in self.voice.rewards]]
+        said += [self.config.train.seed, [judge.identity for judge, _ in self.voice.rewards]]
         return hashlib.sha256(repr(said).encode()).hexdigest()
 
     def _weights_hash(self, params: Params) -> str:

@@ -5,31 +5,26 @@ import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from moral_jax.config import Config
-from moral_jax.config.task import TaskConfig
-from moral_jax.data import encode
 from moral_jax.inference.generate import make_sampler
 from moral_jax.inference.sampler import Sampler
 from moral_jax.judges import rewards
-from moral_jax.judges.rewards import Model, Named, Written
+from moral_jax.judges.base import Written, numbers_of
+from moral_jax.judges.rewards import Weighted
 from moral_jax.respondents.encode import QuestionEncoder
 from moral_jax.respondents.sampling import Asked, Sample, asked_of, written
-from moral_jax.runs.directory import RunDirectory, read_config
-from moral_jax.runs.origin import NOT_BEGUN
 from moral_jax.runs.records import Asks, Record
 from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runtime import distributed
 from moral_jax.runtime.console import info
 from moral_jax.tasks import stored
-from moral_jax.train import manifest
-from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Example, Params, UserError
-from moral_jax.workflows.evaluate import Answers, local_respondent, on_texts
+from moral_jax.workflows import judging
+from moral_jax.workflows.evaluate import Answers
 
 
 class Rewarded(NamedTuple):
@@ -40,54 +35,13 @@ class Rewarded(NamedTuple):
     reward: float | None  # their weighted sum
 
 
-def of_run(folder: str) -> Model:
-    """Returns the rewards of a reward model that a run has trained.
-
-    It cannot say what an empty reply is worth, or one that is too long for its rows.
-    """
-    run = RunDirectory(Path(folder))
-    config = read_config(run.path)
-    if config.model.head != "score":
-        raise UserError(
-            f"config.rollout.reward='run:{folder}': config.model.head={config.model.head!r}: is no reward model; "
-            f"train one with configs/preferences/reward.py"
-        )
-    respondent, _ = local_respondent(on_texts(config, TaskConfig(name="texts", replies="last")), run, NOT_BEGUN)
-    with Checkpoints(run.checkpoints) as checkpoints:
-        chosen = checkpoints.read_manifest(checkpoints.chosen(config.train.select))
-
-    def reward(replies: Sequence[Written]) -> list[float | None]:
-        whole = [reply.example._replace(options=(reply.text,), counts=(1.0,)) for reply in replies]
-        said = [n for n, e in enumerate(whole) if e.options[0].strip() and _fits(respondent.scoring.encoder, e)]
-        examples = [whole[n] for n in said]
-        out: list[float | None] = [None] * len(replies)
-        if examples:
-            asks = Asks(examples, [(i, (0,)) for i in range(len(examples))])
-            respondent.prepare({"replies": asks})
-            for place, score in zip(said, respondent.weigh(asks, "replies").logp_EC[:, 0], strict=True):
-                out[place] = float(score)
-        return out
-
-    return Model(reward, manifest.digest(chosen.checksums))
-
-
-def _fits(encoder: QuestionEncoder, example: Example) -> bool:
-    """Returns true if a row has room for a prompt and its reply, without a cut."""
-    try:
-        render = functools.partial(encoder.render, order=(0,))
-        _, is_cut = encode.fit(encoder.tokenizer, render, example, encoder.limits)
-    except encode.TooLongError:
-        return False
-    return not is_cut
-
-
 @dataclasses.dataclass(frozen=True)
 class Voice:
     """How the replies of a run are written and rewarded."""
 
     config: Config
     encoder: QuestionEncoder
-    rewards: tuple[Named, ...]
+    rewards: tuple[Weighted, ...]
 
     @functools.cached_property
     def _sampler(self) -> Sampler:
@@ -153,15 +107,15 @@ class Voice:
 
     def _rewarded(self, examples: Sequence[Example], replies: list[list[Sample]]) -> list[list[Rewarded]]:
         flat = [
-            Written(e, s.prompt, s.text, s.reason, len(s.tokens))
+            Written(e, s.prompt, s.text, s.reason, len(s.tokens), s.sample)
             for e, of_prompt in zip(examples, replies, strict=True)
             for s in of_prompt
         ]
         said = {}
-        for named in self.rewards:
-            ask = functools.partial(rewards.numbers_of, named, flat)
-            said[named.name] = distributed.from_primary(ask) if named.on_primary else ask()
-        weights = [named.weight for named in self.rewards]
+        for judge, _ in self.rewards:
+            ask = functools.partial(numbers_of, judge, flat, rewards.PLACE)
+            said[judge.name] = distributed.from_primary(ask) if judge.on_primary else ask()
+        weights = [weight for _, weight in self.rewards]
         place, out = 0, []
         for of_prompt in replies:
             of_one = []
@@ -231,7 +185,7 @@ def of(config: Config, encoder: QuestionEncoder) -> Voice:
     Raises:
       UserError: a reward that it names is none.
     """
-    return Voice(config, encoder, tuple(rewards.parse(config.rollout.reward, of_run)))
+    return Voice(config, encoder, tuple(rewards.parse(config.rollout.reward, judging.behind())))
 
 
 def sha256(asked: Sequence[Asked]) -> str:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from moral_jax.judges import rewards
-from moral_jax.judges.rewards import Model, Written, numbers_of, parse, total
+from moral_jax.judges.base import Behind, Model, Written, numbers_of
+from moral_jax.judges.rewards import PLACE, parse, total
 from moral_jax.types import Example, UserError
 
 
@@ -11,12 +11,15 @@ def written(text="I am sorry.", reason="end", tokens=4):
     return Written(Example("1", "", ("",), (1.0,), text="A prompt"), "<user>A prompt", text, reason, tokens)
 
 
-def no_run(folder):
-    raise AssertionError(folder)
+def fails(*asked):
+    raise AssertionError(asked)
+
+
+NO_MODELS = Behind(fails, fails)
 
 
 def said(setting, *replies):
-    return [numbers_of(named, replies or [written()]) for named in parse(setting, no_run)]
+    return [numbers_of(judge, replies or [written()]) for judge, _ in parse(setting, NO_MODELS)]
 
 
 @pytest.mark.parametrize(
@@ -45,8 +48,12 @@ def test_rules(rule, reply, want):
 
 
 def test_several_are_added_with_weights():
-    both = parse("contains:sorry | -0.5*finished | 2e-1*lacks:a b", no_run)
-    assert [(n.name, n.weight) for n in both] == [("contains:sorry", 1.0), ("finished", -0.5), ("lacks:a b", 0.2)]
+    both = parse("contains:sorry | -0.5*finished | 2e-1*lacks:a b", NO_MODELS)
+    assert [(judge.name, weight) for judge, weight in both] == [
+        ("contains:sorry", 1.0),
+        ("finished", -0.5),
+        ("lacks:a b", 0.2),
+    ]
     assert total([1.0, -0.5], [1.0, 1.0]) == 0.5
     assert total([1.0, -0.5], [None, 1.0]) is None, "or what cannot be judged would be worth more than what is bad"
 
@@ -67,24 +74,25 @@ def length(replies):
 def test_a_function_of_a_file(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(FUNCTION)
-    [named] = parse(f"0.1*{file}:length", no_run)
-    assert named.on_primary
-    assert numbers_of(named, [written(), written("")]) == [11.0, None]
+    [(judge, weight)] = parse(f"0.1*{file}:length", NO_MODELS)
+    assert (judge.on_primary, weight) == (True, 0.1)
+    assert numbers_of(judge, [written(), written("")]) == [11.0, None]
 
 
 def test_a_reward_model_comes_by_its_run():
-    [named] = parse("run:runs/reward", lambda folder: Model(lambda replies: [float(len(folder))] * len(replies), "w"))
-    assert numbers_of(named, [written()]) == [11.0]
-    assert (named.identity, named.on_primary) == ("w", False)
+    behind = Behind(lambda folder: Model(lambda replies: [float(len(folder))] * len(replies), "w"), fails)
+    [(judge, _)] = parse("run:runs/reward", behind)
+    assert numbers_of(judge, [written()]) == [11.0]
+    assert (judge.identity, judge.on_primary) == ("w", False)
 
 
 @pytest.mark.parametrize(
     ("setting", "match"),
     [
-        ("", "is empty; name what replies are rewarded for: finished, contains"),
-        ("kindness", "'kindness': no such reward; there are finished, contains:..., "),
-        ("contains", "no such reward"),
-        ("finished:yes", "no such reward"),
+        ("", "is empty; name what replies are rewarded for: refusal, sentiment"),
+        ("kindness", "'kindness': no such judge; there are refusal, sentiment, "),
+        ("contains", "no such judge"),
+        ("finished:yes", "no such judge"),
         ("matches:(", "is no regular expression"),
         ("characters:many", "characters:N: expected a whole number above 0, found 'many'"),
         ("overlong:20", "expected a whole number above 0, found ''"),
@@ -96,7 +104,7 @@ def test_a_reward_model_comes_by_its_run():
 )
 def test_what_is_no_reward_is_refused(setting, match):
     with pytest.raises(UserError, match=match.replace("(", r"\(").replace("*", r"\*")):
-        parse(setting, no_run)
+        parse(setting, NO_MODELS)
 
 
 @pytest.mark.parametrize(
@@ -114,22 +122,17 @@ def test_what_is_no_reward_is_refused(setting, match):
 def test_a_function_that_fails_is_named(tmp_path, body, match):
     file = tmp_path / "mine.py"
     file.write_text(f"def f(replies):\n    {body}\n")
-    [named] = parse(f"{file}:f", no_run)
+    [(judge, _)] = parse(f"{file}:f", NO_MODELS)
     with pytest.raises(UserError, match=match) as error:
-        numbers_of(named, [written()])
-    assert f"{file}:f" in str(error.value)
+        numbers_of(judge, [written()], PLACE)
+    assert f"config.rollout.reward='{file}:f'" in str(error.value)
 
 
 def test_a_file_that_cannot_be_imported_is_named(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("import nothing_of_that_name\n")
     with pytest.raises(UserError, match=r"mine.py cannot be imported \(ModuleNotFoundError"):
-        parse(f"{file}:f", no_run)
+        parse(f"{file}:f", NO_MODELS)
     file.write_text("x = 1\n")
     with pytest.raises(UserError, match="has no function 'f'"):
-        parse(f"{file}:f", no_run)
-
-
-def test_every_rule_is_tested():
-    tested = {mark.args[1][i][0].partition(":")[0] for mark in test_rules.pytestmark for i in range(len(mark.args[1]))}
-    assert tested == set(rewards.RULES)
+        parse(f"{file}:f", NO_MODELS)

@@ -13,13 +13,14 @@ from moral_jax.config.evaluate import EvalConfig
 from moral_jax.config.model import AdapterConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
-from moral_jax.judges.rewards import Written, numbers_of, parse
+from moral_jax.judges.base import Written, numbers_of
+from moral_jax.judges.table import parse
 from moral_jax.report import page
 from moral_jax.runs.records import read_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.tasks import synthetic
 from moral_jax.types import Example, UserError
-from moral_jax.workflows import evaluate, export, references, train, voice
+from moral_jax.workflows import evaluate, export, judging, references, train
 from tests.helpers import tiny
 from tests.helpers.stopped import train_until
 
@@ -332,17 +333,17 @@ def test_a_reward_model_scores_texts(tiny_folder, pairs, tmp_path, capsys):
         difference = of_side["chosen"][row] - of_side["rejected"][row]
         assert difference == pytest.approx(np.log(chosen / (1 - chosen)), abs=1e-3)
     # as a reward it reads the row, whatever was made of it for the model that wrote the reply
-    [named] = parse(f"run:{tmp_path / 'r'}", voice.of_run)
+    judge = parse(f"run:{tmp_path / 'r'}", judging.behind())
     examples = [Example(f"{i}", "", ("",), (1.0,), text=row["prompt"]) for i, row in enumerate(rows[:3])]
     replies = [
         Written(e, f"<|user|>{e.text}", said, "end", 4)
         for e, row in zip(examples, rows, strict=False)
         for said in (row["chosen"], "", "much too long " * 200)
     ]
-    found = numbers_of(named, replies)
+    found = numbers_of(judge, replies)
     assert found[::3] == pytest.approx(of_side["chosen"][:3], abs=1e-4)
     assert found[1::3] == found[2::3] == [None] * 3
-    assert named.identity
+    assert judge.identity
 
 
 def test_a_run_on_questions_scores_no_texts(tiny_folder, chats, tmp_path, capsys):
