@@ -35,6 +35,7 @@ COMMANDS = {
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),
     "generate": Command("generate", "prompts in, replies out"),
+    "search": Command("search", "values in, prompts whose completions violate them out, beside random prompts"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),
     "sweep": Command("sweep", "search config fields, ranked by validation rows"),

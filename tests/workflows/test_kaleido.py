@@ -1,4 +1,4 @@
-"""Sentences in, values and a decision out: through the command, with rules that answer and with a tiny trained model."""
+"""Sentences in, values and a decision out: through the command, with rules that answer and a tiny trained model."""
 
 import dataclasses
 import importlib.util
