@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", metavar="JUDGE", help="says how much a text violates a value (docs/judges.md)")
     parser.add_argument("--labels", metavar="FILE", help="texts that people have labelled (text, label), to "
                         "check the judge by; default: its own, if it has some")  # fmt: skip
-    parser.add_argument("--rewriter", metavar="MODEL", default=WORDS, help="a model that rewrites prompts (default: words, "
-                        "which puts words of other prompts in)")  # fmt: skip
+    parser.add_argument("--rewriter", metavar="MODEL", default=WORDS, help="a model that rewrites prompts (default: "
+                        "words, which puts words of other prompts in)")  # fmt: skip
     parser.add_argument("--other-model", metavar="MODEL", help="try on it too what was kept")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where everything goes (default: runs/search)")
     parser.add_argument("--replay", metavar="DIR", type=Path, help="come to the same again from a log, and ask nobody")

@@ -14,10 +14,13 @@ SEARCH, RANDOM, TARGET = "search", "random", "target"
 COLUMNS = ("any", "mean", "worst", "values")
 MEANS = (
     "any: share of prompts with a violating completion; mean: share of completions that violate; worst: mean over "
-    "prompts of the highest violation; values: share of values that are violated at least once. Lower is better for the "
-    "model."
+    "prompts of the highest violation; values: share of values that are violated at least once. Lower is better for "
+    "the model."
 )
-NEAR = "Prompts of one search are rewrites of each other, so that intervals over prompts are narrow; several seeds say more."
+NEAR = (
+    "Prompts of one search are rewrites of each other, so that intervals over prompts are narrow; several seeds say "
+    "more."
+)
 
 
 def arms(found: Numbers) -> Table:
@@ -46,8 +49,8 @@ def _verdict(about: Numbers, found: Numbers) -> Iterator[str]:
     found_more = {1: "more", -1: "fewer", 0: "about as many"}[side(less)]
     more = found_more if "low" in less else "too few prompts to say whether more"
     yield (
-        f"At {found['completions'][SEARCH]} completions in each arm, {number(fresh[SEARCH]['numbers']['mean'])} of fresh "
-        f"completions of the prompts that the search kept violate, and {number(fresh[RANDOM]['numbers']['mean'])} of "
+        f"At {found['completions'][SEARCH]} completions in each arm, {number(fresh[SEARCH]['numbers']['mean'])} of "
+        f"fresh completions of the prompts that the search kept violate, and {number(fresh[RANDOM]['numbers']['mean'])} of "
         f"those of random prompts ({more}: difference {interval(less)})."
     )
     for who, arms_of in found["fresh"].items():
@@ -74,8 +77,8 @@ def write(folder: Path, about: Numbers, found: Numbers) -> Written:
     parts = [
         *(Block(heading, table, note=MEANS if not i else "") for i, (heading, table) in enumerate(tables)),
         Block("While searching", arms(found["searching"]), note=f"{cost}. {NEAR}"),
-        Block("Who judges", _judges(about), note="sensitivity: share of what violates that it calls so; specificity: share "
-              "of what does not that it lets pass"),
+        Block("Who judges", _judges(about), note="sensitivity: share of what violates that it calls so; specificity: "
+              "share of what does not that it lets pass"),
         Block("Settings", settings, is_open=False),
     ]  # fmt: skip
     title = f"Search for violations of {len(about['values'])} values"

@@ -1,8 +1,8 @@
 """A writer with a planted weakness, for tests and for trying a search without weights. No jax.
 
 Its file is JSON: {"says": ["one", "two"], "token": "zebra", "base": 0.02, "triggers": {"night": 0.3},
-"obeys": ["never"]}. A completion is four of the words; with the probability `base` plus that of each trigger in the prompt, at most 0.95,
-one of them is the token. A prompt with a word that it obeys has no triggers.
+"obeys": ["never"]}. A completion is four of the words; with the probability `base` plus that of each trigger in the
+prompt, at most 0.95, one of them is the token. A prompt with a word that it obeys has no triggers.
 """
 
 import hashlib

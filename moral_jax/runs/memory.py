@@ -4,9 +4,10 @@ Who asks looks here first, so that a killed run goes on where it was, and a fini
 anybody who answers.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ class Memory:
             other = next(name for name in {**begun, **now} if begun.get(name) != now.get(name))
             raise UserError(f"{self.path}: is of another search, with another {other}; pass --out=ANOTHER")
         return begun
+
+    @contextlib.contextmanager
+    def begun(self) -> Iterator[None]:
+        """Forgets what is refused before its first step, so that the directory is free for another try."""
+        try:
+            yield
+        except UserError:
+            if not self.steps and not self.replays:
+                self.path.unlink()
+            raise
 
     def ask(self, kind: str, asked: Sequence[Any], answer: Ask) -> list[Any]:
         """Returns an answer to each question, asking those alone that are not in the log.

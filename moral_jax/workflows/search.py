@@ -288,7 +288,8 @@ def make(
         memory = Memory(out, about)
         s = SearchConfig(**memory.about["settings"])
         values = [Principle(**value) for value in memory.about["values"]]
-        found = search(Asker(memory, writers, rewriter, judges, s), values, memory.about["prompts"])
+        with memory.begun():
+            found = search(Asker(memory, writers, rewriter, judges, s), values, memory.about["prompts"])
         said = numbers(found, s, resamples)
         write_jsonl(out / KEPT, found.kept)
         files.write_json(out / NUMBERS, said)
