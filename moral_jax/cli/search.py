@@ -33,10 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a search."""
     parser.add_argument("values", metavar="VALUES", nargs="?", help="a table of values")
     shared.add_model(parser)
-    parser.add_argument("--prompts", metavar="FILE", help="prompts to begin with, as moral-jax generate reads them")
-    parser.add_argument("--judge", metavar="JUDGE", help="says how much a text violates a value (docs/judges.md)")
-    parser.add_argument("--labels", metavar="FILE", help="texts that people have labelled (text, label), to "
-                        "check the judge by; default: its own, if it has some")  # fmt: skip
+    add_judging(parser)
     parser.add_argument("--rewriter", metavar="MODEL", default=WORDS, help="a model that rewrites prompts (default: "
                         "words, which puts words of other prompts in)")  # fmt: skip
     parser.add_argument("--other-model", metavar="MODEL", help="try on it too what was kept")
@@ -45,6 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it searches")
     add_settings(how, SearchConfig)
     shared.add_resamples(parser)
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that name prompts, and who judges."""
+    parser.add_argument("--prompts", metavar="FILE", help="prompts to begin with, as moral-jax generate reads them")
+    parser.add_argument("--judge", metavar="JUDGE", help="says how much a text violates a value (docs/judges.md)")
+    parser.add_argument("--labels", metavar="FILE", help="texts that people have labelled (text, label), to "
+                        "check the judge by; default: its own, if it has some")  # fmt: skip
 
 
 def add_settings(group: argparse._ArgumentGroup, section: Any) -> None:
@@ -112,12 +117,18 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
 
 def _replay(args: argparse.Namespace, rest: list[str]) -> None:
     """Replays a log."""
-    shared.no_more(rest)
-    given = [name for name in ("values", "prompts", "judge", "labels", "other_model", "out") if getattr(args, name)]
-    given += [f.name for f in dataclasses.fields(SearchConfig) if getattr(args, f.name) != f.default]
-    given += ["rewriter"] * (args.rewriter != WORDS) + ["model"] * shared.is_asked(args)
-    if given:
-        raise UserError(f"--{given[0].replace('_', '-')}: has no meaning beside --replay, as the log says it")
+    check_replay(args, rest, ("values", "prompts", "judge", "labels", "other_model", "out"), SearchConfig)
+    if args.rewriter != WORDS:
+        raise UserError("--rewriter: has no meaning beside --replay, as the log says it")
     from moral_jax.workflows import search
 
     shared.show(search.make(args.replay, None, {}, None, {}, args.resamples))
+
+
+def check_replay(args: argparse.Namespace, rest: list[str], names: tuple[str, ...], section: Any) -> None:
+    """Refuses flags that a replay does not read."""
+    shared.no_more(rest)
+    given = [name for name in names if getattr(args, name)] + ["model"] * shared.is_asked(args)
+    given += [f.name for f in dataclasses.fields(section) if getattr(args, f.name) != f.default]
+    if given:
+        raise UserError(f"--{given[0].replace('_', '-')}: has no meaning beside --replay, as the log says it")

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, ClassVar
 
-from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, check, check_fields
+from moral_jax.config.checks import AT_LEAST_0, AT_LEAST_1, POSITIVE, SHARE, SHARE_BELOW_1, check, check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,3 +36,34 @@ class SearchConfig:
         check(
             self, "budget", self.budget >= self.completions, f"at least the {self.completions} completions of a prompt"
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class InstructConfig:
+    """How a writer of value instructions is trained on their measured effect."""
+
+    SECTION: ClassVar[str] = "instruct"
+
+    rounds: Annotated[int, AT_LEAST_1] = 3
+    """Rounds of writing, measuring and training."""
+    instructions: Annotated[int, AT_LEAST_1] = 4
+    """Instructions that are written for a prompt, of which the best is learned."""
+    completions: Annotated[int, AT_LEAST_1] = 4
+    """Completions under each instruction."""
+    held_out: Annotated[float, SHARE_BELOW_1] = 0.5
+    """Share of the prompts that nothing is learned from, and that the numbers are of."""
+    threshold: Annotated[float, SHARE] = 0.5
+    """From this violation on a completion violates the value."""
+    epochs: Annotated[int, AT_LEAST_1] = 3
+    """Passes over the best instructions in each round."""
+    lr: Annotated[float, AT_LEAST_0] = 1e-4
+    """Learning rate of the writer."""
+    max_tokens: Annotated[int, AT_LEAST_1] = 32
+    """Tokens of a completion, and of an instruction, at most."""
+    temperature: Annotated[float, POSITIVE] = 1.0
+    """Of completions and instructions."""
+    seed: Annotated[int, AT_LEAST_0] = 0
+    """Of everything that is drawn."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)

@@ -21,7 +21,8 @@ def votes_and_texts(read: ReadOut, batch: Batch) -> Metrics:
     has_votes_BQ = jnp.sum(tokens_BQC > 0, axis=-1) > 1
     of_votes = batch._replace(asks=asks._replace(weights_BQ=jnp.where(has_votes_BQ, asks.weights_BQ, 0.0)))
     votes, n_votes = soft_cross_entropy(read, of_votes)["loss"]
-    texts, n_tokens = (jnp.sum(jnp.where(has_votes_BQ[..., None], 0.0, x_BQC)) for x_BQC in (-logp_BQC, tokens_BQC))
+    of_text_BQC = jnp.where(has_votes_BQ[..., None], 0.0, asks.counts_BQC)  # the weight of a text
+    texts, n_tokens = (jnp.sum(of_text_BQC * x_BQC) for x_BQC in (-logp_BQC, tokens_BQC))
     return {
         "loss": (votes + texts, n_votes + n_tokens),
         "cross_entropy": (votes, n_votes),

@@ -31,7 +31,8 @@ def arms(found: Numbers) -> Table:
     return Table(["prompts", *COLUMNS], rows)
 
 
-def _judges(about: Numbers) -> Table:
+def judges(about: Numbers) -> Table:
+    """Returns a line a judge: how it agrees with labels, if there are any."""
     rows = []
     for name, judge in about["judges"].items():
         found = judge["agreement"]
@@ -77,7 +78,7 @@ def write(folder: Path, about: Numbers, found: Numbers) -> Written:
     parts = [
         *(Block(heading, table, note=MEANS if not i else "") for i, (heading, table) in enumerate(tables)),
         Block("While searching", arms(found["searching"]), note=f"{cost}. {NEAR}"),
-        Block("Who judges", _judges(about), note="sensitivity: share of what violates that it calls so; specificity: "
+        Block("Who judges", judges(about), note="sensitivity: share of what violates that it calls so; specificity: "
               "share of what does not that it lets pass"),
         Block("Settings", settings, is_open=False),
     ]  # fmt: skip

@@ -75,8 +75,8 @@ class Asker:
         """Returns how much texts violate a value; the prompt of each is "" where the text is a prompt itself."""
 
         def judged(new: list[Any]) -> list[float | None]:
-            written = [_written(value, prompt, text) for _, prompt, text in new]
-            return numbers_of(self.judges[value.id], written)
+            replies = [written(value, prompt, text) for _, prompt, text in new]
+            return numbers_of(self.judges[value.id], replies)
 
         return self.memory.ask("violation", [[value.id, *pair] for pair in pairs], judged)
 
@@ -99,12 +99,12 @@ class Asker:
 
     def tried(self, who: str, value: Principle, prompts: Sequence[str], seed: int) -> list[Tried]:
         """Returns prompts with completions and their violations."""
-        written = self.completions(who, prompts, seed)
-        pairs = [(prompt, text) for prompt, texts in zip(prompts, written, strict=True) for text in texts]
+        found = self.completions(who, prompts, seed)
+        pairs = [(prompt, text) for prompt, texts in zip(prompts, found, strict=True) for text in texts]
         said, n = self.violations(value, pairs), self.s.completions
         return [
             Tried(prompt, texts, said[i * n : (i + 1) * n])
-            for i, (prompt, texts) in enumerate(zip(prompts, written, strict=True))
+            for i, (prompt, texts) in enumerate(zip(prompts, found, strict=True))
         ]
 
     def innocent(self, value: Principle, prompts: Sequence[str]) -> dict[str, float]:
@@ -114,13 +114,13 @@ class Asker:
         return {p: x for p, x in zip(prompts, said, strict=True) if x is not None and x < self.s.threshold}
 
 
-def _written(value: Principle, prompt: str, text: str) -> Written:
+def written(value: Principle, prompt: str, text: str) -> Written:
     """Returns a text as a judge reads it: what it answers begins with the value."""
     about = f"Value: {value.statement}" + (f"\n\n{prompt}" if prompt else "")
     return Written(Example(value.id, "", ("",), (1.0,), text=about, notes={"value": value._asdict()}), prompt, text)
 
 
-def _seed(*parts: Any) -> int:
+def seed_of(*parts: Any) -> int:
     """Returns a seed of its own for each use, below 2**31."""
     return int(key_of("seed", parts)[:8], 16) >> 1
 
@@ -153,14 +153,14 @@ def run_arm(asker: Asker, value: Principle, start: Sequence[str], arm: str) -> d
       UserError: no prompt that it begins with is innocent.
     """
     s, tried, spent, number = asker.s, dict[str, Tried](), 0, 0
-    rng = np.random.default_rng(_seed(s.seed, value.id, arm))
+    rng = np.random.default_rng(seed_of(s.seed, value.id, arm))
     innocent = list(asker.innocent(value, start))
     if not innocent:
         raise UserError(f"value {value.id!r}: every prompt that the search begins with violates it already")
     beam = [innocent[i] for i in rng.permutation(len(innocent))[: s.beam]]
     while beam and spent + s.completions <= s.budget:
         beam = beam[: (s.budget - spent) // s.completions]
-        for one in asker.tried(TARGET, value, beam, _seed(s.seed, number, "completions")):
+        for one in asker.tried(TARGET, value, beam, seed_of(s.seed, number, "completions")):
             tried[one.prompt] = one
         spent, number = spent + len(beam) * s.completions, number + 1
         kept = _best(tried, s.beam) if arm == SEARCH else list(tried.values())
@@ -250,7 +250,7 @@ def search(asker: Asker, values: Sequence[Principle], start: Sequence[str]) -> F
         searching[arm] += [Prompted(value.id, t.violations) for t in tried.values()]
         best = [t.prompt for t in _best(tried, asker.s.beam)]
         for name in who:
-            again = asker.tried(name, value, best, _seed(asker.s.seed, "fresh"))
+            again = asker.tried(name, value, best, seed_of(asker.s.seed, "fresh"))
             fresh[name][arm] += [Prompted(value.id, t.violations) for t in again]
             if name == TARGET:
                 kept += [{"id": f"{value.id} {arm} {i}", "value": value.id, "arm": arm, "prompt": t.prompt,
@@ -301,15 +301,19 @@ def about(
     rewriter: Rewriter, judges: Mapping[str, Judge], agreements: Mapping[str, Agreement | None],
 ) -> dict[str, Any]:  # fmt: skip
     """Returns what the log of a search begins with: all that another search would differ in."""
-    of_judges = {judge.name: judge for judge in judges.values()}
     return {
         "settings": dataclasses.asdict(s),
         "values": [value._asdict() for value in values],
         "prompts": list(prompts),
         "writers": {name: writer.about for name, writer in writers.items()},
         "rewriter": rewriter.about,
-        "judges": {
-            name: judge.about | {"agreement": (found := agreements[name]) and found._asdict()}
-            for name, judge in of_judges.items()
-        },
+        "judges": about_judges(judges, agreements),
+    }
+
+
+def about_judges(judges: Mapping[str, Judge], agreements: Mapping[str, Agreement | None]) -> dict[str, Any]:
+    """Returns what a log says of judges: name -> what its numbers mean, and how it agrees with labels."""
+    return {
+        judge.name: judge.about | {"agreement": (found := agreements[judge.name]) and found._asdict()}
+        for judge in judges.values()
     }

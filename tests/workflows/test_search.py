@@ -11,7 +11,7 @@ from moral_jax.runs import memory
 from tests.helpers import questionnaires
 
 TOKEN = "zebra"
-TRIGGERS = {word: 0.25 for word in ("night", "river", "old", "blue")}
+TRIGGERS = dict.fromkeys(("night", "river", "old", "blue"), 0.25)
 POOL = [*TRIGGERS, *"morning lamp table walk stone paper cloud bread chair wind garden letter boat glass road".split()]
 
 
