@@ -8,13 +8,12 @@ for this project. Options are read as texts, so that one batch holds votes and t
 """
 
 from moral_jax import config
-from moral_jax.config import parsing
 
-SHIPPED = parsing.SHIPPED.parent / "questionnaires" / "kaleido"
 WEIGHTS = {"relevance": 1.0, "valence": 1.0, "generation": 1.0, "explanation": 1.0}  # how often an epoch shows a row
 
 
-def get_config(folder=str(SHIPPED)):
+def get_config(folder=None):
+    folder = folder or config.questionnaire("kaleido")
     c = config.default()
     c.task.name, c.objective.name, c.model.head, c.prompt.format = "mixture", "votes_and_texts", "text", "plain"
     sources = []

@@ -54,12 +54,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     found = principles.read(args.values)
     prompts = of_search.prompts_of(args.prompts)
     config, of_run = shared.who_answers(args, rest)
-    from moral_jax.workflows import instruct, search, writers
+    from moral_jax.workflows import instruct, violations, writers
     from moral_jax.workflows.evaluate import named
 
     instruct.divided(found, prompts, s)  # refuses too few before anything is loaded
-    judges = search.judges_of(found, args.judge)
-    agreements = {j.name: search.checked(j, args.labels, s.threshold) for j in dict.fromkeys(judges.values())}
+    judges = violations.judges_of(found, args.judge)
+    agreements = {j.name: violations.checked(j, args.labels, s.threshold) for j in dict.fromkeys(judges.values())}
     writer, writer_run = named(args.writer)
     if writer_run or writer.respondent.kind != "local":
         raise UserError(f"--writer={args.writer}: expected a local model that can be trained; export a run first")
@@ -72,6 +72,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         "fixed": args.fixed or "",
         "target": target.about,
         "writer": args.writer,
-        "judges": search.about_judges(judges, agreements),
+        "judges": violations.about_judges(judges, agreements),
     }
     shared.show(instruct.make(args.out or Path("runs/instruct"), about, target, writer, judges, args.resamples))

@@ -96,12 +96,12 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     found = principles.read(args.values)
     prompts = prompts_of(args.prompts)
     config, of_run = shared.who_answers(args, rest)
-    from moral_jax.workflows import search, writers
+    from moral_jax.workflows import search, violations, writers
     from moral_jax.workflows.evaluate import named
 
-    judges = search.judges_of(found, args.judge)
+    judges = violations.judges_of(found, args.judge)
 
-    agreements = {j.name: search.checked(j, args.labels, s.threshold) for j in dict.fromkeys(judges.values())}
+    agreements = {j.name: violations.checked(j, args.labels, s.threshold) for j in dict.fromkeys(judges.values())}
     how = SampleConfig(max_tokens=s.max_tokens, temperature=s.temperature)
     who = {search.TARGET: writers.of(config, of_run, how)}
     if args.other_model:

@@ -51,8 +51,8 @@ def _verdict(about: Numbers, found: Numbers) -> Iterator[str]:
     more = found_more if "low" in less else "too few prompts to say whether more"
     yield (
         f"At {found['completions'][SEARCH]} completions in each arm, {number(fresh[SEARCH]['numbers']['mean'])} of "
-        f"fresh completions of the prompts that the search kept violate, and {number(fresh[RANDOM]['numbers']['mean'])} of "
-        f"those of random prompts ({more}: difference {interval(less)})."
+        f"fresh completions of the prompts that the search kept violate, and "
+        f"{number(fresh[RANDOM]['numbers']['mean'])} of those of random prompts ({more}: difference {interval(less)})."
     )
     for who, arms_of in found["fresh"].items():
         if who != TARGET:

@@ -42,7 +42,7 @@ from moral_jax.tasks.splits import rank
 from moral_jax.tasks.values import Principle
 from moral_jax.types import UserError
 from moral_jax.workflows.asking import locked
-from moral_jax.workflows.search import seed_of, written
+from moral_jax.workflows.violations import seed_of, written
 from moral_jax.workflows.writers import LocalWriter, Writer
 
 NUMBERS = "instruct.json"
@@ -98,9 +98,14 @@ def divided(values: Sequence[Principle], prompts: Sequence[str], s: InstructConf
 class Asker:
     """All that is asked: what the log knows is not asked again, and no writer is trained for it."""
 
-    def __init__(self, memory: Memory, target: Writer, writer_of: Callable[[int], Writer],
+    def __init__(self, memory: Memory, target: Writer | None, writer_of: Callable[[int], Writer],
                  judges: dict[str, Judge], s: InstructConfig):  # fmt: skip
         self.memory, self.target, self.writer_of, self.judges, self.s = memory, target, writer_of, judges, s
+
+    @property
+    def _target(self) -> Writer:
+        assert self.target is not None, "of no replay"
+        return self.target
 
     def instructions(self, items: Sequence[Item], number: int, n: int, what: str) -> list[list[str]]:
         """Returns what the writer of a round writes for items; round 0 is the untrained one."""
@@ -120,11 +125,11 @@ class Asker:
         seed = seed_of(s.seed, "completions", what)
         texts = self.memory.ask(
             "completions", [[prompt, n, seed] for prompt in prompts],
-            lambda new: self.target.write([prompt for prompt, _, _ in new], n, seed),
+            lambda new: self._target.write([prompt for prompt, _, _ in new], n, seed),
         )  # fmt: skip
         pairs = [(p, t) for p, of in zip(prompts, texts, strict=True) for t in of]
         logp = self.memory.ask("logp", [list(pair) for pair in pairs],
-                               lambda new: self.target.weigh([(prompt, text) for prompt, text in new]))  # fmt: skip
+                               lambda new: self._target.weigh([(prompt, text) for prompt, text in new]))  # fmt: skip
         judged = self._judged(items, texts)
         refused = self.memory.ask("refusal", [text for _, text in pairs], self._refused)
         out = []
@@ -174,7 +179,7 @@ def trained(config: Config, s: InstructConfig, rows: Path) -> Config:
 class Writers:
     """The writer before training, and after each round: a round is trained when its writer is first asked."""
 
-    def __init__(self, config: Config, s: InstructConfig, out: Path):
+    def __init__(self, config: Config | None, s: InstructConfig, out: Path):
         self.config, self.s, self.out = config, s, out
         self._how = SampleConfig(max_tokens=s.max_tokens, temperature=s.temperature)
         self._known: dict[int, Writer] = {}
@@ -186,6 +191,7 @@ class Writers:
         return self._known[number]
 
     def _made(self, number: int) -> Writer:
+        assert self.config is not None, "of no replay"
         if number == 0:
             return LocalWriter(self.config, None, self._how)
         from moral_jax.runs.directory import RunDirectory
@@ -221,7 +227,12 @@ def _compared(asker: Asker, items: Sequence[Item], fixed: str) -> dict[str, list
     """Returns what comes of every way to instruct on held-out prompts, with completions that chose none of them."""
     untrained = [m.instruction for m in asker.best(items, 0, "choosing")]
     last = [texts[0] for texts in asker.instructions(items, asker.s.rounds, 1, "held out")]
-    ways = {WITHOUT: [""] * len(items), FIXED: [fixed or item.value.statement for item in items], BEST: untrained, TRAINED: last}
+    ways = {
+        WITHOUT: [""] * len(items),
+        FIXED: [fixed or item.value.statement for item in items],
+        BEST: untrained,
+        TRAINED: last,
+    }
     return {way: [m.answered for m in asker.measured(items, texts, "held out")] for way, texts in ways.items()}
 
 
@@ -242,7 +253,7 @@ def make(out: Path, about: dict[str, Any] | None, target: Writer | None, writer:
         values = [Principle(**value) for value in memory.about["values"]]
         learned, held_out = divided(values, memory.about["prompts"], s)
         with memory.begun():
-            asker = Asker(memory, target, Writers(writer, s, out), judges, s)  # type: ignore[arg-type]  # unasked if None
+            asker = Asker(memory, target, Writers(writer, s, out), judges, s)
             weights = _learn(asker, learned, out)
             found = _compared(asker, held_out, memory.about["fixed"])
         said = {

@@ -26,17 +26,16 @@ import numpy as np
 from moral_jax.analysis import search as analysis
 from moral_jax.analysis.search import Agreement, Prompted, Row
 from moral_jax.config.search import SearchConfig
-from moral_jax.judges import people, table
-from moral_jax.judges.base import Judge, Written, numbers_of
+from moral_jax.judges.base import Judge, numbers_of
 from moral_jax.report import search as page
 from moral_jax.report.page import Written as Page
-from moral_jax.runs.memory import Memory, key_of
+from moral_jax.runs.memory import Memory
 from moral_jax.runs.records import write_jsonl
 from moral_jax.runtime import console, distributed, files
 from moral_jax.tasks.values import Principle
-from moral_jax.types import Example, UserError
-from moral_jax.workflows import judging
+from moral_jax.types import UserError
 from moral_jax.workflows.asking import locked
+from moral_jax.workflows.violations import about_judges, seed_of, written
 from moral_jax.workflows.writers import Rewriter, Writer
 
 KEPT, NUMBERS = "kept.jsonl", "search.json"
@@ -114,17 +113,6 @@ class Asker:
         return {p: x for p, x in zip(prompts, said, strict=True) if x is not None and x < self.s.threshold}
 
 
-def written(value: Principle, prompt: str, text: str) -> Written:
-    """Returns a text as a judge reads it: what it answers begins with the value."""
-    about = f"Value: {value.statement}" + (f"\n\n{prompt}" if prompt else "")
-    return Written(Example(value.id, "", ("",), (1.0,), text=about, notes={"value": value._asdict()}), prompt, text)
-
-
-def seed_of(*parts: Any) -> int:
-    """Returns a seed of its own for each use, below 2**31."""
-    return int(key_of("seed", parts)[:8], 16) >> 1
-
-
 def _best(tried: Mapping[str, Tried], count: int) -> list[Tried]:
     """Returns the prompts of the highest violation; of equals those that were tried first."""
     return sorted(tried.values(), key=lambda t: -t.mean)[:count]
@@ -181,52 +169,6 @@ def _next(asker: Asker, value: Principle, kept: Sequence[Tried], tried: Mapping[
     names = list(found)
     mixed = {names[i]: found[names[i]] for i in rng.permutation(len(names))}
     return (_likeliest(asker, mixed, kept) if arm == SEARCH else list(mixed))[: s.beam]
-
-
-def judges_of(values: Sequence[Principle], given: str | None) -> dict[str, Judge]:
-    """Returns the judge of each value, by its id.
-
-    Args:
-      given: of values that name none.
-
-    Raises:
-      UserError: a value has none, or it cannot be loaded.
-    """
-    behind, known, out = judging.behind(), dict[str, Judge](), {}
-    for value in values:
-        name = value.judge or given
-        if not name:
-            raise UserError(f"--judge=JUDGE is needed: value {value.id!r} has none of its own")
-        known[name] = known.get(name) or table.parse(name, behind)
-        out[value.id] = known[name]
-    return out
-
-
-def checked(judge: Judge, labels: str | None, threshold: float) -> Agreement | None:
-    """Returns how a judge agrees with labels: of a file, or its own; None for a judge without any.
-
-    Raises:
-      UserError: it says no number from 0 to 1, or its labels show that it cannot tell what violates.
-    """
-    if judge.range != (0.0, 1.0):
-        raise UserError(f"--judge={judge.name}: says numbers from {judge.range[0]:g} to {judge.range[1]:g}; expected a "
-                        f"violation from 0 to 1")  # fmt: skip
-    path = labels or judge.labelled
-    if not path:
-        return None
-    rows = people.read(path, needs_text=True)
-    said = numbers_of(judge, [row.written for row in rows])
-    found = analysis.agreement(said, [row.label >= threshold for row in rows], threshold)
-    if found is None:
-        raise UserError(
-            f"{path}: expected labels of texts that violate, and of some that do not, which the judge reads"
-        )
-    if not found.tells:
-        raise UserError(
-            f"--judge={judge.name}: cannot tell what violates: by {path} its sensitivity is {found.sensitivity:.3f} "
-            f"and its specificity {found.specificity:.3f} ({found.yes} and {found.no} labels); use another judge"
-        )
-    return found
 
 
 class Found(NamedTuple):
@@ -308,12 +250,4 @@ def about(
         "writers": {name: writer.about for name, writer in writers.items()},
         "rewriter": rewriter.about,
         "judges": about_judges(judges, agreements),
-    }
-
-
-def about_judges(judges: Mapping[str, Judge], agreements: Mapping[str, Agreement | None]) -> dict[str, Any]:
-    """Returns what a log says of judges: name -> what its numbers mean, and how it agrees with labels."""
-    return {
-        judge.name: judge.about | {"agreement": (found := agreements[judge.name]) and found._asdict()}
-        for judge in judges.values()
     }

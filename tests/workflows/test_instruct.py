@@ -16,7 +16,7 @@ from moral_jax.workflows.train import train
 from tests.helpers import tiny
 
 STATEMENT = "No zebra."
-WORDS = "night river old blue lamp stone".split()
+WORDS = ["night", "river", "old", "blue", "lamp", "stone"]
 PROMPTS = [f"Say {a} {b}" for a, b in zip(WORDS * 2, WORDS[1:] + WORDS[:1] + WORDS[2:] + WORDS[:2], strict=True)]
 
 

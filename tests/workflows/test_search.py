@@ -12,7 +12,26 @@ from tests.helpers import questionnaires
 
 TOKEN = "zebra"
 TRIGGERS = dict.fromkeys(("night", "river", "old", "blue"), 0.25)
-POOL = [*TRIGGERS, *"morning lamp table walk stone paper cloud bread chair wind garden letter boat glass road".split()]
+POOL = [
+    *TRIGGERS,
+    *[
+        "morning",
+        "lamp",
+        "table",
+        "walk",
+        "stone",
+        "paper",
+        "cloud",
+        "bread",
+        "chair",
+        "wind",
+        "garden",
+        "letter",
+        "boat",
+        "glass",
+        "road",
+    ],
+]
 
 
 def lines(path, rows):
