@@ -88,7 +88,8 @@ class TaskConfig:
 
     name: str = "dilemmas"
     """dilemmas, anecdotes, anecdotes_binary, votes (any table), synthetic (a small made-up sample), texts (chats,
-    completions, documents), preferences (between completions), truthfulqa, mixture."""
+    completions, documents), preferences (between completions), truthfulqa, kaleido_relevance, kaleido_valence,
+    kaleido_generation, kaleido_explanation, mixture."""
     path: str | None = None
     """JSON lines, JSON, CSV, TSV, parquet or arrow (.gz, .zst too), a folder or pattern ("part-*.csv") of them, or a
     data set of the hub, OWNER/NAME[@REVISION][/CONFIG][:SPLIT]; default: the released archive, with its own splits

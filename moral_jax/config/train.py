@@ -40,8 +40,8 @@ class ObjectiveConfig:
     """The training loss."""
 
     name: str = "soft_cross_entropy"
-    """Votes: soft_cross_entropy, count_cross_entropy, dirichlet_multinomial. Texts: sft, dft. Preferences: dpo,
-    dpo_dirichlet, dpo_per_token, robust_dpo, hinge, ipo, ipo_per_token, exo, nca, bco, sppo, apo_zero, apo_down,
+    """Votes: soft_cross_entropy, count_cross_entropy, dirichlet_multinomial. Texts: sft, dft. Both in a mixture, with
+    config.model.head=text: votes_and_texts. Preferences: dpo, dpo_dirichlet, dpo_per_token, robust_dpo, hinge, ipo, ipo_per_token, exo, nca, bco, sppo, apo_zero, apo_down,
     discopop, simpo, orpo. Reward models (config.model.head=score): reward_model. Prompts (reinforcement learning):
     grpo, gspo, cispo, ppo."""
     concentration: Literal["fixed", "learned", "predicted"] = "fixed"

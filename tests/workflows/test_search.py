@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import pytest
 
@@ -12,26 +13,8 @@ from tests.helpers import questionnaires
 
 TOKEN = "zebra"
 TRIGGERS = dict.fromkeys(("night", "river", "old", "blue"), 0.25)
-POOL = [
-    *TRIGGERS,
-    *[
-        "morning",
-        "lamp",
-        "table",
-        "walk",
-        "stone",
-        "paper",
-        "cloud",
-        "bread",
-        "chair",
-        "wind",
-        "garden",
-        "letter",
-        "boat",
-        "glass",
-        "road",
-    ],
-]
+OTHERS = "morning lamp table walk stone paper cloud bread chair wind garden letter boat glass road"
+POOL = [*TRIGGERS, *re.findall(r"\w+", OTHERS)]
 
 
 def lines(path, rows):
