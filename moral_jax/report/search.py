@@ -82,7 +82,7 @@ def write(folder: Path, about: Numbers, found: Numbers) -> Written:
               "share of what does not that it lets pass"),
         Block("Settings", settings, is_open=False),
     ]  # fmt: skip
-    title = f"Search for violations of {len(about['values'])} values"
+    title = "Search for violations of " + ("a value" if len(about["values"]) == 1 else f"{len(about['values'])} values")
     subtitle = f"{about['writers'][TARGET].get('path', '')} · rewrites by {about['rewriter']} · arXiv:2310.11053"
     return blocks.write(
         folder, title, subtitle, list(_verdict(about, found)), parts, [("", table) for _, table in tables]

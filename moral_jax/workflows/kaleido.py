@@ -171,7 +171,7 @@ class Fitted(NamedTuple):
 
 def fit(kaleido: Kaleido, rows: Sequence[Labelled]) -> Fitted:
     """Fits thresholds to labelled rows: of relevance by balanced accuracy, each kind alone; of likeness to what rows
-    name as different values of a situation, of which one pair in twenty may look the same.
+    name as different values of a situation, of which one pair in twenty may look the same at most.
 
     Rows that a model was trained on would make it look surer than it is: use held-out ones.
     """

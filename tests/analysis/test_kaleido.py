@@ -115,8 +115,9 @@ def test_a_fitted_threshold_parts_relevant_from_irrelevant():
     assert kaleido.fitted_relevance(np.array([0.9, 0.1]), np.array([True, False]), 0.3) == 0.3  # as good as any
 
 
-def test_a_fitted_likeness_takes_one_pair_in_twenty_for_the_same():
+def test_a_fitted_likeness_takes_at_most_one_pair_in_twenty_for_the_same():
     likeness = {f"v{i}": i / 100 for i in range(101)}
     pairs = [(name, "other") for name in likeness]
     assert kaleido.fitted_likeness(pairs, lambda a, _: likeness[a], 0.8) == pytest.approx(0.95)
+    assert kaleido.fitted_likeness(pairs, lambda a, _: likeness[a], 0.97) == 0.97  # is never lowered
     assert kaleido.fitted_likeness([], lambda *_: 1.0, 0.8) == 0.8

@@ -140,7 +140,7 @@ def test_thresholds_are_fitted_to_rows(tmp_path, capsys):
         "# Value: balanced accuracy 1.000, before 0.750; 4 rows",
         "relevance = { Value = 0.75, Right = 0.5, Duty = 0.5 }",
     ]
-    assert said[4:] == ["rouge = 0", "cosine = 0.8"]  # honesty and kindness share no word
+    assert said[4:] == ["rouge = 0.8", "cosine = 0.8"]  # honesty and kindness share no word
 
 
 def test_meaning_is_compared_by_the_shipped_encoder(tmp_path, capsys):
