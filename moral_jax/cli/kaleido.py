@@ -96,7 +96,7 @@ def fitted(found: "Fitted") -> str:
     ]
     return "\n".join(
         ["[settings]", *about, f"relevance = {{ {of_kinds} }}",
-         f"# {found.pairs} pairs of different values of a situation, of which at most one in twenty is taken for the same",
+         f"# {found.pairs} pairs of different values of a situation, at most one in twenty taken for the same",
          f"rouge = {t.rouge:.4g}", f"cosine = {t.cosine:.4g}"]
     )  # fmt: skip
 
