@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from moral_jax.cli import ask_replies, shared
+from moral_jax.cli import ask_replies, kaleido, shared
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
@@ -17,7 +17,7 @@ from moral_jax.runtime import console, terminal
 from moral_jax.runtime.strict_json import parse as parse_json
 from moral_jax.runtime.strict_json import visible
 from moral_jax.tasks.questionnaire import folder
-from moral_jax.tasks.questionnaire.folder import shipped
+from moral_jax.tasks.questionnaire.folder import KALEIDO, Folder, shipped
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.tables import lines
 from moral_jax.tasks.votes import examples
@@ -39,9 +39,23 @@ and a page. What is answered already is not asked again; several --model make on
   moral-jax ask --task=jailbreak --model=OWNER/MODEL --judge=target,refusal --out=runs/jailbreak
   moral-jax ask --task=bold --rows=gender_prompt.json --per-group=200 --model=OWNER/MODEL
   moral-jax ask --task=risk --condition=persona=none,nurse --model=before=OWNER/MODEL --model=after=run:runs/mine
+
+With --task=kaleido any sentence is asked about: which values, rights and duties bear on it, and what they come to.
+
+  moral-jax ask --task=kaleido --model=run:runs/kaleido "Biking to work instead of driving"
 """
 BAR = 30
 SEPARATOR = "|"
+_TASK = frozenset({"out", "condition", "limit", "rows", "on_bad_row", "resamples", "dry_run"})
+READS = {  # which flags each kind of asking reads, beside those that say who answers
+    "lines": frozenset({"file", "json"}),
+    "rows": _TASK | {"map"},
+    "replies": _TASK | set(ask_replies.OWN),
+    "sentences": frozenset({"file", "json", *kaleido.OWN}),
+}
+BRINGS = {"rows": "brings its questions", "replies": "brings its prompts", "sentences": "asks about single sentences"}
+DEFAULTS = {"file": "-", "on_bad_row": "stop", "resamples": 1000}  # of flags that are never empty
+UNSET = (None, "", [], False)
 OF_THE_FOLDER = ("--config.task.", "--config.prompt.template", "--config.prompt.orders")  # what a questionnaire brings
 
 
@@ -102,7 +116,9 @@ def open_input(path: str) -> BinaryIO:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of asking."""
     shared.add_model(parser, several=True)
-    parser.add_argument("file", nargs="?", default="-", help="a file; default: standard input")
+    parser.add_argument(
+        "file", nargs="?", default="-", help="a file, or with --task=kaleido a sentence; default: standard input"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     task = parser.add_argument_group("a questionnaire")
     task.add_argument("--task", metavar="FOLDER", help=f"a folder with task.toml, or one of {', '.join(shipped())}")
@@ -117,26 +133,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--on-bad-row", choices=("stop", "drop"), default="stop", help="drop: leave bad rows out, named")
     shared.add_resamples(task)
     ask_replies.add_arguments(parser)
+    kaleido.add_arguments(parser.add_argument_group("with --task=kaleido"))
     task.add_argument(
         "--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody"
     )
 
 
-def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
-    """Asks a questionnaire: its questions, or its prompts."""
+def _refuse_unread(args: argparse.Namespace, kind: str) -> None:
+    """Refuses flags that one kind of asking does not read."""
+    given = {name for name in READS["lines"].union(*READS.values()) if getattr(args, name) not in UNSET}
+    given -= {name for name, default in DEFAULTS.items() if getattr(args, name) == default}
+    for name in sorted(given - READS[kind]):
+        flag = "FILE" if name == "file" else f"--{name.replace('_', '-')}"
+        if not args.task:
+            raise UserError(f"{flag}: is of a questionnaire; pass --task=FOLDER too")
+        raise UserError(f"{flag}: has no meaning beside --task={args.task}, which {BRINGS[kind]}")
+
+
+def _questions(args: argparse.Namespace, rest: list[str], task: Folder) -> None:
+    """Asks a folder of questions."""
     from moral_jax.workflows import asking, questionnaire
 
-    shared.check_counts(args, "limit", "resamples")
     chosen = questionnaire.chosen_conditions(args.condition)
-    own = [*(["FILE"] if args.file != "-" else []), *(["--json"] if args.json else [])]
-    own += [flag for flag in rest if flag.startswith(OF_THE_FOLDER)]
-    if own:
-        raise UserError(f"{own[0]}: has no meaning beside --task={args.task}, which brings its questions")
-    task = folder.read(args.task)
-    if task.replies:
-        ask_replies.run(args, rest, chosen, task)
-        return
-    ask_replies.refuse(args)
     drops_bad = args.on_bad_row == "drop"
     asked = questionnaire.read(args.task, chosen, args.limit, args.rows, args.map, drops_bad=drops_bad)
     rows = len(asked.parts[0].examples)
@@ -161,13 +179,20 @@ def _one(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path | None
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks."""
-    if args.task:
-        _questionnaire(args, rest)
+    task = folder.read(args.task) if args.task else None
+    kind = "lines" if task is None else "replies" if task.replies else "sentences" if task.tally == KALEIDO else "rows"
+    _refuse_unread(args, kind)
+    shared.check_counts(args, "limit", "resamples")
+    if task is None:
+        _lines(args, rest)
         return
-    ask_replies.refuse(args)
-    for flag in ("out", "condition", "limit", "rows", "map", "dry_run"):
-        if getattr(args, flag):
-            raise UserError(f"--{flag.replace('_', '-')}: is of a questionnaire; pass --task=FOLDER too")
+    if own := [flag for flag in rest if flag.startswith(OF_THE_FOLDER)]:
+        raise UserError(f"{own[0]}: has no meaning beside --task={args.task}, which {BRINGS[kind]}")
+    {"rows": _questions, "replies": ask_replies.run, "sentences": kaleido.run}[kind](args, rest, task)
+
+
+def _lines(args: argparse.Namespace, rest: list[str]) -> None:
+    """Asks questions line by line."""
     answers = sys.stdout
     text_of = functools.partial(as_json if args.json else as_text, is_unicode=terminal.knows_all(answers))
     live = args.file == "-" and sys.stdin.isatty()

@@ -44,20 +44,12 @@ def add_judges(of: argparse.ArgumentParser | argparse._ArgumentGroup, what: str)
     )  # fmt: skip
 
 
-def refuse(args: argparse.Namespace) -> None:
-    """Refuses the flags of prompts where questions are asked."""
-    for name in OWN:
-        if getattr(args, name) not in (None, "", [], False):
-            raise UserError(f"--{name.replace('_', '-')}: is of a folder of prompts ([replies] in its task.toml)")
-
-
-def run(args: argparse.Namespace, rest: list[str], chosen: dict[str, list[str]], task: Folder) -> None:
+def run(args: argparse.Namespace, rest: list[str], task: Folder) -> None:
     """Asks a folder of prompts."""
-    from moral_jax.workflows import replies
+    from moral_jax.workflows import questionnaire, replies
 
     shared.check_counts(args, "samples", "per_group")
-    if args.map:
-        raise UserError(f"--map={args.map}: is of questions with tags; these rows are prompts")
+    chosen = questionnaire.chosen_conditions(args.condition)
     if args.column and not args.rows:
         raise UserError(f"--column={args.column}: is of --rows=FILE; the folder's own rows have the field prompt")
     asked = replies.read(

@@ -36,6 +36,8 @@ COMMANDS = {
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),
     "generate": Command("generate", "prompts in, replies out"),
+    "search": Command("search", "values in, prompts whose completions violate them out, beside random prompts"),
+    "instruct": Command("instruct", "values and prompts in, a trained writer of value instructions out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
     "development": Command("development", "records of a cycle and stages in, rows for training in stages out"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),

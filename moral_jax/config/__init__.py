@@ -6,6 +6,6 @@ it a different experiment; `build` turns it into the frozen `Config`.
 
 from moral_jax.config.build import build, default, from_dict
 from moral_jax.config.experiment import Config
-from moral_jax.config.parsing import source
+from moral_jax.config.parsing import questionnaire, source
 
-__all__ = ["Config", "build", "default", "from_dict", "source"]
+__all__ = ["Config", "build", "default", "from_dict", "questionnaire", "source"]

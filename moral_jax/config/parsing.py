@@ -213,6 +213,11 @@ def source(name: str, file: str, weight: float = 1.0, **task: Any) -> dict[str, 
     return {"name": name, "weight": weight, "task": config.task.to_dict(), "prompt": config.prompt.to_dict()}
 
 
+def questionnaire(name: str) -> str:
+    """Returns the folder of a questionnaire that ships with moral_jax, for config files that train on its rows."""
+    return str(SHIPPED.parent / "questionnaires" / name)
+
+
 def flags(file: str | None, rest: list[str]) -> list[str]:
     """What `from_flags` reads, where the command line has taken --config=FILE out already."""
     return ([f"{FILE_FLAG}{file}"] if file else []) + rest

@@ -50,7 +50,7 @@ class FieldsConfig:
     person: str = ""
     """For a row per person: column that names the person, so that a second vote on an item is an error."""
     weight: str = ""
-    """For a row per person: column with the weight of the vote."""
+    """For a row per person: column with the weight of the vote. For texts: with the weight of the text."""
     by: str = ""
     """For a row per person: columns of people's groups, "gender|age": a question per item and group."""
     messages: str = "messages"
@@ -71,7 +71,7 @@ class FieldsConfig:
     """Template of the name of the subset in which the report shows a row."""
 
     def __post_init__(self) -> None:
-        for_people = [name for name in ("item", "person", "weight", "by") if getattr(self, name)]
+        for_people = [name for name in ("item", "person", "by") if getattr(self, name)]
         if self.vote:
             check(self, "item", bool(self.item), "the column that names what is voted on, as vote is set")
             check(self, "labels", not self.labels, "nothing, as vote is set")
@@ -88,7 +88,8 @@ class TaskConfig:
 
     name: str = "dilemmas"
     """dilemmas, anecdotes, anecdotes_binary, votes (any table), synthetic (a small made-up sample), texts (chats,
-    completions, documents), preferences (between completions), truthfulqa, mixture."""
+    completions, documents), preferences (between completions), truthfulqa, kaleido_relevance, kaleido_valence,
+    kaleido_generation, kaleido_explanation, mixture."""
     path: str | None = None
     """JSON lines, JSON, CSV, TSV, parquet or arrow (.gz, .zst too), a folder or pattern ("part-*.csv") of them, or a
     data set of the hub, OWNER/NAME[@REVISION][/CONFIG][:SPLIT]; default: the released archive, with its own splits
@@ -145,6 +146,8 @@ class TaskConfig:
         reads_items = bool(self.fields.vote) or self.name == "truthfulqa"
         check(self, "items_path", not self.items_path or reads_items, "none without config.task.fields.vote")
         check(self, "test_only", not (self.test_only and self.test_path), "false, or all rows in config.task.path")
+        has_weights = bool(self.fields.vote) or self.name == "texts" or not self.fields.weight
+        check(self.fields, "weight", has_weights, "none without config.task.fields.vote, or for texts")
         one_total = self.total_votes is None or not self.fields.total
         check(self, "total_votes", one_total, "none, as config.task.fields.total names a column for it")
 

@@ -40,10 +40,10 @@ class ObjectiveConfig:
     """The training loss."""
 
     name: str = "soft_cross_entropy"
-    """Votes: soft_cross_entropy, count_cross_entropy, dirichlet_multinomial. Texts: sft, dft. Preferences: dpo,
-    dpo_dirichlet, dpo_per_token, robust_dpo, hinge, ipo, ipo_per_token, exo, nca, bco, sppo, apo_zero, apo_down,
-    discopop, simpo, orpo. Reward models (config.model.head=score): reward_model. Prompts (reinforcement learning):
-    grpo, gspo, cispo, ppo."""
+    """Votes: soft_cross_entropy, count_cross_entropy, dirichlet_multinomial. Texts: sft, dft. Both in a mixture, with
+    config.model.head=text: votes_and_texts. Preferences: dpo, dpo_dirichlet, dpo_per_token, robust_dpo, hinge, ipo,
+    ipo_per_token, exo, nca, bco, sppo, apo_zero, apo_down, discopop, simpo, orpo. Reward models
+    (config.model.head=score): reward_model. Prompts (reinforcement learning): grpo, gspo, cispo, ppo."""
     concentration: Literal["fixed", "learned", "predicted"] = "fixed"
     """Dirichlet concentration s in alpha = s * p: fixed, learned (one scalar), predicted (per question)."""
     initial_concentration: Annotated[float, POSITIVE] = 2.0

@@ -5,11 +5,13 @@ a read-out and a batch to named metrics, each a (sum, weight), and one of them i
 micro-batches, devices and hosts add sums and weights, and divide once.
 """
 
-from moral_jax.objectives import language, policy, preferences, votes
+from moral_jax.objectives import language, mixed, policy, preferences, votes
 from moral_jax.objectives.base import Objective
 from moral_jax.types import UserError
 
-OBJECTIVES: dict[str, Objective] = votes.OBJECTIVES | language.OBJECTIVES | preferences.OBJECTIVES | policy.OBJECTIVES
+OBJECTIVES: dict[str, Objective] = (
+    votes.OBJECTIVES | language.OBJECTIVES | mixed.OBJECTIVES | preferences.OBJECTIVES | policy.OBJECTIVES
+)
 
 
 def get(name: str) -> Objective:

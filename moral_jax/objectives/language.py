@@ -13,7 +13,8 @@ def sft(read: ReadOut, batch: Batch) -> Metrics:
     Every token weighs the same, whatever text or micro-batch it lies in.
     """
     logp_BQC, tokens_BQC = read.texts()
-    return {"loss": (-jnp.sum(logp_BQC), jnp.sum(tokens_BQC))}
+    weights_BQC = batch.asks.counts_BQC
+    return {"loss": (-jnp.sum(weights_BQC * logp_BQC), jnp.sum(weights_BQC * tokens_BQC))}
 
 
 def dft(read: ReadOut, batch: Batch) -> Metrics:
@@ -21,9 +22,11 @@ def dft(read: ReadOut, batch: Batch) -> Metrics:
     pull less than in `sft`."""
     asks = batch.asks
     logp_BA = read.logp(asks.target_ids_BA)
-    weighted_BA = jax.lax.stop_gradient(jnp.exp(logp_BA)) * logp_BA * asks.token_weights_BA
-    weight = jnp.sum(asks.token_weights_BA)
-    return {"loss": (-jnp.sum(weighted_BA), weight), "nll": (-jnp.sum(logp_BA * asks.token_weights_BA), weight)}
+    of_text_BX = asks.counts_BQC.reshape(len(logp_BA), -1)
+    weights_BA = asks.token_weights_BA * jnp.take_along_axis(of_text_BX, jnp.maximum(asks.text_of_BA, 0), axis=1)
+    weighted_BA = jax.lax.stop_gradient(jnp.exp(logp_BA)) * logp_BA * weights_BA
+    weight = jnp.sum(weights_BA)
+    return {"loss": (-jnp.sum(weighted_BA), weight), "nll": (-jnp.sum(logp_BA * weights_BA), weight)}
 
 
 def _nll(read: ReadOut, batch: Batch) -> Metrics:

@@ -16,7 +16,7 @@ from moral_jax.tasks import archive, registry
 from moral_jax.tasks.reading import FileRows, read
 from moral_jax.tasks.registry import Task
 from moral_jax.tasks.splits import Split, divide, lowest
-from moral_jax.tasks.stored import take
+from moral_jax.tasks.stored import brief, take
 from moral_jax.types import Example, UserError
 
 SHARED_KEY = "rows dropped, as they share a key with another split"
@@ -40,6 +40,12 @@ class Dataset(NamedTuple):
     def scored(self) -> dict[str, Sequence[Example]]:
         """The splits to score, without empty ones."""
         return {split: rows for split, rows in (("validation", self.validation), ("test", self.test)) if rows}
+
+    @property
+    def voted(self) -> Sequence[Example]:
+        """The training rows that people voted on; in a mixture texts stand beside them."""
+        places = [i for i, example in enumerate(brief(self.train)) if len(example.options) > 1]
+        return self.train if len(places) == len(self.train) else take(self.train, places)
 
 
 def _sources(task: Task, config: TaskConfig) -> tuple[dict[str, str | None], dict[str, str] | None]:
@@ -159,16 +165,21 @@ def _mixed(config: TaskConfig) -> Dataset:
         raise UserError(f"config.task.train_on={config.train_on!r}: no source is left to train on")
     sides: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for source in config.sources:
-        if (kind := registry.get(source.task.name).kind) != "votes":
+        kind = registry.get(source.task.name).kind
+        if kind not in ("votes", "texts"):
             raise UserError(
-                f"config.task.sources: {source.name!r} is of {kind}; a mixture is of questions with votes. Put "
-                f"all rows of {kind} into one folder or file, with a column that config.task.fields.group names"
+                f"config.task.sources: {source.name!r} is of {kind}; a mixture is of questions with votes, and of "
+                f"texts beside them. Put all rows of {kind} into one folder or file, with a column that "
+                f"config.task.fields.group names"
             )
         data = load(source.task)
         of_source[source.name] = data
         for side, rows in (("train", data.train), ("validation", data.validation), ("test", data.test)):
-            if side == "test" or source.name in trained:
+            is_shown = side == "train" or kind == "votes"  # what is held out of texts has no options to choose from
+            if is_shown and (side == "test" or source.name in trained):
                 sides[side] += _named(rows, source.name)
+    if all(registry.get(source.task.name).kind == "texts" for source in config.sources):
+        raise UserError("config.task.sources: are all of texts; put their rows into one folder, for task 'texts'")
     about = [data.provenance for data in of_source.values()]
     task = registry.get(config.name)
     files = {f"{n}: {s}": p for n, data in of_source.items() for s, p in data.provenance["files"].items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
-from moral_jax.tasks import archive, scruples, synthetic, texts, truthfulqa, votes
+from moral_jax.tasks import archive, kaleido, scruples, synthetic, texts, truthfulqa, votes
 from moral_jax.tasks.rows import Columns, Row
 from moral_jax.types import Example, UserError
 
@@ -90,6 +90,15 @@ TASKS: dict[str, Task] = {
         check_columns=texts.check_columns,
         kind="prompts",
     ),
+    **{
+        name: Task(
+            examples=of_row,
+            description=f"values, rights and duties in situations: {what}",
+            citation="Sorensen et al., Value Kaleidoscope, AAAI 2024, arXiv 2309.00779",
+            kind=kind,
+        )
+        for name, (of_row, what, kind) in kaleido.TASKS.items()
+    },
     "truthfulqa": Task(
         examples=truthfulqa.examples,
         description="TruthfulQA, multiple choice: one true answer among false ones (MC1), several true ones (MC2)",
@@ -121,3 +130,10 @@ def get(name: str) -> Task:
     if name not in TASKS:
         raise UserError(f"config.task.name={name!r}: no such task; there are {', '.join(TASKS)}")
     return TASKS[name]
+
+
+def kind_of(config: TaskConfig) -> str:
+    """Returns what the rows of a task are: the kind of its one data set, or "mixed" where a mixture holds texts too."""
+    if any(get(source.task.name).kind == "texts" for source in config.sources):
+        return "mixed"
+    return get(config.name).kind

@@ -90,28 +90,33 @@ def _brief(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:60]} [...] {hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
+def _weight(row: Row, fields: FieldsConfig) -> tuple[float, ...]:
+    """Returns the weight of a text in training, as votes have it."""
+    return row.votes(fields.weight, [row.get(fields.weight)]) if fields.weight else (1.0,)
+
+
 def text_examples(row: Row, config: TaskConfig) -> list[Example]:
     """Returns the text of one row: of `messages`, of `prompt` and `completion`, or of a plain `text`.
 
     Raises:
       UserError: the row has none of them, or no reply to learn; names file, line and field.
     """
-    fields = config.fields
+    fields, counts = config.fields, _weight(row, config.fields)
     if fields.completion and row.get(fields.completion) is not None:
         prompt, turns = opening(row, fields.prompt)
         reply = _reply(row, fields.completion, _said(row, fields.completion))
-        return [_example(row, fields, prompt, turns, (reply,), (1.0,))]
+        return [_example(row, fields, prompt, turns, (reply,), counts)]
     if turns := list(messages_of(row, fields.messages)):
         if turns[-1]["role"] != ASSISTANT or not turns[-1]["content"].strip():
             raise row.error(fields.messages, turns[-1], "a conversation that ends with a reply of the assistant's")
-        return [_example(row, fields, "", turns[:-1], (turns[-1]["content"],), (1.0,))]
+        return [_example(row, fields, "", turns[:-1], (turns[-1]["content"],), counts)]
     text = filled(row, fields.text)
     if not text:
         forms = f"{fields.messages!r}, {fields.prompt!r} and {fields.completion!r}, or {fields.text!r}"
         raise row.error(fields.messages, None, f"a text to learn, in {forms}")
     if (talk := _transcript(text)) and talk[-1]["role"] == ASSISTANT and talk[-1]["content"]:
-        return [_example(row, fields, "", talk[:-1], (talk[-1]["content"],), (1.0,))]
-    return [_example(row, fields, "", [], (text,), (1.0,))]
+        return [_example(row, fields, "", talk[:-1], (talk[-1]["content"],), counts)]
+    return [_example(row, fields, "", [], (text,), counts)]
 
 
 def prompt_examples(row: Row, config: TaskConfig) -> list[Example]:
@@ -182,7 +187,18 @@ def check_columns(columns: Columns, fields: FieldsConfig, path: str) -> None:
     """Raises UserError if a setting names a column that no row has, unless another form of row is there."""
     defaults = FieldsConfig()
     for column in columns.missing:
-        for name in ("id", "text", "group", "key", "messages", "prompt", "completion", "chosen", "completions"):
+        for name in (
+            "id",
+            "text",
+            "group",
+            "key",
+            "messages",
+            "prompt",
+            "completion",
+            "chosen",
+            "completions",
+            "weight",
+        ):
             value = getattr(fields, name)
             if value != getattr(defaults, name) and column in (value, *PLACEHOLDER.findall(value)):
                 raise UserError(

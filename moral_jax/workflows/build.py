@@ -69,8 +69,9 @@ def _check_rollout(config: Config, objective: Objective) -> None:
 
 def _check_fits(config: Config, objective: Objective) -> None:
     """Refuses an objective that is not for the task, or not for the head."""
-    name, kind, head = config.objective.name, registry.get(config.task.name).kind, config.model.head
-    reads = Texts if kind != "votes" and head == "vocabulary" else Options
+    name, kind, head = config.objective.name, registry.kind_of(config.task), config.model.head
+    reads_texts = "text" if kind == "mixed" else "vocabulary"  # votes beside texts are on texts too
+    reads = Texts if kind != "votes" and head == reads_texts else Options
     if kind in objective.kinds and objective.asks is reads:
         for field in objective.positive:
             above_0 = getattr(config.objective, field) > 0
@@ -79,7 +80,7 @@ def _check_fits(config: Config, objective: Objective) -> None:
     fitting = [n for n, o in objectives.OBJECTIVES.items() if kind in o.kinds and o.asks is reads]
     raise UserError(
         f"config.objective.name={name!r}: is not for task {config.task.name!r} with config.model.head={head!r}; "
-        f"expected {' or '.join(map(repr, fitting)) or 'config.model.head=vocabulary'}"
+        f"expected {' or '.join(map(repr, fitting)) or f'config.model.head={reads_texts}'}"
     )
 
 

@@ -32,6 +32,7 @@ from moral_jax.workflows.summarise import calibration_of, summarise, summarise_r
 
 if TYPE_CHECKING:
     from moral_jax.respondents.baselines.respondent import Reader
+    from moral_jax.respondents.embedder import Embedder
     from moral_jax.respondents.local import LocalRespondent
 
 
@@ -117,20 +118,26 @@ def _other(config: Config, data: task_rows.Dataset | None, budget: Budget) -> Re
     from moral_jax.respondents.baselines.respondent import BaselineRespondent
 
     data = data or _dataset(config)
-    reader = _reader(config) if baselines.get(who.name, data.train).reads else None
-    return BaselineRespondent(who.name, data.train, data.validation, config.train.seed, concentration, reader)
+    reader = _reader(config) if baselines.get(who.name, data.voted).reads else None
+    return BaselineRespondent(who.name, data.voted, data.validation, config.train.seed, concentration, reader)
 
 
 def _reader(config: Config) -> "Reader":
     """Returns the frozen model that a baseline reads with: that of config.model."""
     from moral_jax.respondents.baselines.respondent import Reader
+
+    embedder = embedder_of(config)
+    return Reader(embedder, provenance.about_model(config, embedder.files))
+
+
+def embedder_of(config: Config) -> "Embedder":
+    """Returns the model of a config as one that reads texts as vectors; loads no weights."""
     from moral_jax.respondents.embedder import Embedder
     from moral_jax.workflows import local_model
 
     jax_setup.configure()
     files = local_model.find_model(config)
-    embedder = Embedder(config, files, local_model.InitialParams(config, files).for_scoring)
-    return Reader(embedder, provenance.about_model(config, files))
+    return Embedder(config, files, local_model.InitialParams(config, files).for_scoring)
 
 
 def respondent_of(
@@ -218,7 +225,7 @@ def evaluate(
         origin.record(out, origin_of(about))
         answer(answers, splits, evaluation.stage(ANSWERS))
         origin.record(out, origin_of(about))  # an API has said more of itself by now
-        train = data.train if data is not None else []
+        train = data.voted if data is not None else []
         if writes:
             written = summarise_replies(evaluation, list(splits), config)
         elif weighs:

@@ -32,7 +32,7 @@ def score_texts(config: Config, path: str, run: RunDirectory | None) -> list[Sco
     Raises:
       UserError: a row is bad, or the run is about questions with options, so that `moral-jax ask` asks it.
     """
-    if run and registry.get(config.task.name).kind == "votes":
+    if run and registry.kind_of(config.task) == "votes":
         raise UserError(
             f"{run.path}: was trained on questions with options; ask it with moral-jax ask --run={run.path}"
         )

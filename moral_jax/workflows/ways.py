@@ -172,7 +172,7 @@ WAYS = {
     "votes": Way(
         lambda setup, respondent: answers_of(respondent, weighs=False),
         _validate,
-        lambda setup, run: summarise(run, list(setup.scored), setup.data.train, setup.config),
+        lambda setup, run: summarise(run, list(setup.scored), setup.data.voted, setup.config),
         _about_batches,
         _tokens_of_batches,
     ),

@@ -13,6 +13,7 @@ import pytest
 
 import moral_jax
 from moral_jax.cli import errors, legacy, main, shared
+from moral_jax.cli.main import COMMANDS
 from moral_jax.config import Config, saved
 from moral_jax.config.respondent import RespondentConfig
 from moral_jax.types import Preempted, StorageError, UserError
@@ -76,8 +77,7 @@ def test_version(capsys):
         ("studdy", "studdy: no such command; did you mean study?"),
         (
             "xyzzy",
-            "xyzzy: no such command; there are train, eval, ask, tally, elicit, judge, score, graph, decide, generate, "
-            "data, study, sweep, report, export, plan, doctor",
+            f"xyzzy: no such command; there are {', '.join(COMMANDS)}",
         ),
     ],
 )

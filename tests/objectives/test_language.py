@@ -24,7 +24,8 @@ class Read:
 
 def batch_of(tokens):
     one_BA = np.ones((1, tokens), np.float32)
-    return Batch(None, Texts(one_BA, one_BA, one_BA, one_BA, one_BA[None], one_BA, one_BA, {}, {}))
+    each_BA = np.arange(tokens, dtype=np.int32)[None]
+    return Batch(None, Texts(one_BA, one_BA, each_BA, one_BA, one_BA[None], one_BA, one_BA, {}, {}))
 
 
 def test_micro_batches_add_up():
@@ -43,3 +44,14 @@ def test_dft():
 def test_the_gradient_of_dft_takes_p_for_a_constant():
     grad = jax.grad(lambda x: objectives.get("dft").loss(Read(x), batch_of(1))["loss"][0])(jnp.log(jnp.array([0.5])))
     assert float(grad[0]) == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("name", ["sft", "dft"])
+def test_a_text_weighs_what_its_row_says(name):
+    """Two texts of one token: log p -1 with weight 3, log p -2 with weight 1."""
+    batch = batch_of(2)
+    counts, which = np.array([[[3.0, 1.0]]], np.float32), np.array([[0, 1]], np.int32)
+    asks = batch.asks._replace(counts_BQC=counts, text_of_BA=which)
+    found = objectives.get(name).loss(Read([-1.0, -2.0]), batch._replace(asks=asks))
+    total, weight = found["loss" if name == "sft" else "nll"]
+    assert (float(total), float(weight)) == (5.0, 4.0)

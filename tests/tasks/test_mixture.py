@@ -101,12 +101,32 @@ def test_a_source_for_testing_alone_is_never_trained_on(mixture):
         load.load(dataclasses.replace(whole.task, sources=(one, two), train_on="scale"))
 
 
-def test_texts_are_no_part_of_a_mixture(mixture):
-    task = mixture().task
-    texts = dataclasses.replace(task.sources[0].task, name="texts")
-    changed = dataclasses.replace(task, sources=[dataclasses.replace(task.sources[0], task=texts), *task.sources[1:]])
-    with pytest.raises(UserError, match=r"config.task.sources: '.+' is of texts; a mixture is of questions with votes"):
-        load.load(changed)
+def with_first(task, **changes):
+    """Returns a mixture whose first source has other settings."""
+    first = dataclasses.replace(task.sources[0], task=dataclasses.replace(task.sources[0].task, **changes))
+    return dataclasses.replace(task, sources=(first, *task.sources[1:]))
+
+
+def test_preferences_are_no_part_of_a_mixture(mixture):
+    expected = r"config.task.sources: 'deeds' is of preferences; a mixture is of questions with votes, and of texts"
+    with pytest.raises(UserError, match=expected):
+        load.load(with_first(mixture().task, name="preferences"))
+
+
+def test_texts_stand_beside_votes_and_only_train(mixture):
+    data = load.load(with_first(mixture().task, name="texts"))
+    assert {e.source for e in data.train} == {"deeds", "scale"}
+    assert {e.source for e in (*data.validation, *data.test)} == {"scale"}
+    assert {e.source for e in data.voted} == {"scale"}
+    assert len(data.voted) == sum(len(e.options) > 1 for e in data.train) > 0
+    votes = data._replace(train=list(data.voted))
+    assert votes.voted is votes.train
+
+
+def test_a_mixture_of_texts_alone_is_refused(mixture):
+    task = with_first(mixture().task, name="texts")
+    with pytest.raises(UserError, match="are all of texts"):
+        load.load(dataclasses.replace(task, sources=task.sources[:1]))
 
 
 def test_each_source_has_its_own_prompt(mixture):

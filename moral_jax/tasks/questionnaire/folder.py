@@ -20,7 +20,9 @@ NATIVE_FIELDS = FieldsConfig(title="{title}")  # of rows.jsonl
 Orders = Literal["rotations", "reversal", "all", "given"]
 ORDERS: tuple[str, ...] = get_args(Orders)
 GRAPH, CASE, UTILITIES = "graph", "decide", "utilities"  # tallies of other commands
+KALEIDO = "kaleido"  # of sentences that are no rows
 OTHERS = {  # what folders with such a tally are, and who asks them
+    KALEIDO: 'judges any sentence and counts no rows: moral-jax ask --task={name} --model=... "a sentence"',
     GRAPH: "holds cards of values; ask and count them: moral-jax graph {name} --model=...",
     UTILITIES: "its outcomes are compared in pairs; ask them: moral-jax elicit {name} --model=...",
 }
