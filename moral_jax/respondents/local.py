@@ -176,6 +176,10 @@ class LocalRespondent:
         """Returns the states of every layer at the answer position of every ask, all of which were prepared."""
         return self.scoring.look(self.params, asks, what)
 
+    def forget(self) -> None:
+        """Lets go of the parameters, which the next question loads again."""
+        self._params = None
+
     def sample(
         self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str]
     ) -> Iterator[tuple[int, list[Sample]]]:
