@@ -15,11 +15,11 @@ Looks inside models: what each layer holds about the rows of a task, and how two
   moral-jax probe statements --model=before=OWNER/MODEL --model=after=run:runs/mine
   moral-jax probe VOTES.csv --config=MINE.py --label=FIELD --model=OWNER/MODEL
 
-ROWS is a folder with task.toml, a shipped one, or a file: rows of a questionnaire, or any table that --config describes.
-The label is the right option (else the one with most votes), or --label: a variable, a group, or an axis of conditions.
-The page has a curve over layers for each number: probe accuracy beside control labels, words alone and the most frequent
-label; the logit difference; and, of several models, debiased CKA and directions. Rows that share a key never stand on
-both sides. A probe that finds a label is no proof that the model uses it: docs/probe.md.
+ROWS is a folder with task.toml, a shipped one, or a file: rows of a questionnaire, or any table that --config
+describes. The label is the right option (else the one with most votes), or --label: a variable, a group, or an axis of
+conditions. The page has a curve over layers for each number: probe accuracy beside control labels, words alone and the
+most frequent label; the logit difference; and, of several models, debiased CKA and directions. Rows that share a key
+never stand on both sides. A probe that finds a label is no proof that the model uses it: docs/probe.md.
 """
 
 

@@ -130,9 +130,7 @@ def score_questions(
     return read_items(scorer, params, questions, shape, prefetch, what)
 
 
-def read_items(
-    scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str
-) -> Any:
+def read_items(scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str) -> Any:
     """Returns what a scorer reads of every item, float32 arrays [items, ...]; otherwise as `score_questions`."""
     out = None
     for items_BQ, scores in _scored(scorer, params, questions, shape, prefetch, what):

@@ -16,14 +16,14 @@ from moral_jax.report.words import Table, interval, number
 Numbers = Mapping[str, Any]
 ACCURACY = (
     "Accuracy of a ridge probe on held-out rows, by layer; 0 is what the first layer reads. Dashed: the same probe on "
-    "control labels, random for each word type. Dotted: a probe on words alone; grey: the most frequent label. Bands are "
-    "95 % intervals over groups of rows that share a key."
+    "control labels, random for each word type. Dotted: a probe on words alone; grey: the most frequent label. Bands "
+    "are 95 % intervals over groups of rows that share a key."
 )
 NOTE = (
     "The layer of the first table is chosen inside each training part, by error. Selectivity is accuracy less control "
-    "accuracy (mean of five random labellings; in brackets also what other labellings would add). Shuffled: what the best "
-    "layer reaches in 95 of 100 labellings that say nothing. Without a signal, probes of balanced rows lie a little below "
-    "chance. Formulas: docs/probe.md."
+    "accuracy (mean of five random labellings; in brackets also what other labellings would add). Shuffled: what the "
+    "best layer stays below in 95 of 100 labellings that say nothing. Without a signal, probes of balanced rows lie a "
+    "little below chance. Formulas: docs/probe.md."
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moral_jax.report.words import interval, number
+from moral_jax.report.words import Estimate, interval, number
 
 Numbers = Mapping[str, Any]
 
@@ -35,8 +35,8 @@ def _holds(of: Numbers) -> str:
     c, luck = of["chosen"], of["shuffled"]["best_layer_95"]
     if c["accuracy"]["value"] <= luck:
         return (
-            f"That is no more than the best layer reaches with shuffled labels ({number(luck)}): nothing was found, which "
-            f"does not say that nothing is there."
+            f"That is no more than the best layer reaches with shuffled labels ({number(luck)}): nothing was found, "
+            f"which does not say that nothing is there."
         )
     if not _above(c["above_words"]):
         return (
@@ -52,9 +52,9 @@ def judged(who: str, of: Numbers, found: Numbers) -> list[str]:
     layers = of["layers"]
     best = max(range(len(layers)), key=lambda at: layers[at]["accuracy"]["value"])
     said = [
-        f"{_holds(of)} The highest layer of {len(layers)} is {best} ({number(layers[best]['accuracy']['value'])}); picked "
-        f"for that, it is flattered: with shuffled labels the best one reaches {number(of['shuffled']['best_layer_95'])} "
-        f"in 95 of 100 labellings."
+        f"{_holds(of)} The highest layer of {len(layers)} is {best} ({number(layers[best]['accuracy']['value'])}); "
+        f"picked for that, it is flattered: with shuffled labels the best one stays below "
+        f"{number(of['shuffled']['best_layer_95'])} in 95 of 100 labellings."
     ]
     last = layers[-1]
     if "logit_difference" not in last:
@@ -96,12 +96,12 @@ def pair_said(pair: Numbers, found: Numbers) -> list[str]:
         f"In layer {at}, where {first}'s probe is best, the directions have cosine {interval(d['cosine'])} on the same "
         f"rows; on other rows {number(d['across'])} across, {number(d['within_first'])} within {first}, "
         f"{number(d['within_other'])} within {other}.",
-        f"There {first}'s classes lie {interval(d['gap_first'])} standard deviations apart on its own direction, {other}'s "
-        f"{interval(d['gap_other'])}: {_change(d['gap_change'])}.",
+        f"There {first}'s classes lie {interval(d['gap_first'])} standard deviations apart on its own direction, "
+        f"{other}'s {interval(d['gap_other'])}: {_change(d['gap_change'])}.",
     ]
 
 
-def _change(e: Numbers) -> str:
+def _change(e: Estimate) -> str:
     if "low" in e and e["low"] <= 0 <= e["high"]:
         return f"no clear change ({interval(e)})"
     return f"{'further apart' if e['value'] > 0 else 'nearer'} ({interval(e)})"

@@ -10,12 +10,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.analysis.probe.count import count
 from moral_jax.analysis.probe.subject import Seen, folds
+from moral_jax.config import Config
 from moral_jax.models.spec import EncoderSpec
 from moral_jax.report import probe as page
 from moral_jax.report.page import Written
@@ -24,6 +25,7 @@ from moral_jax.respondents.local import LocalRespondent
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runtime import distributed, files, strict_json
 from moral_jax.types import UserError
+from moral_jax.weights import load, source
 from moral_jax.workflows.asking import Who, config_for, locked
 from moral_jax.workflows.evaluate import check_answers_questions, local_respondent
 from moral_jax.workflows.probe_rows import Probing
@@ -45,27 +47,37 @@ def _check(who: Who) -> None:
     check_answers_questions(who.config, RunDirectory(who.run) if who.run else None)
 
 
-def _find(who: Who, asked: Probing) -> tuple[LocalRespondent, bool]:
-    """Returns the respondent, and whether its head means anything: an encoder's is random until a run has trained
-    it."""
+class Looker(NamedTuple):
+    """A respondent, and how it is asked."""
+
+    respondent: LocalRespondent
+    config: Config
+    has_head: bool  # an encoder's is random until a run has trained it, and means nothing
+
+
+def _find(who: Who, asked: Probing) -> Looker:
+    """Returns the respondent, without its weights. Encoders read a row's own words, no template."""
     config = config_for(who.config, asked.folder)
+    is_encoder = isinstance(load.read_spec(source.resolve(config.model.path, source.HUB_FILES)), EncoderSpec)
+    if is_encoder:
+        config = dataclasses.replace(config, prompt=dataclasses.replace(config.prompt, template=None))
     respondent, _ = local_respondent(config, RunDirectory(who.run) if who.run else None, {})
-    has_head = who.run is not None or not isinstance(respondent.scoring.model.spec, EncoderSpec)
-    return respondent, has_head
+    return Looker(respondent, config, who.run is not None or not is_encoder)
 
 
-def _look(name: str, respondent: LocalRespondent, has_head: bool, asked: Probing, setting_of: Any) -> Seen:
+def _look(name: str, looker: Looker, asked: Probing) -> Seen:
     """Returns the states of every row, averaged over the orders of its options, and the log-odds of its right one."""
-    asks = asks_of(respondent, asked.examples, setting_of)
-    respondent.prepare({"rows": asks})
-    layers = respondent.look(asks, f"rows with {name}")
+    asks = asks_of(looker.respondent, asked.examples, looker.config.orders_of)
+    looker.respondent.prepare({"rows": asks})
+    layers = looker.respondent.look(asks, f"rows with {name}")
+    looker.respondent.forget()
     places = np.array([place for place, _ in asks.items])
     count_E = np.bincount(places, minlength=len(asked.examples))
     states_ELD = np.zeros((len(asked.examples), *layers.states.shape[1:]))
     np.add.at(states_ELD, places, layers.states)
     states_LED = np.moveaxis(states_ELD / count_E[:, None, None], 0, 1).astype(np.float32)
     gold_E = asked.rows.gold_E
-    if not has_head or (gold_E < 0).all():
+    if not looker.has_head or (gold_E < 0).all():
         return Seen(states_LED, None)
     odds_EL = np.zeros(states_ELD.shape[:2])
     for item, (place, order) in enumerate(asks.items):
@@ -118,13 +130,9 @@ def probe(
     folds(asked.rows, seed)  # before anything is loaded
     with locked(out):
         found = [_find(who, asked) for who in respondents]
-        abouts = {who.name: one.about for who, (one, _) in zip(respondents, found, strict=True)}
+        abouts = {who.name: one.respondent.about for who, one in zip(respondents, found, strict=True)}
         about = _claim(out, asked, abouts, {"seed": seed, "resamples": resamples})
-        seen = {}
-        for who, (respondent, has_head) in zip(respondents, found, strict=True):
-            setting_of = config_for(who.config, asked.folder).orders_of
-            seen[who.name] = _look(who.name, respondent, has_head, asked, setting_of)
-            respondent.forget()
+        seen = {who.name: _look(who.name, one, asked) for who, one in zip(respondents, found, strict=True)}
         if not distributed.is_primary():
             return Written(out / "report.html", "", "")
         if keeps_states:

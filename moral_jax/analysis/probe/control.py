@@ -30,7 +30,7 @@ def bag(words: Sequence[Sequence[str]]) -> tuple[np.ndarray, list[str]]:
 
 
 def recurring(counts_EW: np.ndarray, groups_E: np.ndarray) -> np.ndarray:
-    """Returns which word types can be learned and tested: they stand in several groups, and tell rows apart, [types]."""
+    """Returns which word types can be learned and tested, [types]: those in several groups that tell rows apart."""
     there_GW = np.zeros((groups_E.max() + 1, counts_EW.shape[1]), bool)
     np.logical_or.at(there_GW, groups_E, counts_EW > 0)
     return (there_GW.sum(0) > 1) & (np.ptp(counts_EW, axis=0) > 0)

@@ -1,8 +1,9 @@
 """Directions of two classes: where the means of the classes part, before and after.
 
 The two models read the same rows, so noise of the rows is in both of their directions and makes them look alike. So a
-cosine stands beside two others that are free of it: a model's own direction on one half of the groups against its own on
-the other half, and against the other model's on the other half. Only if the second is lower has the direction turned.
+cosine stands beside two others that are free of it: a model's own direction on one half of the groups against its own
+on the other half, and against the other model's on the other half. Only if the second is lower has the direction
+turned.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ NORMAL = 1.96  # of a normal distribution, for 95 %
 def cosine(a_D: np.ndarray, b_D: np.ndarray) -> float:
     """Returns the cosine of two directions; NaN where one is 0."""
     size = np.linalg.norm(a_D) * np.linalg.norm(b_D)
-    return float(a_D @ b_D / size) if size > 0 else float("nan")
+    return float(np.clip(a_D @ b_D / size, -1, 1)) if size > 0 else float("nan")
 
 
 def mean_difference(x_ED: np.ndarray, labels_E: np.ndarray, w_RE: np.ndarray | None = None) -> np.ndarray:

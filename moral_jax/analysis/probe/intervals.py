@@ -1,5 +1,6 @@
 """Estimates with intervals over groups: rows that share a key are drawn together."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -19,9 +20,10 @@ class Groups:
     def draws(self, of: Mapping[str, np.ndarray | OfRows]) -> dict[str, Draws]:
         """Returns the draws of some numbers by name: of the mean of an array [E], or of a statistic of row weights."""
         statistics = {name: x if callable(x) else mean_of(x) for name, x in of.items()}
-        return self._of.draws(
-            {name: lambda w_RG, s=statistic: s(w_RG[:, self.groups_E]) for name, statistic in statistics.items()}
-        )
+        return self._of.draws({name: functools.partial(self._of_groups, x) for name, x in statistics.items()})
+
+    def _of_groups(self, statistic: OfRows, w_RG: np.ndarray) -> np.ndarray:
+        return statistic(w_RG[:, self.groups_E])
 
 
 def mean_of(values_E: np.ndarray) -> OfRows:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-PENALTIES = 10.0 ** np.arange(-3, 5)  # times the number of features, which is the mean squared length of a row
+# times the number of features, which is the mean squared length of a row
+PENALTIES = np.array([1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4])
 CONSTANT = 1e-6  # features that vary less, beside their mean, are rounding
 
 
@@ -31,6 +32,10 @@ def scaling(x_ED: np.ndarray) -> Scaled:
     mean_D, sd_D = x_ED.mean(0), x_ED.std(0)
     moves_D = sd_D > CONSTANT * np.maximum(np.abs(mean_D), CONSTANT)
     return Scaled(mean_D, np.where(moves_D, 1 / np.where(moves_D, sd_D, 1.0), 0.0))
+
+
+def _penalties(scaled: Scaled) -> np.ndarray:
+    return PENALTIES * max(1, int(np.count_nonzero(scaled.inverse_D)))
 
 
 def targets(labels_SE: np.ndarray, classes: int) -> np.ndarray:
@@ -85,7 +90,7 @@ def fit(x_ED: np.ndarray, y_ESK: np.ndarray, groups_E: np.ndarray, held_out_ED: 
     """Fits a probe for each set of labels, each with its own penalty, and applies it to rows that were held out."""
     scaled = scaling(x_ED)
     z_ED, (E, S, K) = scaled(x_ED), y_ESK.shape
-    penalties = PENALTIES * max(1, np.count_nonzero(scaled.inverse_D))
+    penalties = _penalties(scaled)
     y_EM = y_ESK.reshape(E, S * K)
     error_PS = np.square(left_out_errors(z_ED, y_EM, groups_E, penalties)).reshape(-1, E, S, K).mean((1, 3))
     best_S = len(penalties) - 1 - np.argmin(error_PS[::-1], axis=0)  # the largest of those that tie
@@ -102,9 +107,7 @@ class Probed(NamedTuple):
     errors_FS: np.ndarray  # of each fold, inside its training rows
 
 
-def probe(
-    x_ED: np.ndarray, labels_SE: np.ndarray, classes: int, groups_E: np.ndarray, folds_E: np.ndarray
-) -> Probed:
+def probe(x_ED: np.ndarray, labels_SE: np.ndarray, classes: int, groups_E: np.ndarray, folds_E: np.ndarray) -> Probed:
     """Returns the answers of probes on features, cross-validated.
 
     Args:
@@ -118,7 +121,7 @@ def probe(
     for number in range(folds_E.max() + 1):
         out = folds_E == number
         fold = fit(x_ED[~out], y_ESK[~out], groups_E[~out], x_ED[out])
-        correct_SE[:, out] = fold.scores_ESK.argmax(-1).T == labels_SE[:, out]
+        correct_SE[:, out] = labels_SE[:, out] == fold.scores_ESK.argmax(-1).T
         errors.append(fold.error_S)
     return Probed(correct_SE, np.stack(errors))
 
@@ -127,7 +130,7 @@ def direction(x_ED: np.ndarray, labels_E: np.ndarray, groups_E: np.ndarray) -> n
     """Returns the direction in which a probe of two classes sees the second, fitted to all rows, in units of x."""
     scaled = scaling(x_ED)
     z_ED, y_EM = scaled(x_ED), (labels_E == 1).astype(float)[:, None]
-    penalties = PENALTIES * max(1, np.count_nonzero(scaled.inverse_D))
+    penalties = _penalties(scaled)
     error_P = np.square(left_out_errors(z_ED, y_EM, groups_E, penalties)).mean((1, 2))
     best = len(penalties) - 1 - int(np.argmin(error_P[::-1]))
     return solve(z_ED, y_EM, penalties[best : best + 1])[:, 0] * scaled.inverse_D

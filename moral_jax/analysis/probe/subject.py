@@ -36,8 +36,8 @@ def folds(rows: Rows, seed: int) -> np.ndarray:
     np.add.at(counts_GK, (rows.groups_E, rows.labels_E), 1)
     if len(counts_GK) < 2 * FOLDS:
         raise UserError(
-            f"the rows fall into {len(counts_GK)} groups that share no key; a probe needs {2 * FOLDS} at least, as rows "
-            f"that share a key never stand on both sides; pass more rows, or rows with other keys"
+            f"the rows fall into {len(counts_GK)} groups that share no key; a probe needs {2 * FOLDS} at least, as "
+            f"rows that share a key never stand on both sides; pass more rows, or rows with other keys"
         )
     order = np.random.default_rng(seed).permutation(len(counts_GK))
     order = order[np.argsort(-counts_GK[order].sum(1), kind="stable")]  # large groups first
