@@ -126,6 +126,14 @@ def test_control_labels_are_random_for_each_word_type():
     assert control.labels([["same"]] * 8, labels[:8], np.arange(8), [0]) is None
 
 
+def test_states_that_say_nothing_are_at_the_share_of_the_most_frequent_label():
+    """Also for labels that no fold balances, as control labels are."""
+    rows, states, _ = planted(np.random.default_rng(13))
+    sets = np.stack([rows.labels_E, *control.shuffled(rows.labels_E, range(9)), np.arange(96) % 4 > 0])
+    found = ridge.probe(np.ones_like(states), sets, 2, rows.groups_E, subject.folds(rows, 0)).correct_SE.mean(1)
+    np.testing.assert_allclose(found, [0.5] * 10 + [0.75])
+
+
 def test_selectivity_is_accuracy_less_control_accuracy():
     """States that spell their words do well on control labels; states that hold the label alone do not."""
     rng = np.random.default_rng(9)

@@ -37,14 +37,6 @@ class Counter:
     def _probe(self, x_ED: np.ndarray, labels_SE: np.ndarray) -> ridge.Probed:
         return ridge.probe(x_ED, labels_SE, len(self.rows.classes), self.rows.groups_E, self.folds_E)
 
-    def floor(self) -> float:
-        """Returns how often the most frequent class of the training rows is right on held-out ones."""
-        right, labels = 0, self.rows.labels_E
-        for fold in range(self.folds_E.max() + 1):
-            out = self.folds_E == fold
-            right += int(np.sum(labels[out] == np.bincount(labels[~out]).argmax()))
-        return right / len(labels)
-
     def words(self) -> np.ndarray:
         """Returns where a probe on words alone is right, [E]."""
         counts_EW, _ = control.bag(self.rows.words)
@@ -135,7 +127,7 @@ def count(rows: Rows, seen: Mapping[str, Seen], seed: int, resamples: int) -> Nu
         "classes": {name: int(np.sum(rows.labels_E == i)) for i, name in enumerate(rows.classes)},
         "rows": len(rows.labels_E),
         "groups": int(rows.groups_E.max()) + 1,
-        "floor": counter.floor(),
+        "floor": float(np.bincount(rows.labels_E).max() / len(rows.labels_E)),
         "words": words,
         "has_control": counter.controls_SE is not None,
         "respondents": {name: counter.respondent(name, of, words_E) for name, of in seen.items()},

@@ -86,8 +86,14 @@ class Fold(NamedTuple):
     error_S: np.ndarray  # mean squared error inside, of the penalty that was chosen
 
 
-def fit(x_ED: np.ndarray, y_ESK: np.ndarray, groups_E: np.ndarray, held_out_ED: np.ndarray) -> Fold:
-    """Fits a probe for each set of labels, each with its own penalty, and applies it to rows that were held out."""
+def fit(
+    x_ED: np.ndarray, y_ESK: np.ndarray, groups_E: np.ndarray, held_out_ED: np.ndarray, prior_SK: np.ndarray
+) -> Fold:
+    """Fits a probe for each set of labels, each with its own penalty, and applies it to rows that were held out.
+
+    Args:
+      prior_SK: what is predicted where features say nothing.
+    """
     scaled = scaling(x_ED)
     z_ED, (E, S, K) = scaled(x_ED), y_ESK.shape
     penalties = _penalties(scaled)
@@ -95,7 +101,7 @@ def fit(x_ED: np.ndarray, y_ESK: np.ndarray, groups_E: np.ndarray, held_out_ED: 
     error_PS = np.square(left_out_errors(z_ED, y_EM, groups_E, penalties)).reshape(-1, E, S, K).mean((1, 3))
     best_S = len(penalties) - 1 - np.argmin(error_PS[::-1], axis=0)  # the largest of those that tie
     weights_DM = solve(z_ED, y_EM, np.repeat(penalties[best_S], K))
-    scores = scaled(held_out_ED) @ weights_DM + y_EM.mean(0)
+    scores = scaled(held_out_ED) @ weights_DM + prior_SK.ravel()
     # rounding: what is equal but for the last digits is a tie, and the first class takes it
     return Fold(np.round(scores, 9).reshape(-1, S, K), error_PS[best_S, np.arange(S)])
 
@@ -110,6 +116,10 @@ class Probed(NamedTuple):
 def probe(x_ED: np.ndarray, labels_SE: np.ndarray, classes: int, groups_E: np.ndarray, folds_E: np.ndarray) -> Probed:
     """Returns the answers of probes on features, cross-validated.
 
+    Where features say nothing, the shares of labels in all rows decide. Those of training rows would be wrong on
+    purpose: what is frequent there is rare in the rows held out, and labels that no fold balances would lie below
+    chance.
+
     Args:
       labels_SE: several sets of labels of the rows, each probed by itself.
       classes: how many there are.
@@ -120,7 +130,7 @@ def probe(x_ED: np.ndarray, labels_SE: np.ndarray, classes: int, groups_E: np.nd
     x_ED = np.asarray(x_ED, float)
     for number in range(folds_E.max() + 1):
         out = folds_E == number
-        fold = fit(x_ED[~out], y_ESK[~out], groups_E[~out], x_ED[out])
+        fold = fit(x_ED[~out], y_ESK[~out], groups_E[~out], x_ED[out], y_ESK.mean(0))
         correct_SE[:, out] = labels_SE[:, out] == fold.scores_ESK.argmax(-1).T
         errors.append(fold.error_S)
     return Probed(correct_SE, np.stack(errors))
