@@ -14,6 +14,7 @@ import numpy as np
 
 # times the number of features, which is the mean squared length of a row
 PENALTIES = np.array([1e-3, 1e-2, 1e-1, 1e0, 1e1, 1e2, 1e3, 1e4])
+SMALLEST = 1e-12  # of squared singular values, beside the largest: smaller ones are rounding
 CONSTANT = 1e-6  # features that vary less, beside their mean, are rounding
 
 
@@ -52,6 +53,18 @@ def _of_size(groups_E: np.ndarray) -> Iterator[np.ndarray]:
         yield order[starts[size_G == size][:, None] + np.arange(size)]
 
 
+def _decomposed(x_ED: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns U [E, R], s [R] and V' [R, D] of X = U S V', by way of the smaller of X X' and X' X.
+
+    That is several times as fast as a singular value decomposition. What it rounds away is far below every penalty.
+    """
+    wide = x_ED.shape[0] < x_ED.shape[1]
+    squares_R, vectors = np.linalg.eigh(x_ED @ x_ED.T if wide else x_ED.T @ x_ED)
+    kept = squares_R > SMALLEST * max(squares_R[-1], SMALLEST)
+    s_R, vectors = np.sqrt(squares_R[kept]), vectors[:, kept]
+    return (vectors, s_R, (x_ED.T @ vectors / s_R).T) if wide else (x_ED @ vectors / s_R, s_R, vectors.T)
+
+
 def left_out_errors(x_ED: np.ndarray, y_EM: np.ndarray, groups_E: np.ndarray, penalties: np.ndarray) -> np.ndarray:
     """Returns the error of every row where its group is left out, [penalties, E, M].
 
@@ -60,21 +73,21 @@ def left_out_errors(x_ED: np.ndarray, y_EM: np.ndarray, groups_E: np.ndarray, pe
       y_EM: what is predicted, several columns at a time.
       penalties: in the units of x.
     """
-    U_ER, s_R, _ = np.linalg.svd(x_ED - x_ED.mean(0), full_matrices=False)
+    U_ER, s_R, _ = _decomposed(x_ED - x_ED.mean(0))
     errors = np.empty((len(penalties), *y_EM.shape))
     for i, penalty in enumerate(penalties):
         kept_R = s_R**2 / (s_R**2 + penalty)
         residual_EM = y_EM - y_EM.mean(0) - (U_ER * kept_R) @ (U_ER.T @ y_EM)
         for places_GE in _of_size(groups_E):
-            U = U_ER[places_GE]
-            hat = 1 / len(x_ED) + np.einsum("gik,k,gjk->gij", U, kept_R, U)
+            U_GER = U_ER[places_GE]
+            hat = 1 / len(x_ED) + (U_GER * kept_R) @ U_GER.swapaxes(1, 2)
             errors[i, places_GE] = np.linalg.solve(np.eye(places_GE.shape[1]) - hat, residual_EM[places_GE])
     return errors
 
 
 def solve(x_ED: np.ndarray, y_EM: np.ndarray, penalty_M: np.ndarray) -> np.ndarray:
     """Returns the weights [D, M] of a ridge regression on standardised rows, a penalty for each column."""
-    U_ER, s_R, V_RD = np.linalg.svd(x_ED, full_matrices=False)
+    U_ER, s_R, V_RD = _decomposed(x_ED)
     shrunk_RM = s_R[:, None] / (s_R[:, None] ** 2 + penalty_M)
     return V_RD.T @ (shrunk_RM * (U_ER.T @ (y_EM - y_EM.mean(0))))
 
