@@ -19,6 +19,7 @@ ACCURACY = (
     "control labels, random for each word type. Dotted: a probe on words alone; grey: the most frequent label. Bands "
     "are 95 % intervals over groups of rows that share a key."
 )
+ANSWERS = ("gold", "votes")  # labels that are an option
 NOTE = (
     "The layer of the first table is chosen inside each training part, by error. Selectivity is accuracy less control "
     "accuracy (mean of five random labellings; in brackets also what other labellings would add). Shuffled: what the "
@@ -200,7 +201,7 @@ def write(folder: Path, found: Numbers, asked: Numbers, task: Numbers) -> Writte
     """
     verdict = []
     for who, of in found["respondents"].items():
-        verdict += [seen_said(who, of, found, asked["label"]), *judged(who, of, found)]
+        verdict += [seen_said(who, of, found, asked["label"]), *judged(who, of, of_answer=asked["label"] in ANSWERS)]
     for pair in found["pairs"]:
         verdict += pair_said(pair, found)
     classes = ", ".join(f"{name} ({count})" for name, count in found["classes"].items())

@@ -47,8 +47,12 @@ def _holds(of: Numbers) -> str:
     return "That is more than words alone, control labels and shuffled labels give: these states hold it."
 
 
-def judged(who: str, of: Numbers, found: Numbers) -> list[str]:
-    """Says what follows of a respondent's numbers."""
+def judged(who: str, of: Numbers, *, of_answer: bool) -> list[str]:
+    """Says what follows of a respondent's numbers.
+
+    Args:
+      of_answer: true if the label is the right option, so that probe and answer can be compared.
+    """
     layers = of["layers"]
     best = max(range(len(layers)), key=lambda at: layers[at]["accuracy"]["value"])
     said = [
@@ -65,7 +69,7 @@ def judged(who: str, of: Numbers, found: Numbers) -> list[str]:
         f"rows."
     )
     accuracy = of["chosen"]["accuracy"]
-    if "low" in accuracy and accuracy["low"] > right.get("high", right["value"]):
+    if of_answer and "low" in accuracy and accuracy["low"] > right.get("high", right["value"]):
         said.append("The probe finds more than the answer says; whether anything in the model reads it is open.")
     return said
 

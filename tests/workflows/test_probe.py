@@ -61,6 +61,7 @@ def test_a_planted_bit_is_found_and_the_page_says_that_words_give_it_away(rows, 
     assert max(layer["accuracy"]["value"] for layer in of["layers"]) > 0.9
     assert found["words"]["value"] == 1
     said = capsys.readouterr().out
+    assert "The probe finds more than the answer says" not in said  # the card is not the answer
     page = (tmp_path / "out" / "report.html").read_text()
     for text in (said, page):
         assert "this says no more than that the words are in the states" in text
