@@ -32,18 +32,22 @@ def seen_said(who: str, of: Numbers, found: Numbers, label: str) -> str:
 
 def _holds(of: Numbers) -> str:
     """Says whether a probe finds more than words, controls and luck give."""
-    c, luck = of["chosen"], of["shuffled"]["best_layer_95"]
-    if c["accuracy"]["value"] <= luck:
+    c = of["chosen"]
+    if c["accuracy"]["value"] <= c["shuffled_95"]:
         return (
-            f"That is no more than the best layer reaches with shuffled labels ({number(luck)}): nothing was found, "
-            f"which does not say that nothing is there."
+            f"That is no more than shuffled labels reach (95 of 100 stay below {number(c['shuffled_95'])}): nothing "
+            f"was found, which does not say that nothing is there."
         )
     if not _above(c["above_words"]):
         return (
             "A probe on words alone is not clearly worse, so this says no more than that the words are in the states."
         )
     if "selectivity" in c and not _above(c["selectivity"]):
-        return "It is not clearly better than on control labels, so this may be the probe's own capacity."
+        return (
+            f"That is more than words alone and shuffled labels give ({number(c['shuffled_95'])}), but not clearly "
+            f"more than control labels: random labels of words are read out as well, so it may be the probe's own "
+            f"capacity."
+        )
     return "That is more than words alone, control labels and shuffled labels give: these states hold it."
 
 
@@ -69,7 +73,8 @@ def judged(who: str, of: Numbers, *, of_answer: bool) -> list[str]:
         f"rows."
     )
     accuracy = of["chosen"]["accuracy"]
-    if of_answer and "low" in accuracy and accuracy["low"] > right.get("high", right["value"]):
+    found = accuracy["value"] > of["chosen"]["shuffled_95"]
+    if of_answer and found and "low" in accuracy and accuracy["low"] > right.get("high", right["value"]):
         said.append("The probe finds more than the answer says; whether anything in the model reads it is open.")
     return said
 

@@ -177,7 +177,10 @@ def test_a_layer_is_chosen_without_the_rows_it_is_judged_by():
     assert best > 0.6
     assert found["noise"]["chosen"]["accuracy"]["value"] < 0.6
     assert best < found["noise"]["shuffled"]["best_layer_95"] + 0.05
+    assert 0.4 < found["noise"]["chosen"]["shuffled_95"] < found["noise"]["shuffled"]["best_layer_95"]
+    assert found["noise"]["chosen"]["accuracy"]["value"] <= found["noise"]["chosen"]["shuffled_95"]
     assert set(found["planted"]["chosen"]["layers"]) == {3}
+    assert found["planted"]["chosen"]["accuracy"]["value"] > found["planted"]["chosen"]["shuffled_95"]
     assert found["planted"]["chosen"]["accuracy"]["value"] > 0.95
 
 

@@ -71,11 +71,16 @@ class Counter:
 
     def _chosen(self, probed: list[ridge.Probed], words_E: np.ndarray) -> Numbers:
         """Returns the accuracies of the layer that errs least inside each training part, on the rows held out."""
-        layer_F = np.argmin([one.errors_FS[:, 0] for one in probed], axis=0)
-        correct_SE = np.zeros(self.sets_SE.shape)
-        for fold, layer in enumerate(layer_F):
-            correct_SE[:, self.folds_E == fold] = probed[layer].correct_SE[:, self.folds_E == fold]
-        return self._accuracies(correct_SE, words_E) | {"layers": layer_F.tolist()}
+        layer_FS = np.argmin([one.errors_FS for one in probed], axis=0)
+        correct_LSE = np.stack([one.correct_SE for one in probed])
+        true_SE = np.zeros(self.sets_SE.shape)  # in the layers of the true label
+        own_SE = np.zeros(self.sets_SE.shape)  # in those of each set of labels
+        for fold, layer_S in enumerate(layer_FS):
+            out = self.folds_E == fold
+            true_SE[:, out] = correct_LSE[layer_S[0]][:, out]
+            own_SE[:, out] = correct_LSE[layer_S, np.arange(len(layer_S))][:, out]
+        luck = float(np.percentile(own_SE[-SHUFFLES:].mean(1), 95))
+        return self._accuracies(true_SE, words_E) | {"layers": layer_FS[:, 0].tolist(), "shuffled_95": luck}
 
     def _shuffles(self, probed: list[ridge.Probed]) -> Numbers:
         """Returns what the best layer has where labels say nothing: the price of picking a layer by its accuracy."""
