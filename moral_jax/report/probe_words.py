@@ -30,6 +30,12 @@ def seen_said(who: str, of: Numbers, found: Numbers, label: str) -> str:
     )
 
 
+def _beyond(c: Numbers) -> bool:
+    """Returns true for a probe that finds more than shuffled labels, words alone and control labels give."""
+    selective = "selectivity" not in c or _above(c["selectivity"])
+    return c["accuracy"]["value"] > c["shuffled_95"] and _above(c["above_words"]) and selective
+
+
 def _holds(of: Numbers) -> str:
     """Says whether a probe finds more than words, controls and luck give."""
     c = of["chosen"]
@@ -72,9 +78,8 @@ def judged(who: str, of: Numbers, *, of_answer: bool) -> list[str]:
         f"{who} itself gives the right option log-odds of {interval(e)} nats, and takes it in {interval(right)} of the "
         f"rows."
     )
-    accuracy = of["chosen"]["accuracy"]
-    found = accuracy["value"] > of["chosen"]["shuffled_95"]
-    if of_answer and found and "low" in accuracy and accuracy["low"] > right.get("high", right["value"]):
+    accuracy, most = of["chosen"]["accuracy"], right.get("high", right["value"])
+    if of_answer and _beyond(of["chosen"]) and "low" in accuracy and accuracy["low"] > most:
         said.append("The probe finds more than the answer says; whether anything in the model reads it is open.")
     return said
 
