@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moral_jax.cli import main
-from tests.helpers import tiny
+from tests.helpers import questionnaires, tiny
 
 FLAGS = ["--config.model.product_dtype=float32", "--config.data.length=256", "--resamples=100"]
 
@@ -121,6 +121,18 @@ def test_an_encoder_is_probed_and_its_random_head_is_not_read(rows, encoder, tmp
     assert not any("logit_difference" in layer for layer in layers)
     assert max(layer["accuracy"]["value"] for layer in layers) > 0.8
     assert "enc has no trained head, so no layer is read through it" in capsys.readouterr().out
+
+
+def test_a_row_without_a_key_is_one_group_under_all_conditions(tmp_path):
+    from moral_jax.workflows import probe_rows
+
+    plain = [{name: value for name, value in line.items() if name != "key"} for line in lines()]
+    conditions = [{"axis": "tone", "id": tone, "before": f"Be {tone}."} for tone in ("kind", "blunt")]
+    folder = questionnaires.write(tmp_path / "task", plain, conditions)
+    asked = probe_rows.read(str(folder), {"tone": ["kind", "blunt"]}, None, "tone", None)
+    groups = asked.rows.groups_E
+    assert np.bincount(groups).tolist() == [2] * 24
+    assert all(set(asked.rows.labels_E[groups == g]) == {0, 1} for g in range(24))
 
 
 def test_conditions_are_labels_and_do_not_part_a_row(model, tmp_path):
