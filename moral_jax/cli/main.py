@@ -35,6 +35,7 @@ COMMANDS = {
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),
+    "probe": Command("probe", "rows in, what each layer of a model holds about them and its page out"),
     "generate": Command("generate", "prompts in, replies out"),
     "search": Command("search", "values in, prompts whose completions violate them out, beside random prompts"),
     "instruct": Command("instruct", "values and prompts in, a trained writer of value instructions out"),

@@ -83,7 +83,7 @@ def make_token_scorer(model: api.Model, temperature: float) -> Scorer:
         value_BA = found.value() if model.critic else jnp.zeros_like(logp_BA)
         return TokenReads(found.batch.asks.text_of_BA, logp_BA, entropy_BA, value_BA)
 
-    return _compiled(model, read)
+    return compiled(model, lambda *of: read(read_out(*of)))
 
 
 def make_scorer(model: api.Model, *, weighs: bool = False) -> Scorer:
@@ -96,10 +96,11 @@ def make_scorer(model: api.Model, *, weighs: bool = False) -> Scorer:
     read: Callable[[StatesReadOut], Choices | Likelihoods] = read_choices
     if weighs:
         read = read_rewards if model.score_rows else read_likelihoods
-    return _compiled(model, read)
+    return compiled(model, lambda *of: read(read_out(*of)))
 
 
-def _compiled(model: api.Model, read: Callable[[StatesReadOut], Any]) -> Scorer:
+def compiled(model: api.Model, read: Callable[[Params, api.Model, Batch], Any]) -> Scorer:
+    """Returns the scorer that reads what `read` does of a batch: arrays [B, Q, ...], or [B, A] of `TokenReads`."""
     # forward alone, a loop over layers is as fast as a program that spells them out, and starts in half the time
     model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1))
     mesh = model.compute.mesh
@@ -109,7 +110,7 @@ def _compiled(model: api.Model, read: Callable[[StatesReadOut], Any]) -> Scorer:
     # the output is small: every process gets all of it
     @functools.partial(jax.jit, in_shardings=places, out_shardings=sharding.replicated(mesh))
     def score(params: Params, batch: Batch) -> tuple[Array, Any]:
-        return batch.asks.items_BQ, read(read_out(params, model, batch))
+        return batch.asks.items_BQ, read(params, model, batch)
 
     return Scorer(score, mesh)
 
@@ -126,7 +127,12 @@ def score_questions(
     Raises:
       Preempted: the work was told to end; asked before every batch, the first of which compiles.
     """
-    out: Choices | Likelihoods | None = None
+    return read_items(scorer, params, questions, shape, prefetch, what)
+
+
+def read_items(scorer: Scorer, params: Params, questions: Questions, shape: Shape, prefetch: int, what: str) -> Any:
+    """Returns what a scorer reads of every item, float32 arrays [items, ...]; otherwise as `score_questions`."""
+    out = None
     for items_BQ, scores in _scored(scorer, params, questions, shape, prefetch, what):
         if out is None:
             items = len(questions.items)

@@ -1,7 +1,8 @@
-"""Mean hidden states of texts: what a frozen model says of a text before any head reads it."""
+"""Hidden states: means over a text, and those at the answer position of every layer, which probes read."""
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +10,12 @@ import numpy as np
 
 from moral_jax import sharding
 from moral_jax.data import pack
-from moral_jax.models import api
+from moral_jax.inference.score import Scorer, compiled
+from moral_jax.models import api, heads
+from moral_jax.models.read_out import layer_states, read_layer
+from moral_jax.objectives.votes import log_probabilities
 from moral_jax.runtime import console
-from moral_jax.types import Array, Params, Tokens
+from moral_jax.types import Array, Batch, Params, Tokens
 
 MOST_TEXTS = 32  # in a packed row
 
@@ -67,3 +71,28 @@ def mean_states(
             for number, text in enumerate(texts, 1):
                 out[text] = states_BTD[b][tokens.segments_BT[b] == number].mean(0)
     return out
+
+
+class Layers(NamedTuple):
+    """What is read of the layers of a model: L + 1 of them, the first of which is what the first layer reads."""
+
+    states: Array  # [..., L + 1, D] float32: at the answer position; the mean where options are read at several
+    log_shares: Array  # [..., L + 1, C] float32: log of the options' shares, if the layer were the last
+
+
+def make_layer_scorer(model: api.Model) -> Scorer:
+    """Returns the scorer that reads `Layers` of every question, [B, Q, ...]; batches hold `Options`."""
+
+    def read(params: Params, model: api.Model, batch: Batch) -> Layers:
+        where = batch.asks.read_of_option_BQC, batch.asks.option_ids_BQCW
+
+        def of_layer(hidden_BAD: Array) -> tuple[Array, Array]:
+            # the mean over a question's options, feature by feature
+            mean = jax.vmap(lambda h_BA: heads.of_questions(h_BA, *where), in_axes=-1, out_axes=-1)
+            logits_BQC = read_layer(params, model, batch, hidden_BAD).options().logits_BQC
+            return mean(jnp.asarray(hidden_BAD, "float32")), log_probabilities(logits_BQC)
+
+        states_LBQD, log_shares_LBQC = jax.lax.map(of_layer, layer_states(params, model, batch))
+        return Layers(jnp.moveaxis(states_LBQD, 0, 2), jnp.moveaxis(log_shares_LBQC, 0, 2))
+
+    return compiled(model, read)

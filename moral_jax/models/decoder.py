@@ -49,5 +49,5 @@ class Decoder(nn.Module):
             self.param("unembedding", nn.initializers.normal(0.02), (s.vocab, s.width))
         x_BTD = constrain(jnp.take(embedding_VD, tokens.tokens_BT, axis=0).astype(how.dtype), "BTD", how.mesh)
         rope = rope_tables(s, tokens.positions_BT)
-        x_BAD = run_layers(Block, s, how, self.groups, x_BTD, (rope, tokens), read_BA)
+        x_BAD = run_layers(self, Block, self.groups, x_BTD, (rope, tokens), read_BA)
         return RMSNorm(s.norm_eps, name="final_norm")(x_BAD)

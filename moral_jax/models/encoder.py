@@ -57,4 +57,4 @@ class Encoder(nn.Module):
         x_BTD += embed("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
         x_BTD += embed("position_embedding", s.first_position + s.max_positions, s.first_position + tokens.positions_BT)
         x_BTD = LayerNorm(s.norm_eps, name="embedding_norm")(x_BTD.astype(how.dtype))
-        return run_layers(Block, s, how, self.groups, constrain(x_BTD, "BTD", how.mesh), (tokens,), read_BA)
+        return run_layers(self, Block, self.groups, constrain(x_BTD, "BTD", how.mesh), (tokens,), read_BA)

@@ -17,7 +17,10 @@ import jax.numpy as jnp
 from moral_jax import sharding
 from moral_jax.models import heads
 from moral_jax.models.api import Model, module, variables
+from moral_jax.models.layers import RMSNorm
 from moral_jax.models.product import float32_product
+from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.stack import KEPT
 from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens, TokenScores
 
 POSITIONS_PER_BLOCK = 512  # on a device; bounds the largest array at so many rows of the vocabulary
@@ -31,7 +34,11 @@ def _hidden(params: Params, model: Model, tokens: Tokens, read_BA: Array) -> Arr
 
 def read_states(params: Params, model: Model, batch: Batch) -> Array:
     """Returns the states that heads read, [B, A, D]: those of the backbone; an encoder's are pooled."""
-    hidden_BAD = _hidden(params, model, batch.tokens, batch.asks.read_BA)
+    return _pooled(params, model, _hidden(params, model, batch.tokens, batch.asks.read_BA))
+
+
+def _pooled(params: Params, model: Model, hidden_BAD: Array) -> Array:
+    """Returns the backbone's states as heads read them."""
     if "pooler" in params.get("score", {}):
         hidden_BAD = heads.pooled(params["score"]["pooler"], hidden_BAD, model.compute.product_dtype)
     return sharding.constrain(hidden_BAD, "BAD", model.compute.mesh)
@@ -184,6 +191,27 @@ def read_out(params: Params, model: Model, batch: Batch) -> StatesReadOut:
 def score_options(params: Params, model: Model, batch: Batch) -> OptionScores:
     """Returns the option read-out of one forward pass."""
     return read_out(params, model, batch).options()
+
+
+def layer_states(params: Params, model: Model, batch: Batch) -> Array:
+    """Returns the states at the read positions in every layer, [L + 1, B, A, D]: what the first layer reads, then what
+    each layer gives. A decoder's are not normalised yet.
+    """
+    how = module(model)
+    _, kept = how.apply(variables(params, model), batch.tokens, batch.asks.read_BA, mutable=[KEPT])
+    return kept[KEPT]["states"]
+
+
+def read_layer(params: Params, model: Model, batch: Batch, hidden_BAD: Array) -> StatesReadOut:
+    """Returns the read-out of a layer as if it were the last: the logit lens.
+
+    Args:
+      hidden_BAD: what `layer_states` has of the layer. Of the last layer, this is the read-out of the model.
+    """
+    if isinstance(model.spec, DecoderSpec):
+        norm = RMSNorm(model.spec.norm_eps)
+        hidden_BAD = norm.apply({"params": params[model.backbone]["final_norm"]}, hidden_BAD)
+    return StatesReadOut(params, model, batch, _pooled(params, model, hidden_BAD))
 
 
 def next_logits(params: Params, model: Model, hidden_SD: Array) -> Array:

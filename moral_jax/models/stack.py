@@ -4,10 +4,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from moral_jax.models.attention import SAVED, take_positions
 from moral_jax.models.cache import PARTS, PREFILL
-from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
+from moral_jax.models.spec import LayerGroup
 from moral_jax.types import Array
 
 REMAT = {  # checkpoint policies: which results the forward pass saves for the backward pass
@@ -18,6 +19,7 @@ REMAT = {  # checkpoint policies: which results the forward pass saves for the b
 }
 
 
+KEPT = "kept"  # the collection of the states of every layer, kept where it is mutable
 MANY_SCORES = 2**18  # of a head, from the read positions to all keys: beyond, attention runs in blocks of all positions
 
 
@@ -35,36 +37,47 @@ def _remat(block: type[nn.Module], policy: str) -> type[nn.Module]:
 
 
 def run_layers(
-    block: type[nn.Module],
-    spec: Spec,
-    how: ComputeOptions,
-    groups: tuple[LayerGroup, ...],
-    x_BTD: Array,
-    inputs: tuple[Any, ...],
+    owner: nn.Module, block: type[nn.Module], groups: tuple[LayerGroup, ...], x_BTD: Array, inputs: tuple[Any, ...],
     read_BA: Array,
-) -> Array:
+) -> Array:  # fmt: skip
     """Returns the states at the read positions after all layers, [B, A, D]. Call it inside a compact Flax method.
 
+    Where the owner's collection KEPT is mutable, it gets `states` [L + 1, B, A, D]: at the read positions, what the
+    first layer reads, then what each layer gives.
+
     Args:
+      owner: the module that is running, with its `spec` and its `compute` options.
       block: a layer, `block(spec, how)(x_BTD, *inputs, read_BA) -> (x, None)`; without `read_BA` it returns all
         positions.
       inputs: the inputs of every layer beside the states.
     """
-    layer = _remat(block, how.remat)
+    spec, how = owner.spec, owner.compute
+    layer, keeps = _remat(block, how.remat), owner.is_mutable_collection(KEPT) and not owner.is_initializing()
+    kept = [take_positions(x_BTD, read_BA)[None]] if keeps else []
+
+    def step(layers: nn.Module, x_BTD: Array, read_BA: Array, *inputs: Any) -> tuple[Array, Array | None]:
+        x_BTD, _ = layers(x_BTD, *inputs)
+        return x_BTD, take_positions(x_BTD, read_BA) if keeps else None
+
     for group in groups:
+        layers = layer(spec, how, name=group.name)
         if group.stacked:
             count = len(group.layers)
-            layers = nn.scan(
-                layer,
+            scan = nn.scan(
+                step,
                 variable_axes=dict.fromkeys(("params", "adapters", PREFILL, *PARTS), 0),
                 split_rngs={"params": True},
                 in_axes=nn.broadcast,
                 length=count,
                 unroll=min(how.unroll, count),
             )
-            x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, *inputs)
+            x_BTD, states_LBAD = scan(layers, x_BTD, read_BA, *inputs)
         else:
             many = _reads_many(read_BA.shape[1], x_BTD.shape[1])
-            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, None if many else read_BA)
+            x_BTD, _ = layers(x_BTD, *inputs, None if many else read_BA)
             x_BTD = take_positions(x_BTD, read_BA) if many else x_BTD
+            states_LBAD = x_BTD[None]
+        kept += [states_LBAD] if keeps else []
+    if keeps:
+        owner.put_variable(KEPT, "states", jnp.concatenate(kept))
     return x_BTD

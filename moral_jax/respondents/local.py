@@ -19,7 +19,8 @@ from moral_jax.data import layout
 from moral_jax.data.pipeline import scoring_batches
 from moral_jax.inference.generate import make_sampler
 from moral_jax.inference.sampler import Sampler
-from moral_jax.inference.score import Scorer, make_scorer, score_questions
+from moral_jax.inference.score import Scorer, make_scorer, read_items, score_questions
+from moral_jax.inference.states import Layers, make_layer_scorer
 from moral_jax.models.read_out import PRIOR
 from moral_jax.respondents.base import Reply, is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
@@ -98,6 +99,14 @@ class Scoring:
         found = found._replace(reference_EC=questions.columns.get(REFERENCE))
         return of_items(questions.items, asks.items, found)
 
+    def look(self, params: Params, asks: Asks, what: str) -> Layers:
+        """Returns what is read of the layers for every item of prepared asks."""
+        questions = self.prepared(asks)
+        assert questions is not None, "asks are prepared"
+        assert self.shape is not None, "set by prepare"
+        scorer = make_layer_scorer(self.model)
+        return read_items(scorer, params, questions, self.shape, self.config.data.prefetch, what)
+
     def score_questions(
         self, params: Params, questions: layout.Questions, shape: layout.Shape, what: str
     ) -> Choices | Likelihoods:
@@ -165,6 +174,14 @@ class LocalRespondent:
     def weigh(self, asks: Asks, what: str) -> Likelihoods:
         """Returns the log-probability of every text of every ask, all of which were prepared."""
         return self.scoring.weigh(self.params, asks, what)
+
+    def look(self, asks: Asks, what: str) -> Layers:
+        """Returns the states of every layer at the answer position of every ask, all of which were prepared."""
+        return self.scoring.look(self.params, asks, what)
+
+    def forget(self) -> None:
+        """Lets go of the parameters, which the next question loads again."""
+        self._params = None
 
     def sample(
         self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str]

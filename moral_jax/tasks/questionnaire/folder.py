@@ -16,7 +16,7 @@ from moral_jax.types import UserError
 
 SHIPPED = Path(__file__).resolve().parents[2] / "questionnaires"
 TASK = "task.toml"
-NATIVE_FIELDS = FieldsConfig(title="{title}")  # of rows.jsonl
+NATIVE_FIELDS = FieldsConfig(title="{title}", key="{key}")  # of rows.jsonl
 Orders = Literal["rotations", "reversal", "all", "given"]
 ORDERS: tuple[str, ...] = get_args(Orders)
 GRAPH, CASE, UTILITIES = "graph", "decide", "utilities"  # tallies of other commands

@@ -1,8 +1,9 @@
 """Reads the questions of a questionnaire.
 
 rows.jsonl has one object a line: id, text, title, question, options, counts, messages, tags (a list for each option),
-gold, reverse, group and variables. Any other table is read as [fields] of task.toml says. What `votes` knows of votes,
-groups and several questions in a row holds here too; only that nobody needs to have voted.
+gold, reverse, group, variables and key (what it shares with others). Any other table is read as [fields] of task.toml
+says. What `votes` knows of votes, groups and several questions in a row holds here too; only that nobody needs to have
+voted.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from moral_jax.types import Example, UserError
 
 NATIVE = (
     "id", "text", "title", "question", "options", "counts", "messages", "tags", "gold", "reverse", "group", "variables",
+    "key",
 )  # fmt: skip
 COLUMNS = ("tags", "gold", "reverse", "counts", "labels", "total")  # settings of [fields] that name columns
 OPTIONS, NOBODY, TAGS = "options", "(nobody has voted)", "(tags)"  # columns that are added to a row
