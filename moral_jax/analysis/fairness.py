@@ -10,6 +10,7 @@ threshold is a selection, d = 1. Formulas are of one group:
     predictive value      sum w d y / sum w d
     mean score            sum w s / sum w
     calibration error     sum over bins of abs(sum w (s - y)) / sum w
+                          (beside it, what chance alone makes of it where every label is drawn with its score)
     Jensen-Shannon        of the mean score and the base rate of each item, base 2, mean over items by their weight
 
 Bins are the distinct scores, or ten of equal width if there are more than ten. A gap is the first group's number minus
@@ -27,6 +28,7 @@ from moral_jax.analysis.bootstrap import Draws, Estimate, Resampling, Sharing, i
 
 BINS = 10
 SEED = 0
+DRAWS = 2000  # of calibration errors by chance
 NO_GAP = 0.0005  # at the digits of pages
 BASE = "base_rate"
 Sums = dict[str, np.ndarray]  # of a group, [U]
@@ -102,6 +104,17 @@ def _bins(rows: Rows) -> np.ndarray:
     return place if len(distinct) <= BINS else np.minimum((rows.score_E * BINS).astype(int), BINS - 1)
 
 
+def _by_chance(rows: Rows, group: str) -> dict[str, float]:
+    """Returns the calibration error to be expected, and its 95th percentile, if scores were true: of normal draws with
+    the variance of each bin. The weight of rows with items is a number of votes."""
+    w_E, bins_E = rows.weight_E * (rows.group_E == group), _bins(rows)
+    each_E = (w_E if rows.has_items else w_E**2) * rows.score_E * (1 - rows.score_E)
+    spread_N = np.sqrt(np.bincount(bins_E, each_E))
+    drawn_RN = np.abs(np.random.default_rng(SEED).normal(size=(DRAWS, len(spread_N)))) * spread_N
+    mean = np.sqrt(2 / np.pi) * spread_N.sum() / w_E.sum()
+    return {"expected": float(mean), "null": float(np.percentile(drawn_RN.sum(-1) / w_E.sum(), 95))}
+
+
 def _calibration(rows: Rows, group: str) -> Callable[[np.ndarray], np.ndarray]:
     w_E, bins_E = rows.weight_E * (rows.group_E == group), _bins(rows)
     units, count = int(rows.unit_E.max()) + 1, int(bins_E.max()) + 1
@@ -156,15 +169,10 @@ def count(
     computed = list(dict.fromkeys([*metrics, *ERRORS]))  # errors tell whether predictions are perfect
     of = {g: _statistics(rows, g, threshold, computed) for g in rows.groups}
     drawn = resampling.draws({f"{g}\0{m}": s for g, by in of.items() for m, s in by.items()})
-    groups = {
-        g: {"rows": int((rows.group_E == g).sum()), "weight": float(rows.weight_E[rows.group_E == g].sum())}
-        | {m: _estimate(drawn[f"{g}\0{m}"], (0, 1)) for m in of[g]}
-        for g in rows.groups
-    }
+    groups = {g: _of_group(rows, g, {m: drawn[f"{g}\0{m}"] for m in of[g]}) for g in rows.groups}
     pairs = [p for p in itertools.combinations(rows.groups, 2) if reference is None or reference in p]
     gaps = [
-        {"first": a, "second": b}
-        | {m: _estimate(drawn[f"{a}\0{m}"] - drawn[f"{b}\0{m}"], (-1, 1)) for m in of[a]}
+        {"first": a, "second": b} | {m: _estimate(drawn[f"{a}\0{m}"] - drawn[f"{b}\0{m}"], (-1, 1)) for m in of[a]}
         for a, b in pairs
     ]
     return {
@@ -174,6 +182,18 @@ def count(
         "gaps": [{k: v for k, v in gap.items() if _is_told(k, metrics)} for gap in gaps],
         "conflicts": [c for gap in gaps if (c := conflict(gap, groups, metrics))],
     }  # fmt: skip
+
+
+def _of_group(rows: Rows, group: str, drawn: Mapping[str, Draws]) -> dict[str, Any]:
+    """Returns the size and the numbers of a group. What is never below 0 has no interval: resampling adds to it."""
+    is_own = rows.group_E == group
+    out: dict[str, Any] = {"rows": int(is_own.sum()), "weight": float(rows.weight_E[is_own].sum())}
+    for name, d in drawn.items():
+        e = _estimate(d, (0, 1))
+        if e is not None and name in METRICS and METRICS[name].ratio is None:
+            e = {"value": e["value"]} | (_by_chance(rows, group) if name == "calibration_error" else {})
+        out[name] = e
+    return out
 
 
 def _is_told(name: str, metrics: Sequence[str]) -> bool:
@@ -193,7 +213,8 @@ def conflict(gap: Mapping[str, Any], groups: Mapping[str, Any], metrics: Sequenc
 
     Where base rates differ, scores that are calibrated in both groups cannot have equal errors in both, unless they are
     always right (Kleinberg, Mullainathan and Raghavan, arXiv 1609.05807). With p the base rate, the predictive value V
-    and the true positive rate T fix the false positive rate: p / (1 - p) (1 - V) / V T (Chouldechova, arXiv 1703.00056).
+    and the true positive rate T fix the false positive rate: p / (1 - p) (1 - V) / V T (Chouldechova, arXiv
+    1703.00056).
     """
     a, b = groups[gap["first"]], groups[gap["second"]]
     base = gap[BASE]

@@ -16,9 +16,9 @@ between them. No metric without its statement: fairness.toml says what each one 
   moral-jax fairness table.csv --statement=fairness.toml --metric=true_positive_rate --reference=A
   moral-jax fairness runs/mine --statement=fairness.toml      # a run's votes, by groups; [records] says which
 
-The page names what cannot hold together: where base rates differ, calibrated scores have unequal errors. To put the same
-numbers on a run's own page: moral-jax report RUN --statement=FILE. Shipped: {", ".join(statement.shipped())}. Formulas and
-the file: docs/fairness.md.
+The page names what cannot hold together: where base rates differ, calibrated scores have unequal errors. To put the
+same numbers on a run's own page: moral-jax report RUN --statement=FILE. Shipped: {", ".join(statement.shipped())}.
+Formulas and the file: docs/fairness.md.
 """
 
 

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from moral_jax.report import questionnaire
+from moral_jax.report import fairness, questionnaire
 from moral_jax.report.page import environment
 from moral_jax.report.study import tables as of_study
-from moral_jax.report.words import STAGE_NAMES, Table, inert, interval, markdown, number, number_text
+from moral_jax.report.words import LITTLE_MASS, STAGE_NAMES, Table, inert, interval, markdown, number, number_text, side
 from moral_jax.runs import quantities
 from moral_jax.runs.quantities import QUANTITIES, REPLIES, TEXTS
-from moral_jax.runs.results import COMPARISON, FILES, METRICS, QUESTIONNAIRE, RUN, Results
-from moral_jax.runtime import secrets
+from moral_jax.runs.results import COMPARISON, FAIRNESS, FILES, METRICS, QUESTIONNAIRE, RUN, Results
+from moral_jax.runtime import files, secrets
 from moral_jax.runtime.strict_json import is_number, visible
+from moral_jax.types import UserError
 
 SHOWN = (*quantities.MAIN, "option_mass", "first_place_bias", "order_sensitivity")  # of votes; of others all
 YARDSTICKS = {"best constant": "best constant", "BEST": "true shares, if known"}
@@ -64,7 +65,13 @@ def _run_table(results: Results) -> Table:
     last = f"{stages[-1]}/{METRICS}"
     change = results.file(COMPARISON) if results.has(COMPARISON) else {}
     yard = {key: words for key, words in YARDSTICKS.items() if key in results.file(last).get("yardsticks", {})}
-    header = ["", *(STAGE_NAMES.get(s, s) for s in stages), *(["change"] if change else []), *yard.values(), "stands in"]
+    header = [
+        "",
+        *(STAGE_NAMES.get(s, s) for s in stages),
+        *(["change"] if change else []),
+        *yard.values(),
+        "stands in",
+    ]
     rows = []
     for name in names:
         said = [interval(results.file(f"{stage}/{METRICS}")["metrics"].get(name)) for stage in stages]
@@ -75,18 +82,78 @@ def _run_table(results: Results) -> Table:
     return Table(header, rows)
 
 
+def _better(name: str) -> str:
+    known = next((of[name] for of in (QUANTITIES, TEXTS, REPLIES) if name in of), None)
+    return known.better if known else quantities.HIGHER  # a reward
+
+
+def _against(e: Any, name: str, words: tuple[str, str, str]) -> str:
+    """Returns which of three words fits a difference: none clear, better, worse."""
+    if not isinstance(e, dict) or "low" not in e:
+        return ""
+    moved = side(e) * (-1 if _better(name) == quantities.LOWER else 1)
+    return words[moved]
+
+
+def in_words(results: Results) -> list[str]:
+    """Says what the numbers of a run hold, without any of them, and where they mean little."""
+    if results.kind != RUN:
+        return results_of(results)
+    names, last = metrics_of(results), results.file(f"{results.stages[-1]}/{METRICS}")
+    main = names[0] if names else ""
+    change = results.file(COMPARISON).get(main) if results.has(COMPARISON) else None
+    moved = ("made no clear difference to", "improved", "worsened")
+    beside = ("cannot be told from", "is better than", "is worse than")
+    constant = _against(last.get("against", {}).get("best constant"), main, beside)
+    out = [f"Training {word} {label(main)}." if (word := _against(change, main, moved)) else ""]
+    out.append(f"In {label(main)} it {constant} the best constant answer, which never reads a question." if constant
+               else "")  # fmt: skip
+    if not any("low" in last["metrics"][name] for name in names):
+        out.append("The rows are too few for intervals.")
+    mass = last["metrics"].get("option_mass")
+    if isinstance(mass, dict) and mass["value"] < LITTLE_MASS:
+        out.append("Hardly any probability lies on the options' tokens: these shares are those of rare answers.")
+    return [sentence for sentence in out if sentence]
+
+
+def results_of(results: Results) -> list[str]:
+    """Returns what a tally has found, in its own sentences; nothing of a study."""
+    return list(results.file(FILES[results.kind]).get("findings", []))
+
+
 def numbers(results: Results) -> list[tuple[str, Table, str]]:
     """Returns the tables of a card with heading and note."""
     if results.kind == RUN:
         split = results.value(f"{results.stages[-1]}/{METRICS}:split")
         rows = number_text(results.number(f"{results.stages[-1]}/{METRICS}:rows"))
-        return [("Numbers", _run_table(results), f"On {rows} {split} rows. {NOTE}")]
+        return [("Numbers", _run_table(results), f"On {rows} {split} rows. {NOTE}"), *_fairness(results)]
     found = results.file(FILES[results.kind])
     if results.kind == QUESTIONNAIRE:
         return _questionnaire_tables(found)
     note = f"Numbers stand in {FILES[results.kind]}. Brackets are intervals over rows and seeds."
     full = [of_study.texts(task) if task.get("kind") else of_study.full(task) for task in found["tasks"]]
     return [(task["name"], table, note) for task, table in zip(found["tasks"], full, strict=True)]
+
+
+def _fairness(results: Results) -> list[tuple[str, Table, str]]:
+    """Returns the comparison of groups, if one was stated.
+
+    Raises:
+      UserError: the records are no longer those that were compared.
+    """
+    if not results.has(FAIRNESS):
+        return []
+    found = results.file(FAIRNESS)
+    for name, sha256 in found["records"].items():
+        if not results.has(name) or files.sha256(results.folder / name) != sha256:
+            raise UserError(
+                f"{results.folder / FAIRNESS}: {name} is no longer what it compares; compare again: moral-jax report "
+                f"{results.folder} --statement=FILE, or remove it"
+            )
+    groups, gaps = fairness.tables(found, found["labels"])
+    note = f"These stand in {FAIRNESS}. What each claims is on the page of the run."
+    said = " ".join([note, *fairness.verdict(found, found["labels"])])
+    return [("Groups", groups, note), ("Gaps between groups", gaps, said)]
 
 
 def _questionnaire_tables(found: dict[str, Any]) -> list[tuple[str, Table, str]]:
@@ -132,6 +199,7 @@ def render(results: Results, facts: Facts) -> str:
     """Returns the card as Markdown with front matter, secrets redacted."""
     values: Mapping[str, Any] = facts._asdict() | {
         "folder": results.folder.resolve().name,
+        "words": in_words(results),
         "numbers": numbers(results),
         "mark": MARK,
         "front": _front(results, facts),

@@ -1,7 +1,7 @@
 """Puts a comparison of groups into words: conflicts first, then numbers, then what was claimed by them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from moral_jax.report.blocks import Block
 from moral_jax.report.words import Table, interval, number, number_text
@@ -16,11 +16,13 @@ def _signed(e: Mapping[str, float] | None) -> str:
     """Formats a gap as "+0.321 [+0.140, +0.489]"."""
     if e is None:
         return UNDEFINED
-    ends = f" [{e['low']:+.3f}, {e['high']:+.3f}]" if "low" in e else ""
-    return f"{e['value']:+.3f}{ends}"
+    value, *ends = (round(e[key], 3) + 0.0 for key in ("value", "low", "high") if key in e)  # no -0.000
+    return f"{value:+.3f} [{ends[0]:+.3f}, {ends[1]:+.3f}]" if ends else f"{value:+.3f}"
 
 
 def _rate(e: Mapping[str, float] | None) -> str:
+    if e is not None and "expected" in e:
+        return f"{number(e['value'])} ({number(e['expected'])} by chance, rarely above {number(e['null'])})"
     return UNDEFINED if e is None else interval(dict(e))
 
 
@@ -35,9 +37,11 @@ def conflict(c: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     def said(names: Sequence[str]) -> str:
         return ", ".join(f"{labels[n]} {_signed(c['told'][n])}" if n in c["told"] else labels[n] for n in names)
 
-    a, b = c["base_rates"]
-    lead = f"Conflict between {c['first']} and {c['second']}: their base rates differ ({number(a)} and {number(b)}, gap "
-    lead += f"{_signed(c['base_gap'])}), and within its interval of 0 is the gap of {said(c['closed'])}. "
+    a, b = map(number, c["base_rates"])
+    lead = (
+        f"Conflict between {c['first']} and {c['second']}: their base rates differ ({a} and {b}, gap "
+        f"{_signed(c['base_gap'])}), while the interval of the gap holds zero for {said(c['closed'])}. "
+    )
     if set(c["closed"]) & set(c["open"]):
         return lead + "They cannot all be closed unless predictions are always right; these rows are too few to tell " \
                       "which is open."  # fmt: skip
@@ -80,14 +84,32 @@ def statement_table(stated: Mapping[str, Any], labels: Mapping[str, str]) -> Tab
     return Table(header, rows)
 
 
+class Section(NamedTuple):
+    """What the page of a run says of groups."""
+
+    verdict: list[str]
+    blocks: list[Block]
+
+
+def section(found: Numbers, labels: Mapping[str, str]) -> Section:
+    """Returns a comparison of groups as a part of another page."""
+    return Section(verdict(found, labels), blocks(found, labels))
+
+
 def blocks(found: Numbers, labels: Mapping[str, str]) -> list[Block]:
     """Returns the parts of a page."""
     groups, gaps = tables(found, labels)
-    note = f"A score of at least {found['threshold']:g} is a selection. Brackets show 95 % intervals over resampled " \
-           "items. The base rate describes the labels; every other number has its statement below."  # fmt: skip
+    note = (
+        f"A score of at least {found['threshold']:g} is a selection. Brackets show 95 % intervals over resampled "
+        f"items. By chance is the calibration error where every label is drawn with its score, as a mean and as the 95th "
+        f"percentile. The base rate describes the labels; every other number has its statement below."
+    )
+    alone = (
+        "The first group minus the second, groups in the order of their names. Small gaps alone are no merit: a "
+        "constant score makes as many errors in all groups, and tells nobody apart."
+    )
     return [
         Block("Groups", groups, note, is_open=len(groups.rows) <= OPEN_ROWS),
-        Block("Gaps", gaps, "The first group minus the second, groups in the order of their names.",
-              is_open=len(gaps.rows) <= OPEN_ROWS),
+        Block("Gaps", gaps, alone, is_open=len(gaps.rows) <= OPEN_ROWS),
         Block("What is claimed", statement_table(found["statement"], labels), wraps=True),
     ]  # fmt: skip

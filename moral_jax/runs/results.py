@@ -14,7 +14,7 @@ from moral_jax.types import UserError
 
 RUN, QUESTIONNAIRE, STUDY = "run", "questionnaire", "study"
 FILES = {QUESTIONNAIRE: "tally.json", STUDY: "study.json"}  # where the numbers of other directories stand
-METRICS, COMPARISON = "metrics.json", "comparison.json"
+METRICS, COMPARISON, FAIRNESS = "metrics.json", "comparison.json", "fairness.json"
 
 
 def _descend(value: Any, path: str) -> tuple[Any, str]:

@@ -1,16 +1,16 @@
 """Reads charter.toml: what a team promises of a model, and by which number each promise is judged.
 
-    title = "What we promise"
+title = "What we promise"
 
-    [[clauses]]
-    id = "nearer"
-    text = "The model is nearer to people's votes than the model that it was made of."
-    evidence = { results = "comparison.json:cross_entropy", at_most = 0.0 }
+[[clauses]]
+id = "nearer"
+text = "The model is nearer to people's votes than the model that it was made of."
+evidence = { results = "comparison.json:cross_entropy", at_most = 0.0 }
 
-    [[clauses]]
-    id = "consent"
-    text = "Whoever voted has agreed to it."
-    none = "because the votes were collected by others, who do not say"
+[[clauses]]
+id = "consent"
+text = "Whoever voted has agreed to it."
+none = "because the votes were collected by others, who do not say"
 """
 
 from pathlib import Path
@@ -47,7 +47,7 @@ def _evidence(where: str, table: dict[str, Any]) -> dict[str, Any]:
     found = table.get("evidence")
     if not isinstance(found, dict):
         raise UserError(
-            f"{where}: evidence: found {shown(found)}, expected {{ results = \"FILE:KEY\", {AT_MOST} = NUMBER }}, or "
+            f'{where}: evidence: found {shown(found)}, expected {{ results = "FILE:KEY", {AT_MOST} = NUMBER }}, or '
             f'none = "because ..."'
         )
     toml.known(f"{where}: evidence", found, ("results", AT_MOST, AT_LEAST))

@@ -48,7 +48,7 @@ def of_file(config: TaskConfig, path: str | None, file: FileRows, splits: Sequen
     if said and "train" in splits and said.use != "train":
         raise UserError(
             f"{said.where}: use: found {shown(said.use)}, and {path} would be trained on; pass "
-            f"--config.task.test_only=true to test on all of it, or declare use = \"train\""
+            f'--config.task.test_only=true to test on all of it, or declare use = "train"'
         )
     name = said.name if said else Path(path).name if path and not hub.parse(path) else path or config.name
     own = said._asdict() if said else {}

@@ -7,7 +7,7 @@ from moral_jax.report import card as page
 from moral_jax.report.words import Table, interval, number_text
 from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory, read_config
-from moral_jax.runs.results import FILES, QUESTIONNAIRE, RUN, Results
+from moral_jax.runs.results import FAIRNESS, FILES, QUESTIONNAIRE, RUN, Results
 from moral_jax.runtime import files
 from moral_jax.runtime.strict_json import is_number
 from moral_jax.tasks import charter as charters
@@ -81,7 +81,8 @@ def publishing(used: Sequence[Used], by_name: dict[str, str], *, is_trained: boo
     by = [f"{o.name} ({o.known.said})" for o in documents.forbidding(used) if o not in refused]
     word = f" A person has accepted by name: {'; '.join(by)}." if by else ""
     if not refused:
-        return f"Nothing recorded forbids publishing the weights, if the obligations above are kept.{word}"
+        kept = ", if the obligations above are kept" if documents.obligations(used) else ""
+        return f"Nothing recorded forbids publishing the weights{kept}.{word}"
     named = "; ".join(f"{o.name}: {o.known.said}, {', '.join(o.known.forbidding)}" for o in refused)
     return f"The weights may not be published as they are: {named}.{word}"
 
@@ -110,7 +111,7 @@ def _missing(used: Sequence[Used], charter: Charter | None, results: Results, *,
     out = ["Whatever stands in no table above."]
     if charter is None:
         out.append("Charter: none was given.")
-    if results.kind == RUN and not results.has("fairness.json"):
+    if results.kind == RUN and not results.has(FAIRNESS):
         out.append("Fairness between groups: no statement was given, so nothing is claimed.")
     if results.kind == RUN:
         out.append("Whether the model had seen the test rows before: not measured.")
@@ -176,6 +177,20 @@ def text_of(
     if demands:
         documents.demand(used)
     return page.render(results, facts(results, used, charters.read(charter) if charter else None))
+
+
+def beside_weights(folder: Path, charter: Path | None, data: Path | None, base_licence: str | None) -> str | None:
+    """Returns the card that an export puts beside the weights: licences that nobody has recorded are unknown there.
+    None for a run that was never scored.
+
+    Raises:
+      UserError: as of `text_of`; or something is declared for a card that cannot be.
+    """
+    if Results(folder).stages:
+        return text_of(folder, charter, data, base_licence, demands=False)
+    if given := [path for path in (charter, data, base_licence) if path]:
+        raise UserError(f"{given[0]}: is for a card, and {folder} has none: no stage was scored")
+    return None
 
 
 def save(path: Path, text: str) -> Path:

@@ -18,15 +18,15 @@ from moral_jax.report import fairness as page
 from moral_jax.report.page import Written
 from moral_jax.runs import answers
 from moral_jax.runs.records import Record, read_jsonl
+from moral_jax.runs.results import FAIRNESS, QUESTIONNAIRE, RUN, Results
 from moral_jax.runs.results import METRICS as METRICS_FILE
-from moral_jax.runs.results import QUESTIONNAIRE, RUN, Results
 from moral_jax.runtime import files
 from moral_jax.tasks import reading, statement
 from moral_jax.tasks.rows import Columns, Row
 from moral_jax.tasks.statement import OfRecords, Statement
 from moral_jax.types import UserError
+from moral_jax.workflows.summarise import write_page
 
-FAIRNESS = "fairness.json"
 LABELS = {name: metric.label for name, metric in METRICS.items()}
 MOST_PAIRED = 6  # groups; with more, one is named that the others are compared with
 
@@ -63,6 +63,11 @@ def _share(row: Row, field: str) -> float:
     return found
 
 
+def _rows(columns: Sequence[list[Any]], *, has_items: bool) -> Rows:
+    score, label, weight, group, unit = map(np.array, columns)
+    return Rows(score, label, weight, group, unit, has_items)
+
+
 def of_table(path: Path, columns: dict[str, str]) -> Rows:
     """Returns the rows of a table with a score, a label and a group each, and maybe a weight and an item."""
     score, label, weight, group, unit = [], [], [], [], []
@@ -78,7 +83,7 @@ def of_table(path: Path, columns: dict[str, str]) -> Rows:
         unit.append(place.setdefault(item, len(place)))
     if not score:
         raise UserError(f"{path}: holds no rows")
-    return Rows(*map(np.array, (score, label, weight, group, unit)), has_items=bool(columns["item"]))
+    return _rows((score, label, weight, group, unit), has_items=bool(columns["item"]))
 
 
 def _given(row: Row, field: str) -> Any:
@@ -91,7 +96,8 @@ def _given(row: Row, field: str) -> Any:
 def of_records(records: Iterable[Record], how: OfRecords, where: str) -> Rows:
     """Returns records of votes as rows: for the option that is named, a row of label 1 for those who chose it, and one
     of label 0 for the others; both have the respondent's share of the option as their score."""
-    score, label, weight, group, unit, keys = [], [], [], [], [], []
+    score, label, weight, group, unit = [], [], [], [], []
+    keys: list[list[str]] = []
     for r in records:
         name = r["groups"].get(how.group)
         if name is None or r["counts"] is None or how.option not in r["options"]:
@@ -106,14 +112,13 @@ def of_records(records: Iterable[Record], how: OfRecords, where: str) -> Rows:
         keys.append(r.get("keys", []))
     if not keys:
         raise UserError(f"{where}: no record has votes, a group of kind {how.group!r} and the option {how.option!r}")
-    arrays = map(np.array, (score, label, weight, group, unit))
-    return Rows(*arrays, has_items=True, shared=sharing(keys))
+    return _rows((score, label, weight, group, unit), has_items=True)._replace(shared=sharing(keys))
 
 
-def _read(path: Path, said: Statement) -> Rows:
-    """Returns the rows of a table, or of the records in a directory of results."""
+def _read(path: Path, said: Statement) -> tuple[Rows, Path | None]:
+    """Returns the rows of a table, or of the records in a directory of results, and the file of these."""
     if not path.is_dir() or not any(path.rglob("*.json")):
-        return of_table(path, said.columns)
+        return of_table(path, said.columns), None
     if said.records is None:
         raise UserError(
             f"{said.path}: [records]: is not there; say which kind of groups and the share of which option of {path} "
@@ -125,12 +130,12 @@ def _read(path: Path, said: Statement) -> Rows:
         who = {r["respondent"] for r in found}
         if len(who) > 1:
             raise UserError(f"{path}: {len(who)} respondents answered; ask one alone into a directory of its own")
-        return of_records(found, said.records, str(path))
+        return of_records(found, said.records, str(path)), path / answers.RECORDS
     if results.kind != RUN or results.file(f"{results.stages[-1]}/{METRICS_FILE}").get("kind"):
         raise UserError(f"{path}: holds no records of votes; expected a run on votes, answers, or a table")
     stage = results.stages[-1]
     file = path / stage / f"{results.value(f'{stage}/{METRICS_FILE}:split')}.jsonl"
-    return of_records(read_jsonl(file), said.records, str(file))
+    return of_records(read_jsonl(file), said.records, str(file)), file
 
 
 def count(path: Path, said: Statement, resamples: int, reference: str | None = None) -> dict[str, Any]:
@@ -139,7 +144,7 @@ def count(path: Path, said: Statement, resamples: int, reference: str | None = N
     Raises:
       UserError: a row is no such row, there is one group only, or so many that one must be named to compare with.
     """
-    rows = _read(path, said)
+    rows, file = _read(path, said)
     names = rows.groups
     if len(names) < 2:
         raise UserError(f"{path}: has one group, {', '.join(names)}; expected two or more")
@@ -148,7 +153,8 @@ def count(path: Path, said: Statement, resamples: int, reference: str | None = N
     if reference is None and len(names) > MOST_PAIRED:
         raise UserError(f"{path}: has {len(names)} groups; name the one to compare with: --reference={names[0]}")
     found = analysis.count(rows, list(said.metrics), said.threshold, resamples, reference)
-    return found | {"title": said.title, "table": path.name, "statement": said.metrics}
+    about = {"title": said.title, "table": path.name, "statement": said.metrics, "labels": LABELS}
+    return found | about | ({"records": {str(file.relative_to(path)): files.sha256(file)}} if file else {})
 
 
 def make(path: Path, said: Statement, out: Path, resamples: int, reference: str | None) -> Written:
@@ -160,3 +166,12 @@ def make(path: Path, said: Statement, out: Path, resamples: int, reference: str 
     groups, gaps = page.tables(found, LABELS)
     lines, parts = page.verdict(found, LABELS), page.blocks(found, LABELS)
     return blocks.write(out, said.title, path.name, lines, parts, [("", groups), ("Gaps", gaps)])
+
+
+def on_page(run: Path, said: Statement, resamples: int, reference: str | None) -> Written:
+    """Writes a run's page again with a comparison of groups on it, and fairness.json, which the run's card shows;
+    arguments and errors as of `count`."""
+    found = count(run, said, resamples, reference)
+    written = write_page(run, page.section(found, LABELS))
+    files.write_json(run / FAIRNESS, found)
+    return written
