@@ -221,6 +221,8 @@ def conflict(gap: Mapping[str, Any], groups: Mapping[str, Any], metrics: Sequenc
     if base is None or abs(base["value"]) < NO_GAP or _is_perfect(a) and _is_perfect(b):
         return None
     of_scores = [name for name in OF_SCORES if name in metrics and _is_closed(gap[name])]
+    if not (_is_calibrated(a) and _is_calibrated(b)):  # two errors may be equal and large: then nothing follows
+        of_scores = [name for name in of_scores if name != "calibration_error"]
     errors = [*ERRORS] if all(name in metrics and _is_closed(gap[name]) for name in ERRORS) else []
     if not of_scores and not errors:
         return None
@@ -236,6 +238,12 @@ def conflict(gap: Mapping[str, Any], groups: Mapping[str, Any], metrics: Sequenc
         "told": told,
         "implied": _implied(a, b) if knows else None,
     }
+
+
+def _is_calibrated(group: Mapping[str, Any]) -> bool:
+    """Returns true if the calibration error is no larger than chance makes it."""
+    error = group.get("calibration_error")
+    return error is not None and error["value"] <= error["null"]
 
 
 def _is_perfect(group: Mapping[str, Any]) -> bool:

@@ -101,7 +101,7 @@ def blocks(found: Numbers, labels: Mapping[str, str]) -> list[Block]:
     groups, gaps = tables(found, labels)
     note = (
         f"A score of at least {found['threshold']:g} is a selection. Brackets show 95 % intervals over resampled "
-        f"items. By chance is the calibration error where every label is drawn with its score, as a mean and as the 95th "
+        f"items. By chance is the calibration error where every label is drawn with its score, its mean and its 95th "
         f"percentile. The base rate describes the labels; every other number has its statement below."
     )
     alone = (

@@ -5,6 +5,7 @@ written as LicenseRef-NAME. NONE says that no licence is granted, NOASSERTION th
 falls into classes; what is known of none of its classes is unknown.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -79,13 +80,21 @@ def _classes(node: Any, names: dict[str, str]) -> frozenset[str]:
     return frozenset().union(*parts)
 
 
+@functools.cache
+def _spdx() -> Any:
+    """Returns the parser, which takes a while to read all names: other commands need not wait for it."""
+    import license_expression
+
+    return license_expression.get_spdx_licensing()
+
+
 def parse(text: str) -> Licence:
     """Returns the licence of an SPDX expression.
 
     Raises:
       UserError: it is none, or names a licence that SPDX does not know; the parser's words.
     """
-    import license_expression  # a second, which other commands need not wait for
+    import license_expression
 
     names: dict[str, str] = {}
 
@@ -94,7 +103,7 @@ def parse(text: str) -> Licence:
         names[name] = match[0]
         return name
 
-    spdx = license_expression.get_spdx_licensing()
+    spdx = _spdx()
     try:
         found = spdx.parse(UNPARSED.sub(taken_out, text))
         unknown = [key for key in spdx.unknown_license_keys(found) if key not in names] if found is not None else []

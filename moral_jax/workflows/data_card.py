@@ -65,7 +65,7 @@ def write(path: Path, data: Path | None, out: Path | None) -> Path:
         [key, number_text(results.number(f"{numbers.name}:{key}"))] for key in ("rows", "rows that cannot be read")
     ]
     counted.append(["columns", ", ".join(results.value(f"{numbers.name}:columns"))])
-    counted += [[f"SHA-256 of {Path(k).name}", v] for k, v in results.file(numbers.name)["sha256"].items()]
+    counted += [[f"hash of {Path(k).name}", v] for k, v in results.file(numbers.name)["sha256"].items()]
     facts = [
         ["licence", licence.said], ["source", said.source], ["cite", said.citation], ["version", said.version],
         ["use", said.use], ["personal data", "yes" if said.personal_data else "no"], ["collected", said.collected],

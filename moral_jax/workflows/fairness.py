@@ -4,7 +4,7 @@ OUT/fairness.json       what was stated and counted
 OUT/report.html, .md    the page
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def _given(row: Row, field: str) -> Any:
     return value
 
 
-def of_records(records: Iterable[Record], how: OfRecords, where: str) -> Rows:
+def of_records(records: Sequence[Record], how: OfRecords, where: str) -> Rows:
     """Returns records of votes as rows: for the option that is named, a row of label 1 for those who chose it, and one
     of label 0 for the others; both have the respondent's share of the option as their score."""
     score, label, weight, group, unit = [], [], [], [], []
@@ -111,7 +111,11 @@ def of_records(records: Iterable[Record], how: OfRecords, where: str) -> Rows:
             unit.append(len(keys))
         keys.append(r.get("keys", []))
     if not keys:
-        raise UserError(f"{where}: no record has votes, a group of kind {how.group!r} and the option {how.option!r}")
+        kinds = ", ".join(dict.fromkeys(kind for r in records for kind in r["groups"])) or "none"
+        raise UserError(
+            f"{where}: no record has votes, a group of kind {how.group!r} and the option {how.option!r}; kinds of "
+            f"groups: {kinds}; options of the first record: {', '.join(records[0]['options'])}"
+        )
     return _rows((score, label, weight, group, unit), has_items=True)._replace(shared=sharing(keys))
 
 
