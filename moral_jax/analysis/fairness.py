@@ -65,7 +65,7 @@ METRICS = {
     "predictive_value": Metric("predictive value", ("selected_positive", "selected")),
     "calibration_error": Metric("calibration error", None),
     "mean_score": Metric("mean score", ("score", "weight")),
-    "jensen_shannon": Metric("Jensen-Shannon divergence to the group's own shares", None),
+    "jensen_shannon": Metric("Jensen-Shannon divergence", None),
 }
 OF_SCORES = ("calibration_error", "predictive_value")
 ERRORS = ("true_positive_rate", "false_positive_rate")
@@ -187,7 +187,10 @@ def count(
 def _of_group(rows: Rows, group: str, drawn: Mapping[str, Draws]) -> dict[str, Any]:
     """Returns the size and the numbers of a group. What is never below 0 has no interval: resampling adds to it."""
     is_own = rows.group_E == group
-    out: dict[str, Any] = {"rows": int(is_own.sum()), "weight": float(rows.weight_E[is_own].sum())}
+    out: dict[str, Any] = {
+        "items": len(set(rows.unit_E[is_own].tolist())),
+        "weight": float(rows.weight_E[is_own].sum()),
+    }
     for name, d in drawn.items():
         e = _estimate(d, (0, 1))
         if e is not None and name in METRICS and METRICS[name].ratio is None:
@@ -202,10 +205,8 @@ def _is_told(name: str, metrics: Sequence[str]) -> bool:
 
 
 def _is_closed(gap: Estimate | None) -> bool:
-    """Returns true if the interval of a gap holds 0; of a gap without one, if it is 0 at the digits of pages."""
-    if gap is None:
-        return False
-    return gap["low"] <= 0 <= gap["high"] if "low" in gap else abs(gap["value"]) < NO_GAP
+    """Returns true if the interval of a gap holds 0; a gap of too few items for an interval says nothing."""
+    return gap is not None and "low" in gap and gap["low"] <= 0 <= gap["high"]
 
 
 def conflict(gap: Mapping[str, Any], groups: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any] | None:
@@ -218,7 +219,8 @@ def conflict(gap: Mapping[str, Any], groups: Mapping[str, Any], metrics: Sequenc
     """
     a, b = groups[gap["first"]], groups[gap["second"]]
     base = gap[BASE]
-    if base is None or abs(base["value"]) < NO_GAP or _is_perfect(a) and _is_perfect(b):
+    is_open = base is not None and "low" in base and abs(base["value"]) >= NO_GAP
+    if not is_open or (_is_perfect(a) and _is_perfect(b)):
         return None
     of_scores = [name for name in OF_SCORES if name in metrics and _is_closed(gap[name])]
     if not (_is_calibrated(a) and _is_calibrated(b)):  # two errors may be equal and large: then nothing follows

@@ -60,16 +60,24 @@ def verdict(found: Numbers, labels: Mapping[str, str]) -> list[str]:
     return ["Among the metrics that are stated, these rows show no conflict."]
 
 
+def _upright(header: list[str], rows: list[list[str]]) -> Table:
+    """Returns a table that is no wider than long: of few groups a row is a metric."""
+    if len(rows) >= len(header):
+        return Table(header, rows)
+    first, *others = zip(header, *rows, strict=True)
+    return Table(list(first), [list(row) for row in others])
+
+
 def tables(found: Numbers, labels: Mapping[str, str]) -> tuple[Table, Table]:
     """Returns the metrics of every group, and the gap of every pair."""
     metrics = found["metrics"]
     names = ["base rate", *(labels[m] for m in metrics)]
     by_group = [
-        [g, number_text(n["rows"]), number_text(n["weight"]), *(_rate(n[m]) for m in ("base_rate", *metrics))]
+        [g, number_text(n["items"]), number_text(n["weight"]), *(_rate(n[m]) for m in ("base_rate", *metrics))]
         for g, n in found["groups"].items()
     ]
     by_pair = [[pair(gap), *(_signed(gap[m]) for m in ("base_rate", *metrics))] for gap in found["gaps"]]
-    return Table(["group", "rows", "weight", *names], by_group), Table(["gap", *names], by_pair)
+    return _upright(["group", "items", "weight", *names], by_group), _upright(["gap", *names], by_pair)
 
 
 def statement_table(stated: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
@@ -102,7 +110,8 @@ def blocks(found: Numbers, labels: Mapping[str, str]) -> list[Block]:
     note = (
         f"A score of at least {found['threshold']:g} is a selection. Brackets show 95 % intervals over resampled "
         f"items. By chance is the calibration error where every label is drawn with its score, its mean and its 95th "
-        f"percentile. The base rate describes the labels; every other number has its statement below."
+        f"percentile. The base rate describes the labels; every other number has its statement below. A "
+        f"number without an interval, but for calibration error and divergence, rests on too few items."
     )
     alone = (
         "The first group minus the second, groups in the order of their names. Small gaps alone are no merit: a "

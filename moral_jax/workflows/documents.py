@@ -73,7 +73,7 @@ def _sets(data: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns the sets of a provenance; one with all splits in runs that recorded none."""
     if "sets" in data:
         return data["sets"]
-    splits = [name for name, rows in data.get("rows", {}).items() if rows]
+    splits = [name for name, rows in data.get("rows", {}).items() if rows] or [TRAIN]  # where nothing is known
     name = data.get("task", "rows")
     known = {key: "" if "own" in data.get(key, "") else data.get(key, "") for key in ("licence", "citation")}
     return [{"name": name, "splits": splits, "source": ", ".join(data.get("files", {}).values())} | known]

@@ -1,4 +1,4 @@
-"""Cards from outside: no number that is not in the results, no licence that nobody named, no clause without evidence."""
+"""Cards from outside: no number that is not in the results, no licence that nobody named, no clause without proof."""
 
 import json
 import re
