@@ -39,7 +39,7 @@ class Facts(NamedTuple):
     charter_title: str
     charter: Table | None
     missing: Sequence[str]
-    licence: str  # of the front matter; empty if none can be named
+    licence: str | None  # of the weights, for the front matter; empty if none can be named, None without weights
     base_model: str
     datasets: Sequence[str]
 
@@ -184,8 +184,8 @@ def _front(results: Results, facts: Facts) -> str:
                 metric_value=results.value(f"{last}:metrics.{name}.value"),
             ))  # fmt: skip
     data = ModelCardData(
-        license=facts.licence.lower() or "other",
-        license_name=None if facts.licence else "see-the-section-on-licences",
+        license=None if facts.licence is None else facts.licence.lower() or "other",
+        license_name="see-the-section-on-licences" if facts.licence == "" else None,
         base_model=facts.base_model or None,
         datasets=list(facts.datasets) or None,
         tags=["moral-jax"],

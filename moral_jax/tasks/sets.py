@@ -11,6 +11,7 @@ from moral_jax.tasks.reading import FileRows
 from moral_jax.types import UserError
 
 Set = dict[str, Any]  # JSON
+HUB = "https://huggingface.co/datasets/"
 
 
 def licence_of(config: TaskConfig, file: FileRows) -> str:
@@ -29,7 +30,7 @@ def _source(config: TaskConfig, path: str | None, file: FileRows) -> str:
     if config.source or file.declared:
         return config.source or file.declared.source  # type: ignore[union-attr]
     if path and hub.parse(path):
-        return f"https://huggingface.co/datasets/{hub.parse(path).repo}"  # type: ignore[union-attr]
+        return f"{HUB}{hub.parse(path).repo}"  # type: ignore[union-attr]
     return task.source or path or ""
 
 

@@ -7,12 +7,13 @@ from moral_jax.report import card as page
 from moral_jax.report.words import Table, interval, number_text
 from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory, read_config
-from moral_jax.runs.results import FAIRNESS, FILES, QUESTIONNAIRE, RUN, Results
+from moral_jax.runs.results import FAIRNESS, FILES, QUESTIONNAIRE, RUN, STUDY, Results
 from moral_jax.runtime import files
 from moral_jax.runtime.strict_json import is_number
 from moral_jax.tasks import charter as charters
-from moral_jax.tasks import hub, licences
+from moral_jax.tasks import licences
 from moral_jax.tasks.charter import AT_MOST, Charter, Clause
+from moral_jax.tasks.sets import HUB
 from moral_jax.types import UserError
 from moral_jax.workflows import documents
 from moral_jax.workflows.documents import MODEL, TRAIN, Used
@@ -76,7 +77,7 @@ def obligations_table(used: Sequence[Used]) -> Table:
 def publishing(used: Sequence[Used], by_name: dict[str, str], *, is_trained: bool) -> str:
     """Says whether the weights may be published, as far as the records know."""
     if not is_trained:
-        return "No weights were trained here, so there is nothing of this run's own to publish."
+        return "No weights lie here, so there is nothing to publish. Those of a study are in the runs of its cells."
     refused = documents.left(used, by_name)
     by = [f"{o.name} ({o.known.said})" for o in documents.forbidding(used) if o not in refused]
     word = f" A person has accepted by name: {'; '.join(by)}." if by else ""
@@ -89,6 +90,8 @@ def publishing(used: Sequence[Used], by_name: dict[str, str], *, is_trained: boo
 
 def _done(results: Results) -> list[str]:
     """Says what was done, of what is recorded."""
+    if results.kind == STUDY:
+        return [f"{cell['name']}: {cell['state']}" for cell in results.file(FILES[STUDY])["cells"]]
     if results.kind != RUN:
         about = results.file(documents.ABOUT) if results.has(documents.ABOUT) else {}
         return [f"{who}: {said.get('about', {}).get('path', '')}" for who, said in about.get("respondents", {}).items()]
@@ -137,8 +140,8 @@ def facts(results: Results, used: Sequence[Used], charter: Charter | None) -> pa
     data = origin.read(results.folder).get("data", {}) if results.kind == RUN else {}
     title = about.get("title") or results.folder.resolve().name
     models = [o.name for o in used if o.use == MODEL and o.name.count("/") == 1 and ":" not in o.name]
-    names = [name for o in used if o.use == TRAIN if (name := hub.parse(o.name.split(": ")[-1]))]
-    if results.kind not in (RUN, QUESTIONNAIRE):
+    names = [o.source.removeprefix(HUB) for o in used if o.use == TRAIN and o.source.startswith(HUB)]
+    if results.kind == STUDY:
         title = results.file(FILES[results.kind]).get("title", title)
     return page.Facts(
         title=title,
@@ -152,9 +155,9 @@ def facts(results: Results, used: Sequence[Used], charter: Charter | None) -> pa
         charter_title=charter.title if charter else "",
         charter=_charter_table(charter, results) if charter else None,
         missing=_missing(used, charter, results, is_trained=is_trained),
-        licence=_licence(used) if is_trained else "",
+        licence=_licence(used) if is_trained else None,
         base_model=models[0] if models else "",
-        datasets=[name.repo for name in names],
+        datasets=list(dict.fromkeys(names)),
     )  # fmt: skip
 
 

@@ -122,6 +122,14 @@ def test_the_front_matter_is_the_hubs(run):
     assert parsed.base_model == "made/up"
 
 
+def test_data_sets_of_the_hub_are_named_as_the_hub_does(own):
+    def of_hub(p):
+        p["data"]["sets"][0].update(name="a/b@main/parts:test", source="https://huggingface.co/datasets/a/b")
+
+    edit(own / "provenance.json", of_hub)
+    assert huggingface_hub.ModelCard(card(own)).data.datasets == ["a/b"]
+
+
 def test_a_card_asks_nobody(run, monkeypatch):
     def ask(*_, **__):
         raise AssertionError("a card went to the network")
@@ -239,7 +247,21 @@ def test_a_questionnaire(tmp_path):
     text = card(out)
     assert "scripted:uniform" in text
     assert not strangers(text, out)
-    assert "No weights were trained here" in text
+    assert "No weights lie here" in text
+
+
+def test_a_study(tmp_path):
+    (tmp_path / "nulls.py").write_text(
+        "from moral_jax.study import spec\n\ndef get_study():\n"
+        '    quick = ("--config.eval.bootstrap=100", "--config.eval.best_draws=10")\n'
+        '    return spec.Study("Nulls", (spec.baseline("prior", "synthetic", "demo", *quick),), resamples=1000)\n'
+    )
+    out = tmp_path / "study"
+    assert main.main(["study", f"--config={tmp_path / 'nulls.py'}", f"--workdir={out}"]) == 0
+    text = card(out)
+    assert re.search(r"^- prior.synthetic\S*: done$", text, re.MULTILINE), text[:900]
+    assert "# Nulls" in text
+    assert not strangers(text, out)
 
 
 def test_a_card_says_what_was_not_measured(run, tmp_path):

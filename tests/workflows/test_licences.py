@@ -91,7 +91,7 @@ def test_what_is_refused(tmp_path, capsys):
 def test_a_run_that_trained_nothing_has_nothing_to_publish(tmp_path, capsys):
     run = evaluate(write_rows(tmp_path), tmp_path / "run")
     assert licences(run) == 0
-    assert "No weights were trained here" in capsys.readouterr().out
+    assert "No weights lie here" in capsys.readouterr().out
     assert licences(run, "--publish") == 2
 
 
