@@ -120,7 +120,7 @@ class TaskConfig:
     """Licence of the rows as an SPDX expression, which runs write down; default: that of the data.toml beside them, of
     the data set's card on the hub, or the task's."""
     source: str | None = None
-    """Where the rows come from, which runs write down; default: as of `licence`, or their path."""
+    """Where the rows come from, which runs write down; default: as of `licence`."""
     citation: str | None = None
     """Whom to cite for the rows, which runs write down; default: as of `licence`."""
     test_only: bool = False

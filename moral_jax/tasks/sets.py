@@ -26,12 +26,13 @@ def citation_of(config: TaskConfig, file: FileRows) -> str:
 
 
 def _source(config: TaskConfig, path: str | None, file: FileRows) -> str:
-    task = registry.get(config.name)
-    if config.source or file.declared:
-        return config.source or file.declared.source  # type: ignore[union-attr]
-    if path and hub.parse(path):
-        return f"{HUB}{hub.parse(path).repo}"  # type: ignore[union-attr]
-    return task.source or path or ""
+    """Returns where the rows of a file are from; "" if nobody says, as a path on this machine is no source."""
+    if config.source:
+        return config.source
+    if file.declared:
+        return file.declared.source
+    named = hub.parse(path) if path else None
+    return f"{HUB}{named.repo}" if named else registry.get(config.name).source
 
 
 def _unless_own(text: str) -> str:
