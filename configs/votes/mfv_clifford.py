@@ -8,6 +8,9 @@ FOUNDATIONS = ("Care", "Fairness", "Loyalty", "Authority", "Sanctity", "Liberty"
 def get_config():
     c = config.default()
     c.task.name = "votes"
+    c.task.licence = "NOASSERTION"
+    c.task.source = "https://github.com/wassname/moral-maps"
+    c.task.citation = "Clifford et al., Moral Foundations Vignettes, 2015, doi 10.3758/s13428-014-0551-2"
     c.task.fields.question = "Why is this wrong?"
     c.task.fields.options = "care|fairness|loyalty|authority|sanctity|liberty|social norms"
     c.task.fields.counts = "|".join(f"human_{name}" for name in FOUNDATIONS)

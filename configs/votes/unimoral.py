@@ -6,6 +6,9 @@ from moral_jax import config
 def get_config():
     c = config.default()
     c.task.name = "votes"
+    c.task.licence = "NOASSERTION"
+    c.task.source = "https://github.com/jy00nse0/UniMoral_reimp"
+    c.task.citation = "Kumar and Jurgens, UniMoral, ACL 2025"
     c.task.fields.id = "{language} {id}"
     c.task.fields.key = "{id}"
     c.task.fields.text = "{scenario}"

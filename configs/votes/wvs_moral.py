@@ -7,6 +7,9 @@ from moral_jax import config
 def get_config():
     c = config.default()
     c.task.name = "votes"
+    c.task.licence = "LicenseRef-survey-terms"
+    c.task.source = "https://github.com/Demon702/WorldValuesBench"
+    c.task.citation = "World Values Survey, wave 7"
     c.task.fields.item, c.task.fields.key = "question", "{question}"
     c.task.fields.vote, c.task.fields.weight, c.task.fields.by = "answer_code", "count", "country_iso_numeric"
     c.task.fields.question = "{items.question}"

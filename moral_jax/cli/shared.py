@@ -70,6 +70,21 @@ def add_resamples(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> 
     parser.add_argument("--resamples", metavar="N", type=int, default=1000, help="of the bootstrap (default: 1000)")
 
 
+def add_documents(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that declare licences."""
+    parser.add_argument("--data", type=Path, metavar="FILE", help="a data.toml that speaks for the rows")
+    parser.add_argument(
+        "--base-licence", metavar="EXPR", help="SPDX expression of the model's licence (default: what its files state)"
+    )
+
+
+def only_given(args: argparse.Namespace, why: str, *unread: str) -> None:
+    """Raises UserError if a flag is given that is not read here."""
+    for name in unread:
+        if getattr(args, name):
+            raise UserError(f"--{name.replace('_', '-')}: is not read, as {why}; leave it out")
+
+
 def budget(args: argparse.Namespace) -> Budget:
     """Returns what an API may cost."""
     return Budget(args.price_in, args.price_out, args.max_cost, args.yes).checked()

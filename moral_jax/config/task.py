@@ -118,7 +118,12 @@ class TaskConfig:
     scale: bool = False
     """True if the options are points of an ordinal scale: their order is kept, and their own digits are the labels."""
     licence: str | None = None
-    """Licence of the rows, which runs write down; default: the task's, or that of the data set's card on the hub."""
+    """Licence of the rows as an SPDX expression, which runs write down; default: that of the data.toml beside them, of
+    the data set's card on the hub, or the task's."""
+    source: str | None = None
+    """Where the rows come from, which runs write down; default: as of `licence`."""
+    citation: str | None = None
+    """Whom to cite for the rows, which runs write down; default: as of `licence`."""
     test_only: bool = False
     """True for rows that may not be trained on: all of them are test rows, and nothing is trained."""
     on_bad_row: Literal["stop", "drop"] = "stop"

@@ -74,8 +74,11 @@ PAGES = {
 }
 
 
-def write(folder: Path) -> Written:
+def write(folder: Path, fairness: Any = None) -> Written:
     """Writes both pages into `folder` from the files of the run in it.
+
+    Args:
+      fairness: a comparison of groups for the page of votes, `report.fairness.section`; None claims nothing.
 
     Raises:
       UserError: no stage of the run was scored.
@@ -98,6 +101,7 @@ def write(folder: Path) -> Written:
         "number_text": words.number_text,
         "markdown": words.markdown,
         "inert": words.inert,
+        "fairness": fairness,
     } | own
     for suffix in ("html", "md"):
         text = environment(suffix == "html").get_template(f"{page.template}.{suffix}.jinja").render(values)

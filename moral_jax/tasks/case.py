@@ -7,13 +7,13 @@ says how to choose.
 """
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from moral_jax.runtime import toml
 from moral_jax.runtime.files import expanded
 from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import UserError
@@ -75,11 +75,6 @@ def _number(where: str, field: str, value: Any, low: float, high: float) -> floa
     return float(value)
 
 
-def _known(where: str, table: Mapping[str, Any], keys: Sequence[str]) -> None:
-    if unknown := [key for key in table if key not in keys]:
-        raise UserError(f"{where}: {unknown[0]}: no such key; there are {', '.join(keys)}")
-
-
 def _tables(where: str, values: Mapping[str, Any], kind: str, keys: Sequence[str], least: int) -> list[dict[str, Any]]:
     """Returns the tables [[kind]], their ids and texts checked."""
     found = values.get(kind)
@@ -88,7 +83,7 @@ def _tables(where: str, values: Mapping[str, Any], kind: str, keys: Sequence[str
     seen: set[str] = set()
     for place, table in enumerate(found, 1):
         at = f"{where}: [[{kind}]] {place}"
-        _known(at, table, ("id", "text", *keys))
+        toml.known(at, table, ("id", "text", *keys))
         for field in ("id", "text"):
             if not isinstance(table.get(field), str) or not table[field].strip():
                 raise UserError(f"{at}: {field}: found {shown(table.get(field))}, expected a text")
@@ -142,7 +137,7 @@ def _relevance(at: str, table: Mapping[str, Any], contexts: Sequence[str]) -> tu
 def _choice(where: str, table: Any) -> Choice:
     if not isinstance(table, dict):
         raise UserError(f"{where}: [choice]: found {shown(table)}, expected a table")
-    _known(f"{where}: [choice]", table, [f.name for f in dataclasses.fields(Choice)])
+    toml.known(f"{where}: [choice]", table, [f.name for f in dataclasses.fields(Choice)])
     if not isinstance(table.get("normalise", True), bool):
         raise UserError(f"{where}: [choice] normalise: found {shown(table['normalise'])}, expected true or false")
     if type(table.get("seed", 0)) is not int or table.get("seed", 0) < 0:
@@ -164,17 +159,13 @@ def read(name: str) -> Case:
     path = expanded(name) if expanded(name).is_file() else SHIPPED / f"{name}.toml"
     if not path.is_file():
         raise UserError(f"{name}: no such file; expected a CASE.toml, or one of {', '.join(shipped())}")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise UserError(f"{path}: cannot be read as TOML ({e})") from e
-    return parsed(values, path)
+    return parsed(toml.read(path), path)
 
 
 def parsed(values: Mapping[str, Any], path: Path) -> Case:
     """Returns a case of the values of its file; raises UserError as `read`."""
     where = str(path)
-    _known(where, values, (*TEXTS, "sample", "choice", "contexts", "prescripts", "actions"))
+    toml.known(where, values, (*TEXTS, "sample", "choice", "contexts", "prescripts", "actions"))
     for key in TEXTS:
         if not isinstance(values.get(key, ""), str):
             raise UserError(f"{where}: {key}: found {shown(values[key])}, expected a text")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
-from moral_jax.tasks import archive, registry
+from moral_jax.tasks import archive, registry, sets
 from moral_jax.tasks.reading import FileRows, read
 from moral_jax.tasks.registry import Task
 from moral_jax.tasks.splits import Split, divide, lowest
@@ -133,6 +133,8 @@ def _of_one(config: TaskConfig) -> Dataset:
         splits = {s: lowest(e, config.limit, config.split_seed) for s, e in splits.items()}
     about = provenance(config, [main, *own.values()], {s: len(e) for s, e in splits.items()})
     about |= {"files": {s: p for s, p in paths.items() if p}, SHARED_KEY: split.dropped}
+    about["sets"] = [sets.of_file(config, paths["train"], main, [s for s, e in splits.items() if e and s not in own])]
+    about["sets"] += [sets.of_file(config, paths[s], file, [s]) for s, file in own.items()]
     return Dataset(**splits, provenance=about | ({"sha256": archived} if archived else {}))
 
 
@@ -196,6 +198,7 @@ def _mixed(config: TaskConfig) -> Dataset:
             BAD: sum(one[BAD] for one in about),
             SHARED_KEY: sum(one[SHARED_KEY] for one in about),
             "sources": {name: data.provenance for name, data in of_source.items()},
+            "sets": sets.of_mixture({n: data.provenance["sets"] for n, data in of_source.items()}, trained),
         },
     )
 
@@ -204,18 +207,17 @@ def of_one_file(path: str, config: TaskConfig) -> tuple[dict[str, Sequence[Examp
     """Returns all rows of a file as the split "rows", and their provenance; raises as `read`."""
     file = read(path, config)
     about = provenance(config, [file], {"rows": len(file.examples)}) | {"files": {"rows": path}}
-    return {"rows": file.examples}, about
+    return {"rows": file.examples}, about | {"sets": [sets.of_file(config, path, file, ["rows"])]}
 
 
 def provenance(config: TaskConfig, files: Sequence[FileRows], rows: dict[str, int]) -> dict[str, Any]:
     """Returns the JSON record of where a run's rows come from: task, citation, licence, hashes and counts."""
     task = registry.get(config.name)
-    licences = list(dict.fromkeys(file.licence for file in files if file.licence))
     return {
         "task": config.name,
         "description": task.description,
-        "citation": task.citation,
-        "licence": config.licence or ", ".join(licences) or task.licence,
+        "citation": "; ".join(dict.fromkeys(sets.citation_of(config, file) for file in files)),
+        "licence": ", ".join(dict.fromkeys(sets.licence_of(config, file) for file in files)),
         "files": {},
         "sha256": dict(collections.ChainMap(*(file.hashes for file in files))),
         "rows": rows,

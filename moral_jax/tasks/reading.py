@@ -12,7 +12,8 @@ import numpy as np
 from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
 from moral_jax.runtime.files import expanded, sha256
-from moral_jax.tasks import hub, registry, stored, tables
+from moral_jax.tasks import declared, hub, registry, stored, tables
+from moral_jax.tasks.declared import Declared
 from moral_jax.tasks.registry import Task
 from moral_jax.tasks.rows import Columns
 from moral_jax.tasks.splits import rank
@@ -29,6 +30,7 @@ class FileRows(NamedTuple):
     hashes: dict[str, str]  # SHA-256 of each file, or the commit of a data set of the hub
     bad: int = 0  # rows left out
     licence: str | None = None  # as a data set's card has it
+    declared: Declared | None = None  # by the data.toml beside it
 
 
 @dataclasses.dataclass
@@ -70,6 +72,7 @@ class Opened(NamedTuple):
     identity: list[Any]  # JSON that changes when the rows do
     hashes: Callable[[], dict[str, str]]
     licence: str | None
+    declared: Declared | None = None
 
 
 def opened(path: str, columns: Columns, *of_hub: str) -> Opened:
@@ -87,7 +90,7 @@ def opened(path: str, columns: Columns, *of_hub: str) -> Opened:
     identity = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     names = [path] if files == [local] else [str(f) for f in files]
     hashes = lambda: {name: sha256(file) for name, file in zip(names, files, strict=True)}  # noqa: E731
-    return Opened(tables.rows(local, columns), identity, hashes, None)
+    return Opened(tables.rows(local, columns), identity, hashes, None, declared.beside(local))
 
 
 def _check_ids(examples: Sequence[Example], path: str) -> None:
@@ -123,7 +126,7 @@ def read(path: str, config: TaskConfig) -> FileRows:
     ]
     key = stored.key(what)
     if found := stored.find(key):
-        return FileRows(found[0], found[1]["hashes"], found[1]["bad"], source.licence)
+        return FileRows(found[0], found[1]["hashes"], found[1]["bad"], source.licence, source.declared)
     examples, is_stored = stored.collect(_examples(source.rows, task, config, bad), key)
     task.check_columns(columns, config.fields, path)
     if bad.count and config.on_bad_row == "stop":
@@ -136,4 +139,4 @@ def read(path: str, config: TaskConfig) -> FileRows:
     hashes = source.hashes() | (items.hashes() if items else {})
     if is_stored:
         stored.complete(key, {"hashes": hashes, "bad": bad.count})
-    return FileRows(examples, hashes, bad.count, source.licence)
+    return FileRows(examples, hashes, bad.count, source.licence, source.declared)

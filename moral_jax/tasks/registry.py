@@ -12,7 +12,9 @@ from moral_jax.tasks.rows import Columns, Row
 from moral_jax.types import Example, UserError
 
 SCRUPLES_CITATION = "Lourie, Le Bras and Choi, Scruples, AAAI 2021, arXiv 2008.09094"
+SCRUPLES_SOURCE = "https://github.com/allenai/scruples"
 SCRUPLES_LICENCE = "code Apache-2.0, no separate data licence named; texts from Reddit, research use"
+OWN = "the file's own"  # citation and licence of rows that a file brings
 
 
 class Task(NamedTuple):
@@ -20,8 +22,9 @@ class Task(NamedTuple):
 
     examples: Callable[[Row, TaskConfig], list[Example]]  # the questions of one row
     description: str
-    citation: str = "the file's own"
-    licence: str = "the file's own"
+    citation: str = OWN
+    licence: str = OWN
+    source: str = ""  # where its rows come from
     built_in: Callable[[], list[Example]] | None = None
     released: archive.Released | None = None
     study_prompt: str | None = None  # name of the prompt of arXiv 2410.07826 that fits
@@ -48,6 +51,7 @@ TASKS: dict[str, Task] = {
         description="Scruples DILEMMAS: which of two actions is less ethical, five votes each",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
+        source=SCRUPLES_SOURCE,
     ),
     "anecdotes": Task(
         examples=lambda row, _: [scruples.anecdote(row)],
@@ -56,6 +60,7 @@ TASKS: dict[str, Task] = {
         description="Scruples ANECDOTES: who is in the wrong, five answers",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
+        source=SCRUPLES_SOURCE,
     ),
     "anecdotes_binary": Task(
         examples=lambda row, _: [scruples.anecdote_binary(row)],
@@ -65,6 +70,7 @@ TASKS: dict[str, Task] = {
         description="Scruples ANECDOTES: is the author in the right or in the wrong",
         citation=SCRUPLES_CITATION,
         licence=SCRUPLES_LICENCE,
+        source=SCRUPLES_SOURCE,
     ),
     "votes": Task(
         examples=votes.examples,
@@ -104,6 +110,7 @@ TASKS: dict[str, Task] = {
         description="TruthfulQA, multiple choice: one true answer among false ones (MC1), several true ones (MC2)",
         citation="Lin, Hilton and Evans, TruthfulQA, ACL 2022, arXiv 2109.07958",
         licence="Apache-2.0",
+        source="https://github.com/sylinrl/TruthfulQA",
         grouped=truthfulqa.with_categories,
         marks_truth=True,
     ),
@@ -121,6 +128,7 @@ TASKS: dict[str, Task] = {
         description="SYNTHETIC dilemmas: made-up actions, votes drawn from a seeded model, no human judged them",
         citation="written for moral_jax",
         licence="Apache-2.0",
+        source="moral_jax itself",
     ),
 }
 

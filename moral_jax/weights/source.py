@@ -13,7 +13,7 @@ from moral_jax.runtime.files import expanded
 from moral_jax.types import UserError
 
 PACKAGE = "package:"
-HUB_FILES = ["*.json", "model*.safetensors", "tokenizer.model", "*.jinja"]
+HUB_FILES = ["*.json", "model*.safetensors", "tokenizer.model", "*.jinja", "README.md"]
 
 
 def _in_package(name: str) -> Path:

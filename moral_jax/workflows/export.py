@@ -22,6 +22,7 @@ from moral_jax.tasks import registry
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import export, load, peft
+from moral_jax.weights.licence import README
 from moral_jax.workflows import earlier, provenance
 from moral_jax.workflows.local_model import InitialParams, find_model
 
@@ -127,7 +128,7 @@ def _check_new(out: Path) -> None:
         raise UserError(f"{out}: is not empty; name a new directory")
 
 
-def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
+def write(folder: Path, out: Path, shard_mb: int, dtype: str | None, card: str | None = None) -> str:
     """Writes the weights that a run stands for, with config and tokenizer, to `out`: whole, or nothing. Adapters are
     merged into the weights beside which they were trained.
 
@@ -136,6 +137,7 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
       out: a new or empty directory.
       shard_mb: largest weight file, MiB.
       dtype: float32 or bfloat16; None: that of the run's weights.
+      card: of the run, to lie beside the weights; None: no card.
 
     Returns:
       What was written, in words.
@@ -166,7 +168,14 @@ def write(folder: Path, out: Path, shard_mb: int, dtype: str | None) -> str:
         said = f"{out}: {count} files of {dtype} weights, config and tokenizer"
         if model.quantize != "none":
             said += f". They are those that the run computed with: its model's, rounded to {model.quantize}"
-        return said + (_write_head(trained, model, new) if is_trained else "")
+        return said + (_write_head(trained, model, new) if is_trained else "") + _write_card(card, new)
+
+
+def _write_card(card: str | None, folder: Path) -> str:
+    if card is None:
+        return ""
+    (folder / README).write_text(card, encoding="utf-8")
+    return f". The card is in {README}"
 
 
 def _write_head(trained: export.Read, model: api.Model, folder: Path) -> str:
@@ -177,7 +186,7 @@ def _write_head(trained: export.Read, model: api.Model, folder: Path) -> str:
     return f". Its concentration head, for which transformers has no place, is in {export.HEAD}"
 
 
-def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
+def write_adapter(folder: Path, out: Path, dtype: str | None, card: str | None = None) -> str:
     """Writes a run's adapters, which PEFT loads beside the run's model, to `out`: whole, or nothing.
 
     Args and errors as of `write`; the numbers are float32, if `dtype` does not say otherwise.
@@ -200,4 +209,4 @@ def write_adapter(folder: Path, out: Path, dtype: str | None) -> str:
         adapters_of = _until_preempted(lambda path: read(f"adapters/{path}"))
         peft.save(adapters_of, model.spec, config.adapter, base, new, dtype)
         said = f"{out}: {dtype} adapters of {base}"
-        return said + _write_head(read, model, new)
+        return said + _write_head(read, model, new) + _write_card(card, new)

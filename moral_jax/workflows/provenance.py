@@ -14,7 +14,7 @@ from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory, versions
 from moral_jax.runtime.files import sha256
 from moral_jax.types import UserError
-from moral_jax.weights import hf, peft, source
+from moral_jax.weights import hf, licence, peft, source
 from moral_jax.workflows import earlier
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
@@ -98,7 +98,7 @@ def of_local(files: ModelFiles, model: dict[str, Any], data: dict[str, Any], pro
     how = files.model.compute
     return {
         "data": data,
-        "model": model,
+        "model": model | {"licence": licence.of_files(files.path)},
         "prompts_sha256": prompts,
         "versions": versions(LIBRARIES),
         "arithmetic": {"dtype": how.dtype, "product_dtype": how.product_dtype, "attention": how.attention},

@@ -141,8 +141,12 @@ def _summarise(
     return page.write(run.path) if reported else None
 
 
-def write_page(folder: Path) -> page.Written:
-    """Writes a run's page again from its files; records of version 0.1 get the numbers of each row first."""
+def write_page(folder: Path, fairness: Any = None) -> page.Written:
+    """Writes a run's page again from its files; records of version 0.1 get the numbers of each row first.
+
+    Args:
+      fairness: a comparison of groups, of a run on votes; None claims nothing.
+    """
     if kind_of(folder) != "votes":
         return page.write(folder)
     for stage in directory.stages(folder).values():
@@ -151,4 +155,4 @@ def write_page(folder: Path) -> page.Written:
         rows = read_jsonl(file) if numbers.get("split") in checks.SPLITS else []
         if not all("kl" in row for row in rows):
             write_jsonl(file, summary.with_row_numbers(rows))
-    return page.write(folder)
+    return page.write(folder, fairness)

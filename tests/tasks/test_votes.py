@@ -108,4 +108,4 @@ def test_a_slice_of_globalopinionqa(shared, tmp_path):
     assert all(abs(sum(e.counts) - 100) < 1e-6 for e in examples)
     assert not data.train
     assert not data.validation
-    assert "CC BY-NC-SA" in data.provenance["licence"]
+    assert data.provenance["licence"] == "CC-BY-NC-SA-4.0"

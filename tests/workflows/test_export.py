@@ -299,3 +299,25 @@ def test_where_it_cannot_go(exported, tmp_path, monkeypatch, capsys, arguments, 
 def test_no_run(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         publish.write(tmp_path, tmp_path / "out", 1, None)
+
+
+def test_the_card_lies_beside_the_weights(tmp_path, capsys):
+    """With the numbers of the run, and the licence that its model's own card states; unknown is said where it is."""
+    (tmp_path / "model").mkdir()
+    run, _ = make_run(tmp_path / "run", config_of(tiny.write_folder(tmp_path / "model")))
+    assert main.main(["export", str(run), str(tmp_path / "plain")]) == 0
+    assert "No card" in capsys.readouterr().out  # nothing was scored
+    assert not (tmp_path / "plain" / "README.md").exists()
+    assert main.main(["export", str(run), str(tmp_path / "no"), "--base-licence=MIT"]) == 2
+    assert "is for a card, and" in capsys.readouterr().err
+    (run / "run.json").write_text('{"stages": ["trained"]}')
+    (run / "trained").mkdir()
+    numbers = {"kind": "texts", "split": "test", "rows": 7, "metrics": {"nll_per_token": {"value": 1.2347}}}
+    (run / "trained" / "metrics.json").write_text(json.dumps(numbers))
+    (tmp_path / "model" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# A model\n")
+    assert main.main(["export", str(run), str(tmp_path / "out"), "--dtype=bfloat16"]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "1.235" in card
+    assert "CC-BY-NC-4.0, non-commercial" in card  # of the model
+    assert "NOASSERTION, unknown" in card  # of the rows, of which nothing is recorded
+    assert "may not be published as they are" in card

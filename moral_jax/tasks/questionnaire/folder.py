@@ -5,11 +5,11 @@ those that are shipped.
 """
 
 import dataclasses
-import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from moral_jax.config.task import FieldsConfig
+from moral_jax.runtime import toml
 from moral_jax.runtime.files import expanded
 from moral_jax.runtime.strict_json import shown
 from moral_jax.types import UserError
@@ -223,10 +223,7 @@ def read(name: str) -> Folder:
     """
     path = find(name)
     where = str(path / TASK)
-    try:
-        values = tomllib.loads((path / TASK).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise UserError(f"{where}: cannot be read as TOML ({e})") from e
+    values = toml.read(path / TASK)
     has_map, has_replies = "map" in values, "replies" in values
     tables = {key: _check(where, key, values.pop(key, {}), dict, EXPECTED[dict]) for key in Folder.TABLES}
     own = {f.name: f.default for f in dataclasses.fields(Folder) if isinstance(f.default, str | bool)}
