@@ -23,7 +23,7 @@ ROOMS: dict[str, tuple[int, str]] = {
     "models": (4, "types runtime config sharding"),
     "data": (4, "types runtime config prompts"),
     "analysis": (4, "types runtime runs"),
-    "judges": (4, "types"),
+    "judges": (4, "types runtime"),
     "report": (4, "types runtime runs"),
     "weights": (5, "types runtime config sharding models"),
     "inference": (5, "types runtime objectives config sharding runs models data"),

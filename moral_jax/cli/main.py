@@ -34,6 +34,9 @@ COMMANDS = {
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),
+    "simulate": Command(
+        "simulate", "people whose values drift in, how near an examinee that learns from them stays out"
+    ),
     "generate": Command("generate", "prompts in, replies out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),

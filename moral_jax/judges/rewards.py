@@ -4,15 +4,12 @@ A reward is asked about all replies of a rollout at once and returns a number fo
 Several are added with weights: "contains:sorry | 0.5*run:runs/reward".
 """
 
-import hashlib
-import importlib.util
 import math
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from moral_jax.runtime import programs
 from moral_jax.types import Example, UserError
 
 
@@ -109,7 +106,7 @@ RULES: dict[str, Callable[[str], Rule]] = {
     "overlong": _overlong,
 }
 WITH_SETTING = set(RULES) - {"finished"}
-RUN, PROGRAM = "run:", re.compile(r"\.py:\w+$")
+RUN = "run:"
 
 
 def _of_rule(rule: Rule) -> Reward:
@@ -118,28 +115,7 @@ def _of_rule(rule: Rule) -> Reward:
 
 def is_program(setting: str) -> bool:
     """Returns true if a setting names a function of a file, which would be run."""
-    return any(PROGRAM.search(part.strip()) for part in setting.split(" | "))
-
-
-def _of_file(name: str) -> tuple[Reward, str]:
-    """Returns a function, and the hash of its file."""
-    path, _, function = name.rpartition(":")
-    file = Path(path)
-    if not file.is_file():
-        raise UserError(f"config.rollout.reward={name!r}: {path} is no file")
-    spec = importlib.util.spec_from_file_location(f"reward_{file.stem}", file)
-    assert spec is not None, "a file that ends in .py"
-    assert spec.loader is not None, "a file that ends in .py"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and others look for it there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as e:  # whatever the user's code raises
-        raise UserError(f"config.rollout.reward={name!r}: {path} cannot be imported ({type(e).__name__}: {e})") from e
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise UserError(f"config.rollout.reward={name!r}: {path} has no function {function!r}")
-    return found, hashlib.sha256(file.read_bytes()).hexdigest()
+    return any(programs.is_program(part.strip()) for part in setting.split(" | "))
 
 
 def parse(text: str, of_run: Callable[[str], Model]) -> list[Named]:
@@ -175,8 +151,8 @@ def _one(text: str, of_run: Callable[[str], Model]) -> Named:
             raise UserError(f"config.rollout.reward={text!r}: {found[1]!r} is no weight")
     if name.startswith(RUN):
         return Named(name, weight, *of_run(name.removeprefix(RUN)))
-    if PROGRAM.search(name):
-        return Named(name, weight, *_of_file(name), on_primary=True)
+    if programs.is_program(name):
+        return Named(name, weight, *programs.load(name, f"config.rollout.reward={name!r}"), on_primary=True)
     rule, _, setting = name.partition(":")
     if rule not in RULES or (rule in WITH_SETTING) != bool(setting):
         known = ", ".join(f"{r}:..." if r in WITH_SETTING else r for r in RULES)
