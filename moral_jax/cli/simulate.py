@@ -45,12 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learner = parser.add_argument_group("the examinee")
     learner.add_argument(
         "--model", metavar="WHO", default="scripted:uniform",
-        help="a folder, .gguf, package:NAME/FILE, OWNER/MODEL or run:DIR; scripted:NAME has no weights, its shares move "
-        "towards what it is taught (default: scripted:uniform)",
+        help="a folder, .gguf, package:NAME/FILE, OWNER/MODEL or run:DIR; scripted:NAME has no weights, its shares "
+        "move towards what it is taught (default: scripted:uniform)",
     )  # fmt: skip
     shared.add_config(learner, required=False, help=f"how it is trained at each step (default: {CONFIG})")
     learner.add_argument("--objective", choices=("shares", "dpo"), default="shares",
-                         help="what is learned: shares, or preferences between two answers")  # fmt: skip
+                         help="what is learned (default: shares)")  # fmt: skip
     learner.add_argument("--weights", choices=("current", "first"), default="current",
                          help="a step begins with: those of the step before, or of the first century")  # fmt: skip
     learner.add_argument("--rate", metavar="R", type=float,

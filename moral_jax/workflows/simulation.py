@@ -118,6 +118,12 @@ def _state(sim: Simulation, who: Who, folder: Path) -> State:
     return State(Pupil(who, said_by(records)), records)
 
 
+def _sealed(who: Who, folder: Path) -> State:
+    """Returns somebody after a step that is done; nobody is loaded or asked."""
+    records = answers.read(folder / ANSWERS / RECORDS)
+    return State(Pupil(who, said_by(records)), records)
+
+
 def _is_sealed(folder: Path) -> bool:
     """Returns whether a step is done.
 
@@ -134,7 +140,7 @@ def _is_sealed(folder: Path) -> bool:
     return True
 
 
-def _seal(sim: Simulation, folder: Path, said: Mapping[str, Any]) -> None:
+def _seal(folder: Path, said: Mapping[str, Any]) -> None:
     """Ends a step."""
     records = folder / ANSWERS / RECORDS
     hashes = {"answers": files.sha256(records) if records.exists() else None}
@@ -147,9 +153,9 @@ def _seal(sim: Simulation, folder: Path, said: Mapping[str, Any]) -> None:
 def _taught(sim: Simulation, pupil: Pupil, shares: Shares, folder: Path, said: Mapping[str, Any]) -> State:
     """Returns the examinee after a lesson, asked; seals the step."""
     if _is_sealed(folder):
-        return _state(sim, lessons.learned(pupil.who.name, folder / LESSON), folder)
+        return _sealed(lessons.learned(pupil.who.name, folder / LESSON), folder)
     after = _state(sim, lessons.learn(pupil, shares, folder / LESSON, sim.school).who, folder)
-    _seal(sim, folder, said)
+    _seal(folder, said)
     return after
 
 
@@ -168,7 +174,7 @@ def _step(
     said = {"step": len(states), "algorithm": name}
     shares = _checked(name, algorithm(heard, sim.how.order, sim.how.ahead), heard[-1])
     if shares is None:
-        _seal(sim, folder, said | {"unchanged": True})
+        _seal(folder, said | {"unchanged": True})
         return states[-1]
     console.info(f"{name}, step {len(states)} of {sim.steps}")
     begins = states[0] if sim.how.weights == FIRST else states[-1]
@@ -229,10 +235,10 @@ def _influenced(sim: Simulation, proxy: State, own: Shares, examinee: State, fol
     who = proxy.pupil.who._replace(name=PEOPLE)
     influence = folder / "influence"
     if _is_sealed(folder):
-        return _state(sim, lessons.learned(PEOPLE, influence), folder)
+        return _sealed(lessons.learned(PEOPLE, influence), folder)
     after_own = lessons.learn(proxy.pupil._replace(who=who), own, folder / "own", sim.school, OWN_EPOCHS)
     said = _heard(sim, examinee.records)
     after = lessons.learn(after_own, said, influence, sim.school, INFLUENCE_EPOCHS)
     state = _state(sim, after.who, folder)
-    _seal(sim, folder, {"proxy of": PEOPLE})
+    _seal(folder, {"proxy of": PEOPLE})
     return state
