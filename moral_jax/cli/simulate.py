@@ -1,6 +1,7 @@
 """`moral-jax simulate`."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from moral_jax.analysis.drift import PATHS
@@ -26,6 +27,7 @@ are distances above static, which is always run. A killed simulation goes on wit
 docs/progress.md.
 """
 CONFIG, USUAL_SEED, USUAL_PACE = "progress", 42, 0.5
+OF_A_RUN = ("--config.model.", "--config.adapter.", "--config.prompt.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,14 +123,25 @@ def _named(who: str) -> tuple[Config, Path | None]:
     return config, None
 
 
+def _examinee(args: argparse.Namespace, rest: list[str]) -> tuple[Config, tuple[Config, Path | None]]:
+    """Returns how the examinee is trained, and its config and run before that."""
+    training = parsing.flags(args.config or CONFIG, rest)
+    found, run = _named(args.model)
+    if run is None:
+        config = parsing.from_flags([*training, *model_flags(args.model)], file_needed=False)
+        return config, (config, None)
+    if own := [flag for flag in rest if flag.startswith(OF_A_RUN)]:
+        raise UserError(f"{own[0]}: a run brings its own model, adapters and prompt; leave it out")
+    config = parsing.from_flags(training, file_needed=False)
+    config = dataclasses.replace(config, model=found.model, adapter=found.adapter, prompt=found.prompt)
+    return config, (found, run)
+
+
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Simulates."""
     challenges, names = _names(args.challenge, "challenge"), _names(args.algorithm, "algorithm")
     _check(args, challenges, names)
-    training = parsing.flags(args.config or CONFIG, rest)
-    is_run = args.model.startswith(shared.RUN)
-    config = parsing.from_flags([*training, *([] if is_run else model_flags(args.model))], file_needed=False)
-    examinee = _named(args.model)
+    config, start = _examinee(args, rest)
     centuries = [_named(who) for who in args.century]
     from moral_jax.workflows import simulate, simulation
     from moral_jax.workflows.asking import Who
@@ -142,9 +155,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     )  # fmt: skip
     asked = simulate.read(args.task, args.condition)
     people = [Who(who, *found) for who, found in zip(args.century, centuries, strict=True)]
-    start = Who(simulation.EXAMINEE, examinee[0] if is_run else config, examinee[1])
     plan = simulate.Plan(
-        asked, how, config, start, people or args.drift or "straight", USUAL_PACE if args.pace is None else args.pace,
-        USUAL_SEED if args.seed is None else args.seed, algorithms, challenges,
+        asked, how, config, Who(simulation.EXAMINEE, *start), people or args.drift or "straight",
+        USUAL_PACE if args.pace is None else args.pace, USUAL_SEED if args.seed is None else args.seed,
+        algorithms, challenges,
     )  # fmt: skip
     shared.show(simulate.make(plan, args.workdir or Path("runs") / "progress", args.resamples))

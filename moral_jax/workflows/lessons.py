@@ -38,8 +38,8 @@ class Objective(NamedTuple):
     rows: Rows
     task: str
     loss: str | None  # of the config's objective; None: the config's own
-    head: Literal["vocabulary", "text"]  # where the examinee is read
-    description: str
+    head: Literal["vocabulary", "text"]  # where the examinee is read when it is asked
+    answer_prefix: str | None  # what its answers begin with; None: as the config says
 
 
 class Pupil(NamedTuple):
@@ -78,9 +78,10 @@ def _asked(examples: Sequence[Example], said: Shares, config: Config) -> Iterato
 def _preferred(examples: Sequence[Example], said: Shares, config: Config) -> Iterator[Record]:
     """Yields preferences between the answers of each pair: the sign of a vote is their order, its size, rounded and at
     most 5, says how often it comes; a vote of 0 is left out."""
+    without_system = dataclasses.replace(config.prompt, system=None)  # the run adds its own
     for e in examples:
         votes = np.atleast_1d(said[e.notes["row"]])
-        turns, _ = render.conversation(config.prompt, e, tuple(range(len(e.options))))
+        turns, _ = render.conversation(without_system, e, tuple(range(len(e.options))))
         for (i, j), vote in zip(pairs(len(e.options)), votes, strict=True):
             chosen, rejected = (i, j) if vote > 0 else (j, i)
             for copy in range(min(MOST_COPIES, round(abs(float(vote))))):
@@ -89,9 +90,18 @@ def _preferred(examples: Sequence[Example], said: Shares, config: Config) -> Ite
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "shares": Objective(_asked, "votes", None, "vocabulary", "cross-entropy to the shares"),
-    "dpo": Objective(_preferred, "preferences", "dpo", "text", "preferences between two answers, by DPO"),
+    "shares": Objective(_asked, "votes", None, "vocabulary", None),
+    "dpo": Objective(_preferred, "preferences", "dpo", "text", ""),
 }
+
+
+def read_where_taught(config: Config, objective: str) -> Config:
+    """Returns a config that reads an examinee where an objective teaches it: the labels of options, or whole answers as
+    replies."""
+    of = OBJECTIVES[objective]
+    prefix = config.prompt.answer_prefix if of.answer_prefix is None else of.answer_prefix
+    prompt = dataclasses.replace(config.prompt, answer_prefix=prefix)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, head=of.head), prompt=prompt)
 
 
 def is_table(config: Config) -> bool:
@@ -145,10 +155,15 @@ def begins_with(who: Who, config: Config, folder: Path) -> Config:
 
 def _training(config: Config, school: School, rows: Path, epochs: int | None) -> Config:
     """Returns the config of a lesson: the questions as they are asked, all rows trained on, the last weights kept."""
-    objective = OBJECTIVES[school.objective]
+    objective, asked = OBJECTIVES[school.objective], config_for(config, school.folder)
     loss = dataclasses.replace(config.objective, name=objective.loss or config.objective.name)
+    prompt = asked.prompt
+    if objective.task != "votes":  # rows are whole conversations
+        prompt = dataclasses.replace(prompt, template=None, orders=None)
     return dataclasses.replace(
-        config_for(config, school.folder),
+        asked,
+        model=dataclasses.replace(config.model, head="vocabulary"),
+        prompt=prompt,
         task=TaskConfig(objective.task, str(rows), validation=0.0, test=0.0, scale=school.folder.scale),
         objective=loss,
         train=dataclasses.replace(config.train, epochs=epochs or config.train.epochs, select="last"),
@@ -183,11 +198,11 @@ def learn(pupil: Pupil, taught: Shares, folder: Path, school: School, epochs: in
         )
     write_jsonl(folder / ROWS, rows_of)
     train.train(_training(config, school, folder / ROWS, epochs), folder / RUN)
-    return Pupil(learned(who.name, folder), None)
+    return Pupil(learned(who.name, folder, school), None)
 
 
-def learned(name: str, folder: Path) -> Who:
+def learned(name: str, folder: Path, school: School) -> Who:
     """Returns who a finished lesson has made."""
     if (folder / SHARES).exists():
         return table(name, folder / SHARES)
-    return Who(name, read_config(folder / RUN), folder / RUN)
+    return Who(name, read_where_taught(read_config(folder / RUN), school.objective), folder / RUN)

@@ -17,11 +17,12 @@ from moral_jax.analysis.trajectories import Walked
 from moral_jax.config import Config, saved
 from moral_jax.report import simulate as page
 from moral_jax.report.page import Written
+from moral_jax.runs.answers import RECORDS
 from moral_jax.runs.records import Record
 from moral_jax.runtime import files, programs, strict_json
 from moral_jax.tasks.questionnaire import conditions, folder
 from moral_jax.types import UserError
-from moral_jax.workflows import centuries, questionnaire, simulation
+from moral_jax.workflows import centuries, lessons, questionnaire, simulation
 from moral_jax.workflows.asking import Who, locked
 from moral_jax.workflows.questionnaire import Asked
 from moral_jax.workflows.simulation import ANSWERS, How, Simulation
@@ -123,7 +124,7 @@ def _check(plan: Plan, people: Sequence[Who], out: Path) -> None:
     """
     said, path = _said(plan, people), out / ABOUT
     programs_of = {name: identity for name, (_, identity) in plan.algorithms.items() if identity}
-    if path.exists():
+    if (out / "start" / ANSWERS / RECORDS).exists():  # what was refused before it had asked anybody may change
         known = strict_json.read(path)
         for key, value in said.items():
             if known.get(key) != value:
@@ -168,7 +169,8 @@ def make(plan: Plan, out: Path, resamples: int) -> Written:
     school = simulation.school(plan.asked, plan.how, plan.config)
     with locked(out):
         people = _people(plan, out)
-        sim = Simulation(plan.asked, plan.how, school, plan.start, people, out)
+        start = plan.start._replace(config=lessons.read_where_taught(plan.start.config, plan.how.objective))
+        sim = Simulation(plan.asked, plan.how, school, start, people, out)
         if sim.steps < 1 or "predict" in plan.challenges and len(people) < 2 + plan.how.ahead:
             raise UserError(f"{len(people)} centuries: too few to take a step and be {plan.how.ahead} ahead of it")
         _check(plan, people, out)

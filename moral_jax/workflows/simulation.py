@@ -80,7 +80,6 @@ def school(asked: Asked, how: How, config: Config) -> School:
     Raises:
       UserError: the objective cannot be learned by who has no weights, or nothing is left to be taught.
     """
-    objective = lessons.OBJECTIVES[how.objective]
     if lessons.is_table(config) and how.objective != "shares":
         raise UserError(f"--objective={how.objective}: needs an examinee with weights; a scripted one learns shares")
     examples = [example for part in asked.parts for example in part.examples]
@@ -88,7 +87,7 @@ def school(asked: Asked, how: How, config: Config) -> School:
     taught = frozenset(n for i, n in enumerate(names) if int((i + 1) * how.hold_out) == int(i * how.hold_out))
     if not taught:
         raise UserError(f"--hold-out={how.hold_out}: leaves nothing to be taught")
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, head=objective.head))
+    config = lessons.read_where_taught(config, how.objective)
     return School(asked.folder, examples, taught, config, how.objective, how.rate)
 
 
@@ -153,7 +152,7 @@ def _seal(folder: Path, said: Mapping[str, Any]) -> None:
 def _taught(sim: Simulation, pupil: Pupil, shares: Shares, folder: Path, said: Mapping[str, Any]) -> State:
     """Returns the examinee after a lesson, asked; seals the step."""
     if _is_sealed(folder):
-        return _sealed(lessons.learned(pupil.who.name, folder / LESSON), folder)
+        return _sealed(lessons.learned(pupil.who.name, folder / LESSON, sim.school), folder)
     after = _state(sim, lessons.learn(pupil, shares, folder / LESSON, sim.school).who, folder)
     _seal(folder, said)
     return after
@@ -235,7 +234,7 @@ def _influenced(sim: Simulation, proxy: State, own: Shares, examinee: State, fol
     who = proxy.pupil.who._replace(name=PEOPLE)
     influence = folder / "influence"
     if _is_sealed(folder):
-        return _sealed(lessons.learned(PEOPLE, influence), folder)
+        return _sealed(lessons.learned(PEOPLE, influence, sim.school), folder)
     after_own = lessons.learn(proxy.pupil._replace(who=who), own, folder / "own", sim.school, OWN_EPOCHS)
     said = _heard(sim, examinee.records)
     after = lessons.learn(after_own, said, influence, sim.school, INFLUENCE_EPOCHS)

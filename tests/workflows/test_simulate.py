@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from moral_jax.cli import main
+from moral_jax.config import Config
 from moral_jax.report import plots
+from moral_jax.types import Example
+from moral_jax.workflows import lessons
 from tests.helpers import questionnaires as q
 
 ALL = "all rows"
@@ -158,6 +161,82 @@ def test_a_step_may_begin_with_the_weights_of_the_first_century(tmp_path):
     for row, options in second.items():
         for option, p in options.items():
             assert p == pytest.approx(first[row][option] + 0.75 * (people[row][option] - first[row][option]))
+
+
+# real runs
+
+
+TINY = ("--config.train.epochs=10", "--config.optim.lr=3e-3", "--config.adapter.kind=none",
+        "--config.model.product_dtype=float32", "--config.model.unroll=1", "--pace=1.5")  # fmt: skip
+SMALL = [  # few rows, of which a tiny model reads all in no time
+    *({"id": f"r{i}", "question": "Which?", "text": f"Case {i}.", "options": [f"keep {i}", f"give {i}"],
+       "group": {"block": "rules"}, "tags": [["lie"], ["hurt"]] if i % 2 else [["hurt"], ["lie"]]} for i in range(6)),
+    *({"id": f"f{i}", "question": "Which?", "text": f"Day {i}.", "options": [f"stay {i}", f"leave {i}"],
+       "group": {"block": "foundations", "theme": theme}, "tags": [[theme], []] if i % 2 else [[], [theme]]}
+      for i, theme in enumerate(["Care", "Loyalty"] * 3)),
+]  # fmt: skip
+KEPT = ("records.jsonl", "rows.jsonl", "step.json", "progress.json", "report.md", "model.safetensors")
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_model_is_taught_in_runs_and_goes_on_to_the_same_bytes(tmp_path, tiny_folder):
+    task = q.write(tmp_path / "task", SMALL, toml='tally = "vector"\n')
+    out = tmp_path / "out"
+    flags = (f"--task={task}", f"--model={tiny_folder}", "--steps=2", "--algorithm=lifelong", *TINY)
+    found = simulate(out, *flags)
+    of = scores(found, "follow")
+    assert of["static"] + 0.2 < of["lifelong"]
+    whole = {name: data for name, data in tree(out).items() if name.endswith(KEPT)}
+    step = out / "alone" / "lifelong" / "step-02"
+    lesson = [json.loads(line) for line in (step / "lesson" / "rows.jsonl").read_text().splitlines()]
+    people = shares(out / "centuries" / "century-02.json")
+    assert lesson[0]["counts"] == pytest.approx(list(people[lesson[0]["id"]].values()))
+    begins = json.loads((step / "lesson" / "run" / "config.json").read_text())["model"]["path"]
+    assert begins == str(step / "lesson" / "begins")  # the weights of the step before
+    shutil.rmtree(step / "answers")  # as a kill leaves it: within a lesson that has not been sealed
+    shutil.rmtree(step / "lesson" / "run" / "checkpoints")
+    for path in (step / "step.json", out / "progress.json"):
+        path.unlink()
+    simulate(out, *flags)
+    assert {name: data for name, data in tree(out).items() if name.endswith(KEPT)} == whole
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_preferences_of_extrapolated_votes_are_learned_with_adapters(tmp_path, tiny_folder):
+    """A pair whose order has turned counts three times; the adapters of a step are those that the next begins with."""
+    task = q.write(tmp_path / "task", SMALL, toml='tally = "vector"\n')
+    flags = (f"--task={task}", f"--model={tiny_folder}", "--objective=dpo", "--steps=1", "--algorithm=extrapolative",
+             "--challenge=follow", "--config.train.epochs=1", "--pace=3")  # fmt: skip
+    simulate(tmp_path, *flags)
+    lesson = tmp_path / "alone" / "extrapolative" / "step-01" / "lesson"
+    rows = [json.loads(line) for line in (lesson / "rows.jsonl").read_text().splitlines()]
+    copies: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        copies.setdefault(row["id"].rpartition(" ")[0], []).append(row)
+    before, now = (shares(tmp_path / "centuries" / f"century-{t:02}.json") for t in (0, 1))
+    seen = set()
+    for pair, of_pair in copies.items():
+        name, chosen, rejected = pair.split()[0], of_pair[0]["chosen"], of_pair[0]["rejected"]
+        assert now[name][chosen] > now[name][rejected]
+        turned = before[name][chosen] < before[name][rejected]
+        assert len(of_pair) == (3 if turned else 1)
+        seen.add(turned)
+    assert seen == {True, False}
+    config = json.loads((lesson / "run" / "config.json").read_text())
+    assert config["adapter"]["path"] == str(lesson / "begins")
+    assert config["model"]["path"] == str(tiny_folder)
+    assert config["objective"]["name"] == "dpo"
+    asked = json.loads((tmp_path / "start" / "answers" / "questionnaire.json").read_text())
+    assert asked["respondents"]["examinee"]["prompt"]["answer_prefix"] == ""
+
+
+def test_a_vote_of_nothing_is_left_out_and_none_comes_more_than_five_times():
+    question = Example("r", "Which?", ("a", "b"), (1.0, 1.0), notes={"row": "r"})
+    rows_of = lessons.OBJECTIVES["dpo"].rows
+    found = {vote: list(rows_of([question], {"r": np.array([vote])}, Config())) for vote in (0.0, -3.0, 11.0)}
+    assert {vote: len(rows) for vote, rows in found.items()} == {0.0: 0, -3.0: 3, 11.0: 5}
+    assert {row["chosen"] for row in found[-3.0]} == {"b"}
+    assert {row["chosen"] for row in found[11.0]} == {"a"}
 
 
 # algorithms of the user's own
