@@ -51,12 +51,22 @@ def static(heard: Sequence[Shares], order: int, ahead: int) -> None:
     """Returns nothing: the examinee stays as the first century made it."""
 
 
+def repeat(heard: Sequence[Shares], order: int, ahead: int) -> Shares:
+    """Returns what was heard first: `static`, but trained as long as others are."""
+    return heard[0]
+
+
 def lifelong(heard: Sequence[Shares], order: int, ahead: int) -> Shares:
     """Returns what was heard last."""
     return heard[-1]
 
 
-ALGORITHMS: dict[str, Algorithm] = {STATIC: static, "lifelong": lifelong, "extrapolative": extrapolated}
+ALGORITHMS: dict[str, Algorithm] = {
+    STATIC: static,
+    "repeat": repeat,
+    "lifelong": lifelong,
+    "extrapolative": extrapolated,
+}
 
 
 def as_shares(taught: Shares) -> dict[str, np.ndarray]:

@@ -21,8 +21,8 @@ Simulates moral progress: people's values drift from century to century, and an 
   moral-jax simulate --algorithm=mine.py:cautious --objective=dpo --model=OWNER/MODEL
 
 Challenges: {"; ".join(f"{name} ({c.description})" for name, c in CHALLENGES.items())}.
-Algorithms: static learns the first century and no more, lifelong what it hears, extrapolative what comes next if things
-go on; a function of yours maps (heard, order, ahead) to what is taught, heard being a list of row -> numbers. Numbers
+Algorithms: static learns the first century and no more, repeat the first century at every step, lifelong what it
+hears, extrapolative what comes next if things go on; a function of yours maps (heard, order, ahead) to what is taught, heard being a list of row -> numbers. Numbers
 are distances above static, which is always run. A killed simulation goes on with the same command. Formulas:
 docs/progress.md.
 """
@@ -93,7 +93,7 @@ def _check(args: argparse.Namespace, challenges: list[str], algorithms: list[str
         value = getattr(args, name)
         if value is not None and not (low <= value <= high and value < float("inf")):
             raise UserError(f"--{name.replace('_', '-')}={value}: expected a number from {low} to {high}")
-    looks_ahead = set(algorithms) - {STATIC, "lifelong"}
+    looks_ahead = set(algorithms) - {STATIC, "repeat", "lifelong"}
     scripted = args.model.startswith(("scripted:", "agent:"))
     unread = {
         "order": not looks_ahead,
