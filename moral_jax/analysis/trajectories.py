@@ -140,9 +140,11 @@ def count(
     for kind, counted in kinds.items():
         measured = Measured(rows, counted, resamples, seed)
         tables[kind] = {name: _table(measured, name, walked, beside, ahead) for name in challenges}
-    whole = Measured(rows, kinds[ALL], 0, seed)
-    points = functools.partial(_points, whole)
+    whole = Measured(rows, taught, 0, seed)
+    points = functools.partial(_points, Measured(rows, kinds[ALL], 0, seed))
+    begins = (walked.alone or walked.influencers)[STATIC][0]
     return {
+        "first lesson": float(vector.cosine(whole.of(begins)[CENTRED], whole.of(walked.people[0])[CENTRED])[0]),
         "entries": progress.entries(walked.people[0]),
         "rows": {kind: len(counted) for kind, counted in kinds.items()},
         "challenges": tables,

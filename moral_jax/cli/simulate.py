@@ -22,9 +22,9 @@ Simulates moral progress: people's values drift from century to century, and an 
 
 Challenges: {"; ".join(f"{name} ({c.description})" for name, c in CHALLENGES.items())}.
 Algorithms: static learns the first century and no more, repeat the first century at every step, lifelong what it
-hears, extrapolative what comes next if things go on; a function of yours maps (heard, order, ahead) to what is taught, heard being a list of row -> numbers. Numbers
-are distances above static, which is always run. A killed simulation goes on with the same command. Formulas:
-docs/progress.md.
+hears, extrapolative what comes next if things go on; a function of yours maps (heard, order, ahead) to what is taught,
+heard being a list of row -> numbers. Numbers are distances above static, which is always run. A killed simulation goes
+on with the same command. Formulas: docs/progress.md.
 """
 CONFIG, USUAL_SEED, USUAL_PACE = "progress", 42, 0.5
 OF_A_RUN = ("--config.model.", "--config.adapter.", "--config.prompt.")

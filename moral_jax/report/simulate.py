@@ -14,6 +14,8 @@ from moral_jax.report.words import Table, interval, number, side
 
 Numbers = Mapping[str, Any]
 CENTRED, PUBLISHED, STATIC = "centred", "published", "static"
+SMALL = 5e-4  # as far as pages print
+LEARNED = 0.95  # cosine with what was taught from which on a lesson counts as learned
 MOST_ENTRIES = 5  # of a vector in a picture: those in which people move most
 HEADINGS = {"follow": "Follow", "predict": "Predict", "coevolve": "Coevolve"}
 WHAT = {
@@ -120,7 +122,8 @@ def _verdict(found: Numbers, about: Numbers) -> list[str]:
                 after, before = names.split(" - ")
                 told = {1: "more than", -1: "less than", 0: "not to be told from"}[side(e)]
                 said.append(f"{title}: {after} is {told} {before}: {_signed(e)}.")
-    said += _saturated(found)
+    said += _outside(found)
+    said += [_first_lesson(found["first lesson"]), *_saturated(found)]
     said.append(
         "One path of people and one seed of training: what another would change is in no interval. Intervals are over "
         "resampled rows."
@@ -133,6 +136,29 @@ def _verdict(found: Numbers, about: Numbers) -> list[str]:
     if about["sample"]:
         said.append("The rows are a sample written for this project, not those of the paper.")
     return said
+
+
+def _outside(found: Numbers) -> list[str]:
+    """Warns of scores that lie outside their intervals."""
+    of_all = next(iter(found["challenges"].values()))
+    cells = [of["cells"][name][CENTRED] for of in of_all.values() for name in of["algorithms"]]
+    if all(e.get("low", e["value"]) - SMALL <= e["value"] <= e.get("high", e["value"]) + SMALL for e in cells):
+        return []
+    return [
+        "Some scores lie outside their intervals: much of what is said cancels over the rows as they are, such as a "
+        "leaning to the first action where actions are in mirrored places, and no longer does on resampled rows."
+    ]
+
+
+def _first_lesson(cosine: float) -> str:
+    """Says whether the first century was learned, which `static` rests on."""
+    what = "with the first century, on what it was taught"
+    lead = f"After its first lesson the examinee has a cosine of {number(cosine)} {what}"
+    if cosine >= LEARNED:
+        return f"{lead}."
+    return (
+        f"{lead}: what is above static may be longer training. --algorithm=repeat says how much is (docs/progress.md)."
+    )
 
 
 def _saturated(found: Numbers) -> list[str]:

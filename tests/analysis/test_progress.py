@@ -44,6 +44,7 @@ def test_algorithms_teach_what_they_say():
     heard = [{"r": np.array([0.5, 0.5])}, {"r": np.array([0.6, 0.4])}]
     said = {name: algorithm(heard, 1, 1) for name, algorithm in progress.ALGORITHMS.items()}
     assert said["static"] is None
+    np.testing.assert_allclose(said["repeat"]["r"], [0.5, 0.5])
     np.testing.assert_allclose(said["lifelong"]["r"], [0.6, 0.4])
     np.testing.assert_allclose(said["extrapolative"]["r"], [0.7, 0.3])
 

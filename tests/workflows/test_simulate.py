@@ -19,6 +19,7 @@ from tests.helpers import questionnaires as q
 
 ALL = "all rows"
 SEEDS = (1, 2, 3)
+TWO = "--config.train.epochs=2"
 
 
 def simulate(out: Path, *flags: str, draws: bool = False) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def test_a_drift_of_a_file(tmp_path):
 
 def test_shares_without_weights_move_in_closed_form(tmp_path):
     """Two epochs at a rate of 0.4 move an examinee by 1 - 0.6^2 of the way to what it is taught."""
-    simulate(tmp_path, "--steps=2", "--rate=0.4", "--algorithm=lifelong,extrapolative")
+    simulate(tmp_path, "--steps=2", "--rate=0.4", TWO)
     people = [shares(tmp_path / "centuries" / f"century-{t:02}.json") for t in range(3)]
     first = shares(tmp_path / "first" / "lesson" / "shares.json")
     step = {name: shares(tmp_path / "alone" / name / "step-01" / "lesson" / "shares.json")
@@ -116,6 +117,26 @@ def test_shares_without_weights_move_in_closed_form(tmp_path):
     for option, p in options.items():
         assert step["extrapolative"][row][option] == pytest.approx(p + 0.64 * (taught[option] - p))
     assert not (tmp_path / "alone" / "static" / "step-01" / "lesson").exists()
+
+
+def test_what_longer_training_does_is_told_from_what_is_heard(tmp_path):
+    """An examinee that learns slowly is nearer to later people for having heard the first ones twice."""
+    flags = ("--rate=0.05", "--steps=2", "--algorithm=repeat,lifelong", TWO)
+    slow, fast = simulate(tmp_path / "slow", *flags), simulate(tmp_path / "fast", "--steps=2", "--algorithm=repeat")
+    page = {name: (tmp_path / name / "report.md").read_text() for name in ("slow", "fast")}
+    assert slow["first lesson"] == pytest.approx(fast["first lesson"], abs=0.01)  # uniform begins nowhere else
+    lesson = shares(tmp_path / "slow" / "alone" / "repeat" / "step-01" / "lesson" / "shares.json")
+    first, people = (
+        shares(tmp_path / "slow" / name) for name in ("first/lesson/shares.json", "centuries/century-00.json")
+    )
+    for row, options in lesson.items():
+        for option, p in options.items():
+            assert p == pytest.approx(first[row][option] + 0.0975 * (people[row][option] - first[row][option]))
+    other = simulate(tmp_path / "other", *flags, "--model=scripted:longest")
+    assert other["first lesson"] < 0.5
+    assert scores(other, "follow")["static"] < scores(other, "follow")["repeat"] < scores(other, "follow")["lifelong"]
+    assert "may be longer training" in (tmp_path / "other" / "report.md").read_text()
+    assert all("may be longer training" not in text for text in page.values())
 
 
 def test_people_learn_from_their_time_and_then_from_the_examinee(tmp_path):
@@ -155,7 +176,7 @@ def test_rows_that_are_held_out_are_not_taught_and_counted_apart(tmp_path):
 
 
 def test_a_step_may_begin_with_the_weights_of_the_first_century(tmp_path):
-    simulate(tmp_path, "--steps=2", "--weights=first", "--algorithm=lifelong")
+    simulate(tmp_path, "--steps=2", "--weights=first", "--algorithm=lifelong", TWO)
     first, second = (shares(tmp_path / name / "lesson" / "shares.json") for name in ("first", "alone/lifelong/step-02"))
     people = shares(tmp_path / "centuries" / "century-02.json")
     for row, options in second.items():
@@ -357,7 +378,10 @@ def test_people_that_are_named(tmp_path):
     ("flags", "said"),
     [
         (["--challenge=lead"], "no such challenge; there are follow, predict, coevolve"),
-        (["--algorithm=mine"], "no such algorithm; there are static, lifelong, extrapolative and FILE.py:FUNCTION"),
+        (
+            ["--algorithm=mine"],
+            "no such algorithm; there are static, repeat, lifelong, extrapolative and FILE.py:FUNCTION",
+        ),
         (["--drift=sideways"], "sideways"),
         (["--steps=0"], "--steps=0: expected at least 1"),
         (["--hold-out=1"], "leaves nothing to be taught"),
