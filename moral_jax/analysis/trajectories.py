@@ -18,7 +18,7 @@ from moral_jax.analysis.tallies.count import NULLS
 from moral_jax.analysis.tallies.vector import CENTRED
 from moral_jax.runs.records import Record
 
-ALL, HELD_OUT = "all rows", "rows that nobody was taught"
+ALL, TAUGHT, HELD_OUT = "all rows", "rows that were taught", "rows that nobody was taught"
 AS_THEY_ARE, KEPT, UNTAUGHT = "people as they are", "the first century, kept", "the examinee, untaught"
 Answers = Sequence[Record]
 Vectors = Mapping[str, np.ndarray]  # centred and published -> [R, V]
@@ -132,16 +132,15 @@ def count(
       resamples: of the bootstrap.
     """
     rows = list(dict.fromkeys(record["row"] for record in walked.people[0]))
-    kinds = {ALL: frozenset(rows)}
-    if held_out := frozenset(rows) - taught:
-        kinds[HELD_OUT] = held_out
+    held_out = frozenset(rows) - taught
+    kinds = {TAUGHT: taught, HELD_OUT: held_out} if held_out else {ALL: taught}
     beside = nulls(walked.people[0], surface)
     tables = {}
     for kind, counted in kinds.items():
         measured = Measured(rows, counted, resamples, seed)
         tables[kind] = {name: _table(measured, name, walked, beside, ahead) for name in challenges}
     whole = Measured(rows, taught, 0, seed)
-    points = functools.partial(_points, Measured(rows, kinds[ALL], 0, seed))
+    points = functools.partial(_points, Measured(rows, frozenset(rows), 0, seed))
     begins = (walked.alone or walked.influencers)[STATIC][0]
     return {
         "first lesson": float(vector.cosine(whole.of(begins)[CENTRED], whole.of(walked.people[0])[CENTRED])[0]),

@@ -112,12 +112,16 @@ def _sentence(title: str, name: str, of: Numbers) -> str:
 
 def _verdict(found: Numbers, about: Numbers) -> list[str]:
     """Says what the numbers hold, and no more."""
-    said = []
+    said, first = [], next(iter(found["challenges"].values()))
     for kind, of_kind in found["challenges"].items():
         suffix = f", {kind}" if len(found["challenges"]) > 1 else ""
         for challenge, of in of_kind.items():
-            title = HEADINGS[challenge] + suffix
-            said += [_sentence(title, name, of) for name in of["algorithms"] if name != STATIC]
+            title, others = HEADINGS[challenge] + suffix, [name for name in of["algorithms"] if name != STATIC]
+            if of_kind is not first:
+                above = ", ".join(f"{name} is {_signed(of['cells'][name]['above'])}" for name in others)
+                said += [f"{title}: {above} above static."] if above else []
+                continue
+            said += [_sentence(title, name, of) for name in others]
             for names, e in of["pairs"].items():
                 after, before = names.split(" - ")
                 told = {1: "more than", -1: "less than", 0: "not to be told from"}[side(e)]
