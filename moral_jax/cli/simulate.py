@@ -27,6 +27,7 @@ heard being a list of row -> numbers. Numbers are distances above static, which 
 on with the same command. Formulas: docs/progress.md.
 """
 CONFIG, USUAL_SEED, USUAL_PACE = "progress", 42, 0.5
+SCRIPTED = ("scripted:", "agent:")
 OF_A_RUN = ("--config.model.", "--config.adapter.", "--config.prompt.")
 
 
@@ -94,14 +95,15 @@ def _check(args: argparse.Namespace, challenges: list[str], algorithms: list[str
         if value is not None and not (low <= value <= high and value < float("inf")):
             raise UserError(f"--{name.replace('_', '-')}={value}: expected a number from {low} to {high}")
     looks_ahead = set(algorithms) - {STATIC, "repeat", "lifelong"}
-    scripted = args.model.startswith(("scripted:", "agent:"))
+    scripted = args.model.startswith(SCRIPTED)
+    people_scripted = not args.century or args.century[0].startswith(SCRIPTED)
     unread = {
         "order": not looks_ahead,
         "ahead": not looks_ahead and "predict" not in challenges,
         "drift": bool(args.century),
         "pace": bool(args.century) or args.drift not in (None, *PATHS),
         "seed": bool(args.century) or args.drift not in (None, *PATHS),
-        "rate": not scripted and "coevolve" not in challenges,
+        "rate": not (scripted or "coevolve" in challenges and people_scripted),
     }
     for name, is_unread in unread.items():
         if getattr(args, name) is not None and is_unread:

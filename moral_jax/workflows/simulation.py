@@ -225,18 +225,22 @@ def together(
         folder = sim.out / "together" / name / f"step-{step:02}"
         heard.append(_heard(sim, proxies[-1].records))
         states.append(_step(sim, name, algorithm, heard, states, folder / EXAMINEE))
-        proxies.append(_influenced(sim, proxies[-1], _heard(sim, people[step]), states[-1], folder / PEOPLE))
+        proxies.append(_influenced(sim, proxies[-1], people[step], states[-1].records, folder / PEOPLE))
     return states, proxies
 
 
-def _influenced(sim: Simulation, proxy: State, own: Shares, examinee: State, folder: Path) -> State:
-    """Returns the proxy of people after a step."""
+def _influenced(
+    sim: Simulation, proxy: State, own: Sequence[Record], examinee: Sequence[Record], folder: Path
+) -> State:
+    """Returns the proxy of people after a step: who has no weights learns shares, whatever the examinee learns."""
     who = proxy.pupil.who._replace(name=PEOPLE)
+    own_said, said = (
+        said_by(records) if lessons.is_table(who.config) else _heard(sim, records) for records in (own, examinee)
+    )
     influence = folder / "influence"
     if _is_sealed(folder):
         return _sealed(lessons.learned(PEOPLE, influence, sim.school), folder)
-    after_own = lessons.learn(proxy.pupil._replace(who=who), own, folder / "own", sim.school, OWN_EPOCHS)
-    said = _heard(sim, examinee.records)
+    after_own = lessons.learn(proxy.pupil._replace(who=who), own_said, folder / "own", sim.school, OWN_EPOCHS)
     after = lessons.learn(after_own, said, influence, sim.school, INFLUENCE_EPOCHS)
     state = _state(sim, after.who, folder)
     _seal(folder, {"proxy of": PEOPLE})

@@ -228,7 +228,7 @@ def test_preferences_of_extrapolated_votes_are_learned_with_adapters(tmp_path, t
     """A pair whose order has turned counts three times; the adapters of a step are those that the next begins with."""
     task = q.write(tmp_path / "task", SMALL, toml='tally = "vector"\n')
     flags = (f"--task={task}", f"--model={tiny_folder}", "--objective=dpo", "--steps=1", "--algorithm=extrapolative",
-             "--challenge=follow", "--config.train.epochs=1", "--pace=3")  # fmt: skip
+             "--challenge=follow,coevolve", "--config.train.epochs=1", "--pace=3")  # fmt: skip
     simulate(tmp_path, *flags)
     lesson = tmp_path / "alone" / "extrapolative" / "step-01" / "lesson"
     rows = [json.loads(line) for line in (lesson / "rows.jsonl").read_text().splitlines()]
@@ -248,6 +248,13 @@ def test_preferences_of_extrapolated_votes_are_learned_with_adapters(tmp_path, t
     assert config["adapter"]["path"] == str(lesson / "begins")
     assert config["model"]["path"] == str(tiny_folder)
     assert config["objective"]["name"] == "dpo"
+    step = tmp_path / "together" / "extrapolative" / "step-01"
+    said = {r["row"]: r["probabilities"][0] for r in q.records(step / "examinee" / "answers")}
+    people = shares(step / "people" / "influence" / "shares.json")
+    for row, options in people.items():  # people without weights learn shares, not votes
+        (option, p), *_ = options.items()
+        own = (before[row][option] + now[row][option]) / 2
+        assert p == pytest.approx(own + 0.75 * (said[row] - own))
     asked = json.loads((tmp_path / "start" / "answers" / "questionnaire.json").read_text())
     assert asked["respondents"]["examinee"]["prompt"]["answer_prefix"] == ""
 
@@ -393,6 +400,7 @@ def test_people_that_are_named(tmp_path):
         (["--algorithm=lifelong", "--order=2"], "--order=2: nothing reads it"),
         (["--algorithm=lifelong", "--challenge=follow", "--ahead=2"], "--ahead=2: nothing reads it"),
         (["--model=OWNER/MODEL", "--rate=0.5"], "--rate=0.5: nothing reads it"),
+        (["--century=OWNER/A", "--century=OWNER/B", "--challenge=coevolve", "--model=OWNER/C", "--rate=1"], "--rate=1"),
         (["--century=scripted:first"], "expected at least two centuries"),
         (["--century=scripted:first", "--century=scripted:last", "--drift=none"], "--drift=none: nothing reads it"),
         (["--century=scripted:first", "--century=scripted:last", "--ahead=3"], "too few to take a step"),
