@@ -174,9 +174,9 @@ def test_golden_cosines_of_the_published_vector(original):
 def test_random_agents_are_alike_by_the_published_vector_and_not_by_the_centred_one(original):
     rng = np.random.default_rng(0)
     found = [cosines(original, *[lambda row: rng.dirichlet(np.ones(len(row["options"]))).tolist()] * 2)
-             for _ in range(25)]  # fmt: skip
+             for _ in range(16)]  # fmt: skip
     published, centred = (np.array([one[column] for one in found]) for column in ("published", "centred"))
     assert published.mean() == pytest.approx(0.998, abs=0.001)
     assert published.min() > 0.995
-    assert abs(centred.mean() + 0.02) < 3 * 0.3 / 5  # the mean over 200 pairs is -0.02, their deviation 0.30
+    assert abs(centred.mean() + 0.02) < 3 * 0.3 / 4  # the mean over 200 pairs is -0.02, their deviation 0.30
     assert 0.2 < centred.std() < 0.4

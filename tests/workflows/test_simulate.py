@@ -228,7 +228,8 @@ def test_preferences_of_extrapolated_votes_are_learned_with_adapters(tmp_path, t
     """A pair whose order has turned counts three times; the adapters of a step are those that the next begins with."""
     task = q.write(tmp_path / "task", SMALL, toml='tally = "vector"\n')
     flags = (f"--task={task}", f"--model={tiny_folder}", "--objective=dpo", "--steps=1", "--algorithm=extrapolative",
-             "--challenge=follow,coevolve", "--config.train.epochs=1", "--pace=3")  # fmt: skip
+             "--challenge=follow,coevolve", *TINY, "--config.adapter.kind=lora", "--config.train.epochs=1",
+             "--pace=3")  # fmt: skip
     simulate(tmp_path, *flags)
     lesson = tmp_path / "alone" / "extrapolative" / "step-01" / "lesson"
     rows = [json.loads(line) for line in (lesson / "rows.jsonl").read_text().splitlines()]
