@@ -30,8 +30,8 @@ def _signed(e: Numbers | None) -> str:
     """Formats a difference with its sign and interval."""
     if e is None:
         return ""
-    range_ = f" [{e['low']:+.3f}, {e['high']:+.3f}]" if "low" in e else ""
-    return f"{e['value']:+.3f}{range_}"
+    said = [f"{round(e[key], 3) + 0.0:+.3f}" for key in ("value", "low", "high") if key in e]  # no -0.000
+    return f"{said[0]} [{said[1]}, {said[2]}]" if "low" in e else said[0]
 
 
 def _scores(of: Numbers) -> Table:
@@ -104,10 +104,10 @@ def _sentence(title: str, name: str, of: Numbers) -> str:
     """Says how far an algorithm is above static, and whether that can be told from 0."""
     cell = of["cells"][name]
     above = cell["above"]
-    told = {1: "above static", -1: "below static", 0: "which cannot be told from static"}[side(above)]
+    told = {1: " above static", -1: ", below static", 0: " to static, which it cannot be told from"}[side(above)]
     if "low" not in above:
-        told = "to static, of too few rows for an interval"
-    return f"{title}: {name} has {interval(cell[CENTRED])}, {_signed(above)} {told}."
+        told = " to static, of too few rows for an interval"
+    return f"{title}: {name} has {interval(cell[CENTRED])}, {_signed(above)}{told}."
 
 
 def _verdict(found: Numbers, about: Numbers) -> list[str]:
@@ -124,7 +124,7 @@ def _verdict(found: Numbers, about: Numbers) -> list[str]:
             said += [_sentence(title, name, of) for name in others]
             for names, e in of["pairs"].items():
                 after, before = names.split(" - ")
-                told = {1: "more than", -1: "less than", 0: "not to be told from"}[side(e)]
+                told = {1: "above", -1: "below", 0: "not to be told from"}[side(e)]
                 said.append(f"{title}: {after} is {told} {before}: {_signed(e)}.")
     said += _outside(found)
     said += [_first_lesson(found["first lesson"]), *_saturated(found)]
