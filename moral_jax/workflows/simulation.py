@@ -171,7 +171,7 @@ def _step(
 ) -> State:
     """Returns the examinee after what an algorithm makes of what was heard; unchanged where it teaches nothing."""
     said = {"step": len(states), "algorithm": name}
-    shares = _checked(name, algorithm(heard, sim.how.order, sim.how.ahead), heard[-1])
+    shares = _returned(sim, name, algorithm, heard)
     if shares is None:
         _seal(folder, said | {"unchanged": True})
         return states[-1]
@@ -180,21 +180,28 @@ def _step(
     return _taught(sim, begins.pupil, shares, folder, said)
 
 
-def _checked(name: str, taught: Any, like: Shares) -> Shares | None:
-    """Returns what an algorithm returned, if it is numbers for every row that was heard.
+def _returned(sim: Simulation, name: str, algorithm: Algorithm, heard: Sequence[Shares]) -> Shares | None:
+    """Returns what an algorithm makes of what was heard.
 
     Raises:
-      UserError: it is something else.
+      UserError: it is a user's function that fails, or returns anything but None or numbers for every row.
     """
+    try:
+        taught: Any = algorithm(heard, sim.how.order, sim.how.ahead)
+    except Exception as e:  # whatever the user's code raises
+        raise UserError(f"--algorithm={name}: {type(e).__name__}: {e}") from e
     if taught is None:
         return None
     try:
-        numbers = {row: np.asarray(taught[row], float) for row in like}
-        bad = next((row for row, x in numbers.items() if x.shape != like[row].shape or not np.isfinite(x).all()), None)
+        numbers = {row: np.asarray(taught[row], float) for row in heard[-1]}
     except (KeyError, TypeError, ValueError) as e:
         raise UserError(f"--algorithm={name}: returned no numbers for every row ({type(e).__name__}: {e})") from e
-    if bad is not None:
-        raise UserError(f"--algorithm={name}: row {bad!r}: expected {like[bad].size} finite numbers, as were heard")
+    for row, x in numbers.items():
+        if x.shape != heard[-1][row].shape or not np.isfinite(x).all():
+            count = heard[-1][row].size
+            raise UserError(f"--algorithm={name}: row {row!r}: expected {count} finite numbers, as were heard")
+        if sim.how.objective == "shares" and x.max() <= 0:
+            raise UserError(f"--algorithm={name}: row {row!r}: found {x.tolist()}, expected a share above 0")
     return numbers
 
 

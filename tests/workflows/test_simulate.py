@@ -282,6 +282,12 @@ def short(heard, order, ahead):
 def empty(heard, order, ahead):
     return {}
 
+def fails(heard, order, ahead):
+    return heard[99]
+
+def below(heard, order, ahead):
+    return {row: -heard[-1][row] for row in heard[-1]}
+
 def rests(heard, order, ahead):
     return None
 """
@@ -308,6 +314,8 @@ def test_a_function_of_a_file(program, tmp_path):
         ("short", "expected 2 finite numbers"),
         ("empty", "returned no numbers for every row"),
         ("none", "has no function"),
+        ("fails", "IndexError"),
+        ("below", "expected a share above 0"),
     ],
 )
 def test_a_function_that_returns_something_else(function, said, program, tmp_path, capsys):
