@@ -36,6 +36,9 @@ COMMANDS = {
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),
     "probe": Command("probe", "rows in, what each layer of a model holds about them and its page out"),
+    "simulate": Command(
+        "simulate", "people whose values drift in, how near an examinee that learns from them stays out"
+    ),
     "generate": Command("generate", "prompts in, replies out"),
     "search": Command("search", "values in, prompts whose completions violate them out, beside random prompts"),
     "instruct": Command("instruct", "values and prompts in, a trained writer of value instructions out"),

@@ -20,7 +20,7 @@ NEEDED = {"baseline": "sklearn", "api": "httpx2"}  # packages of the extra "stud
 NAMED = re.compile(r"([\w.+-]+)=(.+)")  # NAME=WHO
 
 
-def add_config(parser: argparse.ArgumentParser, *, required: bool, help: str) -> None:
+def add_config(parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, required: bool, help: str) -> None:
     """Adds --config; the fields --config.SECTION.FIELD=VALUE come with it."""
     parser.add_argument(
         "--config",

@@ -3,9 +3,7 @@
 A setting is NAME, NAME:SETTING, run:DIR, FILE.py:FUNCTION, or several in all(A,B), any(A,B) and not(A).
 """
 
-import importlib.util
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +11,12 @@ from typing import NamedTuple
 from moral_jax.judges import lexicon, people, refusal, rubric, rules
 from moral_jax.judges.base import ANY, QUALITY, REFUSAL, VIOLATION, WITHOUT_MODELS, Behind, Judge, Numbers, Written
 from moral_jax.judges.rules import Rule, judging
+from moral_jax.runtime import programs
 from moral_jax.runtime.files import expanded, sha256
 from moral_jax.types import UserError
 
 LABELLED = Path(__file__).resolve().parent / "labelled"
-RUN, PROGRAM = "run:", re.compile(r"\.py:\w+$")
+RUN = "run:"
 SEVERAL = re.compile(r"(all|any|not)\((.*)\)", re.S)
 
 
@@ -136,24 +135,9 @@ def is_program(setting: str) -> bool:
 
 def _of_file(name: str, c: Context) -> Judge:
     """Returns the judge of a function of a file. The function may have the attributes range, higher_is and cut."""
-    path, _, function = name.rpartition(":")
-    file = c.folder / expanded(path)
-    if not file.is_file():
-        raise UserError(f"{c.place}={name!r}: {path} is no file")
-    spec = importlib.util.spec_from_file_location(f"judge_{file.stem}", file)
-    assert spec is not None, "a file that ends in .py"
-    assert spec.loader is not None, "a file that ends in .py"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and others look for it there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as e:  # whatever the user's code raises
-        raise UserError(f"{c.place}={name!r}: {path} cannot be imported ({type(e).__name__}: {e})") from e
-    found = getattr(module, function, None)
-    if not callable(found):
-        raise UserError(f"{c.place}={name!r}: {path} has no function {function!r}")
+    found, identity = programs.load(name, f"{c.place}={name!r}", c.folder)
     said = {field: getattr(found, field) for field in ("range", "higher_is", "cut") if hasattr(found, field)}
-    return Judge(name, found, **{"range": ANY} | said, identity=sha256(file), on_primary=True)
+    return Judge(name, found, **{"range": ANY} | said, identity=identity, on_primary=True)
 
 
 def _parts(text: str, c: Context) -> list[str]:
@@ -205,7 +189,7 @@ def _make(text: str, c: Context) -> Judge:
         if how == "not" and len(parts) > 1:
             raise UserError(f"{c.place}={text!r}: not(...) takes one judge; write not(any(A,B))")
         return _combined(how, [_make(part, c) for part in parts])._replace(name=text)
-    if PROGRAM.search(text):
+    if programs.is_program(text):
         return _of_file(text, c)
     name, _, setting = text.partition(":")
     if name not in JUDGES or bool(JUDGES[name].setting) != bool(setting):

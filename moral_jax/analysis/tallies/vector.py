@@ -94,7 +94,7 @@ def _published(sum_E: np.ndarray, count_E: np.ndarray) -> Statistic:
     return Statistic(lambda w_RE: (w_RE @ sum_E) / (w_RE @ count_E + 1), int(np.count_nonzero(count_E)))
 
 
-def cosine(a_V: np.ndarray, b_V: np.ndarray) -> float:
-    """Returns the cosine of two vectors; 0 where one is all zeros."""
-    lengths = float(np.linalg.norm(a_V) * np.linalg.norm(b_V))
-    return float(a_V @ b_V) / lengths if lengths else 0.0
+def cosine(a_V: np.ndarray, b_V: np.ndarray) -> np.ndarray:
+    """Returns the cosine of two vectors, over the last axis; 0 where one is all zeros."""
+    lengths = np.linalg.norm(a_V, axis=-1) * np.linalg.norm(b_V, axis=-1)
+    return np.sum(a_V * b_V, axis=-1) / np.where(lengths > 0, lengths, np.inf)
