@@ -74,12 +74,12 @@ def read(
         for c in of_axis:
             if c.question or c.options or c.has_gold:
                 raise UserError(f"{c.where}: question, options and gold are of questions; these rows are prompts")
-    found = prompts.read(task, rows, human, per_group=per_group, drops_bad=drops_bad)
+    found = prompts.read(task, rows, human, limit, per_group=per_group, drops_bad=drops_bad)
     if rows:  # they are not the folder's own
         own = f"rows: {Path(rows).name}"
         harmful = task.harmful or (task.replies is not None and task.replies.hides)
         task = dataclasses.replace(task, sample=False, licence="the rows' own", attribution=own, harmful=harmful)
-    return Asked(task, cross.cross(found[:limit], axes, None))
+    return Asked(task, cross.cross(found, axes, None))
 
 
 def prompts_of(asked: Asked) -> list[str]:

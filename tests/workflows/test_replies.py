@@ -294,5 +294,7 @@ def test_what_is_shipped_can_be_asked(tmp_path):
     for name, table in (("jailbreak", "Attacks"), ("bold", "sentiment by gender")):
         found = ask(name, tmp_path / name, "--model=scripted:comply", FEW)
         assert table in found["tables"]
+    found = ask("jailbreak", tmp_path / "few", "--model=scripted:comply", "--limit=2", "--condition=wrapper=none", FEW)
+    assert found["rows"] == 2 + 12  # the benign prompts stay
     best = cell(json.loads((tmp_path / "jailbreak" / "tally.json").read_text()), "Attacks", "none", "benign answered")
     assert best["value"] == 1  # every benign row can be answered
