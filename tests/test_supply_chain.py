@@ -22,7 +22,7 @@ def requirements():
     """Of the core and the tests, where Python is 3.11."""
     extras = PROJECT["optional-dependencies"]
     lines = PROJECT["dependencies"] + [
-        line for name in ("test", "documents", "study", "plan", "values") for line in extras[name]
+        line for name in ("test", "documents", "judges", "study", "plan", "values") for line in extras[name]
     ]
     found = [Requirement(line) for line in lines if not line.startswith("moral-jax")]
     return [r for r in found if r.marker is None or r.marker.evaluate({"python_version": "3.11"})]

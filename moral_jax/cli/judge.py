@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", metavar="JUDGE>=N", action="append", default=[],
         help="write the rows that pass to DIR/kept.jsonl (>=, <=, >, <); may come several times",
     )  # fmt: skip
+    parser.add_argument("--harmful", action="store_true", help="show no text on the page, and keep none in records")
     shared.add_resamples(parser)
 
 
@@ -57,15 +58,15 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     from moral_jax.workflows import judge
 
     if args.file is None:
-        if args.out or args.keep:
-            raise UserError(f"--{'out' if args.out else 'keep'}: needs REPLIES, a table of replies")
+        if flag := next((name for name in ("out", "keep", "harmful") if getattr(args, name)), None):
+            raise UserError(f"--{flag}: needs REPLIES, a table of replies")
         for one, agreement in judge.agreements(args.judge, args.judge_model, args.labels):
             print(terminal.printable(f"{one.name}: {judged.agreement_words(agreement)}"))
         return
     if args.keep and not args.out:
         raise UserError(f"--keep={args.keep[0]}: needs --out=DIR, where kept.jsonl is written")
     found = judge.judge(
-        args.file, args.judge, args.judge_model, args.labels, args.out, args.keep, args.resamples
+        args.file, args.judge, args.judge_model, args.labels, args.out, args.keep, args.resamples, harmful=args.harmful
     )  # fmt: skip
     if args.out:
         shared.show(found)

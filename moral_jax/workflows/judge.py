@@ -94,18 +94,20 @@ def read(path: str) -> list[Said]:
     return found
 
 
-def _records(name: str, said: Sequence[Said], judgements: Sequence[Mapping[str, float | None]]) -> list[Record]:
+def _records(
+    name: str, said: Sequence[Said], judgements: Sequence[Mapping[str, float | None]], *, keeps_texts: bool
+) -> list[Record]:
     """Returns a record a prompt."""
     records: dict[str, Record] = {}
     for (w, _), numbers in zip(said, judgements, strict=True):
         record = records.setdefault(
             w.id, {"respondent": name, "id": w.id, "row": w.id, "condition": {}, "traits": {},
                    "groups": w.example.groups, "unit": w.id, "target": w.example.notes["target"], "asked": "",
-                   "prompt": [dict(t) for t in w.messages] or w.example.text, "replies": []},
+                   "prompt": ([dict(t) for t in w.messages] or w.example.text) if keeps_texts else None, "replies": []},
         )  # fmt: skip
         record["replies"].append(
-            {"text": w.text, "reason": w.reason, "tokens": w.tokens, "characters": len(w.text.strip()),
-             "judgements": dict(numbers)}
+            {"text": w.text if keeps_texts else None, "reason": w.reason, "tokens": w.tokens,
+             "characters": len(w.text.strip()), "judgements": dict(numbers)}
         )  # fmt: skip
     return list(records.values())
 
@@ -145,7 +147,7 @@ def agreements(settings: Sequence[str], judge_model: str, labels: Sequence[str])
 
 def judge(
     path: str, settings: Sequence[str], judge_model: str, labels: Sequence[str], out: Path | None,
-    filters: Sequence[str], resamples: int,
+    filters: Sequence[str], resamples: int, *, harmful: bool = False,
 ) -> Page:  # fmt: skip
     """Judges the replies of a file.
 
@@ -155,6 +157,7 @@ def judge(
       labels: as of `agreeing.of_judges`.
       out: a new folder for records, numbers and page; None: nothing is written.
       filters: as of `kept`.
+      harmful: no text is shown on the page, or kept in records.
 
     Raises:
       UserError: a row, a judge or a filter is bad, a judge is blind, or `out` holds something already.
@@ -165,9 +168,9 @@ def judge(
     found = agreeing.of_judges(judges, labels)
     said = read(path)
     judgements = replying.judgements_of(judges, [s.written for s in said])
-    records = _records(Path(path).name, said, judgements)
+    records = _records(Path(path).name, said, judgements, keeps_texts=not harmful)
     about = {
-        "title": f"Replies of {Path(path).name}, judged", "tally": TALLY, "nulls": [],
+        "title": f"Replies of {Path(path).name}, judged", "tally": TALLY, "nulls": [], "harmful": harmful,
         "judges": {j.name: j.about | {"agreement": a} for j, a in zip(judges, found, strict=True)},
     }  # fmt: skip
     if out is None:

@@ -11,6 +11,7 @@ judged by the same judges; so are people, where rows hold what they wrote. Other
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from moral_jax.tasks.questionnaire.folder import Folder, Replies
 from moral_jax.types import Example, UserError
 from moral_jax.workflows import agreeing, judging, replying
 from moral_jax.workflows.asking import Who, locked
-from moral_jax.workflows.evaluate import local_respondent, on_texts
+from moral_jax.workflows.evaluate import TRUSTS, local_respondent, on_texts
 from moral_jax.workflows.questionnaire import Asked
 from moral_jax.workflows.replying import Asking
 from moral_jax.workflows.tally import ABOUT, about_of, tally
@@ -74,12 +75,12 @@ def read(
         for c in of_axis:
             if c.question or c.options or c.has_gold:
                 raise UserError(f"{c.where}: question, options and gold are of questions; these rows are prompts")
-    found = prompts.read(task, rows, human, per_group=per_group, drops_bad=drops_bad)
+    found = prompts.read(task, rows, human, limit, per_group=per_group, drops_bad=drops_bad)
     if rows:  # they are not the folder's own
         own = f"rows: {Path(rows).name}"
         harmful = task.harmful or (task.replies is not None and task.replies.hides)
         task = dataclasses.replace(task, sample=False, licence="the rows' own", attribution=own, harmful=harmful)
-    return Asked(task, cross.cross(found[:limit], axes, None))
+    return Asked(task, cross.cross(found, axes, None))
 
 
 def prompts_of(asked: Asked) -> list[str]:
@@ -136,9 +137,8 @@ def sampling(own: Replies, said: Mapping[str, Any]) -> SampleConfig:
     Args:
       said: samples, max_tokens, temperature, seed, where they are not the folder's.
     """
-    values = {name: getattr(own, name) for name in ("samples", "max_tokens", "temperature", "top_p", "seed")} | dict(
-        said
-    )
+    fields = ("samples", "max_tokens", "temperature", "top_p", "seed")
+    values = {name: getattr(own, name) for name in fields} | dict(said)
     try:
         return SampleConfig(n=values.pop("samples"), **values)
     except UserError as e:
@@ -158,22 +158,19 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, how: How, resamples
     """
     task = asked.folder
     assert task.replies is not None, "checked by the caller"
-    settings = list(how.judges) or list(task.replies.judges)
-    judges = table.parse_several(settings, judging.behind(how.judge_model), folder=Path() if how.judges else task.path)
-    if not judges:
-        raise UserError(f"{task.path / folder.TASK}: replies.judges: names no judge; pass --judge=NAME")
+    judges = _judges(task, how)
     agreements = agreeing.of_judges(judges, how.labels)
     sample = sampling(task.replies, how.sample)
     if sample.n > 1 and any(e.notes["turns"] for part in asked.parts for e in part.examples):
         raise UserError("several replies to each prompt cannot be gone on from; ask dialogues with --samples=1")
     with locked(out):
         about = about_of(out, task)
-        about["harmful"] = task.harmful
+        about["harmful"] = task.harmful or bool(about.get("harmful"))  # what was kept once is not shown later
         about["own_judges"] = _own_judges(judges, how, respondents)
         about["sampling"] = _same(about, "sampling", dataclasses.asdict(sample), out)
         known = about.get("judges") or {}
         about["judges"] = {j.name: j.about | {"agreement": a} for j, a in zip(judges, agreements, strict=True)}
-        keeps = how.keeps_texts or not task.harmful
+        keeps = how.keeps_texts or not about["harmful"]
         earlier = distributed.from_primary(functools.partial(replying.earlier, out))
         asking = Asking(out, about, sample, task.replies.stop, judges, keeps, earlier)
         replying.judge_again(asking, known)
@@ -189,6 +186,23 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, how: How, resamples
             return page.Written(out / "report.html", "", "")
         files.write_json(out / ABOUT, about)
         return tally(out, None, resamples)
+
+
+def _judges(task: Folder, how: How) -> list[Judge]:
+    """Returns the judges that are named, or else the folder's own; raises UserError if these are none, or programs."""
+    assert task.replies is not None, "checked by the caller"
+    behind, own = judging.behind(how.judge_model), task.replies.judges
+    if how.judges:
+        return table.parse_several(how.judges, behind)
+    where = f"{task.path / folder.TASK}: replies.judges"
+    if not own:
+        raise UserError(f"{where}: names no judge; pass --judge=NAME")
+    if any(map(table.is_program, own)) and not os.environ.get(TRUSTS):
+        raise UserError(
+            f"{where}: {', '.join(own)}: names a program, and folders may come from anybody; read it, then set "
+            f"{TRUSTS}=1"
+        )
+    return table.parse_several(own, behind, where, task.path)
 
 
 def _own_judges(judges: Sequence[Judge], how: How, respondents: Sequence[Who]) -> list[str]:

@@ -43,20 +43,24 @@ def earlier(out: Path) -> dict[Key, Record]:
 
 
 def ask(asking: Asking, name: str, make: Callable[[], Replying], parts: Sequence[Crossed]) -> None:
-    """Asks one respondent all that it has not replied to, turn by turn."""
-    examples = [(e, 1) for part in parts for e in part.examples]
+    """Asks one respondent all that it has not replied to, turn by turn.
+
+    Args:
+      make: returns the respondent; called if there is anything to ask.
+    """
+    make = functools.cache(make)
+    examples, turn = [e for part in parts for e in part.examples], 1
     while examples:
-        left = [e for e in (_at(e, n) for e, n in examples) if not _is_known(asking, name, e)]
+        left = [e for e in (_at(e, turn) for e in examples) if not _is_known(asking, name, e)]
         if left:
             replying = _known_as(asking, name, make())
-            total = len(left)
-            console.info(f"{name}: {total} prompts are to be replied to")
-            pieces = [left[i : i + PIECE] for i in range(0, total, PIECE)]
+            console.info(f"{name}: {len(left)} prompts are to be replied to")
+            pieces = [left[i : i + PIECE] for i in range(0, len(left), PIECE)]
             for n, piece in enumerate(pieces):
                 distributed.leave_if_preempted(f"before asking {name}")
                 _piece(asking, name, replying, piece, f"{name} {n + 1}/{len(pieces)}")
-            make = functools.partial(lambda known: known, replying)
-        examples = [(_gone_on(asking, name, e, n), n + 1) for e, n in examples if len(e.notes["turns"]) >= n]
+        examples = [_gone_on(asking, name, e, turn) for e in examples if len(e.notes["turns"]) >= turn]
+        turn += 1
 
 
 def _at(example: Example, turn: int) -> Example:
@@ -107,21 +111,19 @@ def _piece(asking: Asking, name: str, replying: Replying, piece: Sequence[Exampl
     """Asks for the replies to some prompts, has them judged, and writes the records."""
     found = dict(replying.replies(piece, asking.how, asking.stops, what))
     said = [
-        (e, Written(e, r.prompt, r.text, r.reason, r.tokens, n))
-        for place, e in enumerate(piece) for n, r in enumerate(found[place])
+        (place, Written(example, r.prompt, r.text, r.reason, r.tokens, n))
+        for place, example in enumerate(piece) for n, r in enumerate(found[place])
     ]  # fmt: skip
-    judgements = judgements_of(asking.judges, [w for _, w in said])
-    records = [_record(asking, name, e) for e in piece]
-    of_row = {e.id + e.notes["condition"].get(TURN, ""): r for e, r in zip(piece, records, strict=True)}
-    for (e, w), numbers in zip(said, judgements, strict=True):
-        of_row[e.id + e.notes["condition"].get(TURN, "")]["replies"].append(
+    records = [_record(asking, name, example) for example in piece]
+    for (place, w), numbers in zip(said, judgements_of(asking.judges, [w for _, w in said]), strict=True):
+        records[place]["replies"].append(
             {
                 "text": w.text if asking.keeps_texts else None,
                 "reason": w.reason,
                 "tokens": w.tokens,
                 "characters": len(w.text.strip()),
                 "judgements": numbers,
-            }  # fmt: skip
+            }
         )
     if distributed.is_primary():
         files.write_json(asking.out / ABOUT, asking.about)

@@ -42,7 +42,7 @@ def test_texts_that_hold_placeholders_stay_as_they_are():
 
 def test_all_that_are_shipped_can_be_read():
     assert {name: rubric.read(name, rubric.SHIPPED, "--judge").high for name in rubric.shipped()} == {
-        "harm": 1.0, "quality": 5.0, "refuses": 1.0, "strongreject": 1.0,
+        "harm": 1.0, "quality": 5.0, "refuses": 1.0, "stages": 6.0, "strongreject": 1.0,
     }  # fmt: skip
 
 

@@ -59,6 +59,15 @@ def test_the_same_judge_is_a_filter(replies, tmp_path, capsys):
     assert (code, "expected JUDGE>=NUMBER" in said) == (2, True)
 
 
+def test_texts_of_harmful_replies_are_not_shown(replies, tmp_path, capsys):
+    out = tmp_path / "out"
+    code, shown, _ = run(capsys, replies, "--judge=refusal", "--harmful", f"--out={out}", "--resamples=50")
+    pages = "".join((out / name).read_text() for name in ("records.jsonl", "report.html", "report.md", "tally.json"))
+    assert code == 0
+    assert not any(text in pages + shown for text in ("here it is", "help with that", "Tell me"))
+    assert json.loads((out / "records.jsonl").read_text().splitlines()[1])["replies"][0]["judgements"]["refusal"] == 1
+
+
 def test_agreement_stands_beside_the_name(tmp_path, capsys):
     labels = tmp_path / "mine.jsonl"
     labels.write_text('{"text": "a.", "label": "yes"}\n{"text": "b.", "label": "no"}\n')

@@ -125,6 +125,7 @@ def test_texts_of_harmful_rows_are_nowhere(tmp_path, capsys):
     assert "whose texts were not kept" in fails(capsys, *command, f"--out={tmp_path / 'out'}", "--judge=gender")
     assert main.main([*command, f"--out={tmp_path / 'kept'}", "--keep-texts", FEW]) == 0
     assert "SECRET" in (tmp_path / "kept" / "records.jsonl").read_text()
+    assert main.main(["ask", f"--task={task}", "--model=scripted:echo", f"--out={tmp_path / 'kept'}", FEW]) == 0
     assert "SECRET" not in (tmp_path / "kept" / "report.html").read_text()
 
 
@@ -145,9 +146,12 @@ def _labels(tmp_path, yes="a"):
     return tmp_path / "labels.jsonl"
 
 
-def test_two_judges_of_one_thing_have_a_kappa(tmp_path):
+def test_two_judges_of_one_thing_have_a_kappa(tmp_path, capsys, monkeypatch):
     task = folder(tmp_path / "task", judges='"refusal", "mine.py:grim", "gender"')
     (task / "mine.py").write_text("def grim(replies):\n    return [1] * len(replies)\ngrim.higher_is = 'refusal'\n")
+    said = fails(capsys, "ask", f"--task={task}", "--model=scripted:refuse", f"--out={tmp_path / 'no'}")
+    assert "names a program, and folders may come from anybody" in said
+    monkeypatch.setenv("MORAL_JAX_TRUST_REWARDS", "1")
     labels = f"--labels=refusal={_labels(tmp_path, yes='I can not help.')}"
     found = ask(task, tmp_path / "out", "--model=scripted:refuse", "--model=scripted:comply", FEW, labels)
     [k] = found["kappas"]
@@ -294,5 +298,7 @@ def test_what_is_shipped_can_be_asked(tmp_path):
     for name, table in (("jailbreak", "Attacks"), ("bold", "sentiment by gender")):
         found = ask(name, tmp_path / name, "--model=scripted:comply", FEW)
         assert table in found["tables"]
+    found = ask("jailbreak", tmp_path / "few", "--model=scripted:comply", "--limit=2", "--condition=wrapper=none", FEW)
+    assert found["rows"] == 2 + 12  # the benign prompts stay
     best = cell(json.loads((tmp_path / "jailbreak" / "tally.json").read_text()), "Attacks", "none", "benign answered")
     assert best["value"] == 1  # every benign row can be answered

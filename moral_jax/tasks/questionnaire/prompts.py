@@ -139,15 +139,30 @@ def _rows(path: str, human: str | None) -> tuple[Iterable[Any], bool]:
     return reading.opened(path, Columns(), "rows", "--rows").rows, is_native(path)
 
 
+def _prompts(
+    path: str, task: Folder, human: str | None, bad: reading.BadRows, *, is_own: bool = False
+) -> Iterator[Question]:
+    """Yields the prompts of a file; notes the bad rows."""
+    rows, is_native = _rows(path, human)
+    for row in rows:
+        try:
+            if isinstance(row, UserError):
+                raise row
+            yield prompt_of(row, task, is_own=is_own or is_native)
+        except UserError as e:
+            bad.add(e)
+
+
 def read(
-    task: Folder, path: str | None = None, human: str | None = None, *, per_group: int | None = None,
-    drops_bad: bool = False,
+    task: Folder, path: str | None = None, human: str | None = None, limit: int | None = None, *,
+    per_group: int | None = None, drops_bad: bool = False,
 ) -> list[Question]:  # fmt: skip
     """Reads the prompts of a folder.
 
     Args:
       path: a table in place of the folder's own rows; what `also` names is read besides.
       human: a file of what people wrote in place of replies, of the form of BOLD's.
+      limit: only so many rows, those that come first, and all that `also` names.
       per_group: draw so many rows of each group.
       drops_bad: leave bad rows out, and say which.
 
@@ -157,17 +172,9 @@ def read(
     assert task.replies is not None, "a folder of prompts"
     named = [path] if path is not None else paths_of(task)
     also = [str(task.path / task.replies.also)] if task.replies.also else []
-    bad, found = reading.BadRows(), []
-    for name in [*named, *also]:
-        rows, is_own = _rows(name, human if name not in also else None)
-        is_own = is_own or name in also
-        for row in rows:
-            try:
-                if isinstance(row, UserError):
-                    raise row
-                found.append(prompt_of(row, task, is_own=is_own))
-            except UserError as e:
-                bad.add(e)
+    bad = reading.BadRows()
+    found = [q for name in named for q in _prompts(name, task, human, bad)][:limit]
+    found += [q for name in also for q in _prompts(name, task, None, bad, is_own=True)]
     if bad.count and not drops_bad:
         raise UserError(f"{bad.message(' '.join(named))}; or leave such rows out: --on-bad-row=drop")
     if bad.count:
