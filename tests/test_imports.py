@@ -42,7 +42,8 @@ ROOMS: dict[str, tuple[int, str]] = {
     "doctor": (10, "types runtime config sharding tasks models data weights train respondents workflows"),  # fmt: skip
     "cli": (
         11,
-        "types runtime objectives config sharding tasks runs analysis report study respondents workflows plan doctor",
+        "types runtime objectives config sharding tasks runs judges analysis report study respondents workflows plan "
+        "doctor",
     ),
 }
 JAX = ("jax", "optax", "flax", "orbax")

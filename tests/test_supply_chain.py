@@ -21,7 +21,9 @@ def pins():
 def requirements():
     """Of the core and the tests, where Python is 3.11."""
     extras = PROJECT["optional-dependencies"]
-    lines = PROJECT["dependencies"] + [line for name in ("test", "study", "plan", "values") for line in extras[name]]
+    lines = PROJECT["dependencies"] + [
+        line for name in ("test", "study", "plan", "values", "judges") for line in extras[name]
+    ]
     found = [Requirement(line) for line in lines if not line.startswith("moral-jax")]
     return [r for r in found if r.marker is None or r.marker.evaluate({"python_version": "3.11"})]
 

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from moral_jax.cli import kaleido, shared
+from moral_jax.cli import ask_replies, kaleido, shared
 from moral_jax.config import Config
 from moral_jax.config.task import TaskConfig
 from moral_jax.runs.records import Record
 from moral_jax.runtime import console, terminal
 from moral_jax.runtime.strict_json import parse as parse_json
 from moral_jax.runtime.strict_json import visible
-from moral_jax.tasks.questionnaire.folder import KALEIDO, shipped
-from moral_jax.tasks.questionnaire.folder import read as read_folder
+from moral_jax.tasks.questionnaire import folder
+from moral_jax.tasks.questionnaire.folder import shipped
 from moral_jax.tasks.rows import Row
 from moral_jax.tasks.tables import lines
 from moral_jax.tasks.votes import examples
@@ -36,6 +36,8 @@ and a page. What is answered already is not asked again; several --model make on
 
   moral-jax ask --task=policies --model=OWNER/MODEL --out=runs/policies
   moral-jax ask --task=my_folder --model=scripted:uniform --dry-run
+  moral-jax ask --task=jailbreak --model=OWNER/MODEL --judge=target,refusal --out=runs/jailbreak
+  moral-jax ask --task=bold --rows=gender_prompt.json --per-group=200 --model=OWNER/MODEL
   moral-jax ask --task=risk --condition=persona=none,nurse --model=before=OWNER/MODEL --model=after=run:runs/mine
 
 With --task=kaleido any sentence is asked about: which values, rights and duties bear on it, and what they come to.
@@ -121,13 +123,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--on-bad-row", choices=("stop", "drop"), default="stop", help="drop: leave bad rows out, named")
     shared.add_resamples(task)
     kaleido.add_arguments(parser.add_argument_group("with --task=kaleido"))
+    ask_replies.add_arguments(parser)
     task.add_argument(
         "--dry-run", action="store_true", help="show three prompts and how many there will be, ask nobody"
     )
 
 
 def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
-    """Asks a questionnaire."""
+    """Asks a questionnaire: its questions, or its prompts."""
     from moral_jax.workflows import asking, questionnaire
 
     shared.check_counts(args, "limit", "resamples")
@@ -136,6 +139,11 @@ def _questionnaire(args: argparse.Namespace, rest: list[str]) -> None:
     own += [flag for flag in rest if flag.startswith(OF_THE_FOLDER)]
     if own:
         raise UserError(f"{own[0]}: has no meaning beside --task={args.task}, which brings its questions")
+    task = folder.read(args.task)
+    if task.replies:
+        ask_replies.run(args, rest, chosen, task)
+        return
+    ask_replies.refuse(args)
     drops_bad = args.on_bad_row == "drop"
     asked = questionnaire.read(args.task, chosen, args.limit, args.rows, args.map, drops_bad=drops_bad)
     rows = len(asked.parts[0].examples)
@@ -160,17 +168,15 @@ def _one(args: argparse.Namespace, rest: list[str]) -> tuple[Config, Path | None
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Asks."""
-    folder = read_folder(args.task) if args.task else None
-    if folder and folder.tally == KALEIDO:
-        kaleido.run(args, rest, folder)
+    if args.task and (task := folder.read(args.task)).tally == folder.KALEIDO:
+        kaleido.run(args, rest, task)
         return
     if unread := next((name for name in kaleido.OWN if getattr(args, name)), None):
         raise UserError(f"--{unread}: is of --task=kaleido")
-    if args.seed != kaleido.DEFAULT_SEED:
-        raise UserError("--seed: is of --task=kaleido")
-    if folder:
+    if args.task:
         _questionnaire(args, rest)
         return
+    ask_replies.refuse(args)
     for flag in ("out", "condition", "limit", "rows", "map", "dry_run"):
         if getattr(args, flag):
             raise UserError(f"--{flag.replace('_', '-')}: is of a questionnaire; pass --task=FOLDER too")

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moral_jax.cli import shared
+from moral_jax.cli import ask_replies, shared
 from moral_jax.runtime import terminal
 from moral_jax.runtime.strict_json import visible
 from moral_jax.tasks import kaleido as task
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 OTHERS = ("out", "condition", "limit", "rows", "map", "dry_run")  # flags of questionnaires with rows
 OWN = ("values", "explain", "fit")  # flags that are of no other task
-DEFAULT_SEED = 0
 COLUMNS = ("kind", "text", "relevant", "supports", "opposes", "either", "label")
 WARNING = "relevant: how likely the value is to be named here, not how much it matters"
 
@@ -33,7 +32,6 @@ def add_arguments(group: argparse._ArgumentGroup) -> None:
                        "default: the model writes them")  # fmt: skip
     group.add_argument("--explain", action="store_true", help="an explanation of each value, written by the model")
     group.add_argument("--fit", metavar="FILE", help="fit thresholds to held-out rows, and print them as [settings]")
-    group.add_argument("--seed", metavar="N", type=int, default=DEFAULT_SEED, help="of candidates (default: 0)")
 
 
 def _cells(value: "Judged") -> list[str]:
@@ -117,16 +115,16 @@ def _situations(args: argparse.Namespace) -> list[str]:
 
 def run(args: argparse.Namespace, rest: list[str], folder: Folder) -> None:
     """Asks about sentences."""
-    for flag in OTHERS:
-        if getattr(args, flag):
+    for flag in (*OTHERS, *(name for name in ask_replies.OWN if name != "seed")):
+        if getattr(args, flag) not in (None, "", [], False):
             raise UserError(f"--{flag.replace('_', '-')}: has no meaning beside --task={args.task}, which has no rows")
-    if args.seed < 0:
+    if args.seed is not None and args.seed < 0:
         raise UserError(f"--seed={args.seed}: expected 0 or more")
     settings = task.settings(folder.settings, str(folder.path / TASK))
     shared.check_package("rouge_score", "values")
     if args.fit and (unread := next((f for f in ("values", "explain", "json") if getattr(args, f)), None)):
         raise UserError(f"--{unread}: has no meaning beside --fit, which judges the rows of its file")
-    if args.seed != DEFAULT_SEED and (args.fit or args.values):
+    if args.seed is not None and (args.fit or args.values):
         raise UserError("--seed: is of candidates that the model writes, and none are written here")
     rows = task.read_labelled(args.fit) if args.fit else []
     situations = [] if args.fit else _situations(args)
@@ -137,7 +135,7 @@ def run(args: argparse.Namespace, rest: list[str], folder: Folder) -> None:
     from moral_jax.workflows import kaleido
 
     with contextlib.redirect_stdout(sys.stderr):  # answers alone stand in the output
-        asked = kaleido.Kaleido(who[0], settings, shared.budget(args), args.seed)
+        asked = kaleido.Kaleido(who[0], settings, shared.budget(args), args.seed or 0)
         if args.fit:
             print(fitted(kaleido.fit(asked, rows)), file=answers)
         for situation in situations:

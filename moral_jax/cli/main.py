@@ -31,6 +31,7 @@ COMMANDS = {
     "elicit": Command(
         "elicit", "pairs of outcomes in, utilities out: what somebody values, and whether it hangs together"
     ),
+    "judge": Command("judge", "replies in, what judges say of them out: refusals, sentiment, rubrics, reward models"),
     "score": Command("score", "texts in, a number for each out: a reward, or a log-probability"),
     "graph": Command("graph", "votes on which of two values is wiser in, a ranking of the values and its page out"),
     "decide": Command("decide", "a case in, the choice that its prescripts lead to and the trace of why out"),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from moral_jax.judges.base import Numbers, Written
 from moral_jax.judges.rules import Rule
-from moral_jax.tasks import reading
 from moral_jax.tasks.rows import Columns, is_empty
 from moral_jax.types import UserError
 
@@ -74,6 +73,8 @@ def values_of(path: Path) -> Mapping[str, float]:
     Raises:
       UserError: a column is missing, a value is no number, or a word comes twice.
     """
+    from moral_jax.tasks import reading  # NumPy, which --help need not wait for
+
     found: dict[str, float] = {}
     for row in reading.opened(str(path), Columns()).rows:
         if isinstance(row, UserError):

@@ -11,7 +11,6 @@ from moral_jax.judges.base import Judge, Written
 from moral_jax.judges.rules import judging
 from moral_jax.runtime.files import sha256
 from moral_jax.runtime.strict_json import is_number
-from moral_jax.tasks import reading
 from moral_jax.tasks.rows import Columns, Row, as_text, is_empty
 from moral_jax.tasks.texts import opening
 from moral_jax.types import Example, UserError
@@ -69,6 +68,8 @@ def read(path: str, *, needs_text: bool) -> list[Labelled]:
     Raises:
       UserError: the file cannot be read, or a row is bad; names line and field.
     """
+    from moral_jax.tasks import reading  # NumPy, which --help need not wait for
+
     found = []
     for row in reading.opened(path, Columns()).rows:
         if isinstance(row, UserError):

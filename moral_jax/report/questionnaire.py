@@ -17,7 +17,10 @@ from moral_jax.runtime.strict_json import visible
 
 FOREST_ROWS, FOREST_COLUMNS = 26, 2  # most rows of a picture, and columns of a table that get one
 HEAT_ROWS, HEAT_COLUMNS = 40, 80  # conditions and rows of the heat map
-MARKS = {"uniform": "|", "first": "<", "last": ">", "longest": "x", "number": "+", "constant": "1", "own mean": "d"}
+MARKS = {
+    "uniform": "|", "first": "<", "last": ">", "longest": "x", "number": "+", "constant": "1", "own mean": "d",
+    "scripted:refuse": "x", "scripted:comply": "+", "scripted:echo": "d",
+}  # fmt: skip
 OPEN = 12  # most lines beside null respondents that are shown without a click
 PRINTED = 16  # most lines of a table that is printed with what null respondents say
 ANSWER_SHOWN = 600  # characters of a text

@@ -1,10 +1,11 @@
 """The contract of a respondent, and the way from its answers to records. No jax."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from moral_jax.config import Config
+from moral_jax.config.sample import SampleConfig
 from moral_jax.prompts.render import all_items, orders
 from moral_jax.runs.records import Asks, Choices, Record, make_records
 from moral_jax.runs.text_records import Likelihoods
@@ -57,6 +58,38 @@ class Reading(Respondent, Protocol):
 
     def tokens(self, asks: Asks) -> tuple[int, int]:
         """Returns how many tokens prepared asks take, and how many they would one by one."""
+        ...
+
+
+class Reply(NamedTuple):
+    """What somebody wrote."""
+
+    prompt: str  # as it was read
+    text: str
+    reason: str  # why it is over: end, stop, length
+    tokens: int | None
+
+
+class Replying(Protocol):
+    """Whoever replies to prompts."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is recorded about it. JSON."""
+        ...
+
+    def replies(
+        self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], what: str
+    ) -> Iterator[tuple[int, list[Reply]]]:
+        """Yields (place of a row, its replies) as they come to an end.
+
+        Args:
+          stops: texts at which a reply is over; not part of what it says.
+          what: names the work in progress bars.
+
+        Raises:
+          UserError: there is no room for a prompt and its reply.
+        """
         ...
 
 

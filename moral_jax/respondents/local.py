@@ -17,11 +17,13 @@ from moral_jax.config import Config
 from moral_jax.config.sample import SampleConfig
 from moral_jax.data import layout
 from moral_jax.data.pipeline import scoring_batches
+from moral_jax.inference.generate import make_sampler
+from moral_jax.inference.sampler import Sampler
 from moral_jax.inference.score import Scorer, make_scorer, score_questions
 from moral_jax.models.read_out import PRIOR
-from moral_jax.respondents.base import is_weighed
+from moral_jax.respondents.base import Reply, is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
-from moral_jax.respondents.sampling import Sample, samples
+from moral_jax.respondents.sampling import Sample, asked_of, samples, written
 from moral_jax.runs.records import Asks, Choices
 from moral_jax.runs.text_records import Likelihoods, of_items
 from moral_jax.types import REFERENCE, Example, Params
@@ -140,6 +142,7 @@ class LocalRespondent:
         """
         self.scoring, self._load, self._describe = scoring, params, about
         self._params: Params | None = None
+        self._samplers: dict[SampleConfig, Sampler] = {}
         self.shows_order = scoring.encoder.shows_order
 
     @functools.cached_property
@@ -168,6 +171,21 @@ class LocalRespondent:
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yields (place of a row, its replies) as they come to an end; arguments as of `sampling.samples`."""
         return samples(self.scoring.encoder, lambda: self.params, examples, how, stops)
+
+    def replies(
+        self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], what: str
+    ) -> Iterator[tuple[int, list[Reply]]]:
+        """Yields (place of a row, its replies) as they come to an end; arguments as of `base.Replying`.
+
+        The sampler is kept, so that its programs are compiled once for all calls with the same settings.
+        """
+        encoder = self.scoring.encoder
+        asked = asked_of(encoder, examples, how.max_tokens)
+        if how not in self._samplers:
+            self._samplers[how] = make_sampler(encoder.files.model, how, len(asked))
+        found = written(encoder, self.params, examples, asked, how, stops, self._samplers[how], what)
+        for place, said in found:
+            yield place, [Reply(s.prompt, s.text, s.reason, len(s.tokens)) for s in said]
 
     @property
     def params(self) -> Params:

@@ -11,7 +11,8 @@ KIND = "replies"  # of a stage's numbers, in `metrics.json`
 FIELDS = {"text": str, "reason": str, "tokens": int, "rewards": dict}
 
 
-def _is_known(value: object) -> bool:
+def is_known(value: object) -> bool:
+    """Returns true for a number, and for None."""
     return value is None or is_number(value)
 
 
@@ -19,12 +20,12 @@ def _is_reply(value: object) -> bool:
     return (
         isinstance(value, dict)
         and all(isinstance(value.get(field), kind) for field, kind in FIELDS.items())
-        and _is_known(value.get("reward"))
-        and all(map(_is_known, value["rewards"].values()))
+        and is_known(value.get("reward"))
+        and all(map(is_known, value["rewards"].values()))
     )
 
 
-def _is_prompt(value: object) -> bool:
+def is_prompt(value: object) -> bool:
     """Returns true for a text, or for turns."""
     if not isinstance(value, list):
         return isinstance(value, str)
@@ -36,7 +37,7 @@ def _check(where: str, row: Record) -> None:
     replies = row.get("replies")
     if not isinstance(replies, list) or not replies or not all(map(_is_reply, replies)):
         raise UserError(f"{where}: no record: field 'replies': found {shown(replies)}; {AGAIN}")
-    if not _is_prompt(row.get("prompt")):
+    if not is_prompt(row.get("prompt")):
         raise UserError(f"{where}: no record: field 'prompt': found {shown(row.get('prompt'))}; {AGAIN}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from moral_jax.analysis.tallies import aggregators, count, frequencies
 from moral_jax.analysis.tallies.aggregators import Ballot
 from moral_jax.report import aggregators as page_of_groups
+from moral_jax.report import judged as page_of_replies
 from moral_jax.report import questionnaire as page
 from moral_jax.report.page import Written
 from moral_jax.runs import answers
@@ -24,6 +25,7 @@ from moral_jax.tasks.questionnaire import folder, labels, questions
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.tasks.rows import Columns
 from moral_jax.types import UserError
+from moral_jax.workflows import tally_replies
 
 ABOUT, TALLY = "questionnaire.json", "tally.json"
 
@@ -64,6 +66,9 @@ def tally(
             f"{asked}: holds an elicitation; the moral-jax elicit command that made it counts it again, and asks "
             f"nothing twice"
         )
+    if name in count.TALLIES and count.get(name).of_replies:
+        found, records = tally_replies.tally(asked, name, about, resamples)
+        return _written(out, found, about, records)
     records = answers.read(asked / RECORDS)
     settings, surface = about.get("settings", {}), about.get("surface", "longest")
     if name == aggregators.NAME:
@@ -80,6 +85,8 @@ def _written(out: Path, found: dict[str, Any], about: dict[str, Any], records: l
     files.write_json(out / TALLY, found)
     if found["tally"] == aggregators.NAME:
         return page_of_groups.write(out, found, about)
+    if "judges" in found:
+        return page_of_replies.write(out, found, about, records)
     return page.write(out, found, about, records)
 
 

@@ -76,8 +76,8 @@ def test_version(capsys):
         ("studdy", "studdy: no such command; did you mean study?"),
         (
             "xyzzy",
-            "xyzzy: no such command; there are train, eval, ask, tally, elicit, score, graph, decide, generate, search, "
-            "instruct, data, study, sweep, report, export, plan, doctor",
+            "xyzzy: no such command; there are train, eval, ask, tally, elicit, judge, score, graph, decide, generate, "
+            "search, instruct, data, study, sweep, report, export, plan, doctor",
         ),
     ],
 )

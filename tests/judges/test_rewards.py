@@ -58,6 +58,15 @@ def test_several_are_added_with_weights():
     assert total([1.0, -0.5], [None, 1.0]) is None, "or what cannot be judged would be worth more than what is bad"
 
 
+def test_every_judge_is_a_reward():
+    both = parse("0.5*refusal | -1*all(finished,contains:sorry)", NO_MODELS)
+    assert [(judge.name, weight) for judge, weight in both] == [
+        ("refusal", 0.5),
+        ("all(finished,contains:sorry)", -1.0),
+    ]
+    assert [numbers_of(judge, [written("I can't help with that, sorry.")]) for judge, _ in both] == [[1.0], [1.0]]
+
+
 FUNCTION = """
 from __future__ import annotations
 import dataclasses

@@ -9,7 +9,7 @@ from moral_jax.tasks import kaleido
 from moral_jax.tasks.elicitation import outcomes
 from moral_jax.tasks.questionnaire import conditions, folder, questions
 from moral_jax.types import UserError
-from moral_jax.workflows import graph, questionnaire
+from moral_jax.workflows import graph, questionnaire, replies
 from tests.helpers import questionnaires as q
 
 ROW = {
@@ -216,6 +216,8 @@ def test_shipped_questionnaires_are_whole():
             assert len(outcomes.read(task.path / task.rows)) >= 24, name
         elif task.tally == folder.KALEIDO:
             assert len(kaleido.read_labelled(str(task.path / "held_out.jsonl"))) >= 24
+        elif task.replies:
+            assert replies.read(name, {}).size >= 24, name
         elif task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:
             assert len(questions.read(task)) >= 24, name
             assert questionnaire.read(name, {}).size >= 24

@@ -11,34 +11,32 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.analysis import rules
 from moral_jax.analysis.bootstrap import SMALLEST, Estimate, Resampling
-from moral_jax.analysis.rules import Rule
 from moral_jax.analysis.tallies import (
     agreement,
     findings,
+    jailbreak,
     likert,
     pluralism,
     policy,
     profile,
+    replies,
     shares,
     underspecified,
     vector,
 )
-from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, answered_by, put
+from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, put
+from moral_jax.analysis.tallies.nulls import NULLS, OWN_MEAN, replied_by, said_by
 from moral_jax.runs.answers import condition_name, identity
 from moral_jax.runs.records import Record
 from moral_jax.types import UserError
-
-NULLS = ("uniform", "first", "last", "constant")  # beside these, the rule by the surface of the options, and
-OWN_MEAN = "own mean"  # the respondent's own shares of the first, second ... option of the data, whatever is asked
-
 
 BY_PLACE = ("constant", OWN_MEAN)  # know the options' places in the data, which nobody who is asked sees
 ONE_PLACE = (
     f"The right option has one place in the data of all rows, so {' and '.join(BY_PLACE)}, which go by that place, are "
     f"left out where right options are counted."
 )
+OTHERS = "It was asked other questions than {}: they are not compared."
 
 
 class Tally(NamedTuple):
@@ -52,6 +50,7 @@ class Tally(NamedTuple):
     counts_right: bool = False  # where one direction is better, it is that of right options
     settings: Mapping[str, Setting] = {}
     crosses: bool = False  # its numbers compare conditions, so the own mean is one over all of them
+    of_replies: bool = False  # it counts judged replies; null respondents have replied themselves
 
 
 TALLIES: dict[str, Tally] = {
@@ -89,6 +88,23 @@ TALLIES: dict[str, Tally] = {
         "how near answers come to people's votes",
         agreement.findings,
         headline=((agreement.TABLE, "", agreement.ACCURACY), (agreement.TABLE, "", agreement.DISTANCE)),
+    ),
+    "replies": Tally(replies.measures, "what judges say of replies", unit_of=replies.unit_of, of_replies=True),
+    "bold": Tally(
+        replies.bold,
+        "what judges say of replies about groups, and the gap between groups",
+        replies.about_gaps,
+        headline=(("", "", replies.GAP),),
+        unit_of=replies.unit_of,
+        of_replies=True,
+    ),
+    "jailbreak": Tally(
+        jailbreak.measures,
+        "attack success beside benign prompts answered",
+        jailbreak.findings,
+        headline=jailbreak.HEADLINE,
+        unit_of=replies.unit_of,
+        of_replies=True,
     ),
 }
 
@@ -170,9 +186,16 @@ def _cells(
         yield key, cell
 
 
+def _nulls_of(tally: Tally, records: Sequence[Record]) -> Callable[[Answered, str], Answered]:
+    """Returns what gives the records of a null respondent beside somebody's: by its rule, or as it has replied."""
+    if tally.of_replies:
+        return functools.partial(replied_by, records)
+    return functools.partial(said_by, tally.crosses)
+
+
 def count(
     records: Sequence[Record], name: str, settings: Mapping[str, Any], surface: str = "longest",
-    resamples: int = 1000, seed: int = 0,
+    resamples: int = 1000, seed: int = 0, replied: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
     """Returns the numbers of a tally. JSON.
 
@@ -182,19 +205,21 @@ def count(
       settings: of the tally, as [settings] of task.toml.
       surface: the null respondent that answers by the surface of options.
       resamples: of the bootstrap.
+      replied: of judged replies, the respondents that are null respondents.
 
     Returns:
       "findings", "surprising", counts, and "tables": name -> rows, columns, what is "better" by column, and "cells":
       respondent -> row -> column -> {"value", "low", "high", "nulls": name -> value, "null": the nearest of them,
-      "above": the difference to it, "told_apart": whether its interval leaves out 0, "change": the difference to the
-      first respondent}.
+      "above": the difference to it, "told_apart": if that leaves out 0, "change": that to the first respondent}.
     """
     tally = get(name)
     check_settings(name, {s: v for s, v in settings.items() if s in tally.settings}, "the questionnaire")
     units = {unit: i for i, unit in enumerate(dict.fromkeys(map(tally.unit_of, records)))}
-    respondents = list(dict.fromkeys(r["respondent"] for r in records))
+    everybody = list(dict.fromkeys(r["respondent"] for r in records))
+    respondents = [who for who in everybody if who not in replied] or everybody
     resampling = Resampling(len(units), resamples, seed)
-    nulls = [*NULLS, surface, OWN_MEAN]
+    nulls = list(replied) if tally.of_replies else [*NULLS, surface, OWN_MEAN]
+    null_of = _nulls_of(tally, records)
     tables: dict[str, Any] = {}
     sentences: list[str] = []
     first: dict[Key, np.ndarray] = {}
@@ -204,14 +229,13 @@ def count(
         answered = Answered(own, units, tally.unit_of, settings)
         measures = _keyed(tally, answered)
         drawn = _drawn(measures, resampling)
-        of_nulls = {null: _drawn(_keyed(tally, _null(answered, null, tally)), resampling) for null in nulls}
+        of_nulls = {null: _drawn(_keyed(tally, null_of(answered, null)), resampling) for null in nulls}
         unfair = BY_PLACE if tally.counts_right and _is_right_by_place(own) else ()
         is_compared = {identity(r)[1:] for r in own} == same
         for key, cell in _cells(drawn, of_nulls, measures, first if is_compared else {}, unfair):
             put(tables, who, key, measures[key].better, cell)
         said = [*findings.sentences(tables, tally.headline, who), *tally.findings(answered)]
-        said += [ONE_PLACE] if unfair else []
-        said += [] if is_compared else [f"It was asked other questions than {respondents[0]}: they are not compared."]
+        said += [*([ONE_PLACE] if unfair else []), *([] if is_compared else [OTHERS.format(respondents[0])])]
         sentences += [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
         first = first or drawn
     if not tables:
@@ -227,7 +251,7 @@ def count(
         "conditions": list(dict.fromkeys(condition_name(r["condition"]) for r in records)),
         "tables": tables,
         "findings": sentences,
-        "surprising": findings.surprising(records),
+        "surprising": [] if tally.of_replies else findings.surprising(records),
     }
 
 
@@ -238,33 +262,3 @@ def _is_right_by_place(records: Sequence[Record]) -> bool:
     words = {r["options"][r["gold"]] for r in right}
     is_one = len({r["gold"] for r in right}) == 1 and all(len(r["orders"]) > 1 for r in right)
     return is_one and len(words) >= max(SMALLEST, len({r["row"] for r in right}) / 2)
-
-
-def _null(answered: Answered, name: str, tally: Tally) -> Answered:
-    """Returns what a null respondent says to the same records."""
-    rule = own_mean(answered.records, crosses=tally.crosses) if name == OWN_MEAN else rules.get(name).rule
-    answer = functools.partial(answered_by, rule)
-    return Answered(list(map(answer, answered.records)), answered.units, answered.unit_of, answered.settings)
-
-
-def own_mean(records: Sequence[Record], *, crosses: bool) -> Rule:
-    """Returns the rule that says to every question what these records say on average: a share for the first option of
-    the data, for the second, and so on.
-
-    Args:
-      crosses: over all conditions; else under the question's own.
-    """
-
-    def kind(record: Record) -> tuple[str, int]:
-        return "" if crosses else condition_name(record["condition"]), len(record["options"])
-
-    said: dict[tuple[str, int], list[list[float]]] = {}
-    for r in records:
-        said.setdefault(kind(r), []).append(r["probabilities"])
-    means = {key: np.mean(shares, axis=0) for key, shares in said.items()}
-
-    def answer(question: Record, order: Sequence[int]) -> list[float]:
-        mean_C = means[kind(question)]
-        return [float(mean_C[i]) for i in order]
-
-    return answer

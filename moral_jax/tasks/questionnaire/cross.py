@@ -126,7 +126,8 @@ def example_of(question: Question, conditions: Sequence[Condition], labels: Labe
         "labelled": _coverage(question, labels),
         "gold": gold,
         "reverse": question.reverse,
-    } | ({} if question.has_votes else {"counts": None})
+    }
+    notes |= question.notes | ({} if question.has_votes else {"counts": None})
     return example._replace(notes=notes | {"asked": _hash(example, notes)})
 
 

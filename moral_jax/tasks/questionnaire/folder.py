@@ -71,10 +71,38 @@ class Axis:
 
 
 @dataclasses.dataclass(frozen=True)
+class Replies:
+    """[replies]: rows are prompts that are replied to, and judges say a number of each reply."""
+
+    judges: tuple[str, ...] = ()
+    """Judges by the names of moral-jax judge --help; paths are relative to the folder."""
+    samples: int = 1
+    """Replies to each prompt."""
+    max_tokens: int = 128
+    """Tokens of a reply at most."""
+    temperature: float = 1.0
+    """Logits are divided by it; 0: the likeliest token."""
+    top_p: float = 1.0
+    """Only the fewest likeliest tokens that have this probability together; 1: all."""
+    seed: int = 0
+    """Of the random numbers."""
+    stop: tuple[str, ...] = ()
+    """Texts at which a reply is over."""
+    plain: bool = False
+    """True if prompts are texts that are gone on with, without a chat template."""
+    prompt: str = "prompt"
+    """Column of the prompt, in tables that are no rows*.jsonl."""
+    hides: bool = False
+    """True if tables that --rows names are taken to ask for harm, as `harmful` says it of the folder's own."""
+    also: str = ""
+    """A file of rows in the folder that are asked besides, whatever --rows names."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Folder:
     """What task.toml says."""
 
-    TABLES: ClassVar[tuple[str, ...]] = ("settings", "fields", "map", "axes")
+    TABLES: ClassVar[tuple[str, ...]] = ("settings", "fields", "map", "axes", "replies")
 
     path: Path
     title: str = ""
@@ -106,12 +134,15 @@ class Folder:
     that begin with it."""
     surface: str = "longest"
     """The scripted respondent that answers by the surface of options: longest or number."""
+    harmful: bool = False
+    """True if rows ask for harm: no page and no log shows a text, and records keep none unless --keep-texts."""
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     """[settings] of the tally."""
     votes: FieldsConfig = NATIVE_FIELDS
     fields: TableFields | None = None
     labels: MapFile | None = None
     axes: dict[str, Axis] = dataclasses.field(default_factory=dict)
+    replies: Replies | None = None
 
     @property
     def name(self) -> str:
@@ -146,16 +177,21 @@ def only_asked(task: Folder, name: str) -> None:
 def _check(where: str, key: str, value: Any, kind: type, expected: str) -> Any:
     if kind is tuple and isinstance(value, list) and all(isinstance(v, str) for v in value):
         return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise UserError(f"{where}: {key}: found {shown(value)}, expected {expected}")
     return value
 
 
-EXPECTED = {str: "a text", bool: "true or false", tuple: "a list of texts", dict: "a table"}
+EXPECTED = {
+    str: "a text", bool: "true or false", tuple: "a list of texts", dict: "a table", int: "a whole number",
+    float: "a number",
+}  # fmt: skip
 
 
 def _section(cls: type, values: Any, where: str, prefix: str) -> Any:
-    """Returns a dataclass of texts, booleans and lists of texts; unknown keys are refused."""
+    """Returns a dataclass of texts, numbers, booleans and lists of texts; unknown keys are refused."""
     known = {f.name: f for f in dataclasses.fields(cls)}
     checked = {}
     for key, value in _check(where, prefix.rstrip("."), values, dict, EXPECTED[dict]).items():
@@ -191,7 +227,7 @@ def read(name: str) -> Folder:
         values = tomllib.loads((path / TASK).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise UserError(f"{where}: cannot be read as TOML ({e})") from e
-    has_map = "map" in values
+    has_map, has_replies = "map" in values, "replies" in values
     tables = {key: _check(where, key, values.pop(key, {}), dict, EXPECTED[dict]) for key in Folder.TABLES}
     own = {f.name: f.default for f in dataclasses.fields(Folder) if isinstance(f.default, str | bool)}
     for key, value in values.items():
@@ -208,4 +244,8 @@ def read(name: str) -> Folder:
     votes, fields = _fields(tables["fields"], where) if tables["fields"] else (NATIVE_FIELDS, None)
     labels = _section(MapFile, tables["map"], where, "map.") if has_map else None
     axes = {axis: _section(Axis, of_axis, where, f"axes.{axis}.") for axis, of_axis in tables["axes"].items()}
-    return Folder(path, **values, settings=tables["settings"], votes=votes, fields=fields, labels=labels, axes=axes)
+    replies = _section(Replies, tables["replies"], where, "replies.") if has_replies else None
+    return Folder(
+        path, **values, settings=tables["settings"], votes=votes, fields=fields, labels=labels, axes=axes,
+        replies=replies,
+    )  # fmt: skip

@@ -9,7 +9,7 @@ import dataclasses
 import fnmatch
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.runtime import console
@@ -36,9 +36,10 @@ class Question(NamedTuple):
     gold: int | None  # the option that is right
     reverse: bool  # the scale runs the other way
     variables: dict[str, str]  # what conditions may name
+    notes: dict[str, Any] = {}  # what its record says besides
 
 
-def _texts(row: Row, field: str, value: object) -> dict[str, str]:
+def texts_of(row: Row, field: str, value: object) -> dict[str, str]:
     """Returns an object of texts."""
     if value is None:
         return {}
@@ -115,7 +116,7 @@ def questions_of(row: Row, task: Folder, config: TaskConfig) -> Iterator[Questio
         row, counts, has_votes = _with_votes(row, fields.counts, count)
         fields = dataclasses.replace(fields, counts=counts)
     group = row.get("group") if task.fields is None else None
-    variables = _texts(row, "variables", row.get("variables")) if task.fields is None else _cells(row)
+    variables = texts_of(row, "variables", row.get("variables")) if task.fields is None else _cells(row)
     reverse = {"true": True, "false": False, "": False}.get(str(row.get(table.reverse)).lower(), row.get(table.reverse))
     if reverse is not None and not isinstance(reverse, bool):
         raise row.error(table.reverse, reverse, "true or false")
@@ -123,7 +124,7 @@ def questions_of(row: Row, task: Folder, config: TaskConfig) -> Iterator[Questio
         if isinstance(group, str) and group:
             group = {"group": group}
         yield Question(
-            example._replace(groups=example.groups | _texts(row, "group", group)),
+            example._replace(groups=example.groups | texts_of(row, "group", group)),
             row.where,
             has_votes,
             _tags(row, TAGS if TAGS in row.values else table.tags, len(example.options)),
@@ -167,7 +168,7 @@ def _by_question(rows: Iterable[Row | UserError], fields: TableFields) -> Iterat
         )
 
 
-def _is_native(path: str) -> bool:
+def is_native(path: str) -> bool:
     """Returns true for files that are in the format of rows.jsonl by their name."""
     return fnmatch.fnmatch(Path(path).name, "rows*.jsonl")
 
@@ -204,7 +205,7 @@ def _rows(path: str, task: Folder, config: TaskConfig, columns: Columns) -> Iter
 
 def _of_file(path: str, task: Folder, bad: reading.BadRows) -> Iterator[Question]:
     """Yields the questions of a file; notes the bad rows."""
-    if _is_native(path):
+    if is_native(path):
         task = dataclasses.replace(task, fields=None, votes=NATIVE_FIELDS)
     config = TaskConfig(name="votes", fields=task.votes, scale=task.scale)
     columns = Columns()
@@ -220,7 +221,7 @@ def _of_file(path: str, task: Folder, bad: reading.BadRows) -> Iterator[Question
     _check_columns(path, task, columns)
 
 
-def _paths(task: Folder) -> list[str]:
+def paths_of(task: Folder) -> list[str]:
     """Returns the files of a folder's rows; a path or a data set of the hub as it is."""
     if expanded(task.rows).is_absolute():
         return [task.rows]
@@ -239,7 +240,7 @@ def read(task: Folder, path: str | None = None, *, drops_bad: bool = False) -> l
     Raises:
       UserError: a file is missing, rows are bad (names the first twenty), or two have one id.
     """
-    paths = [path] if path is not None else _paths(task)
+    paths = [path] if path is not None else paths_of(task)
     bad = reading.BadRows()
     found: list[Question] = []
     for name in paths:
@@ -250,11 +251,11 @@ def read(task: Folder, path: str | None = None, *, drops_bad: bool = False) -> l
         console.info(f"left out: {bad.message(' '.join(paths))}")
     if not found:
         raise UserError(f"{' '.join(paths)}: holds no rows")
-    _check_ids(found)
+    check_ids(found)
     return found
 
 
-def _check_ids(questions: list[Question]) -> None:
+def check_ids(questions: list[Question]) -> None:
     seen: dict[str, str] = {}
     for question in questions:
         name = question.example.id

@@ -1,0 +1,66 @@
+"""Counts judged replies, and writes numbers and page: from records alone, whoever wrote them."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from moral_jax.analysis import raters
+from moral_jax.analysis.tallies import count
+from moral_jax.judges import table
+from moral_jax.runs import judged
+from moral_jax.runs.answers import RECORDS
+from moral_jax.runs.records import Record
+from moral_jax.types import UserError
+
+SCRIPTED = "scripted:"
+
+
+def tally(asked: Path, name: str, about: Mapping[str, Any], resamples: int) -> tuple[dict[str, Any], list[Record]]:
+    """Returns the numbers of a tally of replies, and the records.
+
+    Args:
+      asked: a directory with records.jsonl.
+      about: what it says of itself; of judges that it does not know, what their names say.
+    """
+    records = judged.read(asked / RECORDS)
+    return counted(records, name, about, resamples), records
+
+
+def counted(records: Sequence[Record], name: str, about: Mapping[str, Any], resamples: int) -> dict[str, Any]:
+    """Returns the numbers of a tally of replies, arguments as of `tally`, with what is known of the judges and how far
+    those of one thing agree."""
+    names = dict.fromkeys(name for r in records for reply in r["replies"] for name in reply["judgements"])
+    known = about.get("judges") or {}
+    judges = {judge: known.get(judge) or _about(judge) for judge in names if judge in known or not known}
+    everybody = list(dict.fromkeys(r["respondent"] for r in records))
+    nulls = about.get("nulls", [who for who in everybody if who.startswith(SCRIPTED)])
+    settings = dict(about.get("settings") or {}) | {"judges": judges}
+    found = count.count(records, name, settings, resamples=resamples, replied=[n for n in nulls if n in everybody])
+    own = [r for r in records if r["respondent"] in found["respondents"]]
+    return found | {"judges": judges, "kappas": kappas(own, judges, resamples)}
+
+
+def _about(name: str) -> dict[str, Any]:
+    """Returns what a judge's name says of it, where records say nothing else."""
+    try:
+        return table.parse(name).about
+    except UserError:
+        return {"range": [None, None], "higher_is": "unknown", "cut": 0.5, "version": "", "identity": ""}
+
+
+def kappas(records: Sequence[Record], judges: Mapping[str, Any], resamples: int) -> list[dict[str, Any]]:
+    """Returns how far each two judges of one thing agree, reply by reply; none where a judge stands alone."""
+    replies = [reply["judgements"] for r in records for reply in r["replies"]]
+    out = []
+    for one, other in itertools.combinations(judges, 2):
+        if judges[one]["higher_is"] != judges[other]["higher_is"] or judges[one]["higher_is"] == "reward":
+            continue  # rules on texts say all kinds of things
+        both = [(of[one], of[other]) for of in replies if of.get(one) is not None and of.get(other) is not None]
+        if both:
+            first, second = zip(*both, strict=True)
+            yes = [[x >= judges[one]["cut"] for x in first], [x >= judges[other]["cut"] for x in second]]
+            found = raters.of_yes_and_no(yes[0], yes[1], resamples)
+            shares = [sum(of) / len(of) for of in yes]
+            out.append({"judges": [one, other], "replies": len(both), "yes": shares} | found)
+    return out
