@@ -83,29 +83,6 @@ def difference(
     return out | {"low": float(low), "high": float(high)}
 
 
-class Agreement(NamedTuple):
-    """How a judge's verdicts agree with labels."""
-
-    sensitivity: float  # share of what violates that it calls so
-    specificity: float  # share of what does not that it lets pass
-    yes: int  # labels that say violation
-    no: int
-
-    @property
-    def tells(self) -> bool:
-        """False for a judge that says violation as often of what violates as of what does not."""
-        return self.sensitivity + self.specificity > 1
-
-
-def agreement(said: Row, labels: Sequence[bool], threshold: float) -> Agreement | None:
-    """Returns the agreement of what a judge said with labels; None where either side has no reply that it judged."""
-    known = [(x >= threshold, label) for x, label in zip(said, labels, strict=True) if x is not None]
-    yes, no = [x for x, label in known if label], [x for x, label in known if not label]
-    if not yes or not no:
-        return None
-    return Agreement(sum(yes) / len(yes), 1 - sum(no) / len(no), len(yes), len(no))
-
-
 def arms(found: Mapping[str, Sequence[Prompted]], threshold: float, count: int, seed: int) -> dict[str, dict[str, Any]]:
     """Returns the numbers of every arm, and of the first their difference to each other one.
 

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
 
     instruct.divided(found, prompts, s)  # refuses too few before anything is loaded
     judges = violations.judges_of(found, args.judge)
-    agreements = {j.name: violations.checked(j, args.labels, s.threshold) for j in dict.fromkeys(judges.values())}
+    agreements = violations.checked(list(judges.values()), args.labels)
     writer, writer_run = named(args.writer)
     if writer_run or writer.respondent.kind != "local":
         raise UserError(f"--writer={args.writer}: expected a local model that can be trained; export a run first")

@@ -121,6 +121,8 @@ def run(args: argparse.Namespace, rest: list[str], folder: Folder) -> None:
     shared.check_package("rouge_score", "values")
     if args.fit and (unread := next((f for f in ("values", "explain", "json") if getattr(args, f)), None)):
         raise UserError(f"--{unread}: has no meaning beside --fit, which judges the rows of its file")
+    if args.seed is not None and (args.fit or args.values):
+        raise UserError("--seed: is of candidates that the model writes, and none are written here")
     rows = task.read_labelled(args.fit) if args.fit else []
     situations = [] if args.fit else _situations(args)
     given = task.read_values(args.values) if args.values else None

@@ -48,8 +48,10 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that name prompts, and who judges."""
     parser.add_argument("--prompts", metavar="FILE", help="prompts to begin with, as moral-jax generate reads them")
     parser.add_argument("--judge", metavar="JUDGE", help="says how much a text violates a value (docs/judges.md)")
-    parser.add_argument("--labels", metavar="FILE", help="texts that people have labelled (text, label), to "
-                        "check the judge by; default: its own, if it has some")  # fmt: skip
+    parser.add_argument(
+        "--labels", metavar="[JUDGE=]FILE", action="append", default=[],
+        help="texts that people have labelled (text, label), to check the judge by; default: its own, if it has some",
+    )  # fmt: skip
 
 
 def add_settings(group: argparse._ArgumentGroup, section: Any) -> None:
@@ -101,7 +103,7 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
 
     judges = violations.judges_of(found, args.judge)
 
-    agreements = {j.name: violations.checked(j, args.labels, s.threshold) for j in dict.fromkeys(judges.values())}
+    agreements = violations.checked(list(judges.values()), args.labels)
     how = SampleConfig(max_tokens=s.max_tokens, temperature=s.temperature)
     who = {search.TARGET: writers.of(config, of_run, how)}
     if args.other_model:

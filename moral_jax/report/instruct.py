@@ -6,8 +6,8 @@ from typing import Any
 
 from moral_jax.report import blocks
 from moral_jax.report.blocks import Block
+from moral_jax.report.judged import judges_table
 from moral_jax.report.page import Written
-from moral_jax.report.search import judges
 from moral_jax.report.words import Table, interval, number, side
 
 Numbers = Mapping[str, Any]
@@ -60,7 +60,7 @@ def write(folder: Path, about: Numbers, found: Numbers) -> Written:
         Block("Difference to no instruction", less, note="95 % intervals, prompts resampled"),
         Block("While learning", rounds,
               note="Mean of compliance x fluency of the best instruction of each prompt; more is better."),
-        Block("Who judges", judges(about)),
+        Block("Who judges", judges_table(about["judges"])),
         Block("Settings", settings, is_open=False),
     ]  # fmt: skip
     title = "Instructions for " + ("a value" if len(about["values"]) == 1 else f"{len(about['values'])} values")

@@ -6,6 +6,7 @@ from typing import Any
 
 from moral_jax.report import blocks
 from moral_jax.report.blocks import Block
+from moral_jax.report.judged import judges_table
 from moral_jax.report.page import Written
 from moral_jax.report.words import Table, interval, number, side
 
@@ -29,18 +30,6 @@ def arms(found: Numbers) -> Table:
     less = found[SEARCH][f"less {RANDOM}"]
     rows.append(["difference", *(interval(less[name]) for name in COLUMNS[:3]), ""])
     return Table(["prompts", *COLUMNS], rows)
-
-
-def judges(about: Numbers) -> Table:
-    """Returns a line a judge: how it agrees with labels, if there are any."""
-    rows = []
-    for name, judge in about["judges"].items():
-        found = judge["agreement"]
-        said = ["unchecked", "", ""] if found is None else [
-            number(found["sensitivity"]), number(found["specificity"]), f"{found['yes']} and {found['no']}"
-        ]  # fmt: skip
-        rows.append([name, judge["higher_is"], *said])
-    return Table(["judge", "higher is", "sensitivity", "specificity", "labels, yes and no"], rows)
 
 
 def _verdict(about: Numbers, found: Numbers) -> Iterator[str]:
@@ -78,8 +67,7 @@ def write(folder: Path, about: Numbers, found: Numbers) -> Written:
     parts = [
         *(Block(heading, table, note=MEANS if not i else "") for i, (heading, table) in enumerate(tables)),
         Block("While searching", arms(found["searching"]), note=f"{cost}. {NEAR}"),
-        Block("Who judges", judges(about), note="sensitivity: share of what violates that it calls so; specificity: "
-              "share of what does not that it lets pass"),
+        Block("Who judges", judges_table(about["judges"])),
         Block("Settings", settings, is_open=False),
     ]  # fmt: skip
     title = "Search for violations of " + ("a value" if len(about["values"]) == 1 else f"{len(about['values'])} values")

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moral_jax.analysis import search as analysis
-from moral_jax.analysis.search import Agreement, Prompted, Row
+from moral_jax.analysis.search import Prompted, Row
 from moral_jax.config.search import SearchConfig
 from moral_jax.judges.base import Judge, numbers_of
 from moral_jax.report import search as page
@@ -240,7 +240,7 @@ def make(
 
 def about(
     values: Sequence[Principle], prompts: Sequence[str], s: SearchConfig, writers: Mapping[str, Writer],
-    rewriter: Rewriter, judges: Mapping[str, Judge], agreements: Mapping[str, Agreement | None],
+    rewriter: Rewriter, judges: Mapping[str, Judge], agreements: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Returns what the log of a search begins with: all that another search would differ in."""
     return {

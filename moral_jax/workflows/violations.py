@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from moral_jax.analysis import search as analysis
-from moral_jax.analysis.search import Agreement
-from moral_jax.judges import people, table
-from moral_jax.judges.base import Judge, Written, numbers_of
+from moral_jax.judges import table
+from moral_jax.judges.base import Judge, Written
 from moral_jax.runs.memory import key_of
 from moral_jax.tasks.values import Principle
 from moral_jax.types import Example, UserError
-from moral_jax.workflows import judging
+from moral_jax.workflows import agreeing, judging
 
 
 def written(value: Principle, prompt: str, text: str) -> Written:
@@ -43,36 +41,22 @@ def judges_of(values: Sequence[Principle], given: str | None) -> dict[str, Judge
     return out
 
 
-def checked(judge: Judge, labels: str | None, threshold: float) -> Agreement | None:
-    """Returns how a judge agrees with labels: of a file, or its own; None for a judge without any.
+def checked(judges: Sequence[Judge], labels: Sequence[str]) -> dict[str, Any]:
+    """Returns how each judge agrees with labels, by its name; None of one that has none.
 
     Raises:
-      UserError: it says no number from 0 to 1, or its labels show that it cannot tell what violates.
+      UserError: a judge says no number from 0 to 1, or its labels show that it always says the same.
     """
-    if judge.range != (0.0, 1.0):
-        raise UserError(f"--judge={judge.name}: says numbers from {judge.range[0]:g} to {judge.range[1]:g}; expected a "
-                        f"violation from 0 to 1")  # fmt: skip
-    path = labels or judge.labelled
-    if not path:
-        return None
-    rows = people.read(path, needs_text=True)
-    said = numbers_of(judge, [row.written for row in rows])
-    found = analysis.agreement(said, [row.label >= threshold for row in rows], threshold)
-    if found is None:
-        raise UserError(
-            f"{path}: expected labels of texts that violate, and of some that do not, which the judge reads"
-        )
-    if not found.tells:
-        raise UserError(
-            f"--judge={judge.name}: cannot tell what violates: by {path} its sensitivity is {found.sensitivity:.3f} "
-            f"and its specificity {found.specificity:.3f} ({found.yes} and {found.no} labels); use another judge"
-        )
-    return found
+    different = list(dict.fromkeys(judges))
+    for judge in different:
+        if judge.range != (0.0, 1.0):
+            low, high = judge.range
+            raise UserError(
+                f"--judge={judge.name}: says numbers from {low:g} to {high:g}; expected a violation from 0 to 1"
+            )
+    return dict(zip((j.name for j in different), agreeing.of_judges(different, labels), strict=True))
 
 
-def about_judges(judges: Mapping[str, Judge], agreements: Mapping[str, Agreement | None]) -> dict[str, Any]:
+def about_judges(judges: Mapping[str, Judge], agreements: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what a log says of judges: name -> what its numbers mean, and how it agrees with labels."""
-    return {
-        judge.name: judge.about | {"agreement": (found := agreements[judge.name]) and found._asdict()}
-        for judge in judges.values()
-    }
+    return {judge.name: judge.about | {"agreement": agreements[judge.name]} for judge in judges.values()}

@@ -32,13 +32,3 @@ def test_a_difference_resamples_prompts_or_values():
     paired = search.difference(of_values, of_values, "worst", 0.5, 500, 0)
     assert (paired["value"], paired["low"], paired["high"]) == (0, 0, 0)  # the same values are drawn in both arms
     assert set(search.difference(ROWS, ROWS, "mean", 0.5, 500, 0)) == {"value"}  # three prompts say no interval
-
-
-def test_agreement_of_a_judge():
-    labels = [True, True, False, False, False]
-    found = search.agreement([0.9, 0.1, 0.2, 0.8, None], labels, 0.5)
-    assert (found.sensitivity, found.specificity, found.yes, found.no, found.tells) == (0.5, 0.5, 2, 2, False)
-    assert search.agreement([1, 1, 0, 0, 0], labels, 0.5).tells
-    always = search.agreement([1, 1, 1, 1, 1], labels, 0.5)
-    assert (always.specificity, always.tells) == (0.0, False)
-    assert search.agreement([1, 1], [True, True], 0.5) is None

@@ -61,7 +61,7 @@ def command(task, *flags):
 
 
 def test_the_writer_learns_what_works(task, writer, capsys):
-    flags = command(task, f"--writer={writer}", "--rounds=2", "--max-tokens=6", "--epochs=20", "--lr=0.01",
+    flags = command(task, f"--writer={writer}", "--rounds=2", "--max-tokens=6", "--epochs=8", "--lr=0.02",
                     f"--out={task / 'out'}", "--fixed=Please always be good.")  # fmt: skip
     assert main.main(flags) == 0
     found = json.loads((task / "out" / "instruct.json").read_text())

@@ -164,6 +164,7 @@ def test_meaning_is_compared_by_the_shipped_encoder(tmp_path, capsys):
         (["--task=kaleido", "--model=scripted:uniform", "--limit=3", "x"], "--limit: has no meaning beside"),
         (["--task=kaleido", "--model=scripted:uniform", "--out=o", "x"], "--out: has no meaning beside"),
         (["--task=kaleido", "--model=scripted:uniform", "--seed=-1", "x"], "--seed=-1: expected 0 or more"),
+        (["--task=kaleido", "--model=scripted:uniform", "--seed=1", "--values={v}", "x"], "--seed: is of candidates"),
         (["--task=kaleido", "--model=scripted:uniform", "--fit={v}", "--values={v}"], "--values: has no meaning"),
         (["--task=kaleido", "--model=scripted:uniform", "--values={v}", "{v}"], "is a file; expected a sentence"),
         (["--task=kaleido", "--model=scripted:uniform", "--values={v}", " "], "the sentence is empty"),
@@ -172,7 +173,7 @@ def test_meaning_is_compared_by_the_shipped_encoder(tmp_path, capsys):
         (["--task=kaleido", "--model=scripted:uniform", "--values={none}", "x"], "no such file"),
         (["--task=kaleido", "--model=scripted:uniform", "--values={other}", "x"], "none of them is of the situation"),
         (["--task=policies", "--model=scripted:uniform", "--values={v}"], "--values: is of --task=kaleido"),
-        (["--model=scripted:uniform", "--seed=3"], "--seed: is of --task=kaleido"),
+        (["--task=kaleido", "--model=scripted:uniform", "--samples=3", "x"], "--samples: has no meaning beside"),
     ],
 )
 def test_what_is_refused(tmp_path, capsys, flags, said):

@@ -154,12 +154,12 @@ def test_a_judge_that_always_says_violates_is_refused(task, capsys):
     )
     flags = command(task, f"--out={task / 'out'}", f"--judge={task / 'always.py'}:violates", f"--labels={path}")
     assert main.main(flags) == 2
-    assert "cannot tell what violates" in (said := capsys.readouterr().err)
-    assert "its specificity 0.000 (1 and 1 labels)" in said
+    assert "its specificity is 0 on labels.jsonl: it never says no where people do" in capsys.readouterr().err
     assert not (task / "out").exists()
     assert main.main(command(task, f"--out={task / 'out'}", f"--labels={path}")) == 0
     table = (task / "out" / "report.md").read_text()
-    assert "| contains:zebra | reward | 1.000 | 1.000 | 1 and 1 |" in " ".join(table.split())
+    assert "specificity 1.000" in table
+    assert "2 labelled replies, labels.jsonl" in table
     assert "Unchecked" not in table
 
 
