@@ -28,7 +28,9 @@ def _subset(cell: TextCell, group: str) -> TextCell:
     return cell._replace(records=rows)
 
 
-def _means(measure: Measure, of_task: list[Job], resamples: int) -> tuple[dict[str, Draws], dict[str, dict[int, float]]]:
+def _means(
+    measure: Measure, of_task: list[Job], resamples: int
+) -> tuple[dict[str, Draws], dict[str, dict[int, float]]]:
     """Returns the mean of a measure over the seeds of each arm, and its values by seed."""
     done = [_subset(cell, measure.group) for cell in texts.read(of_task)]
     if not done:
@@ -53,7 +55,8 @@ def _stages(of_arm: list[Job]) -> list[dict[str, Any]]:
     """Returns the stages of an arm in their order, and what tokens each has read in training, seed by seed."""
     chains = []
     for job in of_arm:
-        chain, stage = [], job.before
+        chain: list[Job] = []
+        stage = job.before
         while stage is not None:
             chain.insert(0, stage)
             stage = stage.before
@@ -63,7 +66,9 @@ def _stages(of_arm: list[Job]) -> list[dict[str, Any]]:
     return [
         {
             "name": stages[0].cell.task,
-            "tokens": [known for s in stages if (known := stored.about(s.run).get("trained", {}).get("tokens")) is not None],
+            "tokens": [
+                known for s in stages if (known := stored.about(s.run).get("trained", {}).get("tokens")) is not None
+            ],
         }
         for stages in zip(*chains, strict=True)
     ]
