@@ -249,7 +249,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard(jobs: list[Job], i: int, n: int) -> list[Job]:
-    """Returns the i-th of n parts. Cells that come after one another are in one part, so that no part waits for another.
+    """Returns the i-th of n parts. Cells that come after one another are in one part, so that none waits for another.
     Of cells without such ties every n-th is taken, so that each part has cells of every model."""
     roots = list(dict.fromkeys(job.root.cell.name for job in jobs))
     mine = set(roots[i - 1 :: n])

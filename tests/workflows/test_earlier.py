@@ -94,9 +94,8 @@ COMBINATIONS = {
     "an adapter, then the same adapter": ((LORA,), LORA, "none"),
     "an adapter, then another one": ((LORA,), OTHERS, "none"),
     "an adapter, then all weights": ((LORA,), WHOLE, "none"),
-    "DoRA, then an adapter": ((DORA,), LORA, "none"),
     "the same adapter three times": ((LORA, LORA), LORA, "none"),
-    "an adapter, another one, all weights": ((LORA, OTHERS), WHOLE, "none"),
+    "an adapter, DoRA, all weights": ((LORA, DORA), WHOLE, "none"),
     "an adapter beside int8, then the same": ((LORA,), LORA, "int8"),
 }
 

@@ -58,9 +58,9 @@ def findings(arms: Arms) -> list[str]:
     if known:
         shown = sum(side(d) != 0 for _, d in known)
         out.append(
-            f"{shown} of {len(known)} intervals leave out 0; they are not corrected for how many there are. A difference "
-            f"to an arm of as many tokens is one that the order or the content of the stages makes, for this model, these "
-            f"rows and these settings. It says nothing about other models, about rows of another kind, or about "
-            f"whether the model has reasons."
+            f"{shown} of {len(known)} intervals leave out 0; they are not corrected for how many there are. A "
+            f"difference to an arm of as many tokens is one that the order or the content of the stages makes, for "
+            f"this model, these rows and these settings. It says nothing about other models, about rows of another kind, or "
+            f"about whether the model has reasons."
         )
     return out
