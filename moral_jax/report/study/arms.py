@@ -58,10 +58,10 @@ def findings(arms: Arms) -> list[str]:
     if known:
         shown = sum(side(d) != 0 for _, d in known)
         out.append(
-            f"{shown} of {len(known)} intervals leave out 0; they are not corrected for how many there are. A "
-            f"difference to an arm of as many tokens comes from the order or the content of the stages, for this model, "
-            f"these rows and these settings. It says nothing about other models, about rows of another kind, or about whether the "
-            f"model has reasons."
+            f"{shown} of {len(known)} intervals leave out 0; they are not corrected for how many there are. "
+            "A difference to an arm of as many tokens comes from the order or the content of the stages, for this "
+            "model, these rows and these settings. It says nothing about other models, about rows of another kind, "
+            "or about whether the model has reasons."
         )
     if any(len(v["by_seed"]) < arm["planned"] for arm in arms["arms"] for v in arm["values"].values()):
         out.append("Seeds are missing: where an arm has only one, its intervals leave out what other seeds would add.")
