@@ -53,8 +53,11 @@ def findings(arms: Arms) -> list[str]:
     known = [(c, c["values"][label]) for c in arms["contrasts"] if label in c["values"]]
     out = []
     for c, difference in known:
-        what = {1: "is higher", -1: "is lower", 0: "is not shown to differ"}[side(difference)]
-        out.append(f"{label.capitalize()} {what} after “{c['a']}” than after “{c['b']}”: {interval(difference)}.")
+        if (way := side(difference)) == 0:
+            said = f"is not shown to differ between “{c['a']}” and “{c['b']}”"
+        else:
+            said = f"is {'higher' if way > 0 else 'lower'} after “{c['a']}” than after “{c['b']}”"
+        out.append(f"{label.capitalize()} {said}: {interval(difference)}.")
     if known:
         shown = sum(side(d) != 0 for _, d in known)
         out.append(
