@@ -4,6 +4,7 @@ An arm is the `training` of the cells that are measured. Each measure is compute
 with the same resamples for every arm, so that differences are paired by row.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,12 @@ def _means(
     return dict(zip(arms, means, strict=True)), by_seed
 
 
+def _limits(measure: Measure, of_task: list[Job]) -> tuple[float, float]:
+    """Returns between which values a measure lies."""
+    done = texts.read(of_task)
+    return texts.KINDS[done[0].numbers["kind"]].quantity(measure.metric).limits if done else (-math.inf, math.inf)
+
+
 def _stages(of_arm: list[Job]) -> list[dict[str, Any]]:
     """Returns the stages of an arm in their order, and what tokens each has read in training, seed by seed."""
     chains = []
@@ -87,12 +94,13 @@ def numbers(
     """
     of_task = {m.task: [job for job in all_jobs if job.cell.task == m.task] for m in measures}
     found = {m.label: _means(m, of_task[m.task], resamples) for m in measures}
+    limits = {m.label: _limits(m, of_task[m.task]) for m in measures}
     measured = [job for job in all_jobs if job.cell.task in of_task]
     arms = []
     for arm in dict.fromkeys(job.cell.training for job in measured):
         of_arm = [job for job in measured if job.cell.training == arm]
         values = {
-            label: interval(means[arm]) | {"by_seed": list(by_seed[arm].values())}
+            label: interval(means[arm], limits[label]) | {"by_seed": list(by_seed[arm].values())}
             for label, (means, by_seed) in found.items()
             if arm in means
         }
