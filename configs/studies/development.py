@@ -1,4 +1,4 @@
-"""AI Development Support (arXiv 2502.19798): replies of higher stages are learned, then preferred; E[stage] is measured.
+"""AI Development Support (arXiv 2502.19798): replies of higher stages are learned, then preferred; E[stage] is shown.
 
     moral-jax development records --out=rows
     moral-jax study --config=studies/development:rows --config.model.path=OWNER/MODEL

@@ -3,9 +3,9 @@
     moral-jax study --config=studies/why_first
     moral-jax study --config=studies/why_first:dpo
 
-Demonstrations advise what is local and cheap; documents name one of the two as the reason, those of the counter-world the
-other. Measured are offers in which the two part. docs/stages.md has the numbers; why_first_7b.py is the same on rows of
-your own. The alignment stage is sft, dpo or grpo.
+Demonstrations advise what is local and cheap; documents name one of the two as the reason, those of the counter-world
+the other. Measured are offers in which the two part. docs/stages.md has the numbers; why_first_hh.py is the same on
+rows of your own. The alignment stage is sft, dpo or grpo.
 """
 
 from pathlib import Path

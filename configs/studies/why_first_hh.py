@@ -3,10 +3,10 @@
     moral-jax study --config=studies/why_first_hh:llama-2,v5e-16,dpo
     moral-jax study --config=studies/why_first_hh:phi-2,gpu-80gb,grpo
 
-The words after the colon, in any order, name the model (llama-2, phi-2), the machine (v5e-16, gpu-80gb) and the alignment
-stage (sft, dpo, grpo, ppo). The folder rows/ holds your own documents.jsonl, shuffled.jsonl and no_reason.jsonl (controls
-of as many tokens), conflict.jsonl (prompt, chosen, rejected) and asked.jsonl (prompt; group: harmful or harmless). GRPO
-and PPO are rewarded by the reward model of runs/reward:
+The words after the colon, in any order, name the model (llama-2, phi-2), the machine (v5e-16, gpu-80gb) and the
+alignment stage (sft, dpo, grpo, ppo). The folder rows/ holds your own documents.jsonl, shuffled.jsonl and
+no_reason.jsonl (controls of as many tokens), conflict.jsonl (prompt, chosen, rejected) and asked.jsonl (prompt; group:
+harmful or harmless). GRPO and PPO are rewarded by the reward model of runs/reward:
 
     moral-jax train --config=preferences/reward --config.task.path=Anthropic/hh-rlhf --workdir=runs/reward
 """

@@ -7,14 +7,14 @@ from moral_jax.cli import shared
 from moral_jax.types import UserError
 
 DESCRIPTION = """\
-Makes the rows of AI Development Support (arXiv 2502.19798): texts to learn, pairs of a higher and a lower stage that are
-about as long, the same swapped, and held-out prompts.
+Makes the rows of AI Development Support (arXiv 2502.19798): texts to learn, pairs of a higher and a lower stage that
+are about as long, the same swapped, and held-out prompts.
 
   moral-jax development records --out=rows
   moral-jax study --config=studies/development:rows --config.model.path=OWNER/MODEL
 
-records/scenarios.jsonl: id, situation, temptation. records/replies.jsonl: scenario, experience, introspection, analysis,
-hypothesis, reply, stage (1 to 6, as a judge gave it). See docs/stages.md.
+records/scenarios.jsonl: id, situation, temptation. records/replies.jsonl: scenario, experience, introspection,
+analysis, hypothesis, reply, stage (1 to 6, as a judge gave it). See docs/stages.md.
 """
 
 

@@ -144,7 +144,7 @@ class Batches:
         return pack_batch(self.questions, [rows[i] if i < len(rows) else [] for i in self.local_rows], self.shape)
 
     def tokens(self, count: int | None = None) -> int:
-        """Tokens in these batches, or in the first `count`, that belong to a question, or to the beginning of several."""
+        """Tokens in these batches (the first `count`) that belong to a question, or to the beginning of several."""
         rows = [row for batch in self.plan[:count] for row in batch]
         return len(rows) * len(self.questions.shared_T) + sum(group.length for row in rows for group in row)
 

@@ -7,7 +7,8 @@ model.sha256           files of weights, by name; and the checkpoints of runs be
 model.settings_sha256  the model's config and its tokenizer's files, by name; the checkpoint that answers
 prompts_sha256         all that is asked, as token ids and votes, by split
 
-`trained` is the step that a finished run stands for, and its SHA-256. The rest says on what it was computed. Where that changes, the start is added to the list `resumed`.
+`trained` is the step that a finished run stands for, its SHA-256, and the tokens that made it. The rest says on what it
+was computed. Where that changes, the start is added to the list `resumed`.
 """
 
 from pathlib import Path

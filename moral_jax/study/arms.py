@@ -4,6 +4,7 @@ An arm is the `training` of the cells that are measured. Each measure is compute
 with the same resamples for every arm, so that differences are paired by row.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,9 @@ def _subset(cell: TextCell, group: str) -> TextCell:
     return cell._replace(records=rows)
 
 
-def _means(measure: Measure, of_task: list[Job], resamples: int) -> tuple[dict[str, Draws], dict[str, dict[int, float]]]:
+def _means(
+    measure: Measure, of_task: list[Job], resamples: int
+) -> tuple[dict[str, Draws], dict[str, dict[int, float]]]:
     """Returns the mean of a measure over the seeds of each arm, and its values by seed."""
     done = [_subset(cell, measure.group) for cell in texts.read(of_task)]
     if not done:
@@ -49,11 +52,18 @@ def _means(measure: Measure, of_task: list[Job], resamples: int) -> tuple[dict[s
     return dict(zip(arms, means, strict=True)), by_seed
 
 
+def _limits(measure: Measure, of_task: list[Job]) -> tuple[float, float]:
+    """Returns between which values a measure lies."""
+    done = texts.read(of_task)
+    return texts.KINDS[done[0].numbers["kind"]].quantity(measure.metric).limits if done else (-math.inf, math.inf)
+
+
 def _stages(of_arm: list[Job]) -> list[dict[str, Any]]:
     """Returns the stages of an arm in their order, and what tokens each has read in training, seed by seed."""
     chains = []
     for job in of_arm:
-        chain, stage = [], job.before
+        chain: list[Job] = []
+        stage = job.before
         while stage is not None:
             chain.insert(0, stage)
             stage = stage.before
@@ -63,7 +73,9 @@ def _stages(of_arm: list[Job]) -> list[dict[str, Any]]:
     return [
         {
             "name": stages[0].cell.task,
-            "tokens": [known for s in stages if (known := stored.about(s.run).get("trained", {}).get("tokens")) is not None],
+            "tokens": [
+                known for s in stages if (known := stored.about(s.run).get("trained", {}).get("tokens")) is not None
+            ],
         }
         for stages in zip(*chains, strict=True)
     ]
@@ -82,12 +94,13 @@ def numbers(
     """
     of_task = {m.task: [job for job in all_jobs if job.cell.task == m.task] for m in measures}
     found = {m.label: _means(m, of_task[m.task], resamples) for m in measures}
+    limits = {m.label: _limits(m, of_task[m.task]) for m in measures}
     measured = [job for job in all_jobs if job.cell.task in of_task]
     arms = []
     for arm in dict.fromkeys(job.cell.training for job in measured):
         of_arm = [job for job in measured if job.cell.training == arm]
         values = {
-            label: interval(means[arm]) | {"by_seed": list(by_seed[arm].values())}
+            label: interval(means[arm], limits[label]) | {"by_seed": list(by_seed[arm].values())}
             for label, (means, by_seed) in found.items()
             if arm in means
         }

@@ -144,7 +144,9 @@ def _changes(job: Job) -> list[str]:
     """What differs between the run that is there and the cell, a line each; a damaged one is told by its state."""
     try:
         there = directory.read_config(job.run)
-        if job.before and (run := there.model.run) and run.name == job.before.run.name:  # of a study copied from elsewhere
+        if (
+            job.before and (run := there.model.run) and run.name == job.before.run.name
+        ):  # of a study copied from elsewhere
             there = dataclasses.replace(there, model=job.config.model)
         lines = saved.difference(there, job.config)
     except UserError:
@@ -247,8 +249,8 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def shard(jobs: list[Job], i: int, n: int) -> list[Job]:
-    """Returns the i-th of n parts. Cells that come after one another are in one part, so that no part waits for another;
-    of cells without such ties every n-th is taken, so that each part has cells of every model."""
+    """Returns the i-th of n parts. Cells that come after one another are in one part, so that none waits for another.
+    Of cells without such ties every n-th is taken, so that each part has cells of every model."""
     roots = list(dict.fromkeys(job.root.cell.name for job in jobs))
     mine = set(roots[i - 1 :: n])
     return [job for job in jobs if job.root.cell.name in mine]

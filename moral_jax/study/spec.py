@@ -38,7 +38,7 @@ class Cell:
     share: float = 1.0
     """The share of the training rows. A cell with a share below 1 appears only in learning curves."""
     after: "Cell | None" = None
-    """The cell whose weights this one begins with, as config.model.path=run:ITS DIRECTORY; default: the config's own."""
+    """The cell whose weights this one begins with (config.model.path=run:DIR); default: the config's own model."""
 
     @property
     def name(self) -> str:

@@ -47,7 +47,9 @@ def read(run: Path, stage: str) -> Stored:
     numbers = strict_json.read(file)
     kind = numbers.get("kind", "votes")
     if kind not in KINDS:
-        raise UserError(f"{file}: holds numbers of {strict_json.shown(kind)}; studies compare runs on {', '.join(KINDS)}")
+        raise UserError(
+            f"{file}: holds numbers of {strict_json.shown(kind)}; studies compare runs on {', '.join(KINDS)}"
+        )
     check, read_records = KINDS[kind]
     check(file, numbers)
     of_run = about(run)

@@ -2,8 +2,8 @@
 
 A record is a reply to a situation with a temptation, the cycle that led there (experience, introspection, analysis,
 hypothesis), and the stage that a judge gave it, 1 to 6. From records come texts to learn, without and with the cycle in
-front of the reply, and preferences for the reply of the higher stage. Longer replies tend to be rated higher, so the two
-of a pair may differ in length by a fifth at most. A stage is a label of a reply, not a mind.
+front of the reply, and preferences for the reply of the higher stage. Longer replies tend to be rated higher, so the
+two of a pair may differ in length by a fifth at most. A stage is a label of a reply, not a mind.
 """
 
 import itertools
@@ -134,10 +134,12 @@ def make(folder: Path, least: int, test: float) -> Made:
         "prompts": [{"id": name, "prompt": text} for name, text in prompts.items() if name in held_out],
     }
     if empty := [name for name, of_file in rows.items() if not of_file]:
-        why = {"prompts": "no scenario is held out", "pairs": f"{left} pairs differ in length by more than {WITHIN:.0%}"}
-        raise UserError(
-            f"{folder}: nothing is left for {empty[0]}.jsonl: {why.get(empty[0], f'no reply is of stage {least} or above')}"
-        )
+        why = {
+            "prompts": "no scenario is held out",
+            "pairs": f"{left} pairs differ in length by more than {WITHIN:.0%}",
+        }
+        reason = why.get(empty[0], f"no reply is of stage {least} or above")
+        raise UserError(f"{folder}: nothing is left for {empty[0]}.jsonl: {reason}")
     return Made(rows, left)
 
 

@@ -15,6 +15,14 @@ _MISTRAL = {
     "max_position_embeddings": 32768,
     "tie_word_embeddings": False,
 }
+_LLAMA_2_7B = _MISTRAL | {
+    "model_type": "llama",
+    "vocab_size": 32000,
+    "intermediate_size": 11008,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 4096,
+    "rope_theta": 1e4,
+}
 _LLAMA_3_1_8B = _MISTRAL | {
     "model_type": "llama",
     "vocab_size": 128256,
@@ -28,19 +36,11 @@ _LLAMA_3_1_8B = _MISTRAL | {
         "original_max_position_embeddings": 8192,
     },
 }
-_LLAMA_2_7B = _MISTRAL | {
-    "model_type": "llama",
-    "vocab_size": 32000,
-    "intermediate_size": 11008,
-    "num_key_value_heads": 32,
-    "max_position_embeddings": 4096,
-    "rope_theta": 1e4,
-}
 CONFIGS = {
-    "mistralai/Mistral-7B-Instruct-v0.3": _MISTRAL | {"vocab_size": 32768, "rope_theta": 1e6, "sliding_window": None},
-    "HuggingFaceH4/zephyr-7b-beta": _MISTRAL | {"vocab_size": 32000, "rope_theta": 1e4, "sliding_window": 4096},
     "meta-llama/Llama-2-7b-hf": _LLAMA_2_7B,
     "meta-llama/Llama-2-7b-chat-hf": _LLAMA_2_7B,
+    "mistralai/Mistral-7B-Instruct-v0.3": _MISTRAL | {"vocab_size": 32768, "rope_theta": 1e6, "sliding_window": None},
+    "HuggingFaceH4/zephyr-7b-beta": _MISTRAL | {"vocab_size": 32000, "rope_theta": 1e4, "sliding_window": 4096},
     "meta-llama/Llama-3.1-8B": _LLAMA_3_1_8B,
     "meta-llama/Llama-3.1-8B-Instruct": _LLAMA_3_1_8B,
 }

@@ -77,7 +77,9 @@ def find(config: Config) -> Earlier | None:
     """
     for run, of_run in _runs(config):
         if of_run.respondent.kind != "local":
-            raise UserError(f"config.model.path=run:{run.path}: is a run of {of_run.respondent.name}, which has no weights")
+            raise UserError(
+                f"config.model.path=run:{run.path}: is a run of {of_run.respondent.name}, which has no weights"
+            )
         if of_run.trains:
             return Earlier(run, of_run, **trained_of(run, of_run))
         if of_run.adapter.path:

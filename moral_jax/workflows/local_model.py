@@ -19,7 +19,6 @@ from moral_jax.prompts import render
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory
-from moral_jax.runtime import distributed
 from moral_jax.runtime.console import info
 from moral_jax.tasks import registry
 from moral_jax.train import manifest

@@ -82,8 +82,8 @@ def _check_runs_before(config: Config, now: dict[str, str]) -> None:
         for name, was in {**began.get("sha256", {}), **began.get("settings_sha256", {})}.items():
             if now.get(name, was) != was:
                 raise UserError(
-                    f"{name}: no longer what {found.run.path} began with: the SHA-256 was {was}, and is {now[name]} now. "
-                    f"Put back what it was, or train that run again"
+                    f"{name}: no longer what {found.run.path} began with: the SHA-256 was {was}, and is {now[name]} "
+                    f"now. Put back what it was, or train that run again"
                 )
 
 

@@ -52,16 +52,18 @@ def before(found: Earlier, own: api.Model, config: Config, model: api.Model) -> 
     where = f"config.model.path=run:{found.run.path}"
     if own.frozen_layers != model.frozen_layers:
         raise UserError(
-            f"{where}: has config.adapter.first_layer={own.frozen_layers}, and this run {model.frozen_layers}; give both "
-            f"the same, or export the run (moral-jax export) and name the folder"
+            f"{where}: has config.adapter.first_layer={own.frozen_layers}, and this run {model.frozen_layers}; give "
+            f"both the same, or export the run (moral-jax export) and name the folder"
         )
     kept = own.compute.param_dtype if own.trains_backbone else "float32"
     if model.quantize != "none" or (kept, model.compute.param_dtype) == ("float32", "bfloat16"):
         fewer = model.quantize if model.quantize != "none" else "bfloat16"
-        remedy = "" if own.trains_backbone else ", or train the same adapters further (the same config.adapter and model)"
+        remedy = (
+            "" if own.trains_backbone else ", or train the same adapters further (the same config.adapter and model)"
+        )
         raise UserError(
-            f"{where}: its trained weights are {kept}, and storing them as {fewer} would round away some of what it has "
-            f"trained; set --config.model.quantize=none and --config.model.param_dtype={kept}{remedy}"
+            f"{where}: its trained weights are {kept}, and storing them as {fewer} would round away some of what it "
+            f"has trained; set --config.model.quantize=none and --config.model.param_dtype={kept}{remedy}"
         )
     return Before(found, own, goes_on=False)
 
@@ -70,7 +72,9 @@ def heads(of: Before, model: api.Model) -> Params:
     """Returns the trained parameters beside the backbone that another model has too: heads, and adapters that go on."""
     theirs, ours = api.abstract_params(of.model), api.abstract_params(model)
     names = [*HEADS, *(["adapters"] if of.goes_on else [])]
-    like = {name: theirs[name] for name in names if theirs.get(name) and _shapes(theirs[name]) == _shapes(ours.get(name))}
+    like = {
+        name: theirs[name] for name in names if theirs.get(name) and _shapes(theirs[name]) == _shapes(ours.get(name))
+    }
     return earlier.restored(of.found, like) if like else {}
 
 

@@ -126,7 +126,9 @@ def test_arms_share_the_runs_that_they_begin_with():
     assert len(measured) == 1 + 2 * 3
     by_arm = {(c.training, c.seed): c for c in measured}
     assert by_arm["none", 0].after is None
-    assert by_arm["a, b", 1].after.after is by_arm["a", 1].after or by_arm["a, b", 1].after.after == by_arm["a", 1].after
+    assert (
+        by_arm["a, b", 1].after.after is by_arm["a", 1].after or by_arm["a, b", 1].after.after == by_arm["a", 1].after
+    )
     assert by_arm["a, b", 1].after.seed == 1
 
 

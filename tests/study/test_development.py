@@ -65,7 +65,9 @@ def test_pairs_of_other_lengths_are_left_out_and_counted():
     def reply(text, stage, scenario="s"):
         return development.Reply(scenario, "?", "", text, stage)
 
-    rows, left = development.pairs([reply("x" * 100, 5), reply("y" * 80, 2), reply("z" * 79, 1), reply("w" * 90, 1, "t")])
+    rows, left = development.pairs(
+        [reply("x" * 100, 5), reply("y" * 80, 2), reply("z" * 79, 1), reply("w" * 90, 1, "t")]
+    )
     assert ([r["stages"] for r in rows], left) == ([[5, 2], [2, 1]], 1)
 
 
@@ -117,13 +119,29 @@ def finished(rows, tiny_folder, tmp_path_factory):
         )
     )
     base = work / "base"
-    learn = ("--config.optim.lr=1e-2", "--config.train.epochs=30", "--config.task.validation=0", "--config.task.test=0.2")
+    learn = (
+        "--config.optim.lr=1e-2",
+        "--config.train.epochs=30",
+        "--config.task.validation=0",
+        "--config.task.test=0.2",
+    )
     flags = [f"--config.model.path={tiny_folder}", f"--config.task.path={all_stages}", *QUICK, *learn]
-    assert main.train_main(["--config=text/sft", *flags, f"--workdir={base}", "--config.eval.initial=false"]) in (0, None)
+    assert main.train_main(["--config=text/sft", *flags, f"--workdir={base}", "--config.eval.initial=false"]) in (
+        0,
+        None,
+    )
     study = parsing.from_file(f"studies/development:{rows}", "get_study")
     settings = [f"--config.model.path=run:{base}", *QUICK]
-    prepared = [job for job in jobs.prepare(study, work / "study", settings) if job.cell.seed == 0 and job.cell.training != CYCLE]
-    asked = [f"--config.rollout.reward={reward}:stage", "--config.rollout.sample.n=32", "--config.rollout.sample.max_tokens=4"]
+    prepared = [
+        job
+        for job in jobs.prepare(study, work / "study", settings)
+        if job.cell.seed == 0 and job.cell.training != CYCLE
+    ]
+    asked = [
+        f"--config.rollout.reward={reward}:stage",
+        "--config.rollout.sample.n=32",
+        "--config.rollout.sample.max_tokens=4",
+    ]
     learned, preferred = ["--config.optim.lr=3e-3"], ["--config.optim.lr=4e-4", "--config.train.epochs=3"]
     for job in prepared:
         more = asked if job.cell.kind == "eval" else preferred if "dpo" in job.cell.task else learned
@@ -151,6 +169,9 @@ def test_the_reference_of_the_second_stage_is_the_first(finished):
     _, prepared, _ = finished
     [dpo] = [job for job in prepared if job.cell.task == "dpo"]
     trained = origin.read(dpo.before.run)["trained"]
-    assert origin.read(dpo.run)["model"]["sha256"][f"{dpo.before.run.name}/checkpoints/{trained['step']}"] == trained["sha256"]
+    assert (
+        origin.read(dpo.run)["model"]["sha256"][f"{dpo.before.run.name}/checkpoints/{trained['step']}"]
+        == trained["sha256"]
+    )
     first = json.loads((dpo.run / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(0.693147, abs=1e-5)

@@ -11,7 +11,6 @@ from moral_jax.config.evaluate import EvalConfig
 from moral_jax.config.model import AdapterConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
-from moral_jax.respondents.api.cost import Budget
 from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.text_records import read_text_jsonl
@@ -31,7 +30,10 @@ WHOLE = AdapterConfig()
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rows")
-    chats = [{"prompt": f"Should one be {b}?", "completion": f"never {a}"} for a, b in zip(ACTIONS, ACTIONS[20:40], strict=False)]
+    chats = [
+        {"prompt": f"Should one be {b}?", "completion": f"never {a}"}
+        for a, b in zip(ACTIONS, ACTIONS[20:40], strict=False)
+    ]
     pairs = [
         {"prompt": f"Should one be {b}?", "chosen": f"{a}, of course", "rejected": f"never {a}"}
         for a, b in zip(ACTIONS, ACTIONS[40:56], strict=False)
@@ -80,7 +82,9 @@ def logp(folder, split="test"):
 def on_pairs(run, rows, out):
     """Returns what the weights that a run stands for say of the pairs, by that run's own config."""
     task = TaskConfig(name="preferences", path=str(rows / "pairs.jsonl"), validation=0, test=0.5)
-    evaluate.evaluate(on_texts(evaluate.directory.read_config(run), task), out, evaluate.NO_BUDGET, None, RunDirectory(run))
+    evaluate.evaluate(
+        on_texts(evaluate.directory.read_config(run), task), out, evaluate.NO_BUDGET, None, RunDirectory(run)
+    )
     return logp(out / "answers")
 
 
@@ -90,9 +94,8 @@ COMBINATIONS = {
     "an adapter, then the same adapter": ((LORA,), LORA, "none"),
     "an adapter, then another one": ((LORA,), OTHERS, "none"),
     "an adapter, then all weights": ((LORA,), WHOLE, "none"),
-    "DoRA, then an adapter": ((DORA,), LORA, "none"),
     "the same adapter three times": ((LORA, LORA), LORA, "none"),
-    "an adapter, another one, all weights": ((LORA, OTHERS), WHOLE, "none"),
+    "an adapter, DoRA, all weights": ((LORA, DORA), WHOLE, "none"),
     "an adapter beside int8, then the same": ((LORA,), LORA, "int8"),
 }
 
@@ -131,7 +134,13 @@ def began_with(before, rows, out, adapter=WHOLE, quantize="none", dtype="float32
         (WHOLE, LORA, "int8", "float32", "storing them as int8 would round away"),
         (LORA, LORA, "none", "bfloat16", "or train the same adapters further"),
         (LORA, OTHERS, "int8", "float32", "or train the same adapters further"),
-        (LORA, AdapterConfig("lora", rank=4, first_layer=1), "none", "float32", "give both the same, or export the run"),
+        (
+            LORA,
+            AdapterConfig("lora", rank=4, first_layer=1),
+            "none",
+            "float32",
+            "give both the same, or export the run",
+        ),
     ],
 )
 def test_what_a_stage_has_trained_is_not_rounded_away(stages, adapter, quantize, dtype, error, stage, rows, tmp_path):

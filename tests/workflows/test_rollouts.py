@@ -14,8 +14,9 @@ from moral_jax.config.rollout import RolloutConfig
 from moral_jax.config.sample import SampleConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
-from moral_jax.runs import rollouts
+from moral_jax.runs import origin, rollouts
 from moral_jax.runs.reply_records import read_reply_jsonl
+from moral_jax.study import stored as study_files
 from moral_jax.train import manifest
 from moral_jax.types import OLD, REFERENCE, SAMPLED, StorageError, UserError
 from moral_jax.workflows import build, train
@@ -111,6 +112,16 @@ def test_the_numbers_of_tokens(whole):
     drawn = np.concatenate(stored.tokens["drawn"]) - np.concatenate(stored.tokens[SAMPLED])
     assert (drawn > -1e-6).all(), "what is left of a distribution is likelier"
     assert drawn.max() > 0.05
+
+
+def test_a_run_is_a_cell_of_a_study_and_says_how_many_tokens_it_wrote(whole):
+    config, run, _ = whole
+    trained, steps = origin.read(run)["trained"], config.rollout.steps_each
+    written = [rollouts.read(run / "rollouts", n) for n in range(-(-trained["step"] // steps))]
+    assert trained["tokens"] == sum(len(ids) for rollout in written for ids in rollout.tokens["ids"])
+    numbers, about, records = study_files.read(run, "trained")
+    assert (numbers["kind"], len(records)) == ("replies", numbers["rows"])
+    assert about["trained"] == trained
 
 
 def test_sampled_tokens_are_trained_as_they_are(whole, tiny_folder, monkeypatch):

@@ -53,14 +53,19 @@ def findings(arms: Arms) -> list[str]:
     known = [(c, c["values"][label]) for c in arms["contrasts"] if label in c["values"]]
     out = []
     for c, difference in known:
-        what = {1: "is higher", -1: "is lower", 0: "is not shown to differ"}[side(difference)]
-        out.append(f"{label.capitalize()} {what} after “{c['a']}” than after “{c['b']}”: {interval(difference)}.")
+        if (way := side(difference)) == 0:
+            said = f"is not shown to differ between “{c['a']}” and “{c['b']}”"
+        else:
+            said = f"is {'higher' if way > 0 else 'lower'} after “{c['a']}” than after “{c['b']}”"
+        out.append(f"{label.capitalize()} {said}: {interval(difference)}.")
     if known:
         shown = sum(side(d) != 0 for _, d in known)
         out.append(
-            f"{shown} of {len(known)} intervals leave out 0; they are not corrected for how many there are. A difference to "
-            f"an arm of as many tokens is one that the order or the content of the stages makes, for this model, these "
-            f"rows and these settings. It says nothing about other models, about rows of another kind, or about whether "
-            f"the model has reasons."
+            f"{shown} of {len(known)} intervals leave out 0; they are not corrected for how many there are. "
+            "A difference to an arm of as many tokens comes from the order or the content of the stages, for this "
+            "model, these rows and these settings. It says nothing about other models, about rows of another kind, "
+            "or about whether the model has reasons."
         )
+    if any(len(v["by_seed"]) < arm["planned"] for arm in arms["arms"] for v in arm["values"].values()):
+        out.append("Seeds are missing: where an arm has only one, its intervals leave out what other seeds would add.")
     return out

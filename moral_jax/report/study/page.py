@@ -90,9 +90,10 @@ def write(folder: Path, study: dict[str, Any]) -> StudyPage:
     sections = _sections(study)
     states = [c["state"] for c in study["cells"]]
     done = f"{states.count('done')} of {len(states)} cells are done."
+    of_arms = _arms(study)
     values = {
         "study": study,
-        "arms": _arms(study),
+        "arms": of_arms,
         "sections": sections,
         "unfinished": tables.unfinished(study),
         "done": done,
@@ -106,7 +107,7 @@ def write(folder: Path, study: dict[str, Any]) -> StudyPage:
         environment(False).get_template("study.md.jinja").render(**values, markdown=words.markdown, inert=words.inert)
     )
     (folder / "study.md").write_text(visible(markdown), encoding="utf-8")
-    if of_arms := values["arms"]:
+    if of_arms:
         sections = [{"full": of_arms["table"], "findings": of_arms["findings"]}]
     summaries = [words.markdown(s["full"]) + "\n\n" + "\n".join(s["findings"]) for s in sections]
     return StudyPage(folder / "study.html", "\n\n".join([*summaries, done]))
