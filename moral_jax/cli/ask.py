@@ -55,7 +55,7 @@ READS = {  # which flags each kind of asking reads, beside those that say who an
 }
 BRINGS = {"rows": "brings its questions", "replies": "brings its prompts", "sentences": "asks about single sentences"}
 DEFAULTS = {"file": "-", "on_bad_row": "stop", "resamples": 1000}  # of flags that are never empty
-UNSET = (None, "", [], False)
+UNSET: tuple[object, ...] = (None, "", [], False)
 OF_THE_FOLDER = ("--config.task.", "--config.prompt.template", "--config.prompt.orders")  # what a questionnaire brings
 
 

@@ -126,7 +126,7 @@ def test_models_come_from_behind():
         ("all()", "no such judge"),
         ("polarity:nowhere.csv", "nowhere.csv is no file"),
         ("labels:nowhere.jsonl", "is no file"),
-        ("rubric:nothing@x", "no such file; expected FILE.toml, or one of harm, quality, refuses, stages, strongreject"),
+        ("rubric:nothing@x", "no such file; expected FILE.toml, or one of harm, quality"),
     ],
 )
 def test_what_is_no_judge_is_refused(setting, match):
