@@ -77,7 +77,7 @@ def test_version(capsys):
         (
             "xyzzy",
             "xyzzy: no such command; there are train, eval, ask, tally, elicit, score, graph, decide, generate, data, "
-            "study, sweep, report, export, plan, doctor",
+            "development, study, sweep, report, export, plan, doctor",
         ),
     ],
 )
