@@ -106,6 +106,7 @@ def training_setup(config: Config, began: Provenance = NOT_BEGUN) -> TrainingSet
     """
     objective = objective_of(config)
     files = find_model(config, began=began)
+    InitialParams(config, files).check()
     data = load.load(config.task)
     if registry.get(config.task.name).kind == "prompts":
         return _rollouts_setup(config, objective, files, data)

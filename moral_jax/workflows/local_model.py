@@ -176,6 +176,10 @@ class InitialParams:
         backbone = taken_over.merged(before, frozen._load(trained=True))
         return taken_over.as_loaded(backbone, model, trained=trained)
 
+    def check(self) -> None:
+        """Raises UserError if what the run before has trained cannot be taken over as it is; loads nothing."""
+        _ = self._before
+
     def backbone(self) -> Params:
         """Returns the backbone as training begins with it, quantised where it is."""
         return self._load(trained=True)
