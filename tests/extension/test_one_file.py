@@ -116,3 +116,19 @@ def test_a_metric(run):
     found = json.loads((folder / "answers" / "metrics.json").read_text())["metrics"]["largest_gap"]["value"]
     assert found == pytest.approx(sum(gaps) / len(gaps))
     assert "largest gap" in (folder / "report.html").read_text()
+
+
+def test_a_judge(run, tmp_path):
+    replies = tmp_path / "replies.jsonl"
+    texts = ("Why not?", "Because.", "Is it? No.", "Really? ")
+    replies.write_text("".join(json.dumps({"id": f"r{i}", "text": text}) + "\n" for i, text in enumerate(texts)))
+    folder = run("judge", "judge", str(replies), "--judge=asks", out="--out")
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    said = {record["row"]: record["replies"][0]["judgements"]["asks"] for record in records}
+    assert said == {"r0": 1.0, "r1": 0.0, "r2": 0.0, "r3": 1.0}
+
+
+def test_every_page_is_followed():
+    text = Path(__file__).read_text()
+    for page in PAGES.glob("*.md"):
+        assert f'"{page.stem}", "' in text or f'"{page.stem}",\n' in text or page.stem == "family", page
