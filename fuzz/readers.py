@@ -17,7 +17,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["moral_jax", "gguf"]):
-    from moral_jax.models.spec import from_hf
+    from moral_jax.models.families import from_hf
     from moral_jax.types import UserError
     from moral_jax.weights import gguf, hf
 

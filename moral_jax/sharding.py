@@ -23,21 +23,22 @@ ROWS = (DATA, FSDP)  # both cut the rows of a batch; fsdp also cuts weights, whi
 KERNEL = "kernel(/int8|/nf4|/absmax)?"
 PARAMETERS = (
     (r"(un)?embedding", (TENSOR, FSDP)),  # VD
+    (r"unembedding_bias", (None,)),
     (r"(type|position)_embedding", (None, FSDP)),
-    (rf"attention/(query|key|value)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
-    (rf"mlp/(gate|up)/{KERNEL}", (FSDP, TENSOR)),  # DF
+    (rf"attention/(query|key|value|qkv)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
+    (rf"mlp/(gate|up|gate_up)/{KERNEL}", (FSDP, TENSOR)),  # DF
     (rf"attention/out/{KERNEL}", (TENSOR, FSDP)),
     (rf"mlp/down/{KERNEL}", (TENSOR, FSDP)),
     (r"kernel/scale", (None,)),
     # of adapters the rank (R) is too small to be cut, so fsdp takes the other dimension; tensor only that which it cuts
     # in the matrix beside, or activations would have to be exchanged
-    (r"(query|key|value|gate|up)/a", (FSDP, None)),  # DR
-    (r"(query|key|value|gate|up)/b", (None, (TENSOR, FSDP))),  # RN, RF
+    (r"(query|key|value|qkv|gate|up|gate_up)/a", (FSDP, None)),  # DR
+    (r"(query|key|value|qkv|gate|up|gate_up)/b", (None, (TENSOR, FSDP))),  # RN, RF
     (r"(out|down)/a", ((TENSOR, FSDP), None)),
     (r"(out|down)/b", (None, FSDP)),
     (r"magnitude", (None,)),
-    (r"(attention|mlp|final|embedding)_norm/(scale|bias)", (None,)),
-    (r"(query|key|value|out|up|down)/bias", (None,)),
+    (r"(attention|mlp|attention_out|mlp_out|query|key|final|embedding)_norm/(scale|bias)", (None,)),
+    (r"(query|key|value|qkv|out|gate|up|gate_up|down)/bias", (None,)),
     (r"(head|critic)/bias", ()),
     (r"(head|critic)/kernel", (None, None)),
     (r"score/rows", (None, None)),
@@ -45,6 +46,7 @@ PARAMETERS = (
     (r"score/(pooler/)?bias", (None,)),
 )
 STACKED = r"(^|/)(frozen_)?layers/"
+WHOLE = PartitionSpec()  # of what every device holds
 # Dimension letters of an activation -> axes.
 ACTIVATIONS = {
     "BTD": (ROWS, None, None),

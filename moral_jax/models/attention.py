@@ -22,7 +22,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 from moral_jax import sharding
 from moral_jax.config.model import MeshConfig
 from moral_jax.models.product import float32_product, product
-from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec
+from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec, pattern_of
 from moral_jax.types import NEG, Array, Tokens, UserError
 
 SPLASH_BLOCK = 128  # the length of rows must be a multiple of it
@@ -58,11 +58,15 @@ def visible(tokens: Tokens, pattern: AttentionPattern, queries: slice | Array) -
         )
         mask_BTS &= jnp.arange(keys.stop) <= index_BT1
     if pattern.window is not None:
-        mask_BTS &= (
-            take_positions(tokens.positions_BT, queries)[..., None] - tokens.positions_BT[:, None, keys]
-            < pattern.window
-        )
+        apart_BTS = take_positions(tokens.positions_BT, queries)[..., None] - tokens.positions_BT[:, None, keys]
+        mask_BTS &= (apart_BTS if pattern.causal else jnp.abs(apart_BTS)) < pattern.window
     return mask_BTS
+
+
+def scaled(scores: Array, head_size: int, pattern: AttentionPattern) -> Array:
+    """Returns attention scores, scaled and capped as a model has them."""
+    scores = scores * (head_size**-0.5 if pattern.scale is None else pattern.scale)
+    return scores if pattern.softcap is None else pattern.softcap * jnp.tanh(scores / pattern.softcap)
 
 
 def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> slice:
@@ -70,7 +74,9 @@ def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> sli
     return slice(0, queries.stop if pattern.causal and isinstance(queries, slice) else length)
 
 
-def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, product_dtype: str) -> Array:
+def _block(
+    q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, pattern: AttentionPattern, product_dtype: str
+) -> Array:
     """Attends from one block of queries to the keys that it may see.
 
     The G heads that share a key head are folded into rows. So K and V are never repeated, and each product is one plain
@@ -79,7 +85,7 @@ def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, produc
     B, K, G, T, H = q_BKGTH.shape
     # float32: neither scores of 20 and more nor the sum over up to thousands of exponentials may round
     scores = float32_product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
-    scores = scores.reshape(B, K, G, T, -1) * (H**-0.5)
+    scores = scaled(scores.reshape(B, K, G, T, -1), H, pattern)
     weights = jax.nn.softmax(jnp.where(mask_BTS[:, None, None], scores, NEG), axis=-1).astype(v_BKSH.dtype)
     return product(weights.reshape(B, K, G * T, -1), v_BKSH, product_dtype).reshape(B, K, G, T, H)
 
@@ -122,7 +128,7 @@ def plain_attention(
         mask_BTS = visible(tokens, pattern, queries)
         keys = _keys(pattern, queries, T)
         k, v = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
-        outputs.append(_block(q_BKGTH[:, :, :, queries], k, v, mask_BTS, how.product_dtype))
+        outputs.append(_block(q_BKGTH[:, :, :, queries], k, v, mask_BTS, pattern, how.product_dtype))
     return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
@@ -137,7 +143,7 @@ def read_attention(
 ) -> Array:
     """Attends from the few queries at the read positions, [B, A, N, H], by plain products on every platform."""
     mask_BAS = visible(tokens, pattern, read_BA)
-    return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, how.product_dtype))
+    return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, pattern, how.product_dtype))
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
@@ -169,11 +175,16 @@ def splash_attention(
         q_TNH, k_TKH, v_TKH, mask_TS = args
         T, N, H = q_TNH.shape
         K = k_TKH.shape[1]
-        q_KGTH = (q_TNH * H**-0.5).reshape(T, K, N // K, H).transpose(1, 2, 0, 3)
+        q_KGTH = (
+            (q_TNH * (H**-0.5 if pattern.scale is None else pattern.scale))
+            .reshape(T, K, N // K, H)
+            .transpose(1, 2, 0, 3)
+        )
         kernel = splash.make_splash_mqa_single_device(
             jnp.broadcast_to(mask_TS, (N // K, T, T)),
             block_sizes=_splash_blocks(T),
             residual_checkpoint_name=SAVED,
+            attn_logits_soft_cap=pattern.softcap,
             interpret=interpret,
         )
         # the kernel branches on this flag, but under jit the factory has turned it into a traced array
@@ -181,13 +192,15 @@ def splash_attention(
         out_KGTH = jax.vmap(kernel)(q_KGTH, k_TKH.swapaxes(0, 1), v_TKH.swapaxes(0, 1))
         return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
 
-    def local(q: Array, k: Array, v: Array, tokens: Tokens) -> Array:
-        return jax.lax.map(row, (q, k, v, visible(tokens, pattern, slice(0, q.shape[1]))))
+    def local(q: Array, k: Array, v: Array, tokens: Tokens, window: int | Array | None) -> Array:
+        mask_BTS = visible(tokens, pattern._replace(window=window), slice(0, q.shape[1]))
+        return jax.lax.map(row, (q, k, v, mask_BTS))
 
     heads, rows = sharding.activation("BTNH", how.mesh).spec, sharding.of_batch(how.mesh, micro_batches=False).spec
     # XLA cannot partition a Pallas kernel, so each device runs it on its own rows and heads
-    run = jax.shard_map(local, mesh=how.mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
-    return run(q_BTNH, k_BTKH, v_BTKH, tokens)
+    specs = heads, heads, heads, rows, sharding.WHOLE
+    run = jax.shard_map(local, mesh=how.mesh, in_specs=specs, out_specs=heads, check_vma=False)
+    return run(q_BTNH, k_BTKH, v_BTKH, tokens, pattern.window)
 
 
 def cudnn_attention(
@@ -198,10 +211,13 @@ def cudnn_attention(
     pattern: AttentionPattern,
     how: ComputeOptions,
 ) -> Array:
-    """Attends by cuDNN's fused kernel, through JAX; bfloat16 and float16 only."""
+    """Attends by cuDNN's fused kernel, through JAX; bfloat16 and float16 only. It caps no scores."""
+    assert pattern.softcap is None, "`choose` picks another"
     del how  # JAX partitions this call itself, and operands are not rounded
     mask_BTS = visible(tokens, pattern, slice(0, q_BTNH.shape[1]))
-    return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
+    return jax.nn.dot_product_attention(
+        q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], scale=pattern.scale, implementation="cudnn"
+    )
 
 
 ATTENTION: dict[str, Callable[..., Array]] = {
@@ -224,6 +240,8 @@ def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> 
             return f"cudnn runs on GPU, not on {platform}"
         if dtype == "float32":
             return "cudnn needs config.model.dtype='bfloat16'"
+        if spec.score_softcap:
+            return f"cudnn caps no scores, as {spec.family} needs"
         return _probe(spec, dtype)
     return ""
 
@@ -239,7 +257,7 @@ def _probe(spec: Spec, dtype: str) -> str:
     positions_BT = jnp.where(segments_BT == 1, jnp.arange(128), jnp.arange(128) - 50)
     outputs = []
     for attend in (plain_attention, cudnn_attention):
-        run = jax.jit(functools.partial(attend, pattern=spec.pattern, how=how))
+        run = jax.jit(functools.partial(attend, pattern=pattern_of(spec, spec.kinds[0].window), how=how))
         try:
             outputs.append(run(q, k, v, Tokens(None, segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
         except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:

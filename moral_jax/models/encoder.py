@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from moral_jax.models.attention import take_positions
-from moral_jax.models.layers import Attention, GeluMlp, LayerNorm
+from moral_jax.models.layers import Attention, LayerInputs, LayerNorm, Mlp
 from moral_jax.models.spec import ComputeOptions, EncoderSpec, LayerGroup
 from moral_jax.models.stack import run_layers
 from moral_jax.sharding import constrain
@@ -24,12 +24,15 @@ class Block(nn.Module):
     compute: ComputeOptions
 
     @nn.compact
-    def __call__(self, x_BTD: Array, tokens: Tokens, read_BA: Array | None = None) -> tuple[Array, None]:
+    def __call__(
+        self, x_BTD: Array, layer: LayerInputs | None, tokens: Tokens, read_BA: Array | None = None
+    ) -> tuple[Array, None]:
         s, mesh = self.spec, self.compute.mesh
-        attended_BTD = Attention(s, self.compute, biased=True, name="attention")(x_BTD, None, tokens, read_BA)
+        attended_BTD = Attention(s, self.compute, name="attention")(x_BTD, layer, None, tokens, read_BA)
         x_BTD = x_BTD if read_BA is None else take_positions(x_BTD, read_BA)
         x_BTD = constrain(LayerNorm(s.norm_eps, name="attention_norm")(x_BTD + attended_BTD), "BTD", mesh)
-        x_BTD = x_BTD + GeluMlp(s.mlp_width, self.compute, name="mlp")(x_BTD)
+        mlp = Mlp(s.mlp_width, "gelu", gated=False, fused=False, biased=True, compute=self.compute, name="mlp")
+        x_BTD = x_BTD + mlp(x_BTD)
         return constrain(LayerNorm(s.norm_eps, name="mlp_norm")(x_BTD), "BTD", mesh), None
 
 

@@ -17,11 +17,30 @@ class Table(NamedTuple):
     # what its rows are rounded to before a product: the numerator and the denominator of a probability round alike,
     # or the probabilities of options would sum to more than 1
     dtype: jnp.dtype
+    softcap: float | None = None
 
 
 def unembedding(params: Params) -> Array:
     """Returns the output table [V, D], which is the input table where both are tied."""
     return params.get("unembedding", params["embedding"])
+
+
+def vocabulary(params: Params, softcap: float | None, dtype: jnp.dtype) -> Table:
+    """Returns the table of a decoder's vocabulary.
+
+    Args:
+      params: the decoder's.
+      softcap: as of its spec.
+      dtype: of the states that are read.
+    """
+    return Table(unembedding(params), params.get("unembedding_bias"), dtype, softcap)
+
+
+def finished(table: Table, products: Array, bias: Array | None) -> Array:
+    """Returns logits from products with rows of a table: the bias of the rows is added, and then all are capped."""
+    if bias is not None:
+        products = products + bias.astype(jnp.float32)
+    return products if table.softcap is None else table.softcap * jnp.tanh(products / table.softcap)
 
 
 def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
@@ -38,8 +57,8 @@ def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, op
     hidden_BQCD = _at_options(hidden_BAD, read_of_option_BQC)
     # float32: differences of a few hundredths between two logits near 20 are the whole signal
     logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD, precision=EXACT)
-    if table.bias_V is not None:
-        logits_BQCW += jnp.take(table.bias_V, ids_BQCW, axis=0)
+    bias_BQCW = None if table.bias_V is None else jnp.take(table.bias_V, ids_BQCW, axis=0)
+    logits_BQCW = finished(table, logits_BQCW, bias_BQCW)
     summed_BQC = jax.nn.logsumexp(jnp.where(exists_BQCW, logits_BQCW, NEG), axis=-1)
     return jnp.where(exists_BQCW.any(-1), summed_BQC, NEG)
 
@@ -71,6 +90,7 @@ def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
     """Returns the log-sum-exp over the whole vocabulary, [B, A] float32. Costly; only the option mass needs it."""
     hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
     logits_V = float32_product(hidden_D, table.rows_VD.astype(table.dtype).T, "float32")
+    logits_V = finished(table, logits_V, table.bias_V)
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 

@@ -18,6 +18,7 @@ class Entry(NamedTuple):
     gguf: str
     transpose: bool  # files store linear maps as [out, in], we as [in, out]
     rope_heads: str = ""  # "heads" or "kv_heads": GGUF interleaves the rotary pairs of these rows
+    offset: bool = False  # GGUF stores one more than the number
     layers: range | None = None  # the layers whose tensors it is made of
     stacked: bool = False  # these lie on a leading axis
 
@@ -27,20 +28,76 @@ class Entry(NamedTuple):
         return self.hf.split(".")[-2]
 
 
-LAYER = (
-    Entry("attention_norm/scale", "model.layers.{}.input_layernorm.weight", "blk.{}.attn_norm.weight", False),
-    Entry("attention/query/kernel", "model.layers.{}.self_attn.q_proj.weight", "blk.{}.attn_q.weight", True, "heads"),
-    Entry("attention/key/kernel", "model.layers.{}.self_attn.k_proj.weight", "blk.{}.attn_k.weight", True, "kv_heads"),
-    Entry("attention/value/kernel", "model.layers.{}.self_attn.v_proj.weight", "blk.{}.attn_v.weight", True),
-    Entry("attention/out/kernel", "model.layers.{}.self_attn.o_proj.weight", "blk.{}.attn_output.weight", True),
-    Entry("mlp_norm/scale", "model.layers.{}.post_attention_layernorm.weight", "blk.{}.ffn_norm.weight", False),
-    Entry("mlp/gate/kernel", "model.layers.{}.mlp.gate_proj.weight", "blk.{}.ffn_gate.weight", True),
-    Entry("mlp/up/kernel", "model.layers.{}.mlp.up_proj.weight", "blk.{}.ffn_up.weight", True),
-    Entry("mlp/down/kernel", "model.layers.{}.mlp.down_proj.weight", "blk.{}.ffn_down.weight", True),
+# The norms of a layer by DecoderSpec.norms: a name says what a file's makers thought first, not what it does
+NORMS = {
+    "before": (
+        ("attention_norm", "input_layernorm", "attn_norm"),
+        ("mlp_norm", "post_attention_layernorm", "ffn_norm"),
+    ),
+    "after": (
+        ("attention_out_norm", "post_attention_layernorm", "post_attention_norm"),
+        ("mlp_out_norm", "post_feedforward_layernorm", "post_ffw_norm"),
+    ),
+    "both": (
+        ("attention_norm", "input_layernorm", "attn_norm"),
+        ("attention_out_norm", "post_attention_layernorm", "post_attention_norm"),
+        ("mlp_norm", "pre_feedforward_layernorm", "ffn_norm"),
+        ("mlp_out_norm", "post_feedforward_layernorm", "post_ffw_norm"),
+    ),
+    "parallel": (("attention_norm", "input_layernorm", "attn_norm"),),
+}
+HEAD_NORMS = (
+    ("attention/query_norm", "self_attn.q_norm", "attn_q_norm"),
+    ("attention/key_norm", "self_attn.k_norm", "attn_k_norm"),
 )
+SEPARATE = (
+    ("attention/query", "self_attn.q_proj", "attn_q"),
+    ("attention/key", "self_attn.k_proj", "attn_k"),
+    ("attention/value", "self_attn.v_proj", "attn_v"),
+)
+FUSED = (("attention/qkv", "self_attn.qkv_proj", "attn_qkv"),)
+OUT = {"phi": "self_attn.dense"}  # by family, where it is not o_proj
+MLPS = {  # by (gated, fused)
+    (True, False): (
+        ("mlp/gate", "mlp.gate_proj", "ffn_gate"),
+        ("mlp/up", "mlp.up_proj", "ffn_up"),
+        ("mlp/down", "mlp.down_proj", "ffn_down"),
+    ),
+    (True, True): (("mlp/gate_up", "mlp.gate_up_proj", "ffn_up"), ("mlp/down", "mlp.down_proj", "ffn_down")),
+    (False, False): (("mlp/up", "mlp.fc1", "ffn_up"), ("mlp/down", "mlp.fc2", "ffn_down")),
+}
+ROPE_HEADS = {"attention/query": "heads", "attention/key": "kv_heads"}
+INTERLEAVED = ("llama", "mistral", "smollm3")  # families whose GGUF files interleave rotary pairs
+FINAL_NORM = {"phi": "model.final_layernorm"}  # by family, where it is not model.norm
 EMBEDDING = Entry("embedding", "model.embed_tokens.weight", "token_embd.weight", False)
-FINAL_NORM = Entry("final_norm/scale", "model.norm.weight", "output_norm.weight", False)
 UNEMBEDDING = Entry("unembedding", "lm_head.weight", "output.weight", False)
+UNEMBEDDING_BIAS = Entry("unembedding_bias", "lm_head.bias", "output.bias", False)
+
+
+def _decoder_norm(spec: DecoderSpec, path: str, hf: str, gguf: str) -> list[Entry]:
+    """Returns the scale of a normalisation, and its bias if it has one."""
+    scale = Entry(f"{path}/scale", f"{hf}.weight", f"{gguf}.weight", False, offset=spec.norm == "rms_plus_one")
+    return [scale] + [Entry(f"{path}/bias", f"{hf}.bias", f"{gguf}.bias", False)] * (spec.norm == "layer")
+
+
+def _decoder_map(spec: DecoderSpec, biased: bool, path: str, hf: str, gguf: str) -> list[Entry]:
+    """Returns the kernel of a linear map, and its bias if it has one."""
+    heads = ROPE_HEADS.get(path, "") if spec.family in INTERLEAVED else ""
+    kernel = Entry(f"{path}/kernel", f"{hf}.weight", f"{gguf}.weight", True, heads)
+    return [kernel] + [Entry(f"{path}/bias", f"{hf}.bias", f"{gguf}.bias", False, heads)] * biased
+
+
+def _decoder_layer(spec: DecoderSpec) -> tuple[Entry, ...]:
+    """Returns the parameters of a layer of a decoder."""
+    hf, gguf = "model.layers.{}.", "blk.{}."
+    norms = NORMS[spec.norms] + (HEAD_NORMS if spec.head_norm != "none" else ())
+    out = ("attention/out", OUT.get(spec.family, "self_attn.o_proj"), "attn_output")
+    maps = [(spec.qkv_bias, name) for name in (FUSED if spec.fused else SEPARATE)]
+    maps += [(spec.out_bias, out)]
+    maps += [(spec.mlp_bias, name) for name in MLPS[spec.gated, spec.fused]]
+    entries = [e for path, h, g in norms for e in _decoder_norm(spec, path, hf + h, gguf + g)]
+    entries += [e for biased, (path, h, g) in maps for e in _decoder_map(spec, biased, path, hf + h, gguf + g)]
+    return tuple(entries)
 
 
 def _map(path: str, hf: str) -> tuple[Entry, Entry]:
@@ -86,8 +143,10 @@ def entries(spec: Spec, frozen_layers: int = 0) -> tuple[Entry, ...]:
     groups = layer_groups(spec.layers, frozen_layers)
     if isinstance(spec, EncoderSpec):
         return ENCODER_EMBEDDINGS + _of_layers(ENCODER_LAYER, groups)
-    layers = _of_layers(LAYER, groups)
-    return (EMBEDDING, *layers, FINAL_NORM, *(() if spec.tied_embeddings else (UNEMBEDDING,)))
+    layers = _of_layers(_decoder_layer(spec), groups)
+    final = _decoder_norm(spec, "final_norm", FINAL_NORM.get(spec.family, "model.norm"), "output_norm")
+    head = [UNEMBEDDING] * (not spec.tied_embeddings) + [UNEMBEDDING_BIAS] * spec.unembedding_bias
+    return (EMBEDDING, *layers, *final, *head)
 
 
 SCORE = Entry("score/rows", "classifier.weight", "", False), Entry("score/bias", "classifier.bias", "", False)
@@ -102,7 +161,7 @@ def exported(spec: Spec, score_rows: int, frozen_layers: int = 0) -> tuple[Entry
     backbone = entries(spec, frozen_layers)
     if isinstance(spec, DecoderSpec):
         rows = Entry("score/rows", "score.weight", "", False)
-        return (*(e for e in backbone if e is not UNEMBEDDING), rows) if score_rows else backbone
+        return (*(e for e in backbone if e not in (UNEMBEDDING, UNEMBEDDING_BIAS)), rows) if score_rows else backbone
     head: tuple[Entry, ...]
     if spec.family == "roberta" and score_rows > 1:
         head = _map("score/pooler", "classifier.dense") + tuple(

@@ -4,9 +4,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from moral_jax.models.attention import SAVED, take_positions
 from moral_jax.models.cache import PARTS, PREFILL
+from moral_jax.models.layers import LayerInputs, unlike_layers
 from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
 from moral_jax.types import Array
 
@@ -46,25 +48,27 @@ def run_layers(
     """Returns the states at the read positions after all layers, [B, A, D]. Call it inside a compact Flax method.
 
     Args:
-      block: a layer, `block(spec, how)(x_BTD, *inputs, read_BA) -> (x, None)`; without `read_BA` it returns all
-        positions.
+      block: a layer, `block(spec, how)(x_BTD, layer, *inputs, read_BA) -> (x, None)`; without `read_BA` it returns
+        all positions. `layer` is what `layers.unlike_layers` has of it.
       inputs: the inputs of every layer beside the states.
     """
-    layer = _remat(block, how.remat)
+    layer, own = _remat(block, how.remat), unlike_layers(spec)
     for group in groups:
+        of_group = own and LayerInputs(*(jnp.asarray(x_L[group.layers.start : group.layers.stop]) for x_L in own))
         if group.stacked:
             count = len(group.layers)
             layers = nn.scan(
                 layer,
                 variable_axes=dict.fromkeys(("params", "adapters", PREFILL, *PARTS), 0),
                 split_rngs={"params": True},
-                in_axes=nn.broadcast,
+                in_axes=(0, *[nn.broadcast] * len(inputs)),
                 length=count,
                 unroll=min(how.unroll, count),
             )
-            x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, *inputs)
+            x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, of_group, *inputs)
         else:
             many = _reads_many(read_BA.shape[1], x_BTD.shape[1])
-            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, *inputs, None if many else read_BA)
+            of_layer = jax.tree.map(lambda x_L: x_L[0], of_group)
+            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, of_layer, *inputs, None if many else read_BA)
             x_BTD = take_positions(x_BTD, read_BA) if many else x_BTD
     return x_BTD

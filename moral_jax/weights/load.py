@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from moral_jax import sharding
+from moral_jax.models.families import from_hf
 from moral_jax.models.parameters import (
     EMBEDDING,
     POOLER,
@@ -28,7 +29,7 @@ from moral_jax.models.parameters import (
     match_names,
     may_ignore,
 )
-from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec, from_hf
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import gguf, hf, shard_slices
@@ -124,11 +125,16 @@ def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[in
 
 
 def _reads(reader: Reader, entry: Entry, spec: Spec) -> Read:
-    """Returns a function that reads parts of a parameter's file tensors, with rows in Hugging Face's order.
+    """Returns a function that reads parts of a parameter's file tensors as Hugging Face has them.
 
-    GGUF files interleave the rotary pairs of query and key rows; the row indices are mapped to the file's order.
+    GGUF files of some families interleave the rotary pairs of query and key rows; the row indices are mapped to the
+    file's order. Those of Gemma store one more than the scales of its norms.
     """
-    if not (isinstance(reader, gguf.GgufFile) and entry.rope_heads):
+    if not isinstance(reader, gguf.GgufFile):
+        return reader.read
+    if entry.offset:
+        return lambda name, index: reader.read(name, index) - 1
+    if not entry.rope_heads:
         return reader.read
     heads = getattr(spec, entry.rope_heads)
 

@@ -11,7 +11,7 @@ import pytest
 from moral_jax.cli import ask as questions
 from moral_jax.config import parsing, saved
 from moral_jax.config.model import AdapterConfig
-from moral_jax.models.spec import from_hf
+from moral_jax.models.families import from_hf
 from moral_jax.respondents.api import replies
 from moral_jax.tasks import archive
 from moral_jax.types import UserError

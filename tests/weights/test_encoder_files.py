@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from moral_jax.models import api
-from moral_jax.models.spec import from_hf
+from moral_jax.models.families import from_hf
 from moral_jax.types import UserError
 from moral_jax.weights import load
 from tests.helpers import tiny

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from moral_jax.models import parameters
-from moral_jax.models.spec import Llama3Scaling
+from moral_jax.models.rope import Llama3Scaling
 from moral_jax.types import UserError
 from moral_jax.weights import gguf as ours
 from moral_jax.weights import load
@@ -34,7 +34,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
     writer.add_head_count(spec.heads)
     writer.add_head_count_kv(spec.kv_heads)
     writer.add_key_length(spec.head_size)
-    writer.add_rope_freq_base(spec.rope_theta)
+    writer.add_rope_freq_base(spec.kinds[0].rope.theta)
     writer.add_layer_norm_rms_eps(spec.norm_eps)
     for add in metadata or []:
         add(writer)
@@ -107,9 +107,9 @@ def test_llama_31_scaling_is_recognised(tmp_path, decoder):
     wavelengths = 2 * np.pi * 5e5 ** (np.arange(0, 64, 2) / 64)
     smooth = np.clip((8192 / wavelengths - 1) / 3, 0, 1)
     divisors = (1 / ((1 - smooth) / 8 + smooth)).astype(np.float32)
-    of = dataclasses.replace(SPEC, rope_theta=5e5)
+    of = tiny.spec(**(vars(SPEC) | {"kinds": tiny.spec(head_size=SPEC.head_size, rope_theta=5e5).kinds}))
     path = write(tmp_path / "m.gguf", of, decoder, tensors={"rope_freqs.weight": divisors})
-    assert load.read_spec(path).rope_scaling == Llama3Scaling(8.0, 1.0, 4.0, 8192)
+    assert load.read_spec(path).kinds[0].rope.scaling == Llama3Scaling(8.0, 1.0, 4.0, 8192)
     tiny.load(path, load.read_spec(path))
     path = write(tmp_path / "n.gguf", of, decoder, tensors={"rope_freqs.weight": divisors * 1.1})
     with pytest.raises(UserError, match="follows no released Llama 3 scaling"):
