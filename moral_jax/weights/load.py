@@ -32,7 +32,7 @@ from moral_jax.models.parameters import (
 from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
-from moral_jax.weights import gguf, hf, shard_slices
+from moral_jax.weights import gguf, gguf_config, hf, shard_slices
 
 Index = tuple[slice, ...]
 Read = Callable[[str, Index], np.ndarray]
@@ -53,7 +53,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         return strict_json.read(hf.inside(path, "config.json"))
-    return gguf.hf_config(gguf.open_gguf(path))
+    return gguf_config.hf_config(gguf.open_gguf(path))
 
 
 def read_spec(path: Path) -> Spec:
@@ -85,7 +85,7 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf
         )
     extra = have - want
     if is_gguf:
-        extra -= {"rope_freqs.weight"}  # read with the config
+        extra -= gguf_config.ROPE_TENSORS
     else:
         extra = {n for n in extra if not may_ignore(n, spec)}
     if extra:

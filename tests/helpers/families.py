@@ -40,19 +40,12 @@ DECODERS: dict[str, dict[str, Any]] = {
     },
     "Mistral Nemo, Small": {"model_type": "mistral", "sliding_window": None, **_APART},
     "Qwen2, Qwen2.5": {"model_type": "qwen2", "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}},
-    "Qwen2 with windows": {
-        "model_type": "qwen2",
-        "use_sliding_window": True,
-        "sliding_window": 50,
-        "max_window_layers": 2,
-    },
     "Qwen3": {"model_type": "qwen3", "tie_word_embeddings": True, **_APART},
     "Phi-2": {
         "model_type": "phi",
         "num_key_value_heads": 4,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
     },
-    "Phi-3": {"model_type": "phi3", "sliding_window": 50},
     "Phi-3.5, Phi-4-mini": {
         "model_type": "phi3",
         "max_position_embeddings": 8192,
@@ -86,6 +79,23 @@ DECODERS: dict[str, dict[str, Any]] = {
     },
     "OLMo 2": {"model_type": "olmo2"},
     "SmolLM3": {"model_type": "smollm3", "no_rope_layer_interval": 3, "tie_word_embeddings": True},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "Qwen2 with windows": {
+        "model_type": "qwen2",
+        "use_sliding_window": True,
+        "sliding_window": 50,
+        "max_window_layers": 2,
+    },
+    "Phi-3": {"model_type": "phi3", "sliding_window": 50},
+    "Llama with biases": {"model_type": "llama", "attention_bias": True, "mlp_bias": True, "hidden_act": "gelu"},
+    "SmolLM3 with other layers": {"model_type": "smollm3", "no_rope_layers": [0, 1, 1, 0], "attention_bias": True},
+    "Gemma 3 with other layers": {
+        "model_type": "gemma3_text",
+        "sliding_window": 30,
+        "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        **_APART,
+    },
 }
 ROPES: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0},
@@ -133,6 +143,6 @@ def pair(name: str) -> Pair:
     """Returns the model of a family in DECODERS, once for all tests."""
     folder = Path(_folder().name) / str(len(list(Path(_folder().name).iterdir())))
     folder.mkdir()
-    theirs = write(DECODERS[name], folder)
+    theirs = write((DECODERS | VARIANTS)[name], folder)
     model = tiny.model(load.read_spec(folder))
     return Pair(theirs, folder, model, api.init_heads_and_adapters(tiny.load(folder, model.spec), model, 0))
