@@ -1,7 +1,7 @@
 """Translates the metadata of a GGUF file to a Hugging Face config, for each architecture of llama.cpp that is read.
 
-Files do not say everything that decides a logit: llama.cpp knows which layers of Gemma have a window, for instance. What
-it knows stands in `ARCHITECTURES`. `_check_fields` refuses every field that we would not compute.
+Files do not say everything that decides a logit: llama.cpp knows which layers of Gemma have a window, for instance.
+What it knows stands in `ARCHITECTURES`. `_check_fields` refuses every field that we would not compute.
 """
 
 from collections.abc import Callable
@@ -95,11 +95,11 @@ def _phi3(file: GgufFile, config: dict[str, Any]) -> dict[str, Any]:
     return own | {"rope_parameters": rope, "original_max_position_embeddings": original}
 
 
-def _gemma_scale(config: dict[str, Any], layers_of_27b: int) -> float:
+def _gemma_scale(config: dict[str, Any], layers_of_27b: int) -> int:
     """Returns what queries are scaled by: as llama.cpp knows, only the largest model has another than its head size."""
     if config["num_hidden_layers"] == layers_of_27b:
-        return config["hidden_size"] / config["num_attention_heads"]
-    return float(config["head_dim"])
+        return config["hidden_size"] // config["num_attention_heads"]
+    return config["head_dim"]
 
 
 def _gemma2(file: GgufFile, config: dict[str, Any]) -> dict[str, Any]:
@@ -196,7 +196,8 @@ def _architecture(file: GgufFile) -> Architecture:
     if architecture not in ARCHITECTURES:
         known = ", ".join(map(repr, ARCHITECTURES))
         raise UserError(
-            f"{file.path}: architecture {shown(architecture)} is not supported; supported: {known} (Mistral's is 'llama')"
+            f"{file.path}: architecture {shown(architecture)} is not supported; supported: {known} (Mistral's too "
+            f"is 'llama')"
         )
     return ARCHITECTURES[architecture]
 

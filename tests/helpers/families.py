@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import torch
 import transformers
 
-from moral_jax.models import api
+from moral_jax.models import api, read_out
 from moral_jax.types import Params
 from moral_jax.weights import load
 from tests.helpers import tiny
@@ -103,6 +104,9 @@ ROPES: dict[str, dict[str, Any]] = {
     "yarn": _YARN,
     "yarn of DeepSeek": _YARN | {"mscale": 1.0, "mscale_all_dim": 0.7, "truncate": False, "beta_fast": 20.0},
 }
+
+
+logits = jax.jit(read_out.vocabulary_logits, static_argnums=1)
 
 
 class Pair(NamedTuple):
