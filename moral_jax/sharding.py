@@ -24,7 +24,7 @@ KERNEL = "kernel(/int8|/nf4|/absmax)?"
 PARAMETERS = (
     (r"(un)?embedding", (TENSOR, FSDP)),  # VD
     (r"unembedding_bias", (None,)),
-    (r"(type|position)_embedding", (None, FSDP)),
+    (r"(type|position|relative)_embedding", (None, FSDP)),
     (rf"attention/(query|key|value|qkv)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
     (rf"mlp/(gate|up|gate_up)/{KERNEL}", (FSDP, TENSOR)),  # DF
     (rf"attention/out/{KERNEL}", (TENSOR, FSDP)),
@@ -37,13 +37,14 @@ PARAMETERS = (
     (r"(out|down)/a", ((TENSOR, FSDP), None)),
     (r"(out|down)/b", (None, FSDP)),
     (r"magnitude", (None,)),
-    (r"(attention|mlp|attention_out|mlp_out|query|key|final|embedding)_norm/(scale|bias)", (None,)),
+    (r"(attention|mlp|attention_out|mlp_out|query|key|final|embedding|relative)_norm/(scale|bias)", (None,)),
     (r"(query|key|value|qkv|out|gate|up|gate_up|down)/bias", (None,)),
     (r"(head|critic)/bias", ()),
     (r"(head|critic)/kernel", (None, None)),
     (r"score/rows", (None, None)),
     (r"score/pooler/kernel", (FSDP, TENSOR)),
     (r"score/(pooler/)?bias", (None,)),
+    (r"score/pooler/norm/(scale|bias)", (None,)),
 )
 STACKED = r"(^|/)(frozen_)?layers/"
 WHOLE = PartitionSpec()  # of what every device holds

@@ -21,6 +21,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 
 from moral_jax import sharding
 from moral_jax.config.model import MeshConfig
+from moral_jax.models import disentangled
 from moral_jax.models.product import float32_product, product
 from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec, pattern_of
 from moral_jax.types import NEG, Array, Tokens, UserError
@@ -75,7 +76,13 @@ def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> sli
 
 
 def _block(
-    q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, pattern: AttentionPattern, product_dtype: str
+    q_BKGTH: Array,
+    k_BKSH: Array,
+    v_BKSH: Array,
+    mask_BTS: Array,
+    pattern: AttentionPattern,
+    product_dtype: str,
+    added: Array | float,
 ) -> Array:
     """Attends from one block of queries to the keys that it may see.
 
@@ -85,7 +92,7 @@ def _block(
     B, K, G, T, H = q_BKGTH.shape
     # float32: neither scores of 20 and more nor the sum over up to thousands of exponentials may round
     scores = float32_product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
-    scores = scaled(scores.reshape(B, K, G, T, -1), H, pattern)
+    scores = scaled(scores.reshape(B, K, G, T, -1) + added, H, pattern)
     weights = jax.nn.softmax(jnp.where(mask_BTS[:, None, None], scores, NEG), axis=-1).astype(v_BKSH.dtype)
     return product(weights.reshape(B, K, G * T, -1), v_BKSH, product_dtype).reshape(B, K, G, T, H)
 
@@ -111,10 +118,11 @@ def plain_attention(
     tokens: Tokens,
     pattern: AttentionPattern,
     how: ComputeOptions,
+    distances: disentangled.Projected | None = None,
     *,
     block: int = 128,
 ) -> Array:
-    """Attends by plain matrix products, in blocks of at least `block` queries.
+    """Attends by plain matrix products, in blocks of at least `block` queries. Only this one weighs `distances`.
 
     Keys that no query of a block may see are not computed. There are at most 16 blocks, so that the compiled program
     stays small for long rows.
@@ -128,7 +136,9 @@ def plain_attention(
         mask_BTS = visible(tokens, pattern, queries)
         keys = _keys(pattern, queries, T)
         k, v = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
-        outputs.append(_block(q_BKGTH[:, :, :, queries], k, v, mask_BTS, pattern, how.product_dtype))
+        q = q_BKGTH[:, :, :, queries]
+        added = _of_distances(q, k, tokens, queries, keys, distances, how)
+        outputs.append(_block(q, k, v, mask_BTS, pattern, how.product_dtype, added))
     return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
@@ -140,10 +150,29 @@ def read_attention(
     read_BA: Array,
     pattern: AttentionPattern,
     how: ComputeOptions,
+    distances: disentangled.Projected | None = None,
 ) -> Array:
     """Attends from the few queries at the read positions, [B, A, N, H], by plain products on every platform."""
     mask_BAS = visible(tokens, pattern, read_BA)
-    return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, pattern, how.product_dtype))
+    q, k, v = _folded(q_BANH, k_BTKH, v_BTKH)
+    added = _of_distances(q, k, tokens, read_BA, slice(None), distances, how)
+    return _unfolded(_block(q, k, v, mask_BAS, pattern, how.product_dtype, added))
+
+
+def _of_distances(
+    q_BKGTH: Array,
+    k_BKSH: Array,
+    tokens: Tokens,
+    queries: slice | Array,
+    keys: slice,
+    distances: disentangled.Projected | None,
+    how: ComputeOptions,
+) -> Array | float:
+    """Returns what distances add to the scores of some queries and keys."""
+    if distances is None:
+        return 0.0
+    positions = take_positions(tokens.positions_BT, queries), tokens.positions_BT[:, keys]
+    return disentangled.added(q_BKGTH, k_BKSH, *positions, distances, how.product_dtype)
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
@@ -230,6 +259,8 @@ PREFERRED = {"tpu": "splash", "gpu": "cudnn", "cpu": "plain"}
 
 def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> str:
     """Returns why an implementation cannot be used; empty if it can."""
+    if name != "plain" and spec.distances:
+        return f"{name} weighs no distances between tokens, as {spec.family} needs"
     if name == "splash":
         if platform != "tpu":
             return f"splash runs on TPU, not on {platform}"

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Activation] = {
 GLOBAL, LOCAL = KINDS = ("full_attention", "sliding_attention")
 
 
-def _is_local(hf: Fields, count: int, default: Callable[[int], bool]) -> list[bool]:
+def is_local(hf: Fields, count: int, default: Callable[[int], bool]) -> list[bool]:
     """Returns which layers have a window: those that `layer_types` names, or else the family's own."""
     if hf.values.get("layer_types") is None:
         return [default(layer) for layer in range(count)]
@@ -109,11 +109,11 @@ def _qwen_kinds(hf: Fields) -> tuple[LayerKind, ...]:
     """Returns layers of which the upper ones may have a window."""
     count, first = layers(hf), hf.whole("max_window_layers", 28, least=0)
     has_window = hf.switch("use_sliding_window") and hf.values.get("sliding_window") is not None
-    is_local = _is_local(hf, count, lambda layer: has_window and layer >= first)
-    if any(is_local) and not has_window:
+    local = is_local(hf, count, lambda layer: has_window and layer >= first)
+    if any(local) and not has_window:
         raise UserError(f"{hf.where}: layer_types holds {LOCAL!r}, but use_sliding_window is not true")
     turn = _whole_rope(hf, _head_size(hf))
-    return tuple(LayerKind(hf.whole("sliding_window") if local else None, turn) for local in is_local)
+    return tuple(LayerKind(hf.whole("sliding_window") if here else None, turn) for here in local)
 
 
 def qwen2(hf: Fields) -> DecoderSpec:
@@ -179,12 +179,13 @@ def _gemma(hf: Fields, kinds: tuple[LayerKind, ...], **of_family: Any) -> Decode
 
 def gemma2(hf: Fields) -> DecoderSpec:
     window, turn = hf.whole("sliding_window", 4096), _whole_rope(hf, _head_size(hf, 256))
-    kinds = (LayerKind(window if local else None, turn) for local in _is_local(hf, layers(hf), lambda i: i % 2 == 0))
+    local = is_local(hf, layers(hf), lambda layer: layer % 2 == 0)
+    kinds = (LayerKind(window if here else None, turn) for here in local)
     cap = hf.optional("attn_logit_softcapping", 50.0)
     return _gemma(hf, tuple(kinds), score_softcap=cap, logit_softcap=30.0)
 
 
-def _two_ropes(hf: Fields, head_size: int, bases: dict[str, tuple[str, float]], scaled: tuple[str, ...]) -> list[Rope]:
+def two_ropes(hf: Fields, head_size: int, bases: dict[str, tuple[str, float]], scaled: tuple[str, ...]) -> list[Rope]:
     """Returns the rotations of global and of local layers.
 
     Args:
@@ -205,10 +206,10 @@ def gemma3(hf: Fields) -> DecoderSpec:
     check_neutral(hf, {"attn_logit_softcapping": None})  # named, but not computed by transformers
     head_size, every = _head_size(hf, 256), hf.whole("sliding_window_pattern", 6)
     bases = {GLOBAL: ("rope_theta", 1e6), LOCAL: ("rope_local_base_freq", 1e4)}
-    whole, near = _two_ropes(hf, head_size, bases, scaled=(GLOBAL,))
+    whole, near = two_ropes(hf, head_size, bases, scaled=(GLOBAL,))
     window = hf.whole("sliding_window", 4096)
-    is_local = _is_local(hf, layers(hf), lambda layer: (layer + 1) % every != 0)
-    kinds = tuple(LayerKind(window, near) if local else LayerKind(None, whole) for local in is_local)
+    local = is_local(hf, layers(hf), lambda layer: (layer + 1) % every != 0)
+    kinds = tuple(LayerKind(window, near) if here else LayerKind(None, whole) for here in local)
     return _gemma(hf, kinds, head_norm="each")
 
 

@@ -23,6 +23,8 @@ FAMILIES: dict[str, Callable[[Fields], Spec]] = {
     "smollm3": decoders.smollm3,
     "bert": encoders.bert,  # BERT, MiniLM
     "roberta": encoders.bert,
+    "modernbert": encoders.modernbert,
+    "deberta-v2": encoders.deberta,  # DeBERTa-v3
 }
 
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from moral_jax.models.layers import ACTIVATIONS, LayerNorm
 from moral_jax.models.product import EXACT, float32_product, product
+from moral_jax.models.spec import EncoderSpec
 from moral_jax.types import NEG, Array, Params, Texts
 
 
@@ -94,25 +96,39 @@ def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 
-def init_score(rows: int, width: int, rng: Array, *, pooled: bool) -> Params:
+def init_score(rows: int, width: int, rng: Array) -> Params:
     """Returns a new score head with `rows` rows, float32.
 
     One row scores every option, and has no bias, which would add a constant to all options. Several rows are the scores
-    of classes. If `pooled`, BERT's pooler comes first.
+    of classes.
     """
-    keys = jax.random.split(rng)
-    score: Params = {"rows": 0.02 * jax.random.normal(keys[0], (rows, width))}
+    score: Params = {"rows": 0.02 * jax.random.normal(rng, (rows, width))}
     if rows > 1:
         score["bias"] = jnp.zeros((rows,))
-    if pooled:
-        score["pooler"] = {"kernel": 0.02 * jax.random.normal(keys[1], (width, width)), "bias": jnp.zeros((width,))}
     return score
 
 
-def pooled(pooler: Params, hidden_BAD: Array, product_dtype: str) -> Array:
-    """Returns tanh(dense(x)) of every state: BERT's pooler, and the first part of RoBERTa's classification head."""
+def init_pooler(spec: EncoderSpec, rng: Array) -> Params:
+    """Returns a new map before an encoder's score head, float32."""
+    pooler: Params = {"kernel": 0.02 * jax.random.normal(rng, (spec.width, spec.width))}
+    if spec.pooler_bias:
+        pooler["bias"] = jnp.zeros((spec.width,))
+    if spec.pooler_norm:
+        pooler["norm"] = LayerNorm(spec.norm_eps, spec.norm == "layer").init(rng, jnp.zeros((spec.width,)))["params"]
+    return pooler
+
+
+def pooled(pooler: Params, hidden_BAD: Array, spec: EncoderSpec, product_dtype: str) -> Array:
+    """Returns act(dense(x)) of every state, normalised where the encoder has that: BERT's pooler, and the first part of
+    the classification heads of others.
+    """
     y = product(hidden_BAD.reshape(-1, hidden_BAD.shape[-1]), pooler["kernel"], product_dtype)
-    return jnp.tanh(y + pooler["bias"].astype(y.dtype)).reshape(hidden_BAD.shape)
+    if "bias" in pooler:
+        y = y + pooler["bias"].astype(y.dtype)
+    y = ACTIVATIONS[spec.pooler](y)
+    if "norm" in pooler:
+        y = LayerNorm(spec.norm_eps, spec.norm == "layer").apply({"params": pooler["norm"]}, y)
+    return y.reshape(hidden_BAD.shape)
 
 
 def init_concentration(kind: str, value: float, width: int) -> Params:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from moral_jax.models import adapters, cache, quantize, rope
-from moral_jax.models.attention import ATTENTION, read_attention, take_positions
+from moral_jax.models import adapters, cache, disentangled, quantize, rope
+from moral_jax.models.attention import ATTENTION, plain_attention, read_attention, take_positions
 from moral_jax.models.cache import Continued
 from moral_jax.models.product import product
 from moral_jax.models.spec import Activation, ComputeOptions, Spec, pattern_of
@@ -39,21 +39,23 @@ class LayerNorm(nn.Module):
     """Layer normalisation (arXiv 1607.06450), in float32 because bf16 means lose digits."""
 
     eps: float
+    biased: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale_D = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias_D = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         x32 = x.astype(jnp.float32)
         x32 = x32 - jnp.mean(x32, axis=-1, keepdims=True)
-        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
-        return (x32 * scale_D + bias_D).astype(x.dtype)
+        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps) * scale_D
+        if self.biased:
+            x32 = x32 + self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return x32.astype(x.dtype)
 
 
 def normalisation(spec: Spec, name: str) -> RMSNorm | LayerNorm:
     """Returns a normalisation of the kind that a model has."""
-    if spec.norm == "layer":
-        return LayerNorm(spec.norm_eps, name=name)
+    if spec.norm in ("layer", "layer_scale"):
+        return LayerNorm(spec.norm_eps, spec.norm == "layer", name=name)
     return RMSNorm(spec.norm_eps, 1.0 if spec.norm == "rms_plus_one" else 0.0, name=name)
 
 
@@ -88,6 +90,7 @@ class Linear(nn.Module):
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": nn.silu,
+    "tanh": jnp.tanh,
     "gelu": functools.partial(nn.gelu, approximate=False),
     "gelu_tanh": functools.partial(nn.gelu, approximate=True),
 }
@@ -146,10 +149,17 @@ def _ropes(spec: Spec) -> list[rope.Rope | None]:
     return list(dict.fromkeys(kind.rope for kind in spec.kinds))
 
 
-def turns(spec: Spec, positions_BT: Array) -> rope.Tables | None:
-    """Returns the tables of all rotations of a model, [R, B, T, size // 2]; None if it has none."""
+class Positions(NamedTuple):
+    """What all layers know of positions."""
+
+    tables: rope.Tables | None  # of all rotations, [R, B, T, size // 2]
+    distances_RD: Array | None  # states of distances between tokens, of models that have some
+
+
+def positions(spec: Spec, positions_BT: Array, distances_RD: Array | None = None) -> Positions:
+    """Returns what all layers of a model know of the positions of a batch."""
     ropes = _ropes(spec)
-    return rope.tables(ropes, positions_BT) if any(ropes) else None
+    return Positions(rope.tables(ropes, positions_BT) if any(ropes) else None, distances_RD)
 
 
 class Attention(nn.Module):
@@ -160,7 +170,6 @@ class Attention(nn.Module):
 
     Args:
       layer: what this layer takes of its own, without the axis of layers; None where all layers are alike.
-      tables: of all rotations; None: queries and keys are not rotated.
     """
 
     spec: Spec
@@ -171,58 +180,65 @@ class Attention(nn.Module):
         self,
         x_BTD: Array,
         layer: LayerInputs | None,
-        tables: rope.Tables | None,
+        places: Positions,
         tokens: Tokens | Continued,
         read_BA: Array | None,
     ) -> Array:
         s, how = self.spec, self.compute
         pattern = pattern_of(s, s.kinds[0].window if layer is None else layer.window)
-        if tables is not None:
-            row = 0 if layer is None else layer.rope
-            tables = jax.tree.map(lambda x_RBTH: x_RBTH[row], tables)
-        q_BTNH, k_BTKH, v_BTKH = self._projected(x_BTD, tables, read_BA)
+        row = 0 if layer is None else layer.rope
+        tables = jax.tree.map(lambda x_RBTH: x_RBTH[row], places.tables)
+        q_BTNH, k_BTKH, v_BTKH, distances = self._projected(x_BTD, tables, places.distances_RD, read_BA)
         if self.is_mutable_collection(cache.PREFILL) and not self.is_initializing():
             for name, x in zip(cache.KEYS, (k_BTKH, v_BTKH), strict=True):
                 self.put_variable(cache.PREFILL, name, x)
         if isinstance(tokens, Continued):
             parts = self._parts(k_BTKH, v_BTKH, tokens)
             out_BTNH = cache.cached_attention(q_BTNH, parts, tokens, pattern, how)
+        elif distances is not None and read_BA is None:
+            out_BTNH = plain_attention(q_BTNH, k_BTKH, v_BTKH, tokens, pattern, how, distances)
         elif read_BA is None:
             out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, tokens, pattern, how)
         else:
-            out_BTNH = read_attention(q_BTNH, k_BTKH, v_BTKH, tokens, read_BA, pattern, how)
+            out_BTNH = read_attention(q_BTNH, k_BTKH, v_BTKH, tokens, read_BA, pattern, how, distances)
         return Linear(s.width, how.product_dtype, s.out_bias, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
 
-    def _projected(self, x_BTD: Array, tables: rope.Tables | None, read_BA: Array | None) -> tuple[Array, Array, Array]:
-        """Returns queries, keys and values; queries at the read positions only, if there are any."""
+    def _projected(
+        self, x_BTD: Array, tables: rope.Tables | None, distances_RD: Array | None, read_BA: Array | None
+    ) -> tuple[Array, Array, Array, disentangled.Projected | None]:
+        """Returns queries (at the read positions only, if there are any), keys, values, and distances as both."""
         s, kind = self.spec, self.compute.product_dtype
         read = (lambda x: x) if read_BA is None else functools.partial(take_positions, queries=read_BA)
 
         def linear(heads: int, name: str) -> Linear:
             return Linear(heads * s.head_size, kind, s.qkv_bias, name=name)
 
-        def finished(x_BTM: Array, heads: int, name: str, tables: rope.Tables | None) -> Array:
+        def cut(x_BTM: Array) -> Array:
+            return constrain(x_BTM.reshape(*x_BTM.shape[:2], -1, s.head_size), "BTNH", self.compute.mesh)
+
+        def finished(x_BTM: Array, name: str, tables: rope.Tables | None) -> Array:
             if s.head_norm == "all":
                 x_BTM = normalisation(s, f"{name}_norm")(x_BTM)
-            x_BTNH = x_BTM.reshape(*x_BTM.shape[:2], heads, s.head_size)
-            x_BTNH = constrain(x_BTNH, "BTNH", self.compute.mesh)
+            x_BTNH = cut(x_BTM)
             if s.head_norm == "each":
                 x_BTNH = normalisation(s, f"{name}_norm")(x_BTNH)
             return x_BTNH if tables is None else rope.rotate(x_BTNH, tables)
 
+        distances = None
         if s.fused:
-            sizes = s.heads * s.head_size, s.kv_heads * s.head_size
-            q_BTM, k_BTM, v_BTM = jnp.split(
-                linear(s.heads + 2 * s.kv_heads, "qkv")(x_BTD), (sizes[0], sum(sizes)), axis=-1
-            )
+            ends = s.heads * s.head_size, (s.heads + s.kv_heads) * s.head_size
+            q_BTM, k_BTM, v_BTM = jnp.split(linear(s.heads + 2 * s.kv_heads, "qkv")(x_BTD), ends, axis=-1)
             q_BTM = read(q_BTM)
         else:
-            k_BTM, v_BTM = linear(s.kv_heads, "key")(x_BTD), linear(s.kv_heads, "value")(x_BTD)
-            q_BTM = linear(s.heads, "query")(read(x_BTD))
-        q_BTNH = finished(q_BTM, s.heads, "query", jax.tree.map(read, tables))
-        k_BTKH = finished(k_BTM, s.kv_heads, "key", tables)
-        v_BTKH = v_BTM.reshape(*v_BTM.shape[:2], s.kv_heads, s.head_size)
-        return q_BTNH, k_BTKH, constrain(v_BTKH, "BTNH", self.compute.mesh)
+            query, key = linear(s.heads, "query"), linear(s.kv_heads, "key")
+            k_BTM, v_BTM = key(x_BTD), linear(s.kv_heads, "value")(x_BTD)
+            q_BTM = query(read(x_BTD))
+            if s.distances is not None and distances_RD is not None:
+                shape = -1, s.heads, s.head_size
+                of_query, of_key = query(distances_RD).reshape(shape), key(distances_RD).reshape(shape)
+                distances = disentangled.Projected(of_query, of_key, s.distances)
+        q_BTNH = finished(q_BTM, "query", jax.tree.map(read, tables))
+        return q_BTNH, finished(k_BTM, "key", tables), cut(v_BTM), distances
 
     def _parts(self, k_S1KH: Array, v_S1KH: Array, tokens: Continued) -> dict[str, dict[str, Array]]:
         """Returns the keys and values that texts have, and puts their newest into `recent`."""

@@ -18,7 +18,7 @@ from moral_jax import sharding
 from moral_jax.models import heads
 from moral_jax.models.api import Model, module, variables
 from moral_jax.models.product import float32_product
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, EncoderSpec
 from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens, TokenScores
 
 POSITIONS_PER_BLOCK = 512  # on a device; bounds the largest array at so many rows of the vocabulary
@@ -34,7 +34,8 @@ def read_states(params: Params, model: Model, batch: Batch) -> Array:
     """Returns the states that heads read, [B, A, D]: those of the backbone; an encoder's are pooled."""
     hidden_BAD = _hidden(params, model, batch.tokens, batch.asks.read_BA)
     if "pooler" in params.get("score", {}):
-        hidden_BAD = heads.pooled(params["score"]["pooler"], hidden_BAD, model.compute.product_dtype)
+        assert isinstance(model.spec, EncoderSpec), "decoders have no pooler"
+        hidden_BAD = heads.pooled(params["score"]["pooler"], hidden_BAD, model.spec, model.compute.product_dtype)
     return sharding.constrain(hidden_BAD, "BAD", model.compute.mesh)
 
 

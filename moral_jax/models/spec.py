@@ -31,19 +31,25 @@ class LayerGroup(NamedTuple):
 
     @property
     def stacked(self) -> bool:
-        return self.name != "last_layer"
+        return self.name not in (FIRST, LAST)
 
 
-def layer_groups(layers: int, frozen: int) -> tuple[LayerGroup, ...]:
+FIRST, LAST = "first_layer", "last_layer"
+
+
+def layer_groups(layers: int, frozen: int, first_apart: bool = False) -> tuple[LayerGroup, ...]:
     """Divides the layers of a model into groups, each a loop of its own.
 
     The last layer is its own group, because only its read positions are computed. The lowest `frozen` layers are a
-    group, because a loop without trained parameters is not differentiated.
+    group, because a loop without trained parameters is not differentiated. If `first_apart`, the first layer has other
+    parameters than the rest.
     """
+    first = int(first_apart)
     groups = (
-        LayerGroup("frozen_layers", range(frozen)),
-        LayerGroup("layers", range(frozen, layers - 1)),
-        LayerGroup("last_layer", range(layers - 1, layers)),
+        LayerGroup(FIRST, range(first)),
+        LayerGroup("frozen_layers", range(first, frozen)),
+        LayerGroup("layers", range(max(first, frozen), layers - 1)),
+        LayerGroup(LAST, range(layers - 1, layers)),
     )
     return tuple(group for group in groups if group.layers)
 
@@ -64,6 +70,8 @@ class DecoderSpec:
 
     backbone: ClassVar[str] = "decoder"
     causal: ClassVar[bool] = True
+    first_apart: ClassVar[bool] = False
+    distances: ClassVar[None] = None
 
     family: str
     vocab: int
@@ -95,18 +103,24 @@ class DecoderSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class Distances:
+    """DeBERTa's disentangled attention (arXiv 2006.03654): each layer weighs states of distances between tokens.
+
+    Distances below half of `buckets` have a state each, farther ones share states in steps that grow to `longest`.
+    """
+
+    buckets: int
+    longest: int
+
+
+@dataclasses.dataclass(frozen=True)
 class EncoderSpec:
-    """Shapes and constants of a BERT-shaped encoder: everything that decides a hidden state."""
+    """Shapes and constants of an encoder: everything that decides a hidden state."""
 
     backbone: ClassVar[str] = "encoder"
     causal: ClassVar[bool] = False
-    # what BERT has of the choices in DecoderSpec
     head_norm: ClassVar[str] = "none"
-    fused: ClassVar[bool] = False
-    qkv_bias: ClassVar[bool] = True
-    out_bias: ClassVar[bool] = True
     score_softcap: ClassVar[None] = None
-    norm: ClassVar[str] = "layer"
 
     family: str
     vocab: int
@@ -114,7 +128,21 @@ class EncoderSpec:
     width: int
     heads: int
     mlp_width: int
+    kinds: tuple[LayerKind, ...]  # of every layer
+    norm: Literal["layer", "layer_scale"]  # the latter has no bias
     norm_eps: float
+    norms: Literal["sum", "before"]  # BERT normalises the sum of what a part reads and what it adds
+    first_apart: bool  # the first layer reads the embeddings as they are, without a norm of its own
+    fused: bool
+    qkv_bias: bool
+    mlp_bias: bool
+    pooler_bias: bool
+    activation: Activation
+    gated: bool
+    distances: Distances | None
+    learned_positions: bool
+    pooler: Literal["tanh", "gelu"]  # the activation before the head
+    pooler_norm: bool  # behind it
     token_types: int
     first_position: int  # position of a text's first token; RoBERTa leaves the positions up to its padding id unused
     max_positions: int
@@ -128,12 +156,13 @@ class EncoderSpec:
         return self.width // self.heads
 
     @property
-    def score_scale(self) -> float:
-        return self.head_size**-0.5
+    def out_bias(self) -> bool:
+        return self.qkv_bias
 
     @property
-    def kinds(self) -> tuple[LayerKind, ...]:
-        return (LayerKind(None, None),) * self.layers
+    def score_scale(self) -> float:
+        """One over the root of the head size, times the number of parts of a score."""
+        return (self.head_size * (3 if self.distances else 1)) ** -0.5
 
 
 Spec = DecoderSpec | EncoderSpec

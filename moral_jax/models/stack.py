@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from moral_jax.models.attention import SAVED, take_positions
 from moral_jax.models.cache import PARTS, PREFILL
 from moral_jax.models.layers import LayerInputs, unlike_layers
-from moral_jax.models.spec import ComputeOptions, LayerGroup, Spec
+from moral_jax.models.spec import FIRST, ComputeOptions, LayerGroup, Spec
 from moral_jax.types import Array
 
 REMAT = {  # checkpoint policies: which results the forward pass saves for the backward pass
@@ -66,9 +66,13 @@ def run_layers(
                 unroll=min(how.unroll, count),
             )
             x_BTD, _ = layers(spec, how, name=group.name)(x_BTD, of_group, *inputs)
-        else:
-            many = _reads_many(read_BA.shape[1], x_BTD.shape[1])
-            of_layer = jax.tree.map(lambda x_L: x_L[0], of_group)
-            x_BTD, _ = layer(spec, how, name=group.name)(x_BTD, of_layer, *inputs, None if many else read_BA)
-            x_BTD = take_positions(x_BTD, read_BA) if many else x_BTD
+            continue
+        of_layer = None if of_group is None else LayerInputs(*(x_L[0] for x_L in of_group))
+        one = layer(spec, how, is_first=group.layers.start == 0, name=group.name)
+        if group.name == FIRST:
+            x_BTD, _ = one(x_BTD, of_layer, *inputs)
+            continue
+        many = _reads_many(read_BA.shape[1], x_BTD.shape[1])
+        x_BTD, _ = one(x_BTD, of_layer, *inputs, None if many else read_BA)
+        x_BTD = take_positions(x_BTD, read_BA) if many else x_BTD
     return x_BTD

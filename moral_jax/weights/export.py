@@ -32,6 +32,8 @@ NAMES = {  # what the names of a family's classes begin with
     "smollm3": "SmolLM3",
     "bert": "Bert",
     "roberta": "Roberta",
+    "modernbert": "ModernBert",
+    "deberta-v2": "DebertaV2",
 }
 SCORED = NAMES | {"gemma3_text": "Gemma3Text"}  # of those that have scores of texts
 FILE = "model-{:05d}-of-{:05d}.safetensors"

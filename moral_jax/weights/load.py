@@ -19,16 +19,17 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from moral_jax import sharding
+from moral_jax.models.encoder_names import NAMES
 from moral_jax.models.families import from_hf
 from moral_jax.models.parameters import (
     EMBEDDING,
-    POOLER,
     UNEMBEDDING,
     Entry,
     entries,
     match_names,
     may_ignore,
 )
+from moral_jax.models.parameters import pooler as pooler_entries
 from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
@@ -246,7 +247,9 @@ def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Par
       UserError: a file is missing or damaged, or a tensor has the wrong shape or an unreadable type.
     """
     reader = hf.SafetensorsFolder(path)
-    matched = match_names(POOLER, spec, reader.names())
+    matched = match_names(pooler_entries(spec), spec, reader.names())
+    if not NAMES[spec.family].pooler_prefixed:  # it belongs to the class with a head
+        matched = pooler_entries(spec)
     if not reader.names().issuperset(entry.hf for entry in matched):
         return {}
     return nest({name: make() for name, make in _loaders(path, reader, matched, spec, like, piece_bytes).items()})

@@ -98,6 +98,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
         **_APART,
     },
 }
+ENCODERS: dict[str, dict[str, Any]] = {
+    "ModernBERT": {
+        "model_type": "modernbert",
+        "num_hidden_layers": 5,
+        "local_attention": 24,
+        "max_position_embeddings": 512,
+        "cls_token_id": 1,
+        "sep_token_id": 2,
+    },
+    "DeBERTa-v3": {
+        "model_type": "deberta-v2",
+        "num_hidden_layers": 3,
+        "max_position_embeddings": 512,
+        "relative_attention": True,
+        "position_buckets": 16,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+}
 ROPES: dict[str, dict[str, Any]] = {
     "linear": {"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0},
     "dynamic": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
@@ -123,16 +145,22 @@ class Pair(NamedTuple):
             return self.theirs(torch.from_numpy(ids)).logits.float().numpy()
 
 
-def write(config: dict[str, Any], folder: Path) -> Any:
-    """Makes a random model of transformers from a config.json, saves it, and returns it."""
+def write(config: dict[str, Any], folder: Path, kind: str = "CausalLM", **more: Any) -> Any:
+    """Makes a random model of transformers from a config.json, saves it, and returns it.
+
+    Args:
+      kind: which of its classes, as in the name of the automatic one.
+      more: fields of the config that are not in a file.
+    """
     of = {k: v for k, v in (_SIZES | config).items() if k != "model_type"}
-    theirs = transformers.AutoConfig.for_model(config["model_type"], **of)
+    theirs = transformers.AutoConfig.for_model(config["model_type"], **of, **more)
     torch.manual_seed(0)
-    hf_model = transformers.AutoModelForCausalLM.from_config(theirs, attn_implementation="eager").eval()
+    reader = getattr(transformers, f"AutoModelFor{kind}" if kind else "AutoModel")
+    hf_model = reader.from_config(theirs, attn_implementation="eager").eval()
     ones = 0.0 if config["model_type"].startswith("gemma") else 1.0
     with torch.no_grad():  # initial weights are so small that attention would be flat
         for name, p in hf_model.named_parameters():
-            p.normal_(ones if "norm" in name and name.endswith("weight") else 0.0, 0.1)
+            p.normal_(ones if "norm" in name.lower() and name.endswith("weight") else 0.0, 0.1)
     hf_model.save_pretrained(folder)
     return hf_model
 
@@ -142,11 +170,15 @@ def _folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="families_")
 
 
+def new_folder() -> Path:
+    """Returns a folder that lasts as long as the tests."""
+    return Path(tempfile.mkdtemp(dir=_folder().name))
+
+
 @functools.cache
 def pair(name: str) -> Pair:
     """Returns the model of a family in DECODERS, once for all tests."""
-    folder = Path(_folder().name) / str(len(list(Path(_folder().name).iterdir())))
-    folder.mkdir()
+    folder = new_folder()
     theirs = write((DECODERS | VARIANTS)[name], folder)
     model = tiny.model(load.read_spec(folder))
     return Pair(theirs, folder, model, api.init_heads_and_adapters(tiny.load(folder, model.spec), model, 0))

@@ -80,12 +80,26 @@ def encoder_spec(**changes: object) -> EncoderSpec:
         "width": 32,
         "heads": 4,
         "mlp_width": 48,
+        "norm": "layer",
         "norm_eps": 1e-12,
+        "norms": "sum",
+        "first_apart": False,
+        "fused": False,
+        "qkv_bias": True,
+        "mlp_bias": True,
+        "pooler_bias": True,
+        "activation": "gelu",
+        "gated": False,
+        "distances": None,
+        "learned_positions": True,
+        "pooler": "tanh",
+        "pooler_norm": False,
         "token_types": 2,
         "first_position": 0,
         "max_positions": 128,
-    }
-    return EncoderSpec(**{**values, **changes})
+    } | changes
+    kinds = values.get("kinds", (LayerKind(None, None),) * values["layers"])
+    return EncoderSpec(**{**values, "kinds": kinds[: values["layers"]]})
 
 
 ROBERTA = {"family": "roberta", "token_types": 1, "first_position": 2, "norm_eps": 1e-5}
