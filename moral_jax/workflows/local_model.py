@@ -12,7 +12,7 @@ from moral_jax import objectives, sharding
 from moral_jax.config import Config, saved
 from moral_jax.data import encode
 from moral_jax.models import api, quantize
-from moral_jax.models.attention import choose as choose_attention
+from moral_jax.models.attention_choice import choose as choose_attention
 from moral_jax.models.product import arithmetic
 from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
 from moral_jax.prompts import render

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from moral_jax.models import api, disentangled, parameters, read_out
-from moral_jax.models.attention import choose
+from moral_jax.models.attention_choice import choose
 from moral_jax.models.spec import Distances
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.types import Tokens, UserError
