@@ -1,10 +1,11 @@
 """One tiny random model of each family, as transformers makes and saves it: the table that tests run their properties
 over."""
 
+import dataclasses
 import functools
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -131,7 +132,8 @@ ROPES: dict[str, dict[str, Any]] = {
 logits = jax.jit(read_out.vocabulary_logits, static_argnums=1)
 
 
-class Pair(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
     """A model of transformers, the folder it was saved to, and what we load from there."""
 
     theirs: Any
