@@ -1,5 +1,5 @@
-"""The tokens that an option begins with, for each kind of tokenizer: letters after a colon and after a line, and options
-that a vocabulary lacks."""
+"""The tokens that an option begins with, for each kind of tokenizer: letters after a colon and after a line, and
+options that a vocabulary lacks."""
 
 import json
 

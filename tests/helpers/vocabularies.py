@@ -48,7 +48,7 @@ def byte_level(cut: str) -> PreTrainedTokenizerFast:
 
 @functools.cache
 def byte_fallback(*, prefix: bool) -> PreTrainedTokenizerFast:
-    """Trains a SentencePiece-like BPE in which letters that it lacks are bytes, as Gemma's (no prefix) and Llama 2's."""
+    """Trains a SentencePiece-like BPE in which letters that it lacks are bytes: Llama 2's, or Gemma's (no prefix)."""
     words = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     before = [normalizers.Prepend("▁")] if prefix else []
     words.normalizer = normalizers.Sequence([*before, normalizers.Replace(" ", "▁")])
