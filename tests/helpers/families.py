@@ -136,6 +136,7 @@ logits = jax.jit(read_out.vocabulary_logits, static_argnums=1)
 class Pair:
     """A model of transformers, the folder it was saved to, and what we load from there."""
 
+    name: str
     theirs: Any
     folder: Path
     model: api.Model
@@ -183,4 +184,4 @@ def pair(name: str) -> Pair:
     folder = new_folder()
     theirs = write((DECODERS | VARIANTS)[name], folder)
     model = tiny.model(load.read_spec(folder))
-    return Pair(theirs, folder, model, api.init_heads_and_adapters(tiny.load(folder, model.spec), model, 0))
+    return Pair(name, theirs, folder, model, api.init_heads_and_adapters(tiny.load(folder, model.spec), model, 0))

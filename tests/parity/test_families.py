@@ -61,13 +61,14 @@ def first_layer_that_differs(of, ids: np.ndarray) -> str:
     return "in the last layer or behind it"
 
 
-def test_logits(any_of):
+def test_logits(any_of, record_property):
     of = any_of
     ids = tokens()
     want, got = of.logits(ids), np.asarray(logits(of.params, of.model, jnp.asarray(ids)))
     assert want.std() > 0.1
     if np.abs(got - want).max() > 1e-4:
         pytest.fail(f"differs first {first_layer_that_differs(of, ids)}; in logits {np.abs(got - want).max():.2g}")
+    record_property("parity", [of.name, "tiny", TOKENS, float(np.abs(got - want).max())])
 
 
 def test_every_tensor_of_the_file_is_read(any_of):
@@ -77,13 +78,14 @@ def test_every_tensor_of_the_file_is_read(any_of):
 
 
 @pytest.mark.parametrize("kind", families.ROPES)
-def test_rotary_scalings(kind, tmp_path):
+def test_rotary_scalings(kind, tmp_path, record_property):
     theirs = families.write({"model_type": "llama", "rope_parameters": families.ROPES[kind]}, tmp_path)
     spec, ids = load.read_spec(tmp_path), tokens()
     with torch.no_grad():
         want = theirs(torch.from_numpy(ids)).logits.numpy()
     got = logits({"decoder": tiny.load(tmp_path, spec), "head": {}}, tiny.model(spec), jnp.asarray(ids))
     np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
+    record_property("parity", [f"Llama with {kind} rotary scaling", "tiny", TOKENS, float(np.abs(got - want).max())])
 
 
 def lay_out(*, alone: bool):

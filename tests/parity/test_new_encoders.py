@@ -47,13 +47,16 @@ def states(encoder, model, ids):
     return api.module(model).apply({"params": encoder}, rows, positions_BT)
 
 
-def test_states(of):
-    theirs, _, spec, encoder = of
+@pytest.mark.parametrize("name", families.ENCODERS)
+def test_states(name, record_property):
+    theirs, _, spec, encoder = pair(name)
     ids = np.random.default_rng(0).integers(5, 97, (1, TOKENS))
     with torch.no_grad():
         want = theirs(torch.from_numpy(ids)).last_hidden_state.numpy()
     assert want.std() > 0.5
-    np.testing.assert_allclose(states(encoder, tiny.model(spec), jnp.asarray(ids)), want, atol=1e-4, rtol=0)
+    got = np.asarray(states(encoder, tiny.model(spec), jnp.asarray(ids)))
+    np.testing.assert_allclose(got, want, atol=1e-4, rtol=0)
+    record_property("parity", [name, "tiny", TOKENS, float(np.abs(got - want).max())])
 
 
 def test_every_tensor_of_the_file_is_read(of):
