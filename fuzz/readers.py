@@ -17,9 +17,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["moral_jax", "gguf"]):
-    from moral_jax.models.spec import from_hf
+    from moral_jax.models.families import from_hf
     from moral_jax.types import UserError
-    from moral_jax.weights import gguf, hf
+    from moral_jax.weights import gguf, gguf_config, hf
 
 from tests.bad_input import test_gguf
 from tests.weights import by_hand
@@ -31,7 +31,7 @@ def read_gguf(folder: Path) -> None:
     file = gguf.GgufFile(folder / "model")
     for name in file.names():
         file.read(name, (slice(None),) * len(file.shape(name)))
-    from_hf(gguf.hf_config(file))
+    from_hf(gguf_config.hf_config(file))
 
 
 def read_safetensors(folder: Path) -> None:

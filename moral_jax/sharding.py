@@ -23,28 +23,31 @@ ROWS = (DATA, FSDP)  # both cut the rows of a batch; fsdp also cuts weights, whi
 KERNEL = "kernel(/int8|/nf4|/absmax)?"
 PARAMETERS = (
     (r"(un)?embedding", (TENSOR, FSDP)),  # VD
-    (r"(type|position)_embedding", (None, FSDP)),
-    (rf"attention/(query|key|value)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
-    (rf"mlp/(gate|up)/{KERNEL}", (FSDP, TENSOR)),  # DF
+    (r"unembedding_bias", (None,)),
+    (r"(type|position|relative)_embedding", (None, FSDP)),
+    (rf"attention/(query|key|value|qkv)/{KERNEL}", (FSDP, TENSOR)),  # DN, heads in the last
+    (rf"mlp/(gate|up|gate_up)/{KERNEL}", (FSDP, TENSOR)),  # DF
     (rf"attention/out/{KERNEL}", (TENSOR, FSDP)),
     (rf"mlp/down/{KERNEL}", (TENSOR, FSDP)),
     (r"kernel/scale", (None,)),
     # of adapters the rank (R) is too small to be cut, so fsdp takes the other dimension; tensor only that which it cuts
     # in the matrix beside, or activations would have to be exchanged
-    (r"(query|key|value|gate|up)/a", (FSDP, None)),  # DR
-    (r"(query|key|value|gate|up)/b", (None, (TENSOR, FSDP))),  # RN, RF
+    (r"(query|key|value|qkv|gate|up|gate_up)/a", (FSDP, None)),  # DR
+    (r"(query|key|value|qkv|gate|up|gate_up)/b", (None, (TENSOR, FSDP))),  # RN, RF
     (r"(out|down)/a", ((TENSOR, FSDP), None)),
     (r"(out|down)/b", (None, FSDP)),
     (r"magnitude", (None,)),
-    (r"(attention|mlp|final|embedding)_norm/(scale|bias)", (None,)),
-    (r"(query|key|value|out|up|down)/bias", (None,)),
+    (r"(attention|mlp|attention_out|mlp_out|query|key|final|embedding|relative)_norm/(scale|bias)", (None,)),
+    (r"(query|key|value|qkv|out|gate|up|gate_up|down)/bias", (None,)),
     (r"(head|critic)/bias", ()),
     (r"(head|critic)/kernel", (None, None)),
     (r"score/rows", (None, None)),
     (r"score/pooler/kernel", (FSDP, TENSOR)),
     (r"score/(pooler/)?bias", (None,)),
+    (r"score/pooler/norm/(scale|bias)", (None,)),
 )
 STACKED = r"(^|/)(frozen_)?layers/"
+WHOLE = PartitionSpec()  # of what every device holds
 # Dimension letters of an activation -> axes.
 ACTIVATIONS = {
     "BTD": (ROWS, None, None),

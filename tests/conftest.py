@@ -27,7 +27,7 @@ from moral_jax import sharding
 from moral_jax.respondents.scripted import ScriptedRespondent
 from tests.helpers import tiny
 
-pytest_plugins = ["tests.helpers.reliability"]
+pytest_plugins = ["tests.helpers.reliability", "tests.helpers.parity"]
 # files, and folders of them, that take a minute or more: they go first, so that no worker waits for another's last one
 LONG = ("multihost/test_hosts", "plan/", "faults/", "workflows/", "test_sharding", "config/test_presets",
         "test_tpu_setup", "models/", "inference/", "parity/", "train/")  # fmt: skip

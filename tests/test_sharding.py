@@ -12,6 +12,7 @@ from moral_jax import sharding
 from moral_jax.config.model import AdapterConfig, MeshConfig
 from moral_jax.config.train import OptimConfig
 from moral_jax.models import api
+from moral_jax.models.spec import Distances
 from moral_jax.objectives import OBJECTIVES
 from moral_jax.train import optim, step
 from moral_jax.types import UserError
@@ -70,7 +71,16 @@ def test_so_it_has_with_a_score_head(model):
 
 def test_every_rule_is_used():
     spec = tiny.spec(tied_embeddings=False, **WIDE)
-    policies = SCORED + [tiny.model(spec, concentration="predicted", **how) for how in POLICIES]
+    others = [
+        tiny.spec(norm="layer", norms="both", head_norm="each", qkv_bias=True, mlp_bias=True, **WIDE),
+        tiny.spec(fused=True, unembedding_bias=True, tied_embeddings=False, **WIDE),
+        tiny.encoder_spec(family="deberta-v2", distances=Distances(4, 9), pooler_norm=True),
+    ]
+    policies = (
+        SCORED
+        + [tiny.model(of, score_rows=int(of.backbone == "encoder")) for of in others]
+        + [tiny.model(spec, concentration="predicted", **how) for how in POLICIES]
+    )
     paths = [path for model in policies for path, _ in leaves(api.abstract_params(model))]
     assert all(any(re.search(f"{pattern}$", path) for path in paths) for pattern, _ in sharding.PARAMETERS)
 

@@ -57,7 +57,11 @@ class ModelConfig:
         return Path(self.path.removeprefix(RUN)) if self.path.startswith(RUN) else None
 
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PROJECTIONS = (
+    "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    "qkv_proj", "gate_up_proj",  # Phi-3
+    "dense", "fc1", "fc2",  # Phi-2
+)  # fmt: skip
 
 
 def _matches_some(pattern: str, names: tuple[str, ...]) -> bool:

@@ -17,7 +17,7 @@ from moral_jax.doctor import prompts as first_prompts
 from moral_jax.doctor.machine import FAIL, GIB, OK, WARN, Check, disk
 from moral_jax.doctor.machine import checks as machine_checks
 from moral_jax.models import api
-from moral_jax.models.attention import choose as choose_attention
+from moral_jax.models.attention_choice import choose as choose_attention
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.tasks import load
 from moral_jax.train import optim

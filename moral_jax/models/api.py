@@ -62,7 +62,7 @@ class Model:
 
 def module(model: Model) -> Decoder | Encoder:
     """Returns the backbone as a Flax module, without parameters: tokens and read positions -> states [B, A, D]."""
-    spec, groups = model.spec, layer_groups(model.spec.layers, model.frozen_layers)
+    spec, groups = model.spec, layer_groups(model.spec.layers, model.frozen_layers, model.spec.first_apart)
     if isinstance(spec, DecoderSpec):
         return Decoder(spec, model.compute, groups)
     return Encoder(spec, model.compute, groups)
@@ -150,8 +150,9 @@ def _fresh(backbone: Params, model: Model, seed: int, yes_no: tuple[int, int] | 
     if model.critic:
         out["critic"] = heads.init_critic(spec.width)
     if model.score_rows:
-        pooled = isinstance(spec, EncoderSpec)
-        out["score"] = heads.init_score(model.score_rows, spec.width, jax.random.fold_in(rng, 1), pooled=pooled)
+        out["score"] = heads.init_score(model.score_rows, spec.width, jax.random.fold_in(rng, 1))
+        if isinstance(spec, EncoderSpec):
+            out["score"]["pooler"] = heads.init_pooler(spec, jax.random.fold_in(rng, 2))
     if yes_no:
         yes_D, no_D = (heads.unembedding(backbone)[token].astype(jnp.float32) for token in yes_no)
         out["score"]["rows"] = (yes_D - no_D)[None]

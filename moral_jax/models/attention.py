@@ -1,9 +1,9 @@
 """Attention over packed rows with grouped heads: one mask, three implementations.
 
 `visible` defines the mask: a query sees the tokens of its own question, and the prefixes that the question shares with
-others. Plain matrix products apply it on every platform, the Pallas splash kernel on TPU, cuDNN on GPU. `choose` picks
-the implementation; before cuDNN is used, `_probe` compares it with the plain one. The last layer has queries at the
-read positions only and uses `read_attention`, plain products everywhere.
+others. Plain matrix products apply it on every platform, the Pallas splash kernel on TPU, cuDNN on GPU;
+`attention_choice` picks one. The last layer has queries at the read positions only and uses `read_attention`, plain
+products everywhere.
 
 The three implementations take these arguments, return [B, T, N, H] in the dtype of v, and agree up to rounding:
 
@@ -12,7 +12,6 @@ The three implementations take these arguments, return [B, T, N, H] in the dtype
   how: compute options: the mesh that cuts rows and heads, and the type that operands of products are rounded to.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
@@ -20,10 +19,10 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 
 from moral_jax import sharding
-from moral_jax.config.model import MeshConfig
+from moral_jax.models import disentangled
 from moral_jax.models.product import float32_product, product
-from moral_jax.models.spec import AttentionPattern, ComputeOptions, Spec
-from moral_jax.types import NEG, Array, Tokens, UserError
+from moral_jax.models.spec import AttentionPattern, ComputeOptions
+from moral_jax.types import NEG, Array, Tokens
 
 SPLASH_BLOCK = 128  # the length of rows must be a multiple of it
 SAVED = "attention"  # name of what the splash kernel's backward pass reads, for remat policies
@@ -58,11 +57,15 @@ def visible(tokens: Tokens, pattern: AttentionPattern, queries: slice | Array) -
         )
         mask_BTS &= jnp.arange(keys.stop) <= index_BT1
     if pattern.window is not None:
-        mask_BTS &= (
-            take_positions(tokens.positions_BT, queries)[..., None] - tokens.positions_BT[:, None, keys]
-            < pattern.window
-        )
+        apart_BTS = take_positions(tokens.positions_BT, queries)[..., None] - tokens.positions_BT[:, None, keys]
+        mask_BTS &= (apart_BTS if pattern.causal else jnp.abs(apart_BTS)) < pattern.window
     return mask_BTS
+
+
+def scaled(scores: Array, head_size: int, pattern: AttentionPattern) -> Array:
+    """Returns attention scores, scaled and capped as a model has them."""
+    scores = scores * (head_size**-0.5 if pattern.scale is None else pattern.scale)
+    return scores if pattern.softcap is None else pattern.softcap * jnp.tanh(scores / pattern.softcap)
 
 
 def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> slice:
@@ -70,7 +73,15 @@ def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> sli
     return slice(0, queries.stop if pattern.causal and isinstance(queries, slice) else length)
 
 
-def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, product_dtype: str) -> Array:
+def _block(
+    q_BKGTH: Array,
+    k_BKSH: Array,
+    v_BKSH: Array,
+    mask_BTS: Array,
+    pattern: AttentionPattern,
+    product_dtype: str,
+    added: Array | float,
+) -> Array:
     """Attends from one block of queries to the keys that it may see.
 
     The G heads that share a key head are folded into rows. So K and V are never repeated, and each product is one plain
@@ -79,7 +90,7 @@ def _block(q_BKGTH: Array, k_BKSH: Array, v_BKSH: Array, mask_BTS: Array, produc
     B, K, G, T, H = q_BKGTH.shape
     # float32: neither scores of 20 and more nor the sum over up to thousands of exponentials may round
     scores = float32_product(q_BKGTH.reshape(B, K, G * T, H), k_BKSH.swapaxes(-1, -2), product_dtype)
-    scores = scores.reshape(B, K, G, T, -1) * (H**-0.5)
+    scores = scaled(scores.reshape(B, K, G, T, -1) + added, H, pattern)
     weights = jax.nn.softmax(jnp.where(mask_BTS[:, None, None], scores, NEG), axis=-1).astype(v_BKSH.dtype)
     return product(weights.reshape(B, K, G * T, -1), v_BKSH, product_dtype).reshape(B, K, G, T, H)
 
@@ -105,10 +116,11 @@ def plain_attention(
     tokens: Tokens,
     pattern: AttentionPattern,
     how: ComputeOptions,
+    distances: disentangled.Projected | None = None,
     *,
     block: int = 128,
 ) -> Array:
-    """Attends by plain matrix products, in blocks of at least `block` queries.
+    """Attends by plain matrix products, in blocks of at least `block` queries. Only this one weighs `distances`.
 
     Keys that no query of a block may see are not computed. There are at most 16 blocks, so that the compiled program
     stays small for long rows.
@@ -122,7 +134,9 @@ def plain_attention(
         mask_BTS = visible(tokens, pattern, queries)
         keys = _keys(pattern, queries, T)
         k, v = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
-        outputs.append(_block(q_BKGTH[:, :, :, queries], k, v, mask_BTS, how.product_dtype))
+        q = q_BKGTH[:, :, :, queries]
+        added = _of_distances(q, k, tokens, queries, keys, distances, how)
+        outputs.append(_block(q, k, v, mask_BTS, pattern, how.product_dtype, added))
     return _unfolded(jnp.concatenate(outputs, axis=3))
 
 
@@ -134,10 +148,29 @@ def read_attention(
     read_BA: Array,
     pattern: AttentionPattern,
     how: ComputeOptions,
+    distances: disentangled.Projected | None = None,
 ) -> Array:
     """Attends from the few queries at the read positions, [B, A, N, H], by plain products on every platform."""
     mask_BAS = visible(tokens, pattern, read_BA)
-    return _unfolded(_block(*_folded(q_BANH, k_BTKH, v_BTKH), mask_BAS, how.product_dtype))
+    q, k, v = _folded(q_BANH, k_BTKH, v_BTKH)
+    added = _of_distances(q, k, tokens, read_BA, slice(None), distances, how)
+    return _unfolded(_block(q, k, v, mask_BAS, pattern, how.product_dtype, added))
+
+
+def _of_distances(
+    q_BKGTH: Array,
+    k_BKSH: Array,
+    tokens: Tokens,
+    queries: slice | Array,
+    keys: slice,
+    distances: disentangled.Projected | None,
+    how: ComputeOptions,
+) -> Array | float:
+    """Returns what distances add to the scores of some queries and keys."""
+    if distances is None:
+        return 0.0
+    positions = take_positions(tokens.positions_BT, queries), tokens.positions_BT[:, keys]
+    return disentangled.added(q_BKGTH, k_BKSH, *positions, distances, how.product_dtype)
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:
@@ -169,11 +202,16 @@ def splash_attention(
         q_TNH, k_TKH, v_TKH, mask_TS = args
         T, N, H = q_TNH.shape
         K = k_TKH.shape[1]
-        q_KGTH = (q_TNH * H**-0.5).reshape(T, K, N // K, H).transpose(1, 2, 0, 3)
+        q_KGTH = (
+            (q_TNH * (H**-0.5 if pattern.scale is None else pattern.scale))
+            .reshape(T, K, N // K, H)
+            .transpose(1, 2, 0, 3)
+        )
         kernel = splash.make_splash_mqa_single_device(
             jnp.broadcast_to(mask_TS, (N // K, T, T)),
             block_sizes=_splash_blocks(T),
             residual_checkpoint_name=SAVED,
+            attn_logits_soft_cap=pattern.softcap,
             interpret=interpret,
         )
         # the kernel branches on this flag, but under jit the factory has turned it into a traced array
@@ -181,13 +219,15 @@ def splash_attention(
         out_KGTH = jax.vmap(kernel)(q_KGTH, k_TKH.swapaxes(0, 1), v_TKH.swapaxes(0, 1))
         return out_KGTH.transpose(2, 0, 1, 3).reshape(T, N, H)
 
-    def local(q: Array, k: Array, v: Array, tokens: Tokens) -> Array:
-        return jax.lax.map(row, (q, k, v, visible(tokens, pattern, slice(0, q.shape[1]))))
+    def local(q: Array, k: Array, v: Array, tokens: Tokens, window: int | Array | None) -> Array:
+        mask_BTS = visible(tokens, pattern._replace(window=window), slice(0, q.shape[1]))
+        return jax.lax.map(row, (q, k, v, mask_BTS))
 
     heads, rows = sharding.activation("BTNH", how.mesh).spec, sharding.of_batch(how.mesh, micro_batches=False).spec
     # XLA cannot partition a Pallas kernel, so each device runs it on its own rows and heads
-    run = jax.shard_map(local, mesh=how.mesh, in_specs=(heads, heads, heads, rows), out_specs=heads, check_vma=False)
-    return run(q_BTNH, k_BTKH, v_BTKH, tokens)
+    specs = heads, heads, heads, rows, sharding.WHOLE
+    run = jax.shard_map(local, mesh=how.mesh, in_specs=specs, out_specs=heads, check_vma=False)
+    return run(q_BTNH, k_BTKH, v_BTKH, tokens, pattern.window)
 
 
 def cudnn_attention(
@@ -198,10 +238,13 @@ def cudnn_attention(
     pattern: AttentionPattern,
     how: ComputeOptions,
 ) -> Array:
-    """Attends by cuDNN's fused kernel, through JAX; bfloat16 and float16 only."""
+    """Attends by cuDNN's fused kernel, through JAX; bfloat16 and float16 only. It caps no scores."""
+    assert pattern.softcap is None, "another is chosen"
     del how  # JAX partitions this call itself, and operands are not rounded
     mask_BTS = visible(tokens, pattern, slice(0, q_BTNH.shape[1]))
-    return jax.nn.dot_product_attention(q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], implementation="cudnn")
+    return jax.nn.dot_product_attention(
+        q_BTNH, k_BTKH, v_BTKH, mask=mask_BTS[:, None], scale=pattern.scale, implementation="cudnn"
+    )
 
 
 ATTENTION: dict[str, Callable[..., Array]] = {
@@ -209,58 +252,3 @@ ATTENTION: dict[str, Callable[..., Array]] = {
     "splash": splash_attention,
     "cudnn": cudnn_attention,
 }
-PREFERRED = {"tpu": "splash", "gpu": "cudnn", "cpu": "plain"}
-
-
-def _obstacle(name: str, platform: str, spec: Spec, dtype: str, length: int) -> str:
-    """Returns why an implementation cannot be used; empty if it can."""
-    if name == "splash":
-        if platform != "tpu":
-            return f"splash runs on TPU, not on {platform}"
-        if length % SPLASH_BLOCK:
-            return f"splash needs rows of a multiple of {SPLASH_BLOCK} tokens, not config.data.length={length}"
-    if name == "cudnn":
-        if platform != "gpu":
-            return f"cudnn runs on GPU, not on {platform}"
-        if dtype == "float32":
-            return "cudnn needs config.model.dtype='bfloat16'"
-        return _probe(spec, dtype)
-    return ""
-
-
-def _probe(spec: Spec, dtype: str) -> str:
-    """Compares cuDNN with plain attention on a tiny input; returns what is wrong, empty if nothing is."""
-    mesh = sharding.make_mesh(MeshConfig(), jax.local_devices()[:1])
-    how = ComputeOptions(mesh=mesh, dtype=dtype, product_dtype=dtype)
-    rngs = jax.random.split(jax.random.key(0), 3)
-    shapes = [(1, 128, heads, spec.head_size) for heads in (spec.heads, spec.kv_heads, spec.kv_heads)]
-    q, k, v = (jax.random.normal(rng, shape, dtype) for rng, shape in zip(rngs, shapes, strict=True))
-    segments_BT = jnp.where(jnp.arange(128) < 50, 1, 2)[None]
-    positions_BT = jnp.where(segments_BT == 1, jnp.arange(128), jnp.arange(128) - 50)
-    outputs = []
-    for attend in (plain_attention, cudnn_attention):
-        run = jax.jit(functools.partial(attend, pattern=spec.pattern, how=how))
-        try:
-            outputs.append(run(q, k, v, Tokens(None, segments_BT, segments_BT + 1, positions_BT)).astype(jnp.float32))
-        except (jax.errors.JaxRuntimeError, RuntimeError, ValueError, NotImplementedError) as e:
-            return f"cuDNN refuses it ({str(e).splitlines()[0]})"
-    error = float(jnp.max(jnp.abs(outputs[0] - outputs[1])))
-    return "" if error < 0.05 else f"cuDNN differs from the plain computation by {error:.3f}"
-
-
-def choose(asked: str | None, platform: str, spec: Spec, dtype: str, length: int) -> tuple[str, str]:
-    """Returns the implementation to use, and why it is not the one that the platform prefers (empty if it is).
-
-    Args:
-      asked: the implementation that the config asks for; None: the preferred one, or plain where that cannot be used.
-
-    Raises:
-      UserError: the config asks for an implementation that cannot be used.
-    """
-    name = asked or PREFERRED[platform]
-    obstacle = _obstacle(name, platform, spec, dtype, length)
-    if not obstacle:
-        return name, ""
-    if asked:
-        raise UserError(f"config.model.attention={asked!r}: {obstacle}")
-    return "plain", obstacle

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from moral_jax.models.attention import scaled
 from moral_jax.models.product import float32_product, product
 from moral_jax.models.spec import AttentionPattern, ComputeOptions
 from moral_jax.types import NEG, Array
@@ -76,7 +77,7 @@ def cached_attention(
     for name, of in readers.items():
         k_XKHM = parts[name]["key"].swapaxes(-1, -2)
         scores.append(per_text(float32_product(rows(q_S1NH, of), k_XKHM, how.product_dtype), of))
-    scores_SKQM = jnp.concatenate(scores, axis=-1) * (H**-0.5)
+    scores_SKQM = scaled(jnp.concatenate(scores, axis=-1), H, pattern)
     mask_SM = _visible(tokens, sizes, pattern)
     weights = jax.nn.softmax(jnp.where(mask_SM[:, None, None], scores_SKQM, NEG), axis=-1).astype(q_S1NH.dtype)
     out, start = jnp.zeros((S, K, N // K, H), q_S1NH.dtype), 0

@@ -1,4 +1,5 @@
-"""One BERT-shaped encoder for BERT, MiniLM and RoBERTa (arXiv 1810.04805, 1907.11692).
+"""One encoder for BERT, MiniLM and RoBERTa (arXiv 1810.04805, 1907.11692), ModernBERT (2412.13663) and DeBERTa-v3
+(2111.09543).
 
 There is no dropout, so that a run is a function of its config alone. Early stopping on validation rows guards against
 overfitting.
@@ -7,30 +8,12 @@ overfitting.
 import flax.linen as nn
 import jax.numpy as jnp
 
-from moral_jax.models.attention import take_positions
-from moral_jax.models.layers import Attention, GeluMlp, LayerNorm
+from moral_jax.models.block import Block
+from moral_jax.models.layers import normalisation, positions
 from moral_jax.models.spec import ComputeOptions, EncoderSpec, LayerGroup
 from moral_jax.models.stack import run_layers
 from moral_jax.sharding import constrain
 from moral_jax.types import Array, Tokens
-
-
-class Block(nn.Module):
-    """One layer, normalised after each sum. With `read_BA` it returns these positions only; all others contribute just
-    keys and values.
-    """
-
-    spec: EncoderSpec
-    compute: ComputeOptions
-
-    @nn.compact
-    def __call__(self, x_BTD: Array, tokens: Tokens, read_BA: Array | None = None) -> tuple[Array, None]:
-        s, mesh = self.spec, self.compute.mesh
-        attended_BTD = Attention(s, self.compute, biased=True, name="attention")(x_BTD, None, tokens, read_BA)
-        x_BTD = x_BTD if read_BA is None else take_positions(x_BTD, read_BA)
-        x_BTD = constrain(LayerNorm(s.norm_eps, name="attention_norm")(x_BTD + attended_BTD), "BTD", mesh)
-        x_BTD = x_BTD + GeluMlp(s.mlp_width, self.compute, name="mlp")(x_BTD)
-        return constrain(LayerNorm(s.norm_eps, name="mlp_norm")(x_BTD), "BTD", mesh), None
 
 
 class Encoder(nn.Module):
@@ -52,9 +35,19 @@ class Encoder(nn.Module):
             return jnp.take(table, ids_BT, axis=0)
 
         x_BTD = embed("embedding", s.vocab, tokens.tokens_BT)
-        assert tokens.types_BT is not None, "batches for encoders have types"
-        # RoBERTa has one token type, also where its tokenizer gives the second text of a pair another
-        x_BTD += embed("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
-        x_BTD += embed("position_embedding", s.first_position + s.max_positions, s.first_position + tokens.positions_BT)
-        x_BTD = LayerNorm(s.norm_eps, name="embedding_norm")(x_BTD.astype(how.dtype))
-        return run_layers(self, Block, self.groups, constrain(x_BTD, "BTD", how.mesh), (tokens,), read_BA)
+        if s.token_types:
+            assert tokens.types_BT is not None, "batches for encoders have types"
+            # RoBERTa has one token type, also where its tokenizer gives the second text of a pair another
+            x_BTD += embed("type_embedding", s.token_types, jnp.minimum(tokens.types_BT, s.token_types - 1))
+        if s.learned_positions:
+            rows = s.first_position + s.max_positions
+            x_BTD += embed("position_embedding", rows, s.first_position + tokens.positions_BT)
+        x_BTD = constrain(normalisation(s, "embedding_norm")(x_BTD.astype(how.dtype)), "BTD", how.mesh)
+        distances_RD = None
+        if s.distances:
+            rows = 2 * s.distances.buckets
+            distances_RD = normalisation(s, "relative_norm")(embed("relative_embedding", rows, jnp.arange(rows)))
+            distances_RD = distances_RD.astype(how.dtype)
+        inputs = positions(s, tokens.positions_BT, distances_RD), tokens
+        x_BAD = run_layers(self, Block, self.groups, x_BTD, inputs, read_BA)
+        return normalisation(s, "final_norm")(x_BAD) if s.norms == "before" else x_BAD

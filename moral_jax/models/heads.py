@@ -5,7 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from moral_jax.models.layers import ACTIVATIONS, LayerNorm
 from moral_jax.models.product import EXACT, float32_product, product
+from moral_jax.models.spec import EncoderSpec
 from moral_jax.types import NEG, Array, Params, Texts
 
 
@@ -17,11 +19,30 @@ class Table(NamedTuple):
     # what its rows are rounded to before a product: the numerator and the denominator of a probability round alike,
     # or the probabilities of options would sum to more than 1
     dtype: jnp.dtype
+    softcap: float | None = None
 
 
 def unembedding(params: Params) -> Array:
     """Returns the output table [V, D], which is the input table where both are tied."""
     return params.get("unembedding", params["embedding"])
+
+
+def vocabulary(params: Params, softcap: float | None, dtype: jnp.dtype) -> Table:
+    """Returns the table of a decoder's vocabulary.
+
+    Args:
+      params: the decoder's.
+      softcap: as of its spec.
+      dtype: of the states that are read.
+    """
+    return Table(unembedding(params), params.get("unembedding_bias"), dtype, softcap)
+
+
+def finished(table: Table, products: Array, bias: Array | None) -> Array:
+    """Returns logits from products with rows of a table: the bias of the rows is added, and then all are capped."""
+    if bias is not None:
+        products = products + bias.astype(jnp.float32)
+    return products if table.softcap is None else table.softcap * jnp.tanh(products / table.softcap)
 
 
 def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, option_ids_BQCW: Array) -> Array:
@@ -38,8 +59,8 @@ def option_logits(table: Table, hidden_BAD: Array, read_of_option_BQC: Array, op
     hidden_BQCD = _at_options(hidden_BAD, read_of_option_BQC)
     # float32: differences of a few hundredths between two logits near 20 are the whole signal
     logits_BQCW = jnp.einsum("BQCD,BQCWD->BQCW", hidden_BQCD.astype(jnp.float32), rows_BQCWD, precision=EXACT)
-    if table.bias_V is not None:
-        logits_BQCW += jnp.take(table.bias_V, ids_BQCW, axis=0)
+    bias_BQCW = None if table.bias_V is None else jnp.take(table.bias_V, ids_BQCW, axis=0)
+    logits_BQCW = finished(table, logits_BQCW, bias_BQCW)
     summed_BQC = jax.nn.logsumexp(jnp.where(exists_BQCW, logits_BQCW, NEG), axis=-1)
     return jnp.where(exists_BQCW.any(-1), summed_BQC, NEG)
 
@@ -71,28 +92,43 @@ def log_normaliser(table: Table, hidden_BAD: Array) -> Array:
     """Returns the log-sum-exp over the whole vocabulary, [B, A] float32. Costly; only the option mass needs it."""
     hidden_D = hidden_BAD.reshape(-1, hidden_BAD.shape[-1])
     logits_V = float32_product(hidden_D, table.rows_VD.astype(table.dtype).T, "float32")
+    logits_V = finished(table, logits_V, table.bias_V)
     return jax.nn.logsumexp(logits_V, axis=-1).reshape(hidden_BAD.shape[:-1])
 
 
-def init_score(rows: int, width: int, rng: Array, *, pooled: bool) -> Params:
+def init_score(rows: int, width: int, rng: Array) -> Params:
     """Returns a new score head with `rows` rows, float32.
 
     One row scores every option, and has no bias, which would add a constant to all options. Several rows are the scores
-    of classes. If `pooled`, BERT's pooler comes first.
+    of classes.
     """
-    keys = jax.random.split(rng)
-    score: Params = {"rows": 0.02 * jax.random.normal(keys[0], (rows, width))}
+    score: Params = {"rows": 0.02 * jax.random.normal(rng, (rows, width))}
     if rows > 1:
         score["bias"] = jnp.zeros((rows,))
-    if pooled:
-        score["pooler"] = {"kernel": 0.02 * jax.random.normal(keys[1], (width, width)), "bias": jnp.zeros((width,))}
     return score
 
 
-def pooled(pooler: Params, hidden_BAD: Array, product_dtype: str) -> Array:
-    """Returns tanh(dense(x)) of every state: BERT's pooler, and the first part of RoBERTa's classification head."""
+def init_pooler(spec: EncoderSpec, rng: Array) -> Params:
+    """Returns a new map before an encoder's score head, float32."""
+    pooler: Params = {"kernel": 0.02 * jax.random.normal(rng, (spec.width, spec.width))}
+    if spec.pooler_bias:
+        pooler["bias"] = jnp.zeros((spec.width,))
+    if spec.pooler_norm:
+        pooler["norm"] = LayerNorm(spec.norm_eps, spec.norm == "layer").init(rng, jnp.zeros((spec.width,)))["params"]
+    return pooler
+
+
+def pooled(pooler: Params, hidden_BAD: Array, spec: EncoderSpec, product_dtype: str) -> Array:
+    """Returns act(dense(x)) of every state, normalised where the encoder has that: BERT's pooler, and the first part of
+    the classification heads of others.
+    """
     y = product(hidden_BAD.reshape(-1, hidden_BAD.shape[-1]), pooler["kernel"], product_dtype)
-    return jnp.tanh(y + pooler["bias"].astype(y.dtype)).reshape(hidden_BAD.shape)
+    if "bias" in pooler:
+        y = y + pooler["bias"].astype(y.dtype)
+    y = ACTIVATIONS[spec.pooler](y)
+    if "norm" in pooler:
+        y = LayerNorm(spec.norm_eps, spec.norm == "layer").apply({"params": pooler["norm"]}, y)
+    return y.reshape(hidden_BAD.shape)
 
 
 def init_concentration(kind: str, value: float, width: int) -> Params:

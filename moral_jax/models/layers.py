@@ -1,46 +1,62 @@
-"""Layers: normalisation, linear maps, attention, MLPs, rotary positions."""
+"""Layers: normalisation, linear maps, attention, MLPs."""
 
-import math
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from moral_jax.models import adapters, cache, quantize
-from moral_jax.models.attention import ATTENTION, read_attention, take_positions
+from moral_jax.models import adapters, cache, disentangled, quantize, rope
+from moral_jax.models.attention import ATTENTION, plain_attention, read_attention, take_positions
 from moral_jax.models.cache import Continued
 from moral_jax.models.product import product
-from moral_jax.models.spec import ComputeOptions, DecoderSpec, Spec
+from moral_jax.models.spec import Activation, ComputeOptions, Spec, pattern_of
 from moral_jax.sharding import constrain
 from moral_jax.types import Array, Params, Tokens
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square normalisation (arXiv 1910.07467), in float32 because a bf16 mean of squares loses digits."""
+    """Root-mean-square normalisation (arXiv 1910.07467), in float32 because a bf16 mean of squares loses digits.
+
+    States are multiplied by `offset` + the learned scale.
+    """
 
     eps: float
+    offset: float = 0.0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        scale_D = self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        scale_D = self.param("scale", nn.initializers.constant(1.0 - self.offset), (x.shape[-1],))
         x32 = x.astype(jnp.float32)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
-        return (x32 * scale_D).astype(x.dtype)
+        return (x32 * (self.offset + scale_D.astype(jnp.float32))).astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
     """Layer normalisation (arXiv 1607.06450), in float32 because bf16 means lose digits."""
 
     eps: float
+    biased: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         scale_D = self.param("scale", nn.initializers.ones, (x.shape[-1],))
-        bias_D = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         x32 = x.astype(jnp.float32)
         x32 = x32 - jnp.mean(x32, axis=-1, keepdims=True)
-        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
-        return (x32 * scale_D + bias_D).astype(x.dtype)
+        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps) * scale_D
+        if self.biased:
+            x32 = x32 + self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        return x32.astype(x.dtype)
+
+
+def normalisation(spec: Spec, name: str) -> RMSNorm | LayerNorm:
+    """Returns a normalisation of the kind that a model has."""
+    if spec.norm in ("layer", "layer_scale"):
+        return LayerNorm(spec.norm_eps, spec.norm == "layer", name=name)
+    return RMSNorm(spec.norm_eps, 1.0 if spec.norm == "rms_plus_one" else 0.0, name=name)
 
 
 class Linear(nn.Module):
@@ -72,107 +88,157 @@ class Linear(nn.Module):
         return y.reshape(*x.shape[:-1], self.features)
 
 
-class GatedMlp(nn.Module):
-    """down(silu(gate(x)) * up(x)), as in Llama."""
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "silu": nn.silu,
+    "tanh": jnp.tanh,
+    "gelu": functools.partial(nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(nn.gelu, approximate=True),
+}
+
+
+class Mlp(nn.Module):
+    """down(act(gate(x)) * up(x)), or without a gate down(act(up(x))). If `fused`, gate and up are one matrix."""
 
     width: int
+    activation: Activation
+    gated: bool
+    fused: bool
+    biased: bool
     compute: ComputeOptions
 
     @nn.compact
     def __call__(self, x_BTD: Array) -> Array:
-        kind = self.compute.product_dtype
-        gate_BTF = Linear(self.width, kind, name="gate")(x_BTD)
-        up_BTF = Linear(self.width, kind, name="up")(x_BTD)
-        hidden_BTF = constrain(nn.silu(gate_BTF) * up_BTF, "BTF", self.compute.mesh)
-        return Linear(x_BTD.shape[-1], kind, name="down")(hidden_BTF)
+        def linear(features: int, name: str) -> Linear:
+            return Linear(features, self.compute.product_dtype, self.biased, name=name)
+
+        act = ACTIVATIONS[self.activation]
+        if self.fused:
+            gate_BTF, up_BTF = jnp.split(linear(2 * self.width, "gate_up")(x_BTD), 2, axis=-1)
+            hidden_BTF = act(gate_BTF) * up_BTF
+        elif self.gated:
+            hidden_BTF = act(linear(self.width, "gate")(x_BTD)) * linear(self.width, "up")(x_BTD)
+        else:
+            hidden_BTF = act(linear(self.width, "up")(x_BTD))
+        hidden_BTF = constrain(hidden_BTF, "BTF", self.compute.mesh)
+        return linear(x_BTD.shape[-1], "down")(hidden_BTF)
 
 
-class GeluMlp(nn.Module):
-    """down(gelu(up(x))) with biases and the exact gelu, as in BERT."""
+class LayerInputs(NamedTuple):
+    """What a layer takes of its own where layers are not alike; stacked over layers, [L]."""
 
-    width: int
-    compute: ComputeOptions
-
-    @nn.compact
-    def __call__(self, x_BTD: Array) -> Array:
-        kind = self.compute.product_dtype
-        up_BTF = Linear(self.width, kind, biased=True, name="up")(x_BTD)
-        hidden_BTF = constrain(nn.gelu(up_BTF, approximate=False), "BTF", self.compute.mesh)
-        return Linear(x_BTD.shape[-1], kind, biased=True, name="down")(hidden_BTF)
+    window: Array  # int32
+    rope: Array  # int32: the row of the tables of rotations
 
 
-def rope_frequencies(spec: DecoderSpec) -> Array:
-    """Returns the inverse wavelengths [H // 2] of the rotary embedding (arXiv 2104.09864), float32.
-
-    With `rope_scaling`, long wavelengths are stretched by `factor`, short ones are kept, and those between are
-    interpolated. This is the rule of Llama 3.1, as in transformers' `llama3` rope type.
-    """
-    exponents = jnp.arange(0, spec.head_size, 2, dtype=jnp.float32) / spec.head_size
-    frequencies = 1.0 / spec.rope_theta**exponents
-    s = spec.rope_scaling
-    if s is None:
-        return frequencies
-    wavelengths = 2 * math.pi / frequencies
-    smooth = (s.original_max_positions / wavelengths - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor)
-    smooth = jnp.clip(smooth, 0.0, 1.0)
-    return (1 - smooth) * frequencies / s.factor + smooth * frequencies
+NO_WINDOW = 2**30
 
 
-Rope = tuple[Array, Array]  # cosine and sine, [B, T, H // 2]
+def unlike_layers(spec: Spec) -> LayerInputs | None:
+    """Returns what every layer takes of its own; None where all layers are alike, so that it is known beforehand."""
+    if len(set(spec.kinds)) == 1:
+        return None
+    ropes = _ropes(spec)
+    return LayerInputs(
+        np.array([NO_WINDOW if kind.window is None else kind.window for kind in spec.kinds], np.int32),
+        np.array([ropes.index(kind.rope) for kind in spec.kinds], np.int32),
+    )
 
 
-def rope_tables(spec: DecoderSpec, positions_BT: Array) -> Rope:
-    """Returns cosine and sine [B, T, H // 2] at the given positions, float32 because bf16 cannot count past 256."""
-    angles = positions_BT[..., None].astype(jnp.float32) * rope_frequencies(spec)
-    return jnp.cos(angles), jnp.sin(angles)
+def _ropes(spec: Spec) -> list[rope.Rope | None]:
+    """Returns the different rotations of a model's layers."""
+    return list(dict.fromkeys(kind.rope for kind in spec.kinds))
 
 
-def apply_rope(x_BTNH: Array, rope: Rope) -> Array:
-    """Rotates the two halves of every head (the Hugging Face layout: pairs are i and i + H // 2)."""
-    first, second = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
-    cos, sin = (table[:, :, None, :] for table in rope)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x_BTNH.dtype)
+class Positions(NamedTuple):
+    """What all layers know of positions."""
+
+    tables: rope.Tables | None  # of all rotations, [R, B, T, size // 2]
+    distances_RD: Array | None  # states of distances between tokens, of models that have some
+
+
+def positions(spec: Spec, positions_BT: Array, distances_RD: Array | None = None) -> Positions:
+    """Returns what all layers of a model know of the positions of a batch."""
+    ropes = _ropes(spec)
+    return Positions(rope.tables(ropes, positions_BT) if any(ropes) else None, distances_RD)
 
 
 class Attention(nn.Module):
-    """Attention with its projections. With `rope`, queries and keys are rotated. With `read_BA`, only these positions
-    have queries.
+    """Attention with its projections. With `read_BA`, only these positions have queries.
 
     Keys and values are kept where the collection `cache.PREFILL` is mutable. `Continued` tokens see those of the parts
     in `cache`.
+
+    Args:
+      layer: what this layer takes of its own, without the axis of layers; None where all layers are alike.
     """
 
     spec: Spec
     compute: ComputeOptions
-    biased: bool
 
     @nn.compact
-    def __call__(self, x_BTD: Array, rope: Rope | None, tokens: Tokens | Continued, read_BA: Array | None) -> Array:
+    def __call__(
+        self,
+        x_BTD: Array,
+        layer: LayerInputs | None,
+        places: Positions,
+        tokens: Tokens | Continued,
+        read_BA: Array | None,
+    ) -> Array:
         s, how = self.spec, self.compute
-
-        def project(x_BTD: Array, heads: int, name: str) -> Array:
-            y = Linear(heads * s.head_size, how.product_dtype, self.biased, name=name)(x_BTD)
-            return constrain(y.reshape(*x_BTD.shape[:2], heads, s.head_size), "BTNH", how.mesh)
-
-        def rotate(x_BTNH: Array, rope: Rope | None) -> Array:
-            return x_BTNH if rope is None else apply_rope(x_BTNH, rope)
-
-        k_BTKH = rotate(project(x_BTD, s.kv_heads, "key"), rope)
-        v_BTKH = project(x_BTD, s.kv_heads, "value")
-        if read_BA is not None:
-            x_BTD, rope = jax.tree.map(lambda x: take_positions(x, read_BA), (x_BTD, rope))
-        q_BTNH = rotate(project(x_BTD, s.heads, "query"), rope)
+        pattern = pattern_of(s, s.kinds[0].window if layer is None else layer.window)
+        row = 0 if layer is None else layer.rope
+        tables = jax.tree.map(lambda x_RBTH: x_RBTH[row], places.tables)
+        q_BTNH, k_BTKH, v_BTKH, distances = self._projected(x_BTD, tables, places.distances_RD, read_BA)
         if self.is_mutable_collection(cache.PREFILL) and not self.is_initializing():
             for name, x in zip(cache.KEYS, (k_BTKH, v_BTKH), strict=True):
                 self.put_variable(cache.PREFILL, name, x)
         if isinstance(tokens, Continued):
             parts = self._parts(k_BTKH, v_BTKH, tokens)
-            out_BTNH = cache.cached_attention(q_BTNH, parts, tokens, s.pattern, how)
+            out_BTNH = cache.cached_attention(q_BTNH, parts, tokens, pattern, how)
+        elif distances is not None and read_BA is None:
+            out_BTNH = plain_attention(q_BTNH, k_BTKH, v_BTKH, tokens, pattern, how, distances)
         elif read_BA is None:
-            out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, tokens, s.pattern, how)
+            out_BTNH = ATTENTION[how.attention](q_BTNH, k_BTKH, v_BTKH, tokens, pattern, how)
         else:
-            out_BTNH = read_attention(q_BTNH, k_BTKH, v_BTKH, tokens, read_BA, s.pattern, how)
-        return Linear(s.width, how.product_dtype, self.biased, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
+            out_BTNH = read_attention(q_BTNH, k_BTKH, v_BTKH, tokens, read_BA, pattern, how, distances)
+        return Linear(s.width, how.product_dtype, s.out_bias, name="out")(out_BTNH.reshape(*out_BTNH.shape[:2], -1))
+
+    def _projected(
+        self, x_BTD: Array, tables: rope.Tables | None, distances_RD: Array | None, read_BA: Array | None
+    ) -> tuple[Array, Array, Array, disentangled.Projected | None]:
+        """Returns queries (at the read positions only, if there are any), keys, values, and distances as both."""
+        s, kind = self.spec, self.compute.product_dtype
+        read = (lambda x: x) if read_BA is None else functools.partial(take_positions, queries=read_BA)
+
+        def linear(heads: int, name: str) -> Linear:
+            return Linear(heads * s.head_size, kind, s.qkv_bias, name=name)
+
+        def cut(x_BTM: Array) -> Array:
+            return constrain(x_BTM.reshape(*x_BTM.shape[:2], -1, s.head_size), "BTNH", self.compute.mesh)
+
+        def finished(x_BTM: Array, name: str, tables: rope.Tables | None) -> Array:
+            if s.head_norm == "all":
+                x_BTM = normalisation(s, f"{name}_norm")(x_BTM)
+            x_BTNH = cut(x_BTM)
+            if s.head_norm == "each":
+                x_BTNH = normalisation(s, f"{name}_norm")(x_BTNH)
+            return x_BTNH if tables is None else rope.rotate(x_BTNH, tables)
+
+        distances = None
+        if s.fused:
+            ends = s.heads * s.head_size, (s.heads + s.kv_heads) * s.head_size
+            q_BTM, k_BTM, v_BTM = jnp.split(linear(s.heads + 2 * s.kv_heads, "qkv")(x_BTD), ends, axis=-1)
+            q_BTM = read(q_BTM)
+        else:
+            query, key = linear(s.heads, "query"), linear(s.kv_heads, "key")
+            k_BTM, v_BTM = key(x_BTD), linear(s.kv_heads, "value")(x_BTD)
+            q_BTM = query(read(x_BTD))
+            if s.distances is not None and distances_RD is not None:
+                shape = -1, s.heads, s.head_size
+                of_query, of_key = query(distances_RD).reshape(shape), key(distances_RD).reshape(shape)
+                distances = disentangled.Projected(of_query, of_key, s.distances)
+        q_BTNH = finished(q_BTM, "query", jax.tree.map(read, tables))
+        return q_BTNH, finished(k_BTM, "key", tables), cut(v_BTM), distances
 
     def _parts(self, k_S1KH: Array, v_S1KH: Array, tokens: Continued) -> dict[str, dict[str, Array]]:
         """Returns the keys and values that texts have, and puts their newest into `recent`."""

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 from moral_jax import sharding
 from moral_jax.models import heads
 from moral_jax.models.api import Model, module, variables
-from moral_jax.models.layers import RMSNorm
+from moral_jax.models.layers import normalisation
 from moral_jax.models.product import float32_product
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, EncoderSpec
 from moral_jax.models.stack import KEPT
 from moral_jax.types import NEG, Array, Batch, OptionScores, Params, Texts, TextScores, Tokens, TokenScores
 
@@ -40,7 +40,8 @@ def read_states(params: Params, model: Model, batch: Batch) -> Array:
 def _pooled(params: Params, model: Model, hidden_BAD: Array) -> Array:
     """Returns the backbone's states as heads read them."""
     if "pooler" in params.get("score", {}):
-        hidden_BAD = heads.pooled(params["score"]["pooler"], hidden_BAD, model.compute.product_dtype)
+        assert isinstance(model.spec, EncoderSpec), "decoders have no pooler"
+        hidden_BAD = heads.pooled(params["score"]["pooler"], hidden_BAD, model.spec, model.compute.product_dtype)
     return sharding.constrain(hidden_BAD, "BAD", model.compute.mesh)
 
 
@@ -63,7 +64,7 @@ class StatesReadOut:
 
     @property
     def _vocabulary(self) -> heads.Table:
-        return heads.Table(heads.unembedding(self.params[self.model.backbone]), None, self.hidden_BAD.dtype)
+        return _vocabulary(self.params, self.model, self.hidden_BAD.dtype)
 
     @jax.named_scope("read_options")
     def options(self) -> OptionScores:
@@ -119,22 +120,21 @@ class StatesReadOut:
         rounding. The largest array is one block of positions; the backward pass computes it again, block by block.
         Blocks are cut from every row alike, so that rows stay on their devices.
         """
-        return self._blocks(functools.partial(_block_logp, self.model.compute.product_dtype), target_ids_BA)
+        return self._blocks(_logp_of, target_ids_BA)
 
     @jax.named_scope("read_tokens")
     def tokens(self, temperature: float = 1.0) -> TokenScores:
         """Returns log p of every token of `asks: Texts` and the entropy of its distribution, at a temperature."""
-        block = functools.partial(_block_tokens, self.model.compute.product_dtype, temperature)
-        return self._blocks(block, self.batch.asks.target_ids_BA)
+        return self._blocks(functools.partial(_tokens_of, temperature), self.batch.asks.target_ids_BA)
 
-    def _blocks(self, of_block: Callable[[Array, Array, Array], Any], target_ids_BA: Array) -> Any:
+    def _blocks(self, of_block: Callable[[Array, Array], Any], target_ids_BA: Array) -> Any:
         """Computes arrays [B, A] block by block, and again in the backward pass.
 
         Args:
-          of_block: (the table [D, V], states [B, P, D], targets [B, P]) -> arrays [B, P].
+          of_block: (logits [B, P, V], targets [B, P]) -> arrays [B, P].
         """
-        how, (B, A, D) = self.model.compute, self.hidden_BAD.shape
-        table_DV = self._vocabulary.rows_VD.astype(self.hidden_BAD.dtype).T
+        how, (B, A, D), table = self.model.compute, self.hidden_BAD.shape, self._vocabulary
+        table_DV = table.rows_VD.astype(table.dtype).T
         size = min(A, max(1, POSITIONS_PER_BLOCK * sharding.cut_rows(how.mesh) // B))
         padding = -A % size
         hidden_BAD = jnp.pad(self.hidden_BAD, ((0, 0), (0, padding), (0, 0)))
@@ -142,7 +142,11 @@ class StatesReadOut:
         blocks = (A + padding) // size
         hidden_XBPD = hidden_BAD.reshape(B, blocks, size, D).swapaxes(0, 1)
         targets_XBP = targets_BA.reshape(B, blocks, size).swapaxes(0, 1)
-        block = jax.checkpoint(functools.partial(of_block, table_DV))
+
+        @jax.checkpoint
+        def block(hidden_BPD: Array, target_BP: Array) -> Any:
+            return of_block(_logits(table, table_DV, hidden_BPD, how.product_dtype), target_BP)
+
         found = jax.lax.map(lambda xs: block(*xs), (hidden_XBPD, targets_XBP))
         return jax.tree.map(lambda x_XBP: x_XBP.swapaxes(0, 1).reshape(B, A + padding)[:, :A], found)
 
@@ -152,26 +156,28 @@ class StatesReadOut:
         return heads.of_direction(self.params["critic"], self.hidden_BAD)
 
 
-def _block_logits(product_dtype: str, table_DV: Array, hidden_BPD: Array) -> Array:
+def _vocabulary(params: Params, model: Model, dtype: jnp.dtype) -> heads.Table:
+    """Returns the table of a decoder's vocabulary, for states of a type."""
+    assert isinstance(model.spec, DecoderSpec), "encoders have no vocabulary to predict"
+    return heads.vocabulary(params[model.backbone], model.spec.logit_softcap, dtype)
+
+
+def _logits(table: heads.Table, table_DV: Array, hidden_BPD: Array, product_dtype: str) -> Array:
+    """Returns logits [B, P, V] from a table and its transpose in the type of the states."""
     B, P, D = hidden_BPD.shape
-    return float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
+    products = float32_product(hidden_BPD.reshape(B * P, D), table_DV, product_dtype).reshape(B, P, -1)
+    return heads.finished(table, products, table.bias_V)
 
 
 def _logp_of(logits_BPV: Array, target_BP: Array) -> Array:
+    """Returns log p of a target at each of P positions, [B, P] float32."""
     target_logits_BP = jnp.take_along_axis(logits_BPV, target_BP[..., None], axis=-1)[..., 0]
     return target_logits_BP - jax.nn.logsumexp(logits_BPV, axis=-1)
 
 
-def _block_logp(product_dtype: str, table_DV: Array, hidden_BPD: Array, target_BP: Array) -> Array:
-    """Returns log p of a target at each of P positions, [B, P] float32."""
-    return _logp_of(_block_logits(product_dtype, table_DV, hidden_BPD), target_BP)
-
-
-def _block_tokens(
-    product_dtype: str, temperature: float, table_DV: Array, hidden_BPD: Array, target_BP: Array
-) -> TokenScores:
+def _tokens_of(temperature: float, logits_BPV: Array, target_BP: Array) -> TokenScores:
     """Returns log p of a target and the entropy at each of P positions, at a temperature."""
-    logits_BPV = _block_logits(product_dtype, table_DV, hidden_BPD) / temperature
+    logits_BPV = logits_BPV / temperature
     fixed_BPV = jax.lax.stop_gradient(logits_BPV)
     p_BPV = jax.nn.softmax(fixed_BPV, axis=-1)
     entropy_BP = jax.nn.logsumexp(fixed_BPV, axis=-1) - jnp.sum(p_BPV * fixed_BPV, axis=-1)
@@ -208,9 +214,8 @@ def read_layer(params: Params, model: Model, batch: Batch, hidden_BAD: Array) ->
     Args:
       hidden_BAD: what `layer_states` has of the layer. Of the last layer, this is the read-out of the model.
     """
-    if isinstance(model.spec, DecoderSpec):
-        norm = RMSNorm(model.spec.norm_eps)
-        hidden_BAD = norm.apply({"params": params[model.backbone]["final_norm"]}, hidden_BAD)
+    if norm := params[model.backbone].get("final_norm"):
+        hidden_BAD = normalisation(model.spec, "final_norm").apply({"params": norm}, hidden_BAD)
     return StatesReadOut(params, model, batch, _pooled(params, model, hidden_BAD))
 
 
@@ -220,8 +225,9 @@ def next_logits(params: Params, model: Model, hidden_SD: Array) -> Array:
     The table stands first in the product: as the second operand it would be a transposed view, which CPUs read at half
     the speed (docs/performance.md).
     """
-    table_VD = heads.unembedding(params[model.backbone])
-    return float32_product(table_VD.astype(hidden_SD.dtype), hidden_SD.T, model.compute.product_dtype).T
+    table = _vocabulary(params, model, hidden_SD.dtype)
+    logits_VS = float32_product(table.rows_VD.astype(table.dtype), hidden_SD.T, model.compute.product_dtype)
+    return heads.finished(table, logits_VS.T, table.bias_V)
 
 
 def vocabulary_logits(params: Params, model: Model, tokens_BT: Array) -> Array:
@@ -229,4 +235,5 @@ def vocabulary_logits(params: Params, model: Model, tokens_BT: Array) -> Array:
     one_BT = jnp.ones_like(tokens_BT)
     positions_BT = jnp.broadcast_to(jnp.arange(tokens_BT.shape[1]), tokens_BT.shape)
     hidden_BTD = _hidden(params, model, Tokens(tokens_BT, one_BT, one_BT + 1, positions_BT), positions_BT)
-    return float32_product(hidden_BTD, heads.unembedding(params[model.backbone]).T, str(hidden_BTD.dtype))
+    table = _vocabulary(params, model, hidden_BTD.dtype)
+    return _logits(table, table.rows_VD.T, hidden_BTD, str(hidden_BTD.dtype))

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from moral_jax.models.attention import SAVED, take_positions
 from moral_jax.models.cache import PARTS, PREFILL
-from moral_jax.models.spec import LayerGroup
+from moral_jax.models.layers import LayerInputs, unlike_layers
+from moral_jax.models.spec import FIRST, LayerGroup
 from moral_jax.types import Array
 
 REMAT = {  # checkpoint policies: which results the forward pass saves for the backward pass
@@ -47,36 +48,40 @@ def run_layers(
 
     Args:
       owner: the module that is running, with its `spec` and its `compute` options.
-      block: a layer, `block(spec, how)(x_BTD, *inputs, read_BA) -> (x, None)`; without `read_BA` it returns all
-        positions.
+      block: a layer, `block(spec, how)(x_BTD, layer, *inputs, read_BA) -> (x, None)`; without `read_BA` it returns
+        all positions. `layer` is what `layers.unlike_layers` has of it.
       inputs: the inputs of every layer beside the states.
     """
     spec, how = owner.spec, owner.compute
-    layer, keeps = _remat(block, how.remat), owner.is_mutable_collection(KEPT) and not owner.is_initializing()
+    layer, own = _remat(block, how.remat), unlike_layers(spec)
+    keeps = owner.is_mutable_collection(KEPT) and not owner.is_initializing()
     kept = [take_positions(x_BTD, read_BA)[None]] if keeps else []
 
-    def step(layers: nn.Module, x_BTD: Array, read_BA: Array, *inputs: Any) -> tuple[Array, Array | None]:
-        x_BTD, _ = layers(x_BTD, *inputs)
+    def step(layers: nn.Module, x_BTD: Array, of_layer: LayerInputs | None, read_BA: Array, *inputs: Any) -> Any:
+        x_BTD, _ = layers(x_BTD, of_layer, *inputs)
         return x_BTD, take_positions(x_BTD, read_BA) if keeps else None
 
     for group in groups:
-        layers = layer(spec, how, name=group.name)
+        of_group = own and LayerInputs(*(jnp.asarray(x_L[group.layers.start : group.layers.stop]) for x_L in own))
         if group.stacked:
             count = len(group.layers)
             scan = nn.scan(
                 step,
                 variable_axes=dict.fromkeys(("params", "adapters", PREFILL, *PARTS), 0),
                 split_rngs={"params": True},
-                in_axes=nn.broadcast,
+                in_axes=(0, *[nn.broadcast] * (1 + len(inputs))),
                 length=count,
                 unroll=min(how.unroll, count),
             )
-            x_BTD, states_LBAD = scan(layers, x_BTD, read_BA, *inputs)
+            x_BTD, states_LBAD = scan(layer(spec, how, name=group.name), x_BTD, of_group, read_BA, *inputs)
         else:
+            of_layer = None if of_group is None else LayerInputs(*(x_L[0] for x_L in of_group))
+            one = layer(spec, how, is_first=group.layers.start == 0, name=group.name)
+            is_last = group.name != FIRST
             many = _reads_many(read_BA.shape[1], x_BTD.shape[1])
-            x_BTD, _ = layers(x_BTD, *inputs, None if many else read_BA)
-            x_BTD = take_positions(x_BTD, read_BA) if many else x_BTD
-            states_LBAD = x_BTD[None]
+            x_BTD, _ = one(x_BTD, of_layer, *inputs, read_BA if is_last and not many else None)
+            x_BTD = take_positions(x_BTD, read_BA) if is_last and many else x_BTD
+            states_LBAD = (x_BTD if is_last else take_positions(x_BTD, read_BA))[None]
         kept += [states_LBAD] if keeps else []
     if keeps:
         owner.put_variable(KEPT, "states", jnp.concatenate(kept))

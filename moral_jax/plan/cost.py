@@ -48,7 +48,7 @@ class Measured(Protocol):
 def layer_weights(spec: DecoderSpec) -> int:
     """Returns the number of weights in all layers' matrices."""
     attention = spec.width * spec.head_size * 2 * (spec.heads + spec.kv_heads)
-    return spec.layers * (attention + 3 * spec.width * spec.mlp_width)
+    return spec.layers * (attention + (3 if spec.gated else 2) * spec.width * spec.mlp_width)
 
 
 def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False) -> float:

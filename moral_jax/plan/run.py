@@ -16,7 +16,8 @@ from typing import Any
 from moral_jax import sharding
 from moral_jax.config import Config, saved
 from moral_jax.config.model import MeshConfig, Remat
-from moral_jax.models.spec import DecoderSpec, Spec, from_hf
+from moral_jax.models.families import from_hf
+from moral_jax.models.spec import DecoderSpec, Spec
 from moral_jax.plan import cost
 from moral_jax.plan.compile import Plan, Program, TooLarge, Topology, make
 from moral_jax.runtime import console

@@ -19,7 +19,23 @@ from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.types import Params
 from moral_jax.weights import hf, load, shard_slices
 
-NAMES = {"llama": "Llama", "mistral": "Mistral", "bert": "Bert", "roberta": "Roberta"}  # class prefixes
+NAMES = {  # what the names of a family's classes begin with
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+    "phi": "Phi",
+    "phi3": "Phi3",
+    "gemma2": "Gemma2",
+    "gemma3_text": "Gemma3",
+    "olmo2": "Olmo2",
+    "smollm3": "SmolLM3",
+    "bert": "Bert",
+    "roberta": "Roberta",
+    "modernbert": "ModernBert",
+    "deberta-v2": "DebertaV2",
+}
+SCORED = NAMES | {"gemma3_text": "Gemma3Text"}  # of those that have scores of texts
 FILE = "model-{:05d}-of-{:05d}.safetensors"
 FORMAT = {"format": "pt"}  # required by transformers
 HEAD = "concentration.safetensors"
@@ -94,7 +110,7 @@ def _architecture(spec: Spec, labels: tuple[str, ...]) -> str:
         return f"{NAMES[spec.family]}ForCausalLM"
     if isinstance(spec, EncoderSpec) and len(labels) == 1:
         return f"{NAMES[spec.family]}ForMultipleChoice"
-    return f"{NAMES[spec.family]}ForSequenceClassification"
+    return f"{SCORED[spec.family]}ForSequenceClassification"
 
 
 def write_config(original: dict[str, Any], spec: Spec, labels: tuple[str, ...], folder: Path, dtype: str) -> None:

@@ -19,19 +19,21 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from moral_jax import sharding
+from moral_jax.models.encoder_names import NAMES
+from moral_jax.models.families import from_hf
 from moral_jax.models.parameters import (
     EMBEDDING,
-    POOLER,
     UNEMBEDDING,
     Entry,
     entries,
     match_names,
     may_ignore,
 )
-from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec, from_hf
+from moral_jax.models.parameters import pooler as pooler_entries
+from moral_jax.models.spec import DecoderSpec, EncoderSpec, Spec
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
-from moral_jax.weights import gguf, hf, shard_slices
+from moral_jax.weights import gguf, gguf_config, hf, shard_slices
 
 Index = tuple[slice, ...]
 Read = Callable[[str, Index], np.ndarray]
@@ -52,7 +54,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         return strict_json.read(hf.inside(path, "config.json"))
-    return gguf.hf_config(gguf.open_gguf(path))
+    return gguf_config.hf_config(gguf.open_gguf(path))
 
 
 def read_spec(path: Path) -> Spec:
@@ -84,7 +86,7 @@ def _check_names(path: Path, have: set[str], want: set[str], spec: Spec, is_gguf
         )
     extra = have - want
     if is_gguf:
-        extra -= {"rope_freqs.weight"}  # read with the config
+        extra -= gguf_config.ROPE_TENSORS
     else:
         extra = {n for n in extra if not may_ignore(n, spec)}
     if extra:
@@ -124,11 +126,16 @@ def _check_shapes(path: Path, reader: Reader, names: list[str], needed: tuple[in
 
 
 def _reads(reader: Reader, entry: Entry, spec: Spec) -> Read:
-    """Returns a function that reads parts of a parameter's file tensors, with rows in Hugging Face's order.
+    """Returns a function that reads parts of a parameter's file tensors as Hugging Face has them.
 
-    GGUF files interleave the rotary pairs of query and key rows; the row indices are mapped to the file's order.
+    GGUF files of some families interleave the rotary pairs of query and key rows; the row indices are mapped to the
+    file's order. Those of Gemma store one more than the scales of its norms.
     """
-    if not (isinstance(reader, gguf.GgufFile) and entry.rope_heads):
+    if not isinstance(reader, gguf.GgufFile):
+        return reader.read
+    if entry.offset:
+        return lambda name, index: reader.read(name, index) - 1
+    if not entry.rope_heads:
         return reader.read
     heads = getattr(spec, entry.rope_heads)
 
@@ -240,7 +247,9 @@ def pooler(path: Path, spec: EncoderSpec, like: Params, piece_bytes: int) -> Par
       UserError: a file is missing or damaged, or a tensor has the wrong shape or an unreadable type.
     """
     reader = hf.SafetensorsFolder(path)
-    matched = match_names(POOLER, spec, reader.names())
+    matched = match_names(pooler_entries(spec), spec, reader.names())
+    if not NAMES[spec.family].pooler_prefixed:  # it belongs to the class with a head
+        matched = pooler_entries(spec)
     if not reader.names().issuperset(entry.hf for entry in matched):
         return {}
     return nest({name: make() for name, make in _loaders(path, reader, matched, spec, like, piece_bytes).items()})

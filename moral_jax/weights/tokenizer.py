@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import transformers
-from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+from tokenizers import AddedToken, normalizers
 from transformers import (
     AutoTokenizer,
     GPT2Tokenizer,
@@ -26,25 +26,8 @@ from moral_jax.runtime import panics, strict_json
 from moral_jax.types import UserError
 from moral_jax.weights import hf
 from moral_jax.weights.gguf import GgufFile, open_gguf
+from moral_jax.weights.pre_tokenizers import CUTS, pre_tokenizer
 
-# Pre-tokenizers (how text is split before byte-pair merges) by GGUF's `tokenizer.ggml.pre`. None: the rule of GPT-2.
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-LLAMA3 = "llama-bpe"
-PRE_TOKENIZERS: dict[str, pre_tokenizers.PreTokenizer | None] = {
-    "gpt-2": None,
-    "smollm": pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    ),
-    LLAMA3: pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_LLAMA3), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    ),
-}
 CONTROL, USER_DEFINED = 3, 4  # GGUF token types
 SPACE = "▁"  # SentencePiece's character for a space
 SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # GGUF: HF
@@ -86,9 +69,9 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
     Older files name none, and "default" is no rule of any model: with a guess, text would be cut differently.
     """
     pre = file.get("tokenizer.ggml.pre", str, "default")
-    if pre not in PRE_TOKENIZERS:
+    if pre not in CUTS:
         raise UserError(
-            f"{file.path}: pre-tokenizer {pre!r} is not supported; supported: {', '.join(PRE_TOKENIZERS)}. "
+            f"{file.path}: pre-tokenizer {pre!r} is not supported; supported: {', '.join(CUTS)}. "
             f"Pass the model's Hugging Face tokenizer with --config.model.tokenizer=FOLDER"
         )
     merges = [tuple(m.split(" ", 1)) for m in file.texts("tokenizer.ggml.merges")]
@@ -97,13 +80,14 @@ def _byte_level(file: GgufFile, vocab: dict[str, int], special: dict[str, str]) 
     names: dict[str, Any] = dict.fromkeys(SPECIAL.values()) | special
     # annotated as a list of strings, but pairs are what it takes
     tokenizer = GPT2Tokenizer(vocab=vocab, merges=merges, **names)  # type: ignore[arg-type]
-    if PRE_TOKENIZERS[pre] is not None:
-        tokenizer.backend_tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]
-    # what llama.cpp knows of Llama 3 beside the file: words of the vocabulary are taken whole, before any merge
-    tokenizer.backend_tokenizer.model.ignore_merges = pre == LLAMA3
-    # llama.cpp's defaults where the flag is missing: BOS for Llama 3 and SentencePiece, none for other byte-level BPE
+    cut = CUTS[pre]
+    if (cutter := pre_tokenizer(cut)) is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = cutter
+    if cut.composes:
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    tokenizer.backend_tokenizer.model.ignore_merges = cut.takes_words
     # the setter does not stand below its property in transformers, so mypy does not see it
-    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, pre == LLAMA3)  # type: ignore[misc]
+    tokenizer.add_bos_token = file.get("tokenizer.ggml.add_bos_token", bool, cut.adds_bos)  # type: ignore[misc]
     return tokenizer
 
 

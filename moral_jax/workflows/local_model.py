@@ -11,10 +11,10 @@ from jax.sharding import Mesh
 from moral_jax import objectives, sharding
 from moral_jax.config import Config
 from moral_jax.data import encode
-from moral_jax.models import api, quantize
-from moral_jax.models.attention import choose as choose_attention
+from moral_jax.models import adapters, api, parameters, quantize
+from moral_jax.models.attention_choice import choose as choose_attention
 from moral_jax.models.product import arithmetic
-from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
+from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, Spec
 from moral_jax.prompts import render
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.runs import origin
@@ -96,6 +96,12 @@ def make_model(
     if config.adapter.first_layer >= spec.layers:
         first = config.adapter.first_layer
         raise UserError(f"config.adapter.first_layer={first}: the model has {spec.layers} layers; expected less")
+    if isinstance(spec, DecoderSpec) and config.adapter.kind != "none" and not adapters.entries(spec, config.adapter):
+        names = dict.fromkeys(e.projection for e in parameters.entries(spec) if e.path.endswith("/kernel"))
+        raise UserError(
+            f"config.adapter.targets={config.adapter.targets!r}: matches no matrix of {spec.family}, which has "
+            f"{', '.join(names)}"
+        )
     inputs = {"width": spec.width, "heads x head size": spec.heads * spec.head_size, "MLP width": spec.mlp_width}
     for name, size in inputs.items():
         if config.model.quantize == "nf4" and size % quantize.BLOCK:

@@ -14,7 +14,7 @@ from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory, versions
 from moral_jax.runtime.files import sha256
 from moral_jax.types import UserError
-from moral_jax.weights import hf, licence, peft, source
+from moral_jax.weights import gguf, hf, licence, peft, source
 from moral_jax.workflows import earlier
 
 LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "transformers", "tokenizers")
@@ -30,7 +30,7 @@ OF_MODEL = ("model.sha256", "model.settings_sha256")
 
 def weight_hashes(path: Path) -> dict[str, str]:
     """Returns the SHA-256 of every weight file."""
-    weight_files = [path] if path.is_file() else sorted(hf.weight_files(path))
+    weight_files = gguf.open_gguf(path).parts if path.is_file() else sorted(hf.weight_files(path))
     return {file.name: sha256(file) for file in weight_files}
 
 

@@ -216,7 +216,7 @@ MODELS = (
     Case(
         "2^63 positions", llama(llama__context_length=(UINT64, u64(2**63))), "max_position_embeddings", "a whole number"
     ),
-    Case("rope that is scaled", llama(llama__rope__scaling__type=(STRING, text("yarn"))), "'yarn'", "not supported"),
+    Case("rope that is scaled", llama(llama__rope__scaling__type=(STRING, text("su"))), "'su'", "not supported"),
     Case(
         "rope divisors of another size",
         llama([EMBEDDING, tensor("rope_freqs.weight", (32,), place=1024)]),

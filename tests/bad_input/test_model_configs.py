@@ -25,6 +25,15 @@ def rope(**fields):
     return decoder(rope_parameters={"rope_theta": 1e4} | fields)
 
 
+def qwen(**changes):
+    return decoder(model_type="qwen2", **changes)
+
+
+def gemma(family="gemma2", **changes):
+    return decoder(model_type=family, head_dim=12, **changes)
+
+
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 6, "long_factor": [2.0] * 6}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 CASES = (
     Case("empty", b"", "config.json", "not valid JSON"),
@@ -42,24 +51,39 @@ CASES = (
     Case("a true width", decoder(hidden_size=True), "hidden_size=True", "a whole number"),
     Case("no heads", decoder(num_attention_heads=0), "num_attention_heads=0", "a whole number from 1"),
     Case("heads that share nothing", decoder(num_key_value_heads=3), "num_attention_heads=4", "num_key_value_heads=3"),
-    Case("an odd head", decoder(head_dim=7), "head_dim=7", "an even number"),
+    Case("an odd head", decoder(head_dim=7), "a head of 7", "an even number"),
     Case("10^12 layers", decoder(num_hidden_layers=10**12), "num_hidden_layers=10", "a whole number from 1 to 1024"),
     Case("2^60 positions", decoder(max_position_embeddings=2**60), "max_position_embeddings", "a whole number from 1"),
     Case("no epsilon", decoder(rms_norm_eps=0), "rms_norm_eps=0", "a positive number"),
     Case("an epsilon that is none", decoder(rms_norm_eps=float("nan")), "rms_norm_eps=nan", "a positive number"),
     Case("an epsilon of 10,000 digits", b'{"rms_norm_eps": ' + b"1" * 10_000 + b"}", "config.json", "not valid JSON"),
     Case("a negative window", decoder(model_type="mistral", sliding_window=-1), "sliding_window=-1", "a whole number"),
-    Case("another activation", decoder(hidden_act="gelu"), "hidden_act='gelu'", "only 'silu' is"),
-    Case("biases", decoder(attention_bias=True), "attention_bias=True", "only False is"),
+    Case("another activation", decoder(hidden_act="relu2"), "hidden_act='relu2'", "supported: 'silu'"),
+    Case("biases", decoder(attention_bias="all"), "attention_bias='all'", "true or false"),
     Case("rope that is a list", decoder(rope_parameters=[1]), "rope_parameters=[1]", "a JSON object"),
-    Case("rope of another kind", rope(rope_type="yarn"), "rope type 'yarn'", "supported: 'default', 'llama3'"),
-    Case("rope of no kind", rope(rope_type={"a": 1}), "rope type {'a': 1}", "supported: 'default', 'llama3'"),
+    Case("rope of another kind", rope(rope_type="ntk"), "rope type 'ntk'", "supported: 'default', 'dynamic'"),
+    Case("rope of no kind", rope(rope_type={"a": 1}), "rope type {'a': 1}", "supported: 'default', 'dynamic'"),
     Case("rope without a base", rope(rope_theta="big"), "rope_theta='big'", "a positive number"),
     Case("rope that turns back", rope(rope_theta=-1e4), "rope_theta=-10000.0", "a positive number"),
     Case("half of llama3", rope(rope_type="llama3", factor=8.0), "'low_freq_factor'", "is missing"),
     Case(
         "llama3 without length", rope(**LLAMA3, original_max_position_embeddings=0), "original_max_pos", "whole number"
     ),
+    Case("yarn without a factor", rope(rope_type="yarn"), "'factor'", "is missing"),
+    Case("longrope of three numbers", rope(**LONG | {"short_factor": [1, 1, 1]}), "short_factor", "6 positive numbers"),
+    Case("longrope of zero", rope(**LONG | {"long_factor": [0] * 6}), "long_factor", "6 positive numbers"),
+    Case("three axes", rope(rope_type="default", mrope_section=[2, 2, 2]), "mrope_section=[2, 2, 2]", "only None is"),
+    Case("layers of a third kind", qwen(layer_types=["chunked_attention"] * 3), "'chunked_attention'", "supported"),
+    Case("too few kinds of layers", qwen(layer_types=["full_attention"]), "layer_types", "a list of 3 items"),
+    Case("a window that is off", qwen(layer_types=["sliding_attention"] * 3), "layer_types", "use_sliding_window"),
+    Case("a cap of nothing", gemma(final_logit_softcapping=0), "final_logit_softcapping=0", "a positive number"),
+    Case("a cap that nobody computes", gemma("gemma3_text", attn_logit_softcapping=5), "attn_logit", "only None is"),
+    Case("both directions", gemma(use_bidirectional_attention=True), "use_bidirectional_attention", "only False is"),
+    Case("norms of heads in Phi", decoder(model_type="phi", qk_layernorm=True), "qk_layernorm=True", "only False is"),
+    Case("weights in 8 bits", decoder(quantization_config={"quant_method": "fp8"}), "'fp8'", "unquantised"),
+    Case("weights in 4 bits", decoder(quantization_config={"quant_method": "bitsandbytes"}), "'bitsandbytes'", "nf4"),
+    Case("weights of torchao", decoder(quantization_config={"quant_method": "torchao"}), "'torchao'", "unquantised"),
+    Case("weights of nobody", decoder(quantization_config={}), "quantization_config", "unquantised"),
     Case("an encoder without types", encoder(type_vocab_size=None), "'type_vocab_size'", "is missing"),
     Case("an encoder cut by heads", encoder(num_attention_heads=5), "hidden_size=32", "num_attention_heads=5"),
     Case("an encoder that is a decoder", encoder(is_decoder=True), "is_decoder=True", "only False is"),
@@ -78,7 +102,7 @@ def test_config_json(case, refused, tmp_path):
 
 
 def test_the_configs_that_the_others_are_changes_of():
-    from moral_jax.models.spec import from_hf
+    from moral_jax.models.families import from_hf
 
     for good in (DECODER, ENCODER, ROBERTA):
         from_hf(good)

@@ -11,11 +11,11 @@ import pytest
 from moral_jax.cli import ask as questions
 from moral_jax.config import parsing, saved
 from moral_jax.config.model import AdapterConfig
-from moral_jax.models.spec import from_hf
+from moral_jax.models.families import from_hf
 from moral_jax.respondents.api import replies
 from moral_jax.tasks import archive
 from moral_jax.types import UserError
-from moral_jax.weights import gguf, hf, load, peft, tokenizer
+from moral_jax.weights import gguf, gguf_config, hf, load, peft, tokenizer
 from tests.bad_input import test_archives as packed
 from tests.bad_input import test_gguf, test_peft, test_replies, test_rows
 from tests.bad_input import test_runs as pages
@@ -97,7 +97,7 @@ def test_safetensors(tmp_path):
 def test_gguf_files(tmp_path):
     def read(path):
         gguf.open_gguf.cache_clear()
-        from_hf(gguf.hf_config(gguf.open_gguf(path)))
+        from_hf(gguf_config.hf_config(gguf.open_gguf(path)))
         tokenizer.load(path)
 
     survives(via(tmp_path / "m.gguf", read), test_gguf.llama(), 300)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from moral_jax.config import build, default, parsing, presets
-from moral_jax.models.spec import Llama3Scaling
+from moral_jax.models.rope import Llama3Scaling
 from moral_jax.types import UserError
 from moral_jax.workflows import train
 from tests.helpers import tiny

@@ -18,7 +18,8 @@ from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig, OptimConfig, TrainConfig
 from moral_jax.models import api, parameters, read_out
-from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, Spec
+from moral_jax.models.rope import Llama3Scaling, Rope
+from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, LayerKind, Spec
 from moral_jax.tasks import synthetic
 from moral_jax.types import Array, Batch, Options, OptionScores, Params, Tokens
 from moral_jax.weights import load as weights
@@ -32,7 +33,11 @@ SPECIALS = ["<|unk|>", "<|bos|>", "<|end|>", "<|system|>", "<|user|>", "<|assist
 
 
 def spec(**changes: object) -> DecoderSpec:
-    """Returns a decoder of three layers with grouped heads and a head size that is not D / N."""
+    """Returns a decoder of three layers with grouped heads and a head size that is not D / N.
+
+    Without `kinds`, all layers have one window and one rotation, of `sliding_window`, `rope_theta`, `rope_scaling`.
+    With `kinds` of more layers, the lowest are taken.
+    """
     values = {
         "family": "llama",
         "vocab": 97,
@@ -42,14 +47,28 @@ def spec(**changes: object) -> DecoderSpec:
         "kv_heads": 2,
         "head_size": 12,
         "mlp_width": 48,
+        "norm": "rms",
         "norm_eps": 1e-5,
-        "rope_theta": 10_000.0,
-        "rope_scaling": None,
-        "sliding_window": None,
+        "norms": "before",
+        "head_norm": "none",
+        "fused": False,
+        "qkv_bias": False,
+        "out_bias": False,
+        "mlp_bias": False,
+        "activation": "silu",
+        "gated": True,
+        "score_softcap": None,
+        "embedding_scale": 1.0,
+        "logit_softcap": None,
         "tied_embeddings": True,
+        "unembedding_bias": False,
         "max_positions": 4096,
-    }
-    return DecoderSpec(**{**values, **changes})
+    } | changes
+    values.setdefault("score_scale", values["head_size"] ** -0.5)
+    theta, scaling = values.pop("rope_theta", 10_000.0), values.pop("rope_scaling", None)
+    alike = LayerKind(values.pop("sliding_window", None), Rope(theta, values["head_size"], scaling))
+    kinds = values.get("kinds", (alike,) * values["layers"])
+    return DecoderSpec(**{**values, "kinds": kinds[: values["layers"]]})
 
 
 def encoder_spec(**changes: object) -> EncoderSpec:
@@ -61,12 +80,26 @@ def encoder_spec(**changes: object) -> EncoderSpec:
         "width": 32,
         "heads": 4,
         "mlp_width": 48,
+        "norm": "layer",
         "norm_eps": 1e-12,
+        "norms": "sum",
+        "first_apart": False,
+        "fused": False,
+        "qkv_bias": True,
+        "mlp_bias": True,
+        "pooler_bias": True,
+        "activation": "gelu",
+        "gated": False,
+        "distances": None,
+        "learned_positions": True,
+        "pooler": "tanh",
+        "pooler_norm": False,
         "token_types": 2,
         "first_position": 0,
         "max_positions": 128,
-    }
-    return EncoderSpec(**{**values, **changes})
+    } | changes
+    kinds = values.get("kinds", (LayerKind(None, None),) * values["layers"])
+    return EncoderSpec(**{**values, "kinds": kinds[: values["layers"]]})
 
 
 ROBERTA = {"family": "roberta", "token_types": 1, "first_position": 2, "norm_eps": 1e-5}
@@ -229,13 +262,13 @@ def hf_encoder_config(of: EncoderSpec) -> dict:
 
 
 def hf_config(of: DecoderSpec) -> dict:
-    """Returns the config.json of a decoder, as transformers 5 writes it."""
-    rope = {"rope_type": "default", "rope_theta": of.rope_theta}
-    if of.rope_scaling:
-        s = of.rope_scaling
+    """Returns the config.json of a Llama or Mistral, as transformers 5 writes it."""
+    window, turn = of.kinds[0]
+    rope = {"rope_type": "default", "rope_theta": turn.theta}
+    if isinstance(s := turn.scaling, Llama3Scaling):
         rope = {
             "rope_type": "llama3",
-            "rope_theta": of.rope_theta,
+            "rope_theta": turn.theta,
             "factor": s.factor,
             "low_freq_factor": s.low_freq_factor,
             "high_freq_factor": s.high_freq_factor,
@@ -254,7 +287,7 @@ def hf_config(of: DecoderSpec) -> dict:
         "hidden_act": "silu",
         "rms_norm_eps": of.norm_eps,
         "rope_parameters": rope,
-        "sliding_window": of.sliding_window,
+        "sliding_window": window,
         "tie_word_embeddings": of.tied_embeddings,
         "max_position_embeddings": of.max_positions,
     }

@@ -154,7 +154,10 @@ def test_targets(targets, where):
 
 
 def test_projections_are_the_key_maps():
-    assert tuple(e.projection for e in parameters.LAYER if e.path.endswith("kernel")) == PROJECTIONS
+    shapes = {}, {"fused": True}, {"family": "phi", "gated": False, "norms": "parallel"}
+    entries = [e for shape in shapes for e in parameters.entries(tiny.spec(**shape))]
+    names = [e.projection for e in entries if e.path.endswith("kernel")]
+    assert tuple(dict.fromkeys(names)) == PROJECTIONS
 
 
 @pytest.mark.parametrize("first", [1, 2])

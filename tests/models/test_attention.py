@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from moral_jax.models.attention import choose, plain_attention, read_attention, splash_attention
+from moral_jax.models.attention import plain_attention, read_attention, splash_attention
+from moral_jax.models.attention_choice import choose
 from moral_jax.models.spec import AttentionPattern, ComputeOptions
 from moral_jax.types import Tokens, UserError
 from tests.helpers import tiny
@@ -23,19 +24,27 @@ def by_hand(q, k, v, segments, ends, positions, pattern):
                 s
                 for s in range(t + 1 if pattern.causal else T)
                 if segments[b, s] <= segments[b, t] < ends[b, s]
-                and (pattern.window is None or positions[b, t] - positions[b, s] < pattern.window)
+                and (pattern.window is None or abs(positions[b, t] - positions[b, s]) < pattern.window)
             ]
             for n in range(N):
                 kv = n // (N // k.shape[2])
-                scores = k[b, seen, kv] @ q[b, t, n] / np.sqrt(H)
+                scores = k[b, seen, kv] @ q[b, t, n] * (pattern.scale or H**-0.5)
+                scores = pattern.softcap * np.tanh(scores / pattern.softcap) if pattern.softcap else scores
                 weights = np.exp(scores - scores.max())
                 out[b, t, n] = (weights / weights.sum()) @ v[b, seen, kv]
     return out
 
 
-@pytest.mark.parametrize(
-    "pattern", [AttentionPattern(True, None), AttentionPattern(True, 4), AttentionPattern(False, None)]
-)
+PATTERNS = [
+    AttentionPattern(True, None),
+    AttentionPattern(True, 4),
+    AttentionPattern(False, None),
+    AttentionPattern(False, 4),
+    AttentionPattern(True, 4, scale=0.7, softcap=0.5),
+]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize("block", [128, 8])
 def test_equals_a_plain_loop(pattern, block):
     rng = np.random.default_rng(0)
@@ -70,10 +79,18 @@ def test_no_gradient_flows_from_later_or_foreign_positions():
 
 
 @pytest.mark.parametrize(
-    "pattern", [AttentionPattern(True, None), AttentionPattern(True, 100), AttentionPattern(False, None)]
+    "pattern",
+    [
+        AttentionPattern(True, None),
+        AttentionPattern(True, 100),
+        AttentionPattern(False, None),
+        AttentionPattern(False, 60),
+        AttentionPattern(True, 100, scale=0.2, softcap=2.0),
+    ],
 )
 def test_the_splash_kernel_sees_what_the_plain_computation_sees(pattern):
-    """Forward and backward, grouped heads, a shared beginning, a window; cut by rows and heads. Interpreted: no TPU."""
+    """Forward and backward, grouped heads, a shared beginning, a window that is data, a cap; cut by rows and heads.
+    Interpreted: no TPU."""
     rng = np.random.default_rng(0)
     B, T, N, K, H = 2, 256, 4, 2, 128
     q, k, v = (rng.normal(size=(B, T, n, H)).astype(np.float32) for n in (N, K, K))
@@ -83,12 +100,15 @@ def test_the_splash_kernel_sees_what_the_plain_computation_sees(pattern):
     positions = (np.arange(T) - starts).astype(np.int32)
     weights = rng.normal(size=(B, T, N, H)).astype(np.float32)
 
-    def loss(attend, mesh, q, k, v):
-        out = attend(q, k, v, Tokens(None, segments, ends, positions), pattern, ComputeOptions(mesh=mesh))
+    def loss(attend, mesh, q, k, v, window):
+        of_layer = pattern._replace(window=window)
+        out = attend(q, k, v, Tokens(None, segments, ends, positions), of_layer, ComputeOptions(mesh=mesh))
         return (out * weights)[segments > 0].sum(), out
 
     def run(attend, mesh):
-        return jax.jit(jax.grad(functools.partial(loss, attend, mesh), argnums=(0, 1, 2), has_aux=True))(q, k, v)
+        return jax.jit(jax.grad(functools.partial(loss, attend, mesh), argnums=(0, 1, 2), has_aux=True))(
+            q, k, v, pattern.window
+        )
 
     interpreted = functools.partial(splash_attention, interpret=True)
     got, want = run(interpreted, tiny.mesh(2, 1, 2)), run(plain_attention, tiny.mesh(1, 1, 1))
@@ -113,6 +133,14 @@ def test_attention_is_chosen_by_platform(platform, dtype, length, want, why):
     assert name == want
     assert why in reason
     assert bool(why) == bool(reason)
+
+
+def test_scores_are_not_capped_by_cudnn():
+    capped = tiny.spec(family="gemma2", score_softcap=50.0)
+    assert choose(None, "gpu", capped, "bfloat16", 512) == ("plain", "cudnn caps no scores, as gemma2 needs")
+    assert choose(None, "tpu", capped, "bfloat16", 512) == ("splash", "")
+    with pytest.raises(UserError, match="config.model.attention='cudnn': cudnn caps no scores"):
+        choose("cudnn", "gpu", capped, "bfloat16", 512)
 
 
 def test_an_attention_that_cannot_be_had_is_an_error_when_asked_for():

@@ -56,7 +56,7 @@ def states(encoder, spec, ids: np.ndarray, types: np.ndarray | None = None) -> n
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_and_layers(family, tmp_path):
+def test_states_and_layers(family, tmp_path, record_property):
     """Two texts as long as the model allows, with types; and after each layer."""
     of = FAMILIES[family]
     hf_model = reference(of, "BertModel" if family == "bert" else "RobertaModel")
@@ -72,6 +72,8 @@ def test_states_and_layers(family, tmp_path):
     for depth in range(1, of.layers + 1):
         got = states(tiny.cut(encoder, depth), tiny.encoder_spec(**{**vars(of), "layers": depth}), ids, types)
         np.testing.assert_allclose(got, want[depth].numpy(), atol=1e-5, rtol=0, err_msg=f"after layer {depth}")
+    largest = float(np.abs(got - want[-1].numpy()).max())
+    record_property("parity", [{"bert": "BERT", "roberta": "RoBERTa"}[family], "tiny", of.max_positions, largest])
 
 
 def test_types_are_read(tmp_path):
@@ -122,7 +124,7 @@ def minilm() -> Path:
     return Path(found.submodule_search_locations[0]) / "model"
 
 
-def test_real_weights(dilemmas):
+def test_real_weights(dilemmas, record_property):
     """MiniLM's states on real actions, one row each, and its tokens."""
     folder = minilm()
     words, theirs = tokenizer.load(folder), transformers.AutoTokenizer.from_pretrained(folder)
@@ -143,3 +145,5 @@ def test_real_weights(dilemmas):
         want = hf_model(torch.from_numpy(tokens).long(), torch.from_numpy(segments).long()).last_hidden_state.numpy()
     assert want[real].std() > 0.1
     np.testing.assert_allclose(got[real], want[real], atol=1e-4, rtol=0)
+    largest = float(np.abs(got[real] - want[real]).max())
+    record_property("parity", ["MiniLM-L6-v2", "real", int(real.sum()), largest])

@@ -105,13 +105,15 @@ def our_logits(loaded, prompts, dtype: str) -> np.ndarray:
     return np.asarray(jax.jit(read_out.vocabulary_logits, static_argnums=1)(params, model, jnp.asarray(ids)))[real]
 
 
-def test_logits_in_float64(loaded, prompts, reference):
+def test_logits_in_float64(loaded, prompts, reference, record_property):
     """The same function: with activations in float64 on both sides, only our float32 islands round."""
     assert len(reference[1]) >= 250
     assert reference[1].std() > 1
     with jax.enable_x64(True):
         got = our_logits(loaded, prompts, "float64")
     np.testing.assert_allclose(got, reference[1], atol=1e-4, rtol=0)
+    largest = float(np.abs(got - reference[1]).max())
+    record_property("parity", ["SmolLM2-135M-Instruct (Q4_1)", "real, in float64", len(got), largest])
 
 
 def test_logits_in_float32(loaded, prompts, reference):

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 
 from moral_jax.models import api, read_out
 from moral_jax.models.decoder import Decoder
-from moral_jax.models.spec import Llama3Scaling, layer_groups
+from moral_jax.models.rope import Llama3Scaling
+from moral_jax.models.spec import layer_groups
 from moral_jax.types import Tokens
 from moral_jax.weights import load
 from tests.helpers import tiny

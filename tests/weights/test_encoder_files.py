@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from moral_jax.models import api
-from moral_jax.models.spec import from_hf
+from moral_jax.models.families import from_hf
 from moral_jax.types import UserError
 from moral_jax.weights import load
 from tests.helpers import tiny
@@ -99,7 +99,10 @@ def test_a_pooler_is_read_where_there_is_one(tmp_path, of, prefixed):
         ({"position_embedding_type": "relative_key"}, "position_embedding_type='relative_key'"),
         ({"is_decoder": True}, "is_decoder=True"),
         ({"num_attention_heads": 5}, "hidden_size=32 is not a multiple of num_attention_heads=5"),
-        ({"model_type": "deberta"}, "model_type 'deberta' is not supported; supported: llama, mistral, bert, roberta"),
+        (
+            {"model_type": "deberta"},
+            "model_type 'deberta' is not supported; supported: llama, .*, bert, roberta, modernbert",
+        ),
     ],
 )
 def test_settings_that_would_change_numbers_are_refused(change, message):

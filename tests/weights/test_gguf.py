@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from moral_jax.models import parameters
-from moral_jax.models.spec import Llama3Scaling
+from moral_jax.models.rope import LinearScaling, Llama3Scaling, YarnScaling
 from moral_jax.types import UserError
 from moral_jax.weights import gguf as ours
 from moral_jax.weights import load
+from moral_jax.workflows.provenance import weight_hashes
 from tests.helpers import tiny
 from tests.weights import by_hand
 
@@ -34,7 +35,7 @@ def write(path, spec, decoder, kind="F32", metadata=None, tensors=None):
     writer.add_head_count(spec.heads)
     writer.add_head_count_kv(spec.kv_heads)
     writer.add_key_length(spec.head_size)
-    writer.add_rope_freq_base(spec.rope_theta)
+    writer.add_rope_freq_base(spec.kinds[0].rope.theta)
     writer.add_layer_norm_rms_eps(spec.norm_eps)
     for add in metadata or []:
         add(writer)
@@ -98,18 +99,38 @@ def test_k_types_are_read(tmp_path, kind):
 
 
 def test_an_unreadable_type_is_named(tmp_path, decoder):
-    path = write(tmp_path / "m.gguf", SPEC, decoder, "TQ1_0")
-    with pytest.raises(UserError, match=r"token_embd.weight.*TQ1_0.*readable"):
+    path = write(tmp_path / "m.gguf", SPEC, decoder, tensors={"counts": np.ones(4, np.int32)})
+    with pytest.raises(UserError, match=r"'counts' is I32; readable: F32"):
         tiny.load(path, SPEC)
+
+
+def test_every_type_that_the_package_decodes_is_readable():
+    decoded = {kind.name for kind in gguf.quants._type_traits} | {"F32", "F16"}
+    assert set(ours.READABLE) == decoded
+
+
+@pytest.mark.parametrize("kind", ours.READABLE)
+def test_types_are_decoded_as_the_package_does(tmp_path, kind):
+    """Rows of random bits, cut out of the middle of a tensor."""
+    quantum = gguf.GGMLQuantizationType[kind]
+    size = 512 // gguf.GGML_QUANT_SIZES[quantum][0] * gguf.GGML_QUANT_SIZES[quantum][1]
+    rows = np.random.default_rng(0).integers(0, 60, (5, size), np.uint8)  # small exponents: no number is infinite
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_tensor("x", rows.view(np.float32) if kind == "F32" else rows, raw_dtype=quantum)
+    by_hand.finish(writer)
+    got = ours.GgufFile(tmp_path / "m.gguf").read("x", (slice(1, 4), slice(100, 300)))
+    assert got.dtype == np.float32
+    assert got.std() > 0
+    np.testing.assert_array_equal(got, gguf.quants.dequantize(rows, quantum).astype(np.float32)[1:4, 100:300])
 
 
 def test_llama_31_scaling_is_recognised(tmp_path, decoder):
     wavelengths = 2 * np.pi * 5e5 ** (np.arange(0, 64, 2) / 64)
     smooth = np.clip((8192 / wavelengths - 1) / 3, 0, 1)
     divisors = (1 / ((1 - smooth) / 8 + smooth)).astype(np.float32)
-    of = dataclasses.replace(SPEC, rope_theta=5e5)
+    of = tiny.spec(**(vars(SPEC) | {"kinds": tiny.spec(head_size=SPEC.head_size, rope_theta=5e5).kinds}))
     path = write(tmp_path / "m.gguf", of, decoder, tensors={"rope_freqs.weight": divisors})
-    assert load.read_spec(path).rope_scaling == Llama3Scaling(8.0, 1.0, 4.0, 8192)
+    assert load.read_spec(path).kinds[0].rope.scaling == Llama3Scaling(8.0, 1.0, 4.0, 8192)
     tiny.load(path, load.read_spec(path))
     path = write(tmp_path / "n.gguf", of, decoder, tensors={"rope_freqs.weight": divisors * 1.1})
     with pytest.raises(UserError, match="follows no released Llama 3 scaling"):
@@ -118,8 +139,7 @@ def test_llama_31_scaling_is_recognised(tmp_path, decoder):
 
 # Fields that llama.cpp computes and we do not
 UNREAD = {
-    "llama.rope.scale_linear": lambda w, key: w.add_float32(key, 4.0),
-    "llama.rope.scaling.factor": lambda w, key: w.add_float32(key, 4.0),
+    "llama.rope.scaling.type": lambda w, key: w.add_string(key, "su"),
     "llama.rope.scaling.attn_factor": lambda w, key: w.add_float32(key, 0.5),
     "llama.rope.scaling.yarn_ext_factor": lambda w, key: w.add_float32(key, 1.0),
     "llama.rope.dimension_count": lambda w, key: w.add_uint32(key, SPEC.head_size // 2),
@@ -144,21 +164,76 @@ UNREAD = {
 @pytest.mark.parametrize("key", UNREAD)
 def test_fields_that_are_not_computed_are_refused(tmp_path, decoder, key):
     path = write(tmp_path / "m.gguf", SPEC, decoder, metadata=[lambda w: UNREAD[key](w, key)])
-    # a factor of positions is named by what it does
-    with pytest.raises(
-        UserError, match="'linear' with factor 4" if "linear" in key or key.endswith("g.factor") else key
-    ):
+    with pytest.raises(UserError, match="RoPE scaling 'su'" if key.endswith("scaling.type") else key):
         load.read_spec(path)
 
 
-def test_a_later_part_says_so(tmp_path):
-    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
-    writer.add_uint16("split.no", 1)
-    writer.add_uint16("split.count", 3)
-    del writer.kv_data[0]["general.architecture"]
-    by_hand.finish(writer)
-    with pytest.raises(UserError, match="is one of 3 parts.*llama-gguf-split --merge"):
-        load.read_spec(tmp_path / "m.gguf")
+@pytest.mark.parametrize("key", ["llama.rope.scale_linear", "llama.rope.scaling.factor"])
+def test_a_factor_without_a_type_is_linear(tmp_path, decoder, key):
+    path = write(tmp_path / "m.gguf", SPEC, decoder, metadata=[lambda w: w.add_float32(key, 4.0)])
+    assert load.read_spec(path).kinds[0].rope.scaling == LinearScaling(4.0)
+
+
+def test_yarn(tmp_path, decoder):
+    fields = {"factor": 4.0, "original_context_length": 512}
+    metadata = [
+        lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN),
+        lambda w: w.add_rope_scaling_factor(fields["factor"]),
+        lambda w: w.add_rope_scaling_orig_ctx_len(fields["original_context_length"]),
+    ]
+    path = write(tmp_path / "m.gguf", SPEC, decoder, metadata=metadata)
+    want = YarnScaling(4.0, 512, 32.0, 1.0, truncate=True, magnitude=1 + 0.1 * np.log(4.0))
+    assert load.read_spec(path).kinds[0].rope.scaling == want
+
+
+def split(path, parts=3):
+    """Divides a file as llama-gguf-split does; returns the paths of the parts."""
+    whole = gguf.GGUFReader(path)
+    paths = [path.with_name(f"p-{i + 1:05d}-of-{parts:05d}.gguf") for i in range(parts)]
+    for number, part in enumerate(paths):
+        writer = gguf.GGUFWriter(part, "llama")
+        if number:
+            del writer.kv_data[0]["general.architecture"]
+        else:
+            for field in list(whole.fields.values())[3:]:
+                if field.name != "general.architecture":
+                    writer.add_key_value(field.name, field.contents(), field.types[0])
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", parts)
+        writer.add_int32("split.tensors.count", len(whole.tensors))
+        for tensor in whole.tensors[number::parts]:
+            writer.add_tensor(tensor.name, np.array(tensor.data))
+        by_hand.finish(writer)
+    return paths
+
+
+def test_parts_are_read_as_one(tmp_path, decoder):
+    parts = split(write(tmp_path / "m.gguf", SPEC, decoder))
+    assert load.read_spec(parts[0]) == SPEC
+    jax.tree.map(np.testing.assert_array_equal, tiny.load(parts[0], SPEC), decoder)
+    assert set(weight_hashes(parts[0])) == {part.name for part in parts}
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda parts: parts[1].unlink(), "p-00002-of-00003.gguf is missing"),
+        (lambda parts: parts[1].write_bytes(parts[2].read_bytes()), "'split.no': found 2, expected 1"),
+        (lambda parts: parts[0].rename(parts[0].with_name("q.gguf")), "found by names such as NAME-00001-of-00003"),
+        (lambda parts: parts[1].write_bytes(b"GGUF"), "p-00002-of-00003.gguf: not a readable GGUF file"),
+    ],
+)
+def test_faults_of_parts_are_named(tmp_path, decoder, fault, message):
+    parts = split(write(tmp_path / "m.gguf", SPEC, decoder))
+    fault(parts)
+    with pytest.raises(UserError, match=message):
+        load.read_spec(parts[0] if parts[0].exists() else tmp_path / "q.gguf")
+
+
+def test_a_later_part_says_so(tmp_path, decoder):
+    parts = split(write(tmp_path / "m.gguf", SPEC, decoder))
+    with pytest.raises(UserError, match="a later one of 3 parts.*name the first, p-00001-of-00003.gguf"):
+        load.read_spec(parts[1])
 
 
 def test_fields_that_change_nothing_are_read_over(tmp_path, decoder):

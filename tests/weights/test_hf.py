@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from moral_jax.models.spec import from_hf
+from moral_jax.models.families import from_hf
 from moral_jax.types import UserError
 from moral_jax.weights import load
 from tests.helpers import tiny
@@ -146,15 +146,15 @@ def test_a_broken_file_is_named(folder):
     ("change", "message"),
     [
         ({"model_type": "gpt2"}, "'gpt2' is not supported"),
-        ({"attention_bias": True}, "attention_bias=True"),
-        ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "'yarn' is not supported"),
+        ({"attention_bias": "yes"}, "attention_bias='yes'"),
+        ({"hidden_act": "relu2"}, "hidden_act='relu2'"),
+        ({"rope_parameters": {"rope_type": "ntk"}}, "'ntk' is not supported"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1.0}}, "the field 'factor' is missing"),
         ({"num_key_value_heads": 3}, "not a multiple"),
         ({"is_causal": False}, "is_causal=False"),  # a decoder that became an encoder of texts
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
         ({"rope_parameters": {"partial_rotary_factor": 0.5}}, "rope_parameters: partial_rotary_factor=0.5"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "'linear' is not supported"),  # beside rope_parameters
+        ({"rope_scaling": {"type": "ntk", "factor": 2.0}}, "'ntk' is not supported"),  # beside rope_parameters
     ],
 )
 def test_a_config_that_cannot_be_computed_is_refused(change, message):
@@ -165,7 +165,7 @@ def test_a_config_that_cannot_be_computed_is_refused(change, message):
 def test_old_files_keep_rope_at_the_top():
     old = tiny.hf_config(SPEC) | {"rope_theta": 5e5}
     del old["rope_parameters"]
-    assert from_hf(old).rope_theta == 5e5
+    assert from_hf(old).kinds[0].rope.theta == 5e5
 
 
 def test_missing_field_is_named():

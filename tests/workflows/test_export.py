@@ -21,7 +21,7 @@ from moral_jax.config.model import MeshConfig, ModelConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import ObjectiveConfig, OptimConfig
 from moral_jax.models import api, parameters, read_out
-from moral_jax.models.spec import Llama3Scaling
+from moral_jax.models.rope import Llama3Scaling
 from moral_jax.runs.directory import RunDirectory, read_config
 from moral_jax.runs.records import read_jsonl
 from moral_jax.train import optim
