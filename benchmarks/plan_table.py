@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.config import parsing
-from moral_jax.plan import compile as plans
+from moral_jax.plan import machines
 from moral_jax.plan import run as plan
 from moral_jax.runtime.console import info
 
@@ -48,7 +48,7 @@ def main() -> None:
         flags = [f"--config=configs/scruples/{model}_dilemmas.py:{preset}", *METHODS[method], *start]
         config = parsing.from_flags(flags)
         spec = plan.read_spec(config.model.path)
-        found = plan.search(config, spec, plans.topology(SLICES[preset]), remats=("full",), tensors=(1,))
+        found = plan.search(config, spec, machines.topology(SLICES[preset]), remats=("full",), tensors=(1,))
         best = plan.summary(max(found, key=lambda p: p.micro_rows))
         done.append({"of": model, "method": method, "slice": preset} | best)
         with args.out.open("a") as f:

@@ -9,19 +9,27 @@ from moral_jax.runtime import console
 from moral_jax.types import UserError
 
 DESCRIPTION = """\
-Compiles a config for a TPU slice that is not here, and prints memory, FLOPs, exchanges, and whether it fits.
+Compiles a config for a machine that is not here, and prints memory, FLOPs, exchanges, and whether it fits.
 
   moral-jax plan --config=scruples/mistral_7b_dilemmas:v5e-16 --topology=v5e:4x4
+  moral-jax plan --config=scruples/mistral_7b_dilemmas:gpu-80gb --topology=h100:1
+  moral-jax plan --config=preferences/dpo:gpu-80gb-8 --config.model.path=OWNER/MODEL --topology=h100:8
   moral-jax plan --config=rl/grpo --config.model.path=OWNER/MODEL --topology=v5e:2x4 --sample
 
-Needs the TPU compiler: pip install 'moral-jax[plan]'. Takes about a minute, a search many.
+Needs the machine's compiler, not the machine: pip install 'moral-jax[plan]' for TPUs, 'moral-jax[plan-gpu]' for GPUs.
+Takes about a minute, a search many.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of planning."""
     shared.add_config(parser, required=True, help="what to plan")
-    parser.add_argument("--topology", required=True, help="v5e:4x4, v5p:2x2x1, v6e:2x4, v4:2x2x2, ...")
+    parser.add_argument(
+        "--topology",
+        required=True,
+        help="TPU slices v5e:4x4, v5p:2x2x1, v6e:2x4, v4:2x2x2; GPUs h100:8, h200:8, a100:8, l4:1, 4090:1; h100:2x8 "
+        "are two machines",
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--search", action="store_true", help="try meshes, remat policies and micro-batches")
     which.add_argument(
@@ -44,9 +52,10 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     """Plans."""
     config = parsing.from_flags(parsing.flags(args.config, rest))
     from moral_jax.plan import compile as plans
+    from moral_jax.plan import machines
     from moral_jax.plan import run as plan
 
-    where, spec = plans.topology(args.topology, config.mesh.slices), plan.read_spec(config.model.path)
+    where, spec = machines.topology(args.topology, config.mesh.slices), plan.read_spec(config.model.path)
     if args.memory:
         from moral_jax import sharding
         from moral_jax.plan import memory

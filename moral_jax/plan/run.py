@@ -1,4 +1,4 @@
-"""Plans one config on one slice, or searches for the settings that make the most of it (`moral-jax plan`).
+"""Plans one config on one machine, or searches for the settings that make the most of it (`moral-jax plan`).
 
 `plan.compile` compiles a config; this module searches over configs and reports. `search` goes through meshes and remat
 policies. For each pair `largest` looks for the largest micro-batch that fits. A compilation takes minutes, so it fits a
@@ -18,13 +18,15 @@ from moral_jax.config import Config, saved
 from moral_jax.config.model import MeshConfig, Remat
 from moral_jax.models.spec import DecoderSpec, Spec, from_hf
 from moral_jax.plan import cost
-from moral_jax.plan.compile import Plan, Program, TooLarge, Topology, make
+from moral_jax.plan.chips import GIB
+from moral_jax.plan.compile import Plan, Program, TooLarge, make
+from moral_jax.plan.machines import Topology
 from moral_jax.runtime import console
 from moral_jax.types import UserError
 from moral_jax.weights import load, source
 from moral_jax.weights.published import CONFIGS
 
-GIB, GB, TFLOP = 2**30, 1e9, 1e12
+GB, TFLOP = 1e9, 1e12
 REMAT: tuple[Remat, ...] = ("full", "dots", "none")
 TENSORS = (1, 2, 4)
 
@@ -78,6 +80,7 @@ def summary(plan: Plan) -> dict[str, Any]:
                 "temporaries_gib": program.temporaries / GIB,
                 "outputs_gib": program.outputs / GIB,
                 "flops": program.counted.flops,
+                "attention_flops": program.counted.attention,
                 "kernels": dict(program.counted.kernels),
                 "sent_gb": {kind: sent / GB for kind, sent in program.counted.sent.items()},
             }
@@ -85,6 +88,12 @@ def summary(plan: Plan) -> dict[str, Any]:
         bound = plan.bound()
         out["bound"] = {**bound._asdict(), "seconds": bound.seconds, "by": bound.by}
     return out
+
+
+def _attention(program: dict[str, Any]) -> str:
+    """Returns what is said of a program's attention kernels."""
+    flops = program["attention_flops"] / TFLOP
+    return f"attention kernels {flops:.1f} TFLOP, of all pairs" if flops else "attention kernels not counted"
 
 
 def describe(plan: Plan) -> str:
@@ -114,7 +123,7 @@ def describe(plan: Plan) -> str:
         lines += [
             "",
             f"products in the compiled step  {p['flops'] / TFLOP:8.1f} TFLOP, {b['products']:.2f} of the model's own; "
-            f"attention kernels not counted",
+            f"{_attention(p)}",
             f"model FLOPs                    {b['model_flops'] / TFLOP:8.1f} TFLOP",
             f"sent in exchanges              {sum(p['sent_gb'].values()):8.1f} GB ({sent})",
             f"a step takes at least          {b['seconds']:8.2f} s (products {b['compute']:.2f}, memory "
@@ -200,7 +209,7 @@ def search(
         for remat in remats:
             model = dataclasses.replace(config.model, remat=remat)
             cell = dataclasses.replace(config, model=model, mesh=mesh)
-            parts, limit = mesh.data * mesh.fsdp, where.chip.hbm_gib * GIB
+            parts, limit = mesh.data * mesh.fsdp, where.limit
             row_bytes = spec.layers * spec.width * config.data.length * 2  # inputs of all layers, bfloat16
             for plan in largest(cell, lambda c: make(c, spec, where, scoring=False), parts, row_bytes, limit):
                 console.info(_row(plan))

@@ -72,11 +72,18 @@ def _arithmetic(config: Config, platform: str, began: origin.Provenance) -> tupl
     return kept
 
 
-def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance = origin.NOT_BEGUN) -> api.Model:
+def make_model(
+    config: Config,
+    spec: Spec,
+    mesh: Mesh,
+    began: origin.Provenance = origin.NOT_BEGUN,
+    choose: Callable[[str | None, str, Spec, str, int], tuple[str, str]] = choose_attention,
+) -> api.Model:
     """Returns the model that the config asks for, with open settings chosen for the mesh's devices.
 
     Args:
       began: as of `find_model`.
+      choose: `attention.choose`, or what takes its place where the mesh's devices are not here.
     """
     if isinstance(spec, EncoderSpec):
         _check_encoder(config, spec)
@@ -98,7 +105,7 @@ def make_model(config: Config, spec: Spec, mesh: Mesh, began: origin.Provenance 
             )
     m, platform = config.model, mesh.devices.flat[0].platform
     dtype, product_dtype = _arithmetic(config, platform, began)
-    attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
+    attention, why = choose(m.attention, platform, spec, dtype, config.data.length)
     info(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
     compute = ComputeOptions(
         mesh=mesh,

@@ -17,7 +17,7 @@ from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.models import api
 from moral_jax.models.spec import from_hf
-from moral_jax.plan import chips, cost, hlo, memory
+from moral_jax.plan import chips, cost, hlo, machines, memory
 from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
 from moral_jax.types import UserError
@@ -38,7 +38,7 @@ CONFIG = Config(
 
 @pytest.fixture(scope="module")
 def made():
-    return plans.make(CONFIG, SPEC, plans.topology("v5e:2x2"), scoring=True)
+    return plans.make(CONFIG, SPEC, machines.topology("v5e:2x2"), scoring=True)
 
 
 @needs_libtpu
@@ -79,7 +79,7 @@ def test_products_are_those_of_the_model(made):
 @pytest.fixture(scope="module")
 def two_slices():
     config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"), mesh=MeshConfig(slices=2))
-    return plans.make(config, SPEC, plans.topology("v6e:2x2", 2), scoring=False)
+    return plans.make(config, SPEC, machines.topology("v6e:2x2", 2), scoring=False)
 
 
 @needs_libtpu
@@ -109,7 +109,7 @@ def test_tensor_cuts_heads_too_and_what_is_held_beside_frozen_weights():
     frozen = METHODS["lora, rank 128, nf4"]
     frozen = dataclasses.replace(frozen, model=dataclasses.replace(frozen.model, attention="splash"))
     config = dataclasses.replace(frozen, mesh=MeshConfig(fsdp=2, tensor=2))
-    made = plans.make(config, SPEC, plans.topology("v5p:2x2x1"), scoring=False)
+    made = plans.make(config, SPEC, machines.topology("v5p:2x2x1"), scoring=False)
     assert made.fits
     assert len(made.training.counted.kernels) == 3
     assert f"u8[{SPEC.layers - 1},{SPEC.width // 2 // 2},{SPEC.mlp_width // 2}]" in made.training.text
@@ -120,7 +120,7 @@ def test_tensor_cuts_heads_too_and_what_is_held_beside_frozen_weights():
 def test_what_does_not_fit_says_so(capsys):
     huge = dataclasses.replace(SPEC, layers=4, width=8192, heads=64, kv_heads=8, mlp_width=28672, vocab=128256)
     config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"))
-    made = plans.make(config, huge, plans.topology("v5e:2x2"), scoring=False)
+    made = plans.make(config, huge, machines.topology("v5e:2x2"), scoring=False)
     assert not made.fits
     assert made.training.needs > 16 * 2**30
     assert "does not fit" in plan.describe(made)
@@ -141,13 +141,13 @@ def test_the_command_prints_what_fits(tiny_folder, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["v5e", "v9:2x2", "v5e:2x", "cpu"])
 def test_a_topology_that_is_none_is_an_error(name):
     with pytest.raises(UserError, match="expected GENERATION:SHAPE like v5e:4x4"):
-        plans.topology(name)
+        machines.topology(name)
 
 
 def test_a_missing_compiler_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'moral-jax\[plan\]'"):
-        plans.topology("v5e:2x2")
+        machines.topology("v5e:2x2")
 
 
 def test_loops_are_counted():
