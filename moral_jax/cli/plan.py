@@ -45,7 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group("with --sample")
     sampling.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="of every prompt")
     sampling.add_argument("--max-tokens", type=int, default=512, metavar="N", help="of every reply")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers as JSON lines too")
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        type=Path,
+        help="write all numbers as JSON lines too; a search goes on from them",
+    )
 
 
 def run(args: argparse.Namespace, rest: list[str]) -> None:
@@ -75,15 +80,17 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
             plan.save(rows, args.json)
         return
     if not args.search:
-        made = [plans.make(config, spec, where, scoring=True)]
-        print(plan.describe(made[0]))
-    else:
-        console.info(plan.HEADER)
-        made = plan.search(config, spec, where)
-        if not made:
-            raise UserError(f"nothing fits on {args.topology}: try more chips, or --config.model.param_dtype=bfloat16")
-        best = plan.front(made)
-        print("\nnothing is both faster and smaller than these, fastest first:\n" + plan.table(best))
-        print(f"\n{plan.paste(best[0])}")
-    if args.json:
-        plan.save(plan.rows(made), args.json)
+        made = plans.make(config, spec, where, scoring=True)
+        print(plan.describe(made))
+        if args.json:
+            plan.save([plan.numbers(made)], args.json)
+        return
+    from moral_jax.plan import search
+
+    console.info(search.HEADER)
+    found = search.search(config, spec, where, file=args.json)
+    if not found:
+        raise UserError(f"nothing fits on {args.topology}: try more chips, or --config.model.param_dtype=bfloat16")
+    best = search.front(found)
+    print("\nnothing is both faster and smaller than these, fastest first:\n" + search.table(best))
+    print(f"\n{search.paste(best[0])}")

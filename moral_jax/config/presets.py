@@ -10,7 +10,9 @@ _POD = {
     "data.length": 2048,
 }
 _LORA = {"adapter.kind": "lora", "model.param_dtype": "bfloat16"}
-LORA_RATE = 10  # a config's rate is one for all weights; adapters learn best at ten times that (LoRA Without Regret, 2025)
+LORA_RATE = (
+    10  # a config's rate is one for all weights; adapters learn best at ten times that (LoRA Without Regret, 2025)
+)
 PRESETS: dict[str, dict[str, object]] = {
     "v5e-16": _POD | {"data.batch_size": 16, "data.micro_batch_size": 16, "eval.batch_size": 32},
     "v5p-8": _POD | {"data.batch_size": 16, "data.micro_batch_size": 16, "eval.batch_size": 32},
@@ -20,7 +22,7 @@ PRESETS: dict[str, dict[str, object]] = {
     "gpu-80gb": _POD | _LORA | {"data.batch_size": 16, "data.micro_batch_size": 4, "eval.batch_size": 8},
     "gpu-24gb": _POD
     | _LORA
-    | {"model.quantize": "nf4", "data.batch_size": 16, "data.micro_batch_size": 1, "eval.batch_size": 2},
+    | {"model.quantize": "nf4", "data.batch_size": 16, "data.micro_batch_size": 4, "eval.batch_size": 8},
     # two steps of a tiny model on any machine: give --config.model.path
     "tiny": {
         "task.limit": 8,

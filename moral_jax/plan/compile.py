@@ -20,7 +20,7 @@ from moral_jax.plan.machines import Topology
 from moral_jax.respondents.base import is_weighed
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
-from moral_jax.types import DIVISOR, Batch, Params
+from moral_jax.types import DIVISOR, Batch, Params, UserError
 from moral_jax.workflows.build import objective_of
 from moral_jax.workflows.local_model import make_model
 from moral_jax.workflows.rollout_rows import Needs
@@ -126,11 +126,18 @@ def training_program(
 
 
 def _attention(asked: str | None, platform: str, spec: Spec, dtype: str, length: int) -> tuple[str, str]:
-    """Returns what `attention.choose` returns on the machine. cuDNN is not tried out, which needs a GPU: its compiler
-    says what it refuses."""
-    if platform == "gpu" and asked in (None, "cudnn") and dtype != "float32":
-        return "cudnn", ""
-    return attention.choose(asked, platform, spec, dtype, length)
+    """Returns what `attention.choose` returns on the machine; cuDNN is asked for shapes, as nothing can be run."""
+    if platform != "gpu" or asked not in (None, "cudnn") or dtype == "float32":
+        return attention.choose(asked, platform, spec, dtype, length)
+    q, k = (jax.ShapeDtypeStruct((1, length, n, spec.head_size), dtype) for n in (spec.heads, spec.kv_heads))
+    try:
+        jax.eval_shape(functools.partial(jax.nn.dot_product_attention, implementation="cudnn"), q, k, k)
+    except (RuntimeError, ValueError, NotImplementedError) as e:
+        why = f"cuDNN refuses it ({str(e).splitlines()[0]})"
+        if asked:
+            raise UserError(f"config.model.attention='cudnn': {why}") from e
+        return "plain", why
+    return "cudnn", ""
 
 
 def model_on(config: Config, spec: DecoderSpec, where: Topology) -> api.Model:

@@ -98,14 +98,17 @@ def test_between_machines_only_gradients_are_exchanged():
 
 
 @needs_gpu_compiler
-def test_what_a_gpu_has_no_room_for_does_not_fit():
-    """The GPU compiler does not refuse it: the peak is compared with the limit."""
-    huge = dataclasses.replace(SMALL, width=8192, heads=64, kv_heads=8, mlp_width=28672, vocab=128256)
-    made = plans.make(CONFIG, huge, machines.topology("4090:1"), scoring=False)
+def test_what_a_gpu_has_no_room_for_does_not_fit(one):
+    """The GPU compiler does not refuse it: the peak is compared with the limit. A square of 16 GiB and its product."""
+    where = machines.topology("4090:1")
+    on = jax.sharding.SingleDeviceSharding(where.devices[0])
+    square = jax.ShapeDtypeStruct((2**16, 2**16), "float32", sharding=on)
+    refused = plans.compiled(jax.jit(lambda x: x @ x).lower(square), where)
+    assert refused == plans.TooLarge(2 * 2**34)
+    made = dataclasses.replace(one, topology=where, training=refused)
     assert not made.fits
-    assert made.training.needs > made.topology.limit
     said = plan.describe(made)
-    assert f"too large: needs {made.training.needs / 2**30:.2f} GiB" in said
+    assert "too large: needs 32.00 GiB" in said
     assert said.endswith("does not fit")
 
 
@@ -120,13 +123,20 @@ def test_float32_attends_plainly_and_cudnn_is_refused_for_it():
 
 
 @needs_gpu_compiler
-def test_the_command_plans_for_a_gpu(tiny_folder, capsys):
-    arguments = ["plan", "--config=scruples/mistral_7b_dilemmas:tiny", "--topology=a100:1",
-                 f"--config.model.path={tiny_folder}", "--config.model.dtype=bfloat16"]  # fmt: skip
-    assert main.main(arguments) == 0
-    shown = capsys.readouterr().out
-    assert "1 x NVIDIA A100-SXM4-80GB (a100:1): mesh data 1 x fsdp 1 x tensor 1" in shown
-    assert shown.rstrip().endswith("fits")
+def test_what_cudnn_refuses_attends_plainly():
+    odd, where = dataclasses.replace(SMALL, head_size=12), machines.topology("l4:1")
+    assert plans.model_on(CONFIG, odd, where).compute.attention == "plain"
+    asked = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", attention="cudnn"))
+    with pytest.raises(UserError, match="config.model.attention='cudnn': cuDNN refuses it .*head dim"):
+        plans.model_on(asked, odd, where)
+
+
+@needs_gpu_compiler
+def test_the_command_plans_for_a_gpu(capsys):
+    """Full fine-tuning in float32: 16 bytes for each of 7.2 billion weights, on eight GPUs."""
+    assert main.main(["plan", "--config=scruples/mistral_7b_dilemmas:gpu-80gb-8", "--topology=a100:8", "--memory"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| full, float32")]
+    assert [float(row[-2]) for row in rows] == [pytest.approx(16 * 7.248e9 / 8 / 2**30, rel=0.001)]
 
 
 @pytest.mark.parametrize("name", ["h100", "h100:", "h100:0x", "h100:1x2x8", "4090:2x", "h800:8"])

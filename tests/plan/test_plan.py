@@ -1,10 +1,10 @@
 """Plans: the compiler's program for a slice that is not here is the one that we mean, and is counted right."""
 
 import dataclasses
+import functools
 import importlib.util
 import math
 import re
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,12 @@ import pytest
 
 from moral_jax import sharding
 from moral_jax.cli import main
-from moral_jax.config import Config
+from moral_jax.config import Config, saved
 from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.models import api
 from moral_jax.models.spec import from_hf
-from moral_jax.plan import chips, cost, hlo, machines, memory
+from moral_jax.plan import chips, cost, hlo, machines, memory, search
 from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
 from moral_jax.types import UserError
@@ -140,7 +140,7 @@ def test_the_command_prints_what_fits(tiny_folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["v5e", "v9:2x2", "v5e:2x", "cpu"])
 def test_a_topology_that_is_none_is_an_error(name):
-    with pytest.raises(UserError, match="expected GENERATION:SHAPE like v5e:4x4"):
+    with pytest.raises(UserError, match="expected GENERATION:SHAPE like v5e:4x4 "):
         machines.topology(name)
 
 
@@ -204,13 +204,13 @@ def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts,
     def compile_for(config):
         rows = asked.append(config.data.micro_batch_size) or asked[-1]
         peak = 1000 + 10 * rows + (bend if rows > 100 else 0) * rows
-        sizes = SimpleNamespace(arguments=1000, peak=peak)
-        return SimpleNamespace(micro_rows=rows, fits=peak <= 1000 + 10 * fits, training=sizes)
+        held = {"arguments_gib": 1000 / 2**30, "peak_gib": peak / 2**30}
+        return {"micro_rows": rows, "fits": peak <= 1000 + 10 * fits, "training": held}
 
     config = Config(data=DataConfig(micro_batch_size=16, batch_size=16))
     for row_bytes, skipped in ((10 * parts, True), (1, False)):
         asked.clear()
-        plans = [p.micro_rows for p in plan.largest(config, compile_for, parts, row_bytes, 1000 + 10 * fits)]
+        plans = [p["micro_rows"] for p in search.largest(config, compile_for, parts, row_bytes, 1000 + 10 * fits)]
         if bend and fits == 200:
             assert (plans, asked) == ([16, 32, 64], [16, 32, 128, 64])
         else:
@@ -221,18 +221,53 @@ def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts,
 def test_the_front_is_what_nothing_beats_in_both_time_for_a_row_and_memory():
     """A plan of many rows takes longer for a step, and less for a row."""
 
-    def made(name, seconds, rows, peak, micro_batches=1):
-        sizes = SimpleNamespace(peak=peak)
-        bound = SimpleNamespace(seconds=seconds)
-        return SimpleNamespace(
-            name=name, micro_rows=rows, micro_batches=micro_batches, training=sizes, bound=lambda: bound
-        )
+    def made(name, seconds, rows, peak):
+        return {"name": name, "rows": rows, "training": {"peak_gib": peak}, "bound": {"seconds": seconds}}
 
     plans = [
         made("small", 1.0, 1, 10), made("large", 8.0, 16, 40), made("beaten", 7.0, 8, 50),
-        made("split", 8.0, 4, 20, micro_batches=3), made("as slow, larger", 2.0, 2, 30),
+        made("split", 8.0, 12, 20), made("as slow, larger", 2.0, 2, 30),
     ]  # fmt: skip
-    assert [p.name for p in plan.front(plans)] == ["large", "split", "small"]
+    assert [p["name"] for p in search.front(plans)] == ["large", "split", "small"]
+
+
+def test_a_search_goes_on_from_its_file(tmp_path, monkeypatch):
+    """Cut off after two plans: they are read, not compiled again; another machine's are not taken."""
+    compiled, file = [], tmp_path / "search.jsonl"
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+
+    def numbers(config):
+        if len(compiled) == most:
+            raise KeyboardInterrupt
+        compiled.append((config.model.remat, config.data.micro_batch_size))
+        rows = config.data.micro_batch_size
+        held = {"arguments_gib": 1.0, "peak_gib": 1 + rows * (1 if config.model.remat == "full" else 2)}
+        return {"mesh": {"fsdp": 4}, "remat": config.model.remat, "rows": rows, "micro_rows": rows, "training": held,
+                "bound": {"seconds": float(rows), "mfu": 0.5, "by": "compute"}, "fits": held["peak_gib"] <= 16,
+                "config": saved.flatten(config)}  # fmt: skip
+
+    monkeypatch.setattr(search, "make", lambda config, spec, where, scoring: config)
+    monkeypatch.setattr(search, "numbers", numbers)
+    look = functools.partial(search.search, CONFIG, SPEC, where, ("full", "none"), (1,), file)
+    most = 2
+    with pytest.raises(KeyboardInterrupt):
+        look()
+    most = 99
+    found = look()
+    assert compiled == [("full", 4), ("full", 8), ("full", 16), ("none", 4), ("none", 8)]
+    assert [(row["remat"], row["micro_rows"]) for row in found] == [("full", 4), ("full", 8), ("none", 4)]
+    assert look() == found
+    assert len(compiled) == 5
+    assert search.paste(found[1]).endswith("--config.data.micro_batch_size=8 --config.data.batch_size=8")
+    search.search(CONFIG, SPEC, dataclasses.replace(where, name="v5e:1x4"), ("full",), (1,), file)
+    assert len(compiled) == 8
+
+
+def test_a_file_of_a_search_that_is_torn_is_named(tmp_path):
+    (tmp_path / "torn").write_text('{"a": 1}\n{"b": ')
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+    with pytest.raises(UserError, match="torn:2: no JSON .*remove the line"):
+        search.search(CONFIG, SPEC, where, file=tmp_path / "torn")
 
 
 def test_model_flops_by_hand():
