@@ -162,10 +162,13 @@ class Plan:
     micro_batches: int
     training: Program | TooLarge
     scoring: Program | TooLarge | None
+    reference: int = 0  # bytes of a chip; see `reference_bytes`
 
     @property
     def fits(self) -> bool:
-        return isinstance(self.training, Program) and not isinstance(self.scoring, TooLarge)
+        if not isinstance(self.training, Program) or isinstance(self.scoring, TooLarge):
+            return False
+        return not self.reference or self.training.peak + self.reference <= self.topology.limit
 
     def bound(self) -> cost.Bound:
         """The least time that a step can take. Only for a plan whose training fits."""
@@ -180,6 +183,18 @@ class Plan:
         return cost.bound(
             self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below, texts=texts
         )
+
+
+def reference_bytes(config: Config, model: api.Model) -> int:
+    """Returns the bytes of a chip that hold the reference of reinforcement learning beside the weights.
+
+    It is a copy as scoring has it, where a KL divergence is weighed and all weights are trained; beside adapters the
+    frozen weights are the reference. Preferences compute the reference's numbers before training and hold none.
+    """
+    if registry.get(config.task.name).kind != "prompts" or model.frozen:
+        return 0
+    needed = Needs.of(config, objective_of(config)).reference
+    return sharding.held_bytes(params_for_scoring(model)) if needed else 0
 
 
 def _scorer(config: Config, model: api.Model) -> Scorer:
@@ -204,4 +219,4 @@ def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
         batch = abstract_batch(model, config, rows, None)
         scored = compiled(_scorer(config, model).score.lower(params_for_scoring(model), batch), where)
-    return Plan(config, where, model, micro_rows, micro_batches, training, scored)
+    return Plan(config, where, model, micro_rows, micro_batches, training, scored, reference_bytes(config, model))

@@ -10,6 +10,7 @@ from moral_jax.plan import cost
 from moral_jax.plan.chips import GIB
 from moral_jax.plan.compile import Plan, Program, TooLarge
 from moral_jax.runtime import console
+from moral_jax.tasks import registry
 from moral_jax.types import UserError
 from moral_jax.weights import load, source
 from moral_jax.weights.published import CONFIGS
@@ -54,6 +55,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "micro_rows": plan.micro_rows,
         "length": c.data.length,
         "limit_gib": plan.topology.chip.hbm_gib,
+        "reference_gib": plan.reference / GIB,
         "fits": plan.fits,
     }
     for name, program in (("training", plan.training), ("scoring", plan.scoring)):
@@ -103,6 +105,10 @@ def describe(plan: Plan) -> str:
         elif name in s:
             needs = s[name]["needs_gib"]
             lines.append(f"{name:10}   too large" + (f": needs {needs:.2f} GiB" if needs else ""))
+    if plan.reference:
+        lines.append(f"reference    {s['reference_gib']:9.2f} GiB   held beside training, and counted where it fits")
+    if registry.get(c.task.name).kind == "prompts":
+        lines.append("a model that rewards, and the sampler's cache (--sample), are held too, and not counted")
     if "bound" in s:
         b, p = s["bound"], s["training"]
         sent = ", ".join(f"{kind} {gb:.1f}" for kind, gb in sorted(p["sent_gb"].items())) or "none"

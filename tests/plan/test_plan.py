@@ -12,7 +12,7 @@ import pytest
 
 from moral_jax import sharding
 from moral_jax.cli import main
-from moral_jax.config import Config, saved
+from moral_jax.config import Config, parsing, saved
 from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.models import api
@@ -22,6 +22,7 @@ from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
 from moral_jax.types import UserError
 from moral_jax.weights.published import CONFIGS
+from moral_jax.workflows.local_model import make_model
 from tests.helpers import tiny
 
 needs_libtpu = pytest.mark.skipif(
@@ -288,6 +289,30 @@ def test_model_flops_beside_frozen_weights():
     assert cost.model_flops(SPEC, 10, 256, frozen=True) == want
     want = 10 * (3 * (2 * per_layer + 2 * attention) + 4 * per_layer + 6 * attention)
     assert cost.model_flops(SPEC, 10, 256, frozen=True, frozen_layers=3) == want
+
+
+def test_the_reference_of_reinforcement_learning_is_counted():
+    """A copy as scoring has it, matrices in bfloat16, where a KL divergence is weighed and all weights are trained."""
+    config = parsing.from_flags(["--config=rl/grpo", "--config.model.dtype=bfloat16"])
+    mesh = tiny.mesh(1, 1, 1)
+
+    def held(*flags, task="rl/grpo"):
+        config = parsing.from_flags([f"--config={task}", "--config.model.dtype=bfloat16", *flags])
+        return plans.reference_bytes(config, make_model(config, SPEC, mesh))
+
+    others = 2 * SPEC.vocab * SPEC.width + (2 * SPEC.layers + 1) * SPEC.width  # embeddings and norms
+    assert held() == 2 * cost.layer_weights(SPEC) + 4 * others
+    assert held("--config.objective.kl_weight=0") == 0
+    assert held("--config.adapter.kind=lora") == 0
+    assert held(task="preferences/dpo") == 0
+    size = plans.Program(10 * 2**30, 0, 0, 0, hlo.Counted(flops=1.0), "")
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+    made = plans.Plan(config, where, make_model(config, SPEC, mesh), 4, 1, size, None, reference=6 * 2**30)
+    assert made.fits
+    assert not dataclasses.replace(made, reference=6 * 2**30 + 1).fits
+    said = plan.describe(made)
+    assert "reference         6.00 GiB" in said
+    assert "a model that rewards" in said
 
 
 METHODS = memory.methods(dataclasses.replace(CONFIG, adapter=AdapterConfig(kind="lora", rank=128)))
