@@ -88,9 +88,9 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     from moral_jax.plan import search
 
     console.info(search.HEADER)
-    found = search.search(config, spec, where, file=args.json)
-    if not found:
+    fitting = search.search(config, spec, where, file=args.json)
+    if not fitting:
         raise UserError(f"nothing fits on {args.topology}: try more chips, or --config.model.param_dtype=bfloat16")
-    best = search.front(found)
+    best = search.front(fitting)
     print("\nnothing is both faster and smaller than these, fastest first:\n" + search.table(best))
     print(f"\n{search.paste(best[0])}")

@@ -156,12 +156,15 @@ def _group(instruction: Instruction) -> list[int]:
         order = order if match[4] else list(range(len(sizes)))
         return np.arange(groups * size).reshape(sizes).transpose(order).reshape(groups, size)[0].tolist()
     if match := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", text):
-        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", match[1])}
+        of_axis = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", match[1])}
         within = re.findall(r"'(\w+)'", match[2])
-        at = tuple(slice(None) if axis in within else 0 for axis in sizes)
-        return np.arange(math.prod(sizes.values())).reshape(list(sizes.values()))[at].ravel().tolist()
-    if match := re.search(r"(?:replica_groups|source_target_pairs)=\{\{([\d,]+)\}", text):
+        at = tuple(slice(None) if axis in within else 0 for axis in of_axis)
+        return np.arange(math.prod(of_axis.values())).reshape(list(of_axis.values()))[at].ravel().tolist()
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
         return [int(n) for n in match[1].split(",")]
+    if match := re.search(r"source_target_pairs=\{(\{[\d,{}]+\})\}", text):  # not alike: those that are farthest apart
+        pairs = [[int(n) for n in pair.split(",")] for pair in re.findall(r"\{([\d,]+)\}", match[1])]
+        return max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
     return [0]
 
 

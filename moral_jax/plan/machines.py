@@ -90,8 +90,8 @@ def _tpus(name: str, slices: int) -> list[Any]:
 
 
 def _gpus(chip: Chip, shape: str, slices: int) -> list[Any]:
-    machines, _, count = shape.rpartition("x")
-    machines = slices * int(machines or 1)
+    several, _, count = shape.rpartition("x")
+    machines = slices * int(several or 1)
     described = topologies.get_topology_desc(
         platform="cuda", target_config=target(chip), topology=f"1x{machines}x{count}"
     )

@@ -186,6 +186,13 @@ def test_an_exchange_between_machines_is_told_by_its_groups(groups, together, ki
     assert found == kind
 
 
+def test_a_permutation_between_machines_is_told_by_its_farthest_pair():
+    line = "%a = f32[100]{0} collective-permute(%x), source_target_pairs={{0,0},{1,4},{4,1},{5,5}}"
+    text = f"ENTRY %main (x: f32[]) -> f32[] {{\n  {line}\n}}\n"
+    assert hlo.count(text, 4).sent == {"collective-permute between machines": 400}
+    assert hlo.count(text, 8).sent == {"collective-permute": 400}
+
+
 @pytest.mark.parametrize(
     ("line", "sent"),
     [  # several arrays are exchanged at once
