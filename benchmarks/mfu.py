@@ -16,7 +16,7 @@ import shapes
 from moral_jax.config import parsing
 
 METHODS = {
-    "full": [],
+    "full": ["--config.adapter.kind=none", "--config.model.quantize=none"],
     "lora": ["--config.adapter.kind=lora"],
     "qlora": ["--config.adapter.kind=lora", "--config.model.quantize=nf4"],
 }

@@ -81,7 +81,8 @@ def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
     if config.slices == 1:
         return Mesh(mesh_utils.create_device_mesh(shape, devices), AXES)
     inner = (shape[0] // config.slices, *shape[1:])
-    by_process = not hasattr(devices[0], "slice_index")  # GPUs: the slow network lies between machines
+    # GPUs: the slow network lies between machines
+    by_process = len({getattr(device, "slice_index", 0) for device in devices}) < config.slices
     try:
         grid = mesh_utils.create_hybrid_device_mesh(
             inner, (config.slices, 1, 1), devices, process_is_granule=by_process

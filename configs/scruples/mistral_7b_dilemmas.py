@@ -1,4 +1,7 @@
-"""Scruples DILEMMAS, Mistral-7B-Instruct-v0.3, all weights. Presets: v5e-16, v5p-8, v6e-8, gpu-80gb, tiny."""
+"""Scruples DILEMMAS, Mistral-7B-Instruct-v0.3, all weights.
+
+Presets: v5e-16, v5p-8, v6e-8, gpu-80gb-8, tiny; gpu-80gb and gpu-24gb train adapters.
+"""
 
 from moral_jax import config
 from moral_jax.config import presets

@@ -1,7 +1,8 @@
 """The study of arXiv 2410.07826: three models, three tasks, before and after tuning with each objective, three seeds;
 beside them the encoders of arXiv 2008.09094, tuned.
 
-Presets of the three models: v5e-16, v5p-8, v6e-8, gpu-80gb. Data: the released splits.
+Presets of the three models: v5e-16, v5p-8, v6e-8, gpu-80gb-8; gpu-80gb and gpu-24gb train adapters.
+Data: the released splits.
 """
 
 from moral_jax.study.spec import Study, both_objectives, zero_shot

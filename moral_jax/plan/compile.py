@@ -1,25 +1,22 @@
-"""Compiles the train step and the scoring pass for a TPU topology, and reads off what they need."""
+"""Compiles the train step and the scoring pass for a machine that is not here, and reads off what they need."""
 
 import dataclasses
 import functools
-import importlib.util
-import os
 import re
 from typing import Any
 
 import jax
 import optax
-from jax.experimental import topologies
 
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.data import layout
 from moral_jax.inference.score import Scorer, make_scorer, make_token_scorer
-from moral_jax.models import api
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models import api, attention_choice
+from moral_jax.models.spec import DecoderSpec, Spec
 from moral_jax.objectives.base import Objective
 from moral_jax.plan import cost, hlo
-from moral_jax.plan.chips import CHIPS, Chip
+from moral_jax.plan.machines import Topology
 from moral_jax.respondents.base import is_weighed
 from moral_jax.tasks import registry
 from moral_jax.train import optim, step
@@ -29,22 +26,6 @@ from moral_jax.workflows.local_model import make_model
 from moral_jax.workflows.rollout_rows import Needs
 
 VARIANTS = 2  # "A" and " A"
-NO_TPU_HERE = {  # or libtpu asks the cloud what machine this is, and complains that nobody answers
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # two plans at once share nothing
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_ACCELERATOR_TYPE": "v5litepod-16",
-    "TPU_WORKER_HOSTNAMES": "localhost",
-    "TPU_WORKER_ID": "0",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Topology:
-    """A slice: its chip and its devices, none of which are here."""
-
-    name: str
-    chip: Chip
-    devices: list[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,30 +42,9 @@ class Program:
 
 @dataclasses.dataclass(frozen=True)
 class TooLarge:
-    """A program that the compiler refused for want of memory: how much it would take, where it says so."""
+    """A program that does not fit: how much memory it would take, where the compiler says so."""
 
     needs: int | None
-
-
-def topology(name: str, slices: int = 1) -> Topology:
-    """The devices of one or several slices such as v5e:4x4, v5p:2x2x1 or v6e:2x4.
-
-    Raises:
-      UserError: libtpu is not installed, or there is no such topology.
-    """
-    generation = name.partition(":")[0]
-    if generation not in CHIPS or not re.fullmatch(r"\w+:\d+(x\d+){1,2}", name):
-        raise UserError(f"--topology={name}: expected GENERATION:SHAPE like v5e:4x4; generations: {', '.join(CHIPS)}")
-    if importlib.util.find_spec("libtpu") is None:
-        raise UserError("the TPU compiler is not installed: pip install 'moral-jax[plan]'")
-    for variable, value in NO_TPU_HERE.items():
-        os.environ.setdefault(variable, value)
-    jax.config.update("jax_platforms", "cpu")
-    try:
-        described = topologies.get_topology_desc(platform="tpu", topology_name=name, num_slices=slices)
-    except (RuntimeError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as e:
-        raise UserError(f"--topology={name}: the TPU compiler does not know it ({str(e).splitlines()[0]})") from e
-    return Topology(name if slices == 1 else f"{slices} x {name}", CHIPS[generation], list(described.devices))
 
 
 def abstract_batch(model: api.Model, config: Config, rows: int, micro_batches: int | None) -> Batch:
@@ -126,8 +86,11 @@ def _shape(config: Config, model: api.Model, rows: int) -> layout.Shape:
     )
 
 
-def compiled(lowered: Any) -> Program | TooLarge:
-    """Compiles a program for its devices, which need not be here."""
+def compiled(lowered: Any, where: Topology) -> Program | TooLarge:
+    """Compiles a program for its devices, which need not be here.
+
+    The TPU compiler refuses what does not fit. The GPU compiler does not, so that its peak is compared with the limit.
+    """
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as e:
@@ -137,18 +100,20 @@ def compiled(lowered: Any) -> Program | TooLarge:
         scale = {"K": 2**10, "M": 2**20, "G": 2**30}
         return TooLarge(round(float(used[1]) * scale[used[2]]) if used else None)
     memory, text = compiled.memory_analysis(), compiled.as_text()
+    if memory.peak_memory_in_bytes > where.limit:
+        return TooLarge(memory.peak_memory_in_bytes)
     return Program(
         peak=memory.peak_memory_in_bytes,
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes - memory.alias_size_in_bytes,
         temporaries=memory.temp_size_in_bytes,
-        counted=hlo.count(text),
+        counted=hlo.count(text, where.together),
         text=text,
     )
 
 
 def training_program(
-    objective: Objective, model: api.Model, tx: optax.GradientTransformation, batch: Batch
+    objective: Objective, model: api.Model, tx: optax.GradientTransformation, batch: Batch, where: Topology
 ) -> Program | TooLarge:
     """Compiles the train step.
 
@@ -157,7 +122,28 @@ def training_program(
     """
     frozen, _ = api.split(api.abstract_params(model), model)
     train_step = step.make_train_step(objective, model, tx)
-    return compiled(train_step.lower(step.abstract_state(model, tx), frozen, batch))
+    return compiled(train_step.lower(step.abstract_state(model, tx), frozen, batch), where)
+
+
+def _attention(asked: str | None, platform: str, spec: Spec, dtype: str, length: int) -> tuple[str, str]:
+    """Returns what `attention_choice.choose` returns on the machine; cuDNN is asked for shapes, as nothing can be run."""
+    known = dtype == "float32" or spec.score_softcap or spec.distances  # what cuDNN never takes
+    if platform != "gpu" or asked not in (None, "cudnn") or known:
+        return attention_choice.choose(asked, platform, spec, dtype, length)
+    q, k = (jax.ShapeDtypeStruct((1, length, n, spec.head_size), dtype) for n in (spec.heads, spec.kv_heads))
+    try:
+        jax.eval_shape(functools.partial(jax.nn.dot_product_attention, implementation="cudnn"), q, k, k)
+    except (RuntimeError, ValueError, NotImplementedError) as e:
+        why = f"cuDNN refuses it ({str(e).splitlines()[0]})"
+        if asked:
+            raise UserError(f"config.model.attention='cudnn': {why}") from e
+        return "plain", why
+    return "cudnn", ""
+
+
+def model_on(config: Config, spec: DecoderSpec, where: Topology) -> api.Model:
+    """Returns the model that a run of this config has on the machine."""
+    return make_model(config, spec, sharding.make_mesh(config.mesh, where.devices), choose=_attention)
 
 
 def params_for_scoring(model: api.Model) -> Params:
@@ -168,7 +154,7 @@ def params_for_scoring(model: api.Model) -> Params:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a config needs on a slice."""
+    """What a config needs on a machine."""
 
     config: Config
     topology: Topology
@@ -177,10 +163,13 @@ class Plan:
     micro_batches: int
     training: Program | TooLarge
     scoring: Program | TooLarge | None
+    reference: int = 0  # bytes of a chip; see `reference_bytes`
 
     @property
     def fits(self) -> bool:
-        return isinstance(self.training, Program) and not isinstance(self.scoring, TooLarge)
+        if not isinstance(self.training, Program) or isinstance(self.scoring, TooLarge):
+            return False
+        return not self.reference or self.training.peak + self.reference <= self.topology.limit
 
     def bound(self) -> cost.Bound:
         """The least time that a step can take. Only for a plan whose training fits."""
@@ -197,6 +186,18 @@ class Plan:
         )
 
 
+def reference_bytes(config: Config, model: api.Model) -> int:
+    """Returns the bytes of a chip that hold the reference of reinforcement learning beside the weights.
+
+    It is a copy as scoring has it, where a KL divergence is weighed and all weights are trained; beside adapters the
+    frozen weights are the reference. Preferences compute the reference's numbers before training and hold none.
+    """
+    if registry.get(config.task.name).kind != "prompts" or model.frozen:
+        return 0
+    needed = Needs.of(config, objective_of(config)).reference
+    return sharding.held_bytes(params_for_scoring(model)) if needed else 0
+
+
 def _scorer(config: Config, model: api.Model) -> Scorer:
     """Returns the scorer that a run of this config uses."""
     if registry.get(config.task.name).kind == "prompts":
@@ -205,18 +206,18 @@ def _scorer(config: Config, model: api.Model) -> Scorer:
 
 
 def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -> Plan:
-    """Compiles for the slice. Minutes on a small machine: nothing is left out of the programs."""
-    model = make_model(config, spec, sharding.make_mesh(config.mesh, where.devices))
+    """Compiles for the machine. Minutes on a small one: nothing is left out of the programs."""
+    model = model_on(config, spec, where)
     mesh = model.compute.mesh
     tx = optim.make(config.optim, 1000)
     micro_rows = sharding.micro_batch_rows(config.data.micro_batch_size, mesh)
     micro_batches = sharding.batch_rows(config.data.batch_size, micro_rows) // micro_rows
     training = training_program(
-        objective_of(config), model, tx, abstract_batch(model, config, micro_rows, micro_batches)
+        objective_of(config), model, tx, abstract_batch(model, config, micro_rows, micro_batches), where
     )
     scored = None
     if scoring:
         rows = sharding.micro_batch_rows(config.eval.batch_size, mesh)
         batch = abstract_batch(model, config, rows, None)
-        scored = compiled(_scorer(config, model).score.lower(params_for_scoring(model), batch))
-    return Plan(config, where, model, micro_rows, micro_batches, training, scored)
+        scored = compiled(_scorer(config, model).score.lower(params_for_scoring(model), batch), where)
+    return Plan(config, where, model, micro_rows, micro_batches, training, scored, reference_bytes(config, model))

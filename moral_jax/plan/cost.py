@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from moral_jax.models.spec import DecoderSpec
 from moral_jax.plan.chips import Chip
-from moral_jax.plan.hlo import BETWEEN_SLICES, Counted
+from moral_jax.plan.hlo import Counted
 
 COUNTING_RULE = (
     "model FLOPs: 6 per weight of the layers' matrices and token, or 4 where weights are frozen beside adapters, and "
@@ -20,7 +20,7 @@ class Bound(NamedTuple):
     memory: float
     network: float
     model_flops: float  # per chip
-    products: float  # FLOPs of the compiled products over those of the model's; on TPU, neither counts attention
+    products: float  # FLOPs of the compiled products over those of the model's; neither counts attention kernels
     mfu: float  # share of the chip's peak that model FLOPs reach at the bound
 
     @property
@@ -87,14 +87,14 @@ def bound(
 ) -> Bound:
     """Returns the roofline of a step.
 
-    Compute: all products at the matrix unit's peak. Memory: arguments and outputs pass through memory once, temporaries
-    once out and once in. Network: what is sent within a slice goes over all links of a chip at once. Traffic between
-    slices is left out, because no figure of that network is published.
+    Compute: all products, and cuDNN's attention, at the matrix unit's peak. Memory: arguments and outputs pass through
+    memory once, temporaries once out and once in. Network: what is sent within a slice, or within a machine with GPUs,
+    goes over all links of a chip at once. Traffic between slices or machines is left out, because no figure of that
+    network holds everywhere.
     """
-    compute = program.counted.flops / chip.bf16_flops
+    compute = (program.counted.flops + program.counted.attention) / chip.bf16_flops
     memory = (program.arguments + program.outputs + 2 * program.temporaries) / chip.hbm_bytes
-    within = sum(sent for kind, sent in program.counted.sent.items() if kind != BETWEEN_SLICES)
-    network = within / (chip.links * chip.link_bytes)
+    network = program.counted.sent_within / (chip.links * chip.link_bytes)
     useful = model_flops(spec, tokens, length, frozen=frozen, frozen_layers=frozen_layers, texts=texts) / chips
     matrices = matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers, texts=texts)
     products = program.counted.flops / (matrices / chips)

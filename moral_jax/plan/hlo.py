@@ -12,9 +12,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+import numpy as np
+
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "send")
 BETWEEN_SLICES = "send"  # the TPU compiler turns exchanges between slices into sends
+BETWEEN_MACHINES = " between machines"  # the end of an exchange's kind; the GPU compiler has one kind for both
+CALLS = ("fusion", "call", "async")
+CUDNN, CUBLAS = "__cudnn$fmha", "__cublas$"  # what calls of the GPU's attention and of its products begin with
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}
+_BATCH = re.compile(r'lhs_batch_dim(?:s=\{|ensions":\[)([^\]}]+)')
 _ARRAY = re.compile(r"\b(pred|bf16|[fsu]\d+)\[([\d,]*)\]")
 
 
@@ -49,7 +55,13 @@ class Counted:
     flops: float = 0.0  # of matrix products
     sent: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))  # bytes, by collective
     kernels: dict[str, float] = dataclasses.field(default_factory=lambda: defaultdict(float))  # runs, by kernel
+    attention: float = 0.0  # FLOPs of cuDNN's kernels; not among `flops`
     unknown_loops: int = 0  # loops whose number of rounds could not be read; their bodies count once
+
+    @property
+    def sent_within(self) -> float:
+        """Bytes sent within a slice or a machine."""
+        return sum(n for k, n in self.sent.items() if k != BETWEEN_SLICES and not k.endswith(BETWEEN_MACHINES))
 
 
 def arrays(shape: str) -> list[tuple[int, int]]:
@@ -133,28 +145,54 @@ def _rounds(loop: Instruction, computations: dict[str, Computation]) -> int | No
     return -(-limit // strides[0]) if strides else None
 
 
-def _group_size(instruction: Instruction) -> int:
-    """Returns the number of devices that exchange with each other."""
+def _group(instruction: Instruction) -> list[int]:
+    """Returns devices that exchange with each other: one group, as all are alike."""
     text = instruction.text
-    if match := re.search(r"replica_groups=\[\d+,(\d+)\]", text):
-        return int(match[1])
+    if match := re.search(r"replica_groups=\[(\d+),(\d+)\](?:<=\[([\d,]+)\](?:T\(([\d,]+)\))?)?", text):
+        groups, size = int(match[1]), int(match[2])
+        sizes, order = (
+            [int(n) for n in (match[i] or usual).split(",")] for i, usual in ((3, str(groups * size)), (4, "0"))
+        )
+        order = order if match[4] else list(range(len(sizes)))
+        return np.arange(groups * size).reshape(sizes).transpose(order).reshape(groups, size)[0].tolist()
     if match := re.search(r"replica_groups=mesh\[(.*?)\] \{(.*?)\}", text):
-        sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
-        return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", match[2]))
+        of_axis = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", match[1])}
+        within = re.findall(r"'(\w+)'", match[2])
+        at = tuple(slice(None) if axis in within else 0 for axis in of_axis)
+        return np.arange(math.prod(of_axis.values())).reshape(list(of_axis.values()))[at].ravel().tolist()
     if match := re.search(r"replica_groups=\{\{([\d,]+)\}", text):
-        return len(match[1].split(","))
-    return 1
+        return [int(n) for n in match[1].split(",")]
+    if match := re.search(r"source_target_pairs=\{(\{[\d,{}]+\})\}", text):  # not alike: those that are farthest apart
+        pairs = [[int(n) for n in pair.split(",")] for pair in re.findall(r"\{([\d,]+)\}", match[1])]
+        return max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
+    return [0]
 
 
-def _sent(kind: str, instruction: Instruction) -> float:
-    """Returns the bytes that each device sends with ring algorithms, which are optimal."""
-    sizes = [count * width for count, width in arrays(instruction.shape)]
-    largest, n = max(sizes, default=0), _group_size(instruction)
+def _result_bytes(instruction: Instruction) -> float:
+    """Returns the bytes of a collective's results: one array, or several that are exchanged at once.
+
+    What starts an exchange has its operands in its shape too: in a tuple of their own, or before the one result.
+    """
+    shape, is_start = instruction.shape, instruction.opcode.endswith("-start")
+    if is_start and shape.startswith("(("):
+        shape = shape[_closing(shape, 1) :]
+    sizes = [count * width for count, width in arrays(shape)]
+    one = (is_start and shape == instruction.shape) or instruction.opcode == BETWEEN_SLICES
+    return max(sizes, default=0) if one else sum(sizes)
+
+
+def _sent(kind: str, instruction: Instruction, devices: int) -> float:
+    """Returns the bytes that each device sends with ring algorithms, which are optimal.
+
+    Args:
+      devices: number of those that exchange with each other.
+    """
+    size, n = _result_bytes(instruction), devices
     if kind in ("collective-permute", BETWEEN_SLICES):
-        return largest
+        return size
     if kind == "reduce-scatter":
-        return largest * (n - 1)  # the shape is that of the device's own shard of the result
-    return largest * (n - 1) / max(n, 1) * (2 if kind == "all-reduce" else 1)
+        return size * (n - 1)  # the results are the device's own shards
+    return size * (n - 1) / max(n, 1) * (2 if kind == "all-reduce" else 1)
 
 
 def _flops(instruction: Instruction, computation: Computation) -> float:
@@ -164,24 +202,61 @@ def _flops(instruction: Instruction, computation: Computation) -> float:
         return 0.0
     elements = [arrays(shape)[0][0] for shape in (*sides, instruction.shape)]
     batch = 1
-    if dims := re.search(r"lhs_batch_dims=\{([\d,]+)\}", instruction.text):
+    if dims := _BATCH.search(instruction.text):
         _, shape = _ARRAY.findall(sides[0])[0]
         sizes = shape.split(",")
-        batch = math.prod(int(sizes[int(d)]) for d in dims[1].split(","))
+        batch = math.prod(int(sizes[int(d)]) for d in re.findall(r"\d+", dims[1]))
     return 2 * math.sqrt(math.prod(elements) / batch)
 
 
 def _called(instruction: Instruction) -> Iterator[str]:
     """Yields the names of the computations that a fusion or call runs once."""
     for name in ("calls", "to_apply"):
-        if (target := instruction.attribute(name)) and instruction.opcode in ("fusion", "call", "async-start"):
+        if (target := instruction.attribute(name)) and instruction.opcode.removesuffix("-start") in CALLS:
             yield target
 
 
-def count(text: str) -> Counted:
-    """Counts the work of a compiled program, for one device."""
+def _target(instruction: Instruction) -> str:
+    match = re.search(r'custom_call_target="([^"]+)"', instruction.text)
+    return match[1] if match else ""
+
+
+def _attention_flops(instruction: Instruction, computation: Computation) -> float:
+    """Returns the FLOPs of a run of cuDNN's attention on q [B, T, N, H] and k [B, S, K, H] with a mask as data: every
+    query meets every key, twice forward, and in five products backward."""
+    q, k = (_ARRAY.findall(computation.by_name[name].shape)[0][1].split(",") for name in instruction.operands[:2])
+    products = 5 if _target(instruction).endswith("Backward") else 2
+    return products * 2.0 * math.prod(int(n) for n in q) * int(k[1])
+
+
+def count(text: str, together: int | None = None) -> Counted:
+    """Counts the work of a compiled program, for one device.
+
+    Args:
+      together: number of devices in a machine, where the program does not tell exchanges between machines apart.
+    """
     computations, entry = parse(text)
     out, seen = Counted(), set()
+
+    def exchange(instruction: Instruction, kind: str, times: float) -> None:
+        # an exchange that is spread over several products appears in each of them, under one channel
+        channel = instruction.attribute("channel_id") or instruction.name
+        if (kind, channel) not in seen:
+            seen.add((kind, channel))
+            group = _group(instruction)
+            reaches_out = together and len({device // together for device in group}) > 1
+            name = kind + BETWEEN_MACHINES if reaches_out else kind
+            out.sent[name] += times * _sent(kind, instruction, len(group))
+
+    def kernel(instruction: Instruction, computation: Computation, times: float) -> None:
+        target = _target(instruction)
+        if target == "tpu_custom_call":
+            out.kernels[re.sub(r"[.\d]+$", "", instruction.name)] += times
+        elif target.startswith(CUDNN):
+            out.kernels[target.removeprefix("__")] += times
+            out.attention += times * _attention_flops(instruction, computation)
+        elif target.startswith(CUBLAS):
+            out.flops += times * _flops(instruction, computation)
 
     def visit(name: str, times: float) -> None:
         computation = computations.get(name)
@@ -194,15 +269,11 @@ def count(text: str) -> Counted:
                 out.unknown_loops += rounds is None
                 visit(instruction.attribute("body") or "", times * (rounds or 1))
             elif kind in COLLECTIVES:
-                # an exchange that is spread over several products appears in each of them, under one channel
-                channel = instruction.attribute("channel_id") or instruction.name
-                if (kind, channel) not in seen:
-                    seen.add((kind, channel))
-                    out.sent[kind] += times * _sent(kind, instruction)
+                exchange(instruction, kind, times)
             elif kind in ("dot", "convolution"):
                 out.flops += times * _flops(instruction, computation)
-            elif kind == "custom-call" and 'custom_call_target="tpu_custom_call"' in instruction.text:
-                out.kernels[re.sub(r"[.\d]+$", "", instruction.name)] += times
+            elif kind == "custom-call":
+                kernel(instruction, computation, times)
             for target in _called(instruction):
                 visit(target, times)
 

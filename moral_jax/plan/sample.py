@@ -1,4 +1,4 @@
-"""Plans of sampling: the compiled programs of the sampler on a slice that is not here, for more and more replies."""
+"""Plans of sampling: the compiled programs of the sampler on a machine that is not here, for more and more replies."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -8,12 +8,11 @@ from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.inference.sampler import ROUNDS, SMALLEST, Sampler, bucket
 from moral_jax.models.spec import DecoderSpec
-from moral_jax.plan.compile import Program, TooLarge, Topology, compiled, params_for_scoring
-from moral_jax.plan.hlo import BETWEEN_SLICES
+from moral_jax.plan.chips import GIB
+from moral_jax.plan.compile import Program, TooLarge, compiled, model_on, params_for_scoring
+from moral_jax.plan.machines import Topology
 from moral_jax.types import UserError
-from moral_jax.workflows.local_model import make_model
 
-GIB = 2**30
 SIZES = (1, 8, 32, 64, 128, 256, 512, 1024)  # replies at a time
 
 
@@ -47,11 +46,10 @@ class SamplePlan:
         chip = self.topology.chip
         assert isinstance(self.going_on, Program), "a plan that fits"
         counted = self.going_on.counted
-        sent = sum(n for kind, n in counted.sent.items() if kind != BETWEEN_SLICES)
         return {
             "memory": (self.weights + self.cache) / chip.hbm_bytes,
             "products": counted.flops / ROUNDS / chip.bf16_flops,
-            "network": sent / ROUNDS / (chip.links * chip.link_bytes),
+            "network": counted.sent_within / ROUNDS / (chip.links * chip.link_bytes),
         }
 
 
@@ -69,14 +67,14 @@ def plans(
         raise UserError(
             f"--prompt-tokens={prompt_tokens} --max-tokens={max_tokens}: the model has {spec.max_positions} positions"
         )
-    model = make_model(config, spec, sharding.make_mesh(config.mesh, where.devices))
+    model = model_on(config, spec, where)
     params, length = params_for_scoring(model), bucket(prompt_tokens, SMALLEST)
     for replies in SIZES:
         if replies % sharding.cut_rows(model.compute.mesh):
             continue
         sampler = Sampler(model, 1, replies, max_tokens)
         state = sampler.abstract_state(params, length)
-        programs = [compiled(lowered) for lowered in sampler.lower(params, length)]
+        programs = [compiled(lowered, where) for lowered in sampler.lower(params, length)]
         weights, cache = sharding.held_bytes(params), sharding.held_bytes((state.prefix, state.own))
         plan = SamplePlan(where, replies, weights, cache, *programs)
         yield plan

@@ -11,6 +11,7 @@ from moral_jax.types import UserError
 
 NO_DEVICES = (RuntimeError, AssertionError)  # what JAX raises where it finds none
 LONG_COMPILATION = 1.0  # seconds; shorter compilations leave little memory behind
+GPU_SHARE = 0.92  # of a GPU's memory that JAX takes, whose own default is 0.75; the rest is for CUDA, cuDNN and NCCL
 
 
 def no_devices(error: BaseException) -> tuple[str, str]:
@@ -24,7 +25,7 @@ def configure() -> None:
     """Configures JAX. Must be called before the first computation. JAX's environment variables take precedence.
 
     Compiled programs are cached on disk, so that a second start does not compile again. On a CPU, a step runs in the
-    calling thread and reuses the memory of the previous step.
+    calling thread and reuses the memory of the previous step. On a GPU, JAX takes `GPU_SHARE` of the memory.
     """
     settings = {
         "jax_compilation_cache_dir": str(cache_folder() / "xla"),
@@ -36,6 +37,7 @@ def configure() -> None:
     for name, value in settings.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", str(GPU_SHARE))
     try:
         backend = jax.default_backend()
     except NO_DEVICES as e:

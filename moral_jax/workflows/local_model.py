@@ -78,12 +78,14 @@ def make_model(
     mesh: Mesh,
     began: origin.Provenance = origin.NOT_BEGUN,
     say: Callable[[str], None] = info,
+    choose: Callable[[str | None, str, Spec, str, int], tuple[str, str]] = choose_attention,
 ) -> api.Model:
     """Returns the model that the config asks for, with open settings chosen for the mesh's devices.
 
     Args:
       began: as of `find_model`.
       say: told what was chosen.
+      choose: `attention_choice.choose`, or what takes its place where the mesh's devices are not here.
     """
     if isinstance(spec, EncoderSpec):
         _check_encoder(config, spec)
@@ -111,7 +113,7 @@ def make_model(
             )
     m, platform = config.model, mesh.devices.flat[0].platform
     dtype, product_dtype = _arithmetic(config, platform, began)
-    attention, why = choose_attention(m.attention, platform, spec, dtype, config.data.length)
+    attention, why = choose(m.attention, platform, spec, dtype, config.data.length)
     say(f"activations in {dtype}, products in {product_dtype}, attention {attention}" + (f" ({why})" if why else ""))
     compute = ComputeOptions(
         mesh=mesh,

@@ -68,6 +68,15 @@ def test_every_preset_builds(preset):
     assert built.data.micro_batch_size <= built.data.batch_size
 
 
+def test_presets_of_one_gpu_train_adapters_at_ten_times_the_rate():
+    """Of whatever config; eight GPUs train all weights."""
+    for name in ("scruples/mistral_7b_dilemmas", "preferences/dpo"):
+        one, small, eight = (parsing.from_flags([f"--config={name}:gpu-{g}"]) for g in ("80gb", "24gb", "80gb-8"))
+        assert (one.adapter.kind, one.model.quantize, one.optim.lr) == ("lora", "none", 10 * eight.optim.lr)
+        assert (small.adapter.kind, small.model.quantize, small.optim.lr) == ("lora", "nf4", 10 * eight.optim.lr)
+        assert (eight.adapter.kind, eight.model.param_dtype) == ("none", "float32")
+
+
 @pytest.mark.parametrize("name", ["text/sft", "preferences/dpo", "preferences/reward", "rl/grpo", "rl/ppo"])
 def test_configs_of_any_model_take_a_preset_if_one_is_asked_for(name):
     bare, pod = (parsing.from_flags([f"--config={ROOT / 'configs' / name}.py{preset}"]) for preset in ("", ":v5e-16"))

@@ -1,10 +1,10 @@
 """Plans: the compiler's program for a slice that is not here is the one that we mean, and is counted right."""
 
 import dataclasses
+import functools
 import importlib.util
 import math
 import re
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,17 @@ import pytest
 
 from moral_jax import sharding
 from moral_jax.cli import main
-from moral_jax.config import Config
+from moral_jax.config import Config, parsing, saved
 from moral_jax.config.model import AdapterConfig, MeshConfig, ModelConfig
 from moral_jax.config.train import DataConfig
 from moral_jax.models import api
 from moral_jax.models.families import from_hf
-from moral_jax.plan import chips, cost, hlo, memory
+from moral_jax.plan import chips, cost, hlo, machines, memory, search
 from moral_jax.plan import compile as plans
 from moral_jax.plan import run as plan
 from moral_jax.types import UserError
 from moral_jax.weights.published import CONFIGS
+from moral_jax.workflows.local_model import make_model
 from tests.helpers import tiny
 
 needs_libtpu = pytest.mark.skipif(
@@ -38,7 +39,7 @@ CONFIG = Config(
 
 @pytest.fixture(scope="module")
 def made():
-    return plans.make(CONFIG, SPEC, plans.topology("v5e:2x2"), scoring=True)
+    return plans.make(CONFIG, SPEC, machines.topology("v5e:2x2"), scoring=True)
 
 
 @needs_libtpu
@@ -79,7 +80,7 @@ def test_products_are_those_of_the_model(made):
 @pytest.fixture(scope="module")
 def two_slices():
     config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"), mesh=MeshConfig(slices=2))
-    return plans.make(config, SPEC, plans.topology("v6e:2x2", 2), scoring=False)
+    return plans.make(config, SPEC, machines.topology("v6e:2x2", 2), scoring=False)
 
 
 @needs_libtpu
@@ -109,7 +110,7 @@ def test_tensor_cuts_heads_too_and_what_is_held_beside_frozen_weights():
     frozen = METHODS["lora, rank 128, nf4"]
     frozen = dataclasses.replace(frozen, model=dataclasses.replace(frozen.model, attention="splash"))
     config = dataclasses.replace(frozen, mesh=MeshConfig(fsdp=2, tensor=2))
-    made = plans.make(config, SPEC, plans.topology("v5p:2x2x1"), scoring=False)
+    made = plans.make(config, SPEC, machines.topology("v5p:2x2x1"), scoring=False)
     assert made.fits
     assert len(made.training.counted.kernels) == 3
     assert f"u8[{SPEC.layers - 1},{SPEC.width // 2 // 2},{SPEC.mlp_width // 2}]" in made.training.text
@@ -120,7 +121,7 @@ def test_tensor_cuts_heads_too_and_what_is_held_beside_frozen_weights():
 def test_what_does_not_fit_says_so(capsys):
     huge = dataclasses.replace(SPEC, layers=4, width=8192, heads=64, kv_heads=8, mlp_width=28672, vocab=128256)
     config = dataclasses.replace(CONFIG, model=ModelConfig(dtype="bfloat16", remat="none"))
-    made = plans.make(config, huge, plans.topology("v5e:2x2"), scoring=False)
+    made = plans.make(config, huge, machines.topology("v5e:2x2"), scoring=False)
     assert not made.fits
     assert made.training.needs > 16 * 2**30
     assert "does not fit" in plan.describe(made)
@@ -140,14 +141,14 @@ def test_the_command_prints_what_fits(tiny_folder, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["v5e", "v9:2x2", "v5e:2x", "cpu"])
 def test_a_topology_that_is_none_is_an_error(name):
-    with pytest.raises(UserError, match="expected GENERATION:SHAPE like v5e:4x4"):
-        plans.topology(name)
+    with pytest.raises(UserError, match="expected GENERATION:SHAPE like v5e:4x4 "):
+        machines.topology(name)
 
 
 def test_a_missing_compiler_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'moral-jax\[plan\]'"):
-        plans.topology("v5e:2x2")
+        machines.topology("v5e:2x2")
 
 
 def test_loops_are_counted():
@@ -204,13 +205,13 @@ def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts,
     def compile_for(config):
         rows = asked.append(config.data.micro_batch_size) or asked[-1]
         peak = 1000 + 10 * rows + (bend if rows > 100 else 0) * rows
-        sizes = SimpleNamespace(arguments=1000, peak=peak)
-        return SimpleNamespace(micro_rows=rows, fits=peak <= 1000 + 10 * fits, training=sizes)
+        held = {"arguments_gib": 1000 / 2**30, "peak_gib": peak / 2**30}
+        return {"micro_rows": rows, "fits": peak <= 1000 + 10 * fits, "training": held}
 
     config = Config(data=DataConfig(micro_batch_size=16, batch_size=16))
     for row_bytes, skipped in ((10 * parts, True), (1, False)):
         asked.clear()
-        plans = [p.micro_rows for p in plan.largest(config, compile_for, parts, row_bytes, 1000 + 10 * fits)]
+        plans = [p["micro_rows"] for p in search.largest(config, compile_for, parts, row_bytes, 1000 + 10 * fits)]
         if bend and fits == 200:
             assert (plans, asked) == ([16, 32, 64], [16, 32, 128, 64])
         else:
@@ -221,18 +222,53 @@ def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts,
 def test_the_front_is_what_nothing_beats_in_both_time_for_a_row_and_memory():
     """A plan of many rows takes longer for a step, and less for a row."""
 
-    def made(name, seconds, rows, peak, micro_batches=1):
-        sizes = SimpleNamespace(peak=peak)
-        bound = SimpleNamespace(seconds=seconds)
-        return SimpleNamespace(
-            name=name, micro_rows=rows, micro_batches=micro_batches, training=sizes, bound=lambda: bound
-        )
+    def made(name, seconds, rows, peak):
+        return {"name": name, "rows": rows, "training": {"peak_gib": peak}, "bound": {"seconds": seconds}}
 
     plans = [
         made("small", 1.0, 1, 10), made("large", 8.0, 16, 40), made("beaten", 7.0, 8, 50),
-        made("split", 8.0, 4, 20, micro_batches=3), made("as slow, larger", 2.0, 2, 30),
+        made("split", 8.0, 12, 20), made("as slow, larger", 2.0, 2, 30),
     ]  # fmt: skip
-    assert [p.name for p in plan.front(plans)] == ["large", "split", "small"]
+    assert [p["name"] for p in search.front(plans)] == ["large", "split", "small"]
+
+
+def test_a_search_goes_on_from_its_file(tmp_path, monkeypatch):
+    """Cut off after two plans: they are read, not compiled again; another machine's are not taken."""
+    compiled, file = [], tmp_path / "search.jsonl"
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+
+    def numbers(config):
+        if len(compiled) == most:
+            raise KeyboardInterrupt
+        compiled.append((config.model.remat, config.data.micro_batch_size))
+        rows = config.data.micro_batch_size
+        held = {"arguments_gib": 1.0, "peak_gib": 1 + rows * (1 if config.model.remat == "full" else 2)}
+        return {"mesh": {"fsdp": 4}, "remat": config.model.remat, "rows": rows, "micro_rows": rows, "training": held,
+                "bound": {"seconds": float(rows), "mfu": 0.5, "by": "compute"}, "fits": held["peak_gib"] <= 16,
+                "config": saved.flatten(config)}  # fmt: skip
+
+    monkeypatch.setattr(search, "make", lambda config, spec, where, scoring: config)
+    monkeypatch.setattr(search, "numbers", numbers)
+    look = functools.partial(search.search, CONFIG, SPEC, where, ("full", "none"), (1,), file)
+    most = 2
+    with pytest.raises(KeyboardInterrupt):
+        look()
+    most = 99
+    found = look()
+    assert compiled == [("full", 4), ("full", 8), ("full", 16), ("none", 4), ("none", 8)]
+    assert [(row["remat"], row["micro_rows"]) for row in found] == [("full", 4), ("full", 8), ("none", 4)]
+    assert look() == found
+    assert len(compiled) == 5
+    assert search.paste(found[1]).endswith("--config.data.micro_batch_size=8 --config.data.batch_size=8")
+    search.search(CONFIG, SPEC, dataclasses.replace(where, name="v5e:1x4"), ("full",), (1,), file)
+    assert len(compiled) == 8
+
+
+def test_a_file_of_a_search_that_is_torn_is_named(tmp_path):
+    (tmp_path / "torn").write_text('{"a": 1}\n{"b": ')
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+    with pytest.raises(UserError, match="torn:2: no JSON .*remove the line"):
+        search.search(CONFIG, SPEC, where, file=tmp_path / "torn")
 
 
 def test_model_flops_by_hand():
@@ -253,6 +289,30 @@ def test_model_flops_beside_frozen_weights():
     assert cost.model_flops(SPEC, 10, 256, frozen=True) == want
     want = 10 * (3 * (2 * per_layer + 2 * attention) + 4 * per_layer + 6 * attention)
     assert cost.model_flops(SPEC, 10, 256, frozen=True, frozen_layers=3) == want
+
+
+def test_the_reference_of_reinforcement_learning_is_counted():
+    """A copy as scoring has it, matrices in bfloat16, where a KL divergence is weighed and all weights are trained."""
+    config = parsing.from_flags(["--config=rl/grpo", "--config.model.dtype=bfloat16"])
+    mesh = tiny.mesh(1, 1, 1)
+
+    def held(*flags, task="rl/grpo"):
+        config = parsing.from_flags([f"--config={task}", "--config.model.dtype=bfloat16", *flags])
+        return plans.reference_bytes(config, make_model(config, SPEC, mesh))
+
+    others = 2 * SPEC.vocab * SPEC.width + (2 * SPEC.layers + 1) * SPEC.width  # embeddings and norms
+    assert held() == 2 * cost.layer_weights(SPEC) + 4 * others
+    assert held("--config.objective.kl_weight=0") == 0
+    assert held("--config.adapter.kind=lora") == 0
+    assert held(task="preferences/dpo") == 0
+    size = plans.Program(10 * 2**30, 0, 0, 0, hlo.Counted(flops=1.0), "")
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+    made = plans.Plan(config, where, make_model(config, SPEC, mesh), 4, 1, size, None, reference=6 * 2**30)
+    assert made.fits
+    assert not dataclasses.replace(made, reference=6 * 2**30 + 1).fits
+    said = plan.describe(made)
+    assert "reference         6.00 GiB" in said
+    assert "a model that rewards" in said
 
 
 METHODS = memory.methods(dataclasses.replace(CONFIG, adapter=AdapterConfig(kind="lora", rank=128)))

@@ -9,7 +9,7 @@ import pytest
 from moral_jax.cli import main
 from moral_jax.config.model import MeshConfig
 from moral_jax.inference.sampler import ROUNDS
-from moral_jax.plan import chips, sample
+from moral_jax.plan import chips, machines, sample
 from moral_jax.plan import compile as plans
 from moral_jax.plan.cost import layer_weights
 from moral_jax.plan.hlo import Counted
@@ -24,7 +24,7 @@ def program(flops, sent):
 
 
 def test_the_bound_is_that_of_the_scarcest_resource():
-    where = plans.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
     both = program(ROUNDS * 197e9, {"all-reduce": ROUNDS * 45e6})
     plan = SamplePlan(where, 64, weights=819 * 10**6, cache=819 * 10**6, beginning=both, going_on=both)
     seconds = plan.seconds()
@@ -42,7 +42,7 @@ def test_the_sampler_is_compiled_for_a_slice(monkeypatch):
     """Keys and values are cut over tensor by heads, and over the rest by replies."""
     monkeypatch.setattr(sample, "SIZES", (1, 8))
     config = dataclasses.replace(CONFIG, mesh=MeshConfig(data=1, fsdp=2, tensor=2))
-    [made] = sample.plans(config, SPEC, plans.topology("v5e:2x2"), prompt_tokens=128, max_tokens=32)
+    [made] = sample.plans(config, SPEC, machines.topology("v5e:2x2"), prompt_tokens=128, max_tokens=32)
     assert made.replies == 8, "one reply cannot be divided by two"
     assert made.fits
     a_token = 2 * SPEC.layers * SPEC.kv_heads * SPEC.head_size * 2  # bytes of keys and values
@@ -65,6 +65,6 @@ def test_the_command_prints_a_row_for_each_size(tiny_folder, tmp_path, capsys, m
 
 
 def test_texts_beyond_the_models_positions_are_refused():
-    where = plans.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
+    where = machines.Topology("v5e:2x2", chips.CHIPS["v5e"], [None] * 4)
     with pytest.raises(UserError, match=r"--prompt-tokens=4000 --max-tokens=512: the model has 4096 positions"):
         next(sample.plans(CONFIG, SPEC, where, 4000, 512))

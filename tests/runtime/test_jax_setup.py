@@ -1,5 +1,7 @@
 """JAX where its devices are not."""
 
+import os
+
 import jax
 import pytest
 
@@ -24,3 +26,14 @@ def test_a_platform_that_is_not_there_is_one_message(error, said, monkeypatch, t
         UserError, match=rf"JAX_PLATFORMS=.*: JAX finds no device \({said}.*\); unset JAX_PLATFORMS, or"
     ):
         jax_setup.configure()
+
+
+@pytest.mark.parametrize(("given", "taken"), [(None, str(jax_setup.GPU_SHARE)), ("0.5", "0.5")])
+def test_a_process_takes_its_share_of_a_gpu_unless_told_otherwise(given, taken, monkeypatch, tmp_path):
+    monkeypatch.setenv("MORAL_JAX_CACHE", str(tmp_path))
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "")  # put back at the end
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION")
+    if given:
+        monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", given)
+    jax_setup.configure()
+    assert os.environ["XLA_PYTHON_CLIENT_MEM_FRACTION"] == taken
