@@ -126,7 +126,7 @@ def training_program(
 
 
 def _attention(asked: str | None, platform: str, spec: Spec, dtype: str, length: int) -> tuple[str, str]:
-    """Returns what `attention_choice.choose` returns on the machine; cuDNN is asked for shapes, as nothing can be run."""
+    """Returns what `attention_choice.choose` says of the machine; cuDNN is asked for shapes, as nothing can be run."""
     known = dtype == "float32" or spec.score_softcap or spec.distances  # what cuDNN never takes
     if platform != "gpu" or asked not in (None, "cudnn") or known:
         return attention_choice.choose(asked, platform, spec, dtype, length)
