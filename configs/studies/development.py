@@ -44,7 +44,7 @@ def get_study(setting="rows"):
         "AI Development Support: expected stage of replies",
         cells("model", arms, (Stage("replies", "rl/grpo", asked),), SEEDS, *EVERYWHERE),
         measures=(
-            Measure("E[stage]", "replies", "reward", chance=3.5),
+            Measure("E[stage]", "replies", "reward", chance=3.5, limits=(1, 6)),
             Measure("tokens of a reply", "replies", "tokens"),
             Measure("ended by itself", "replies", "finished"),
         ),

@@ -65,9 +65,9 @@ MEASURED = (
 MEASURES = (
     Measure("conflict preference", "pairs", "likelihood_accuracy", "conflict", chance=0.5),
     Measure("task score", "pairs", "likelihood_accuracy", "task", chance=0.5),
-    Measure("refusal, false by the reason", "replies", "reward", "false by the reason"),
-    Measure("refusal, false by the other", "replies", "reward", "false by the other"),
-    Measure("over-refusal", "replies", "reward", "true"),
+    Measure("refusal, false by the reason", "replies", "reward", "false by the reason", limits=(0, 1)),
+    Measure("refusal, false by the other", "replies", "reward", "false by the other", limits=(0, 1)),
+    Measure("over-refusal", "replies", "reward", "true", limits=(0, 1)),
 )
 
 

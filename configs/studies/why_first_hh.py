@@ -28,8 +28,8 @@ TEST = ("--config.task.test_only=true",)
 MEASURES = (
     Measure("conflict preference", "conflict", "likelihood_accuracy", chance=0.5),
     Measure("task score", "task", "likelihood_accuracy", chance=0.5),
-    Measure("refusal", "replies", "reward", "harmful"),
-    Measure("over-refusal", "replies", "reward", "harmless"),
+    Measure("refusal", "replies", "reward", "harmful", limits=(0, 1)),
+    Measure("over-refusal", "replies", "reward", "harmless", limits=(0, 1)),
 )
 
 

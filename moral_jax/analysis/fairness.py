@@ -1,7 +1,7 @@
 """Compares groups: rates, calibration and shares of each, gaps with intervals, and claims that cannot hold together.
 
 A row has a score s in [0, 1], a label y in [0, 1] (1: it happened), a group and a weight w. A score of at least the
-threshold is a selection, d = 1. Formulas are of one group:
+threshold is a selection, d = 1. Formulas are of one group::
 
     base rate             sum w y / sum w
     selection rate        sum w d / sum w

@@ -64,6 +64,8 @@ class Measure:
     """Only rows of the subset that config.task.fields.group so names; default: all rows."""
     chance: float | None = None
     """What the number is without any knowledge, where that is known."""
+    limits: tuple[float, float] | None = None
+    """Between which the number lies, such as (0, 1) of a judge's share; default: those of its kind."""
 
 
 @dataclasses.dataclass(frozen=True)

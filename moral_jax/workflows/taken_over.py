@@ -1,9 +1,9 @@
 """What a run takes over from the run that it begins with (`config.model.path=run:DIR`), straight from its checkpoint.
 
-All weights  if the run before has trained them all: its backbone is the backbone.
-Adapters     if both runs have the same adapter settings: training goes on with the adapters of the run before, beside
-             the same frozen weights. Adapters of other settings are merged into the weights beside them.
-Heads        where both runs have the same one: concentration, scores, values.
+- All weights, if the run before has trained them all: its backbone is the backbone.
+- Adapters, if both runs have the same adapter settings: training goes on with the adapters of the run before, beside
+  the same frozen weights. Adapters of other settings are merged into the weights beside them.
+- Heads, where both runs have the same one: concentration, scores, values.
 
 So this run begins with exactly what the run before ended with, and that is its reference. Weights that would be stored
 in fewer bits than they were trained in are refused: most of what training adds lies below the last bit of bfloat16.
