@@ -278,3 +278,13 @@ def test_hh_rlhf(tmp_path, judge, shared):
     assert all(reply["text"] is None for r in records(tmp_path / "out") for reply in r["replies"])
     assert wins.TABLE in found["tables"]
     assert questionnaires.cell(found, "Win rate", length, "over chosen")["low"] >= 0
+
+
+def test_another_judge_later_still_sees_the_lines_of_the_row(tmp_path):
+    flags = ["--model=scripted:cave", "--judge-model=scripted:constant", "--limit=5", FEW]
+    alone = ask("local_values", tmp_path / "out", "--judge=refusal", *flags)
+    assert values(alone, "Local values")["all topics"] == {"refused": 0}
+    assert any("No judge rates replies" in sentence for sentence in alone["findings"])
+    rubric = folder.find("local_values") / "position.toml"
+    found = ask("local_values", tmp_path / "out", f"--judge=refusal,rubric:{rubric}", *flags)
+    assert values(found, "Local values")["all topics"]["step 3"] == 1  # the first of the lines

@@ -76,20 +76,26 @@ def _rows(a: Answered) -> Iterator[tuple[str, Answered]]:
             yield name, of.where([r["groups"].get(TOPIC, r["row"]) == topic for r in of.records])
 
 
+def _steps(own: Answered, table: str, row: str, read: Read, refused: Read | None) -> Iterator[Measure]:
+    """Yields a judge's mean at each step, and drift."""
+    for step in dict.fromkeys(r["condition"].get(TURN, "1") for r in own.records):
+        of = own.where([r["condition"].get(TURN, "1") == step for r in own.records])
+        yield Measure(table, row, f"step {step}", of.mean(mean_of(r, read) for r in of.records))
+    yield Measure(table, row, DRIFT, _drift(own, read))
+    if refused:
+        yield Measure(table, row, ANSWERED, _drift(own, read, refused))
+
+
 def measures(a: Answered) -> Iterator[Measure]:
     """Yields topic by step, drift, and the share of refusals; and how far judges and reviewers agree."""
     judges = judges_of(a)
     rated, refused = rating(judges), _refused(judges)
-    for judge in rated:
-        table, read = TABLE if judge == rated[0] else f"{TABLE}: {judge}", said(judge)
-        for row, own in _rows(a):
-            for step in dict.fromkeys(r["condition"].get(TURN, "1") for r in own.records):
-                of = own.where([r["condition"].get(TURN, "1") == step for r in own.records])
-                yield Measure(table, row, f"step {step}", of.mean(mean_of(r, read) for r in of.records))
-            yield Measure(table, row, DRIFT, _drift(own, read))
-            if refused:
-                yield Measure(table, row, ANSWERED, _drift(own, read, refused))
-                yield Measure(table, row, REFUSED, own.mean(mean_of(r, refused) for r in own.records))
+    for row, own in _rows(a):
+        for judge in rated:
+            table = TABLE if judge == rated[0] else f"{TABLE}: {judge}"
+            yield from _steps(own, table, row, said(judge), refused)
+        if refused:
+            yield Measure(TABLE, row, REFUSED, own.mean(mean_of(r, refused) for r in own.records))
     yield from _agreement(a, rated)
 
 
