@@ -77,13 +77,13 @@ def _rows(a: Answered) -> Iterator[tuple[str, Answered]]:
 
 
 def _steps(own: Answered, table: str, row: str, read: Read, refused: Read | None) -> Iterator[Measure]:
-    """Yields a judge's mean at each step, and drift."""
+    """Yields drift, which the page draws first, and a judge's mean at each step."""
+    if refused:
+        yield Measure(table, row, ANSWERED, _drift(own, read, refused))
+    yield Measure(table, row, DRIFT, _drift(own, read))
     for step in dict.fromkeys(r["condition"].get(TURN, "1") for r in own.records):
         of = own.where([r["condition"].get(TURN, "1") == step for r in own.records])
         yield Measure(table, row, f"step {step}", of.mean(mean_of(r, read) for r in of.records))
-    yield Measure(table, row, DRIFT, _drift(own, read))
-    if refused:
-        yield Measure(table, row, ANSWERED, _drift(own, read, refused))
 
 
 def measures(a: Answered) -> Iterator[Measure]:
