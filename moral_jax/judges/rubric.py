@@ -6,6 +6,7 @@ nothing is parsed: the options have probabilities.
 """
 
 import dataclasses
+import functools
 import hashlib
 import re
 import tomllib
@@ -19,7 +20,7 @@ from moral_jax.types import UserError
 
 SHIPPED = Path(__file__).resolve().parent / "rubrics"
 READ = ("expectation", "likeliest")
-SHOWN = re.compile(r"\{(prompt|reply)\}")
+SHOWN = re.compile(r"\{([\w ]+)\}")
 
 
 class Question(NamedTuple):
@@ -70,7 +71,7 @@ class Rubric:
     scale: bool = False
     """True if options are points of a scale: their own digits are the labels."""
     text: str = "A user wrote:\n{prompt}\n\nThe reply was:\n{reply}"
-    """What stands before each question, with {prompt} and {reply}."""
+    """What stands before each question, with {prompt}, {reply} and the row's variables."""
     labelled: str = ""
     """A file beside this one with labels of people, on which its agreement is computed."""
     questions: tuple[Question, ...] = ()
@@ -78,10 +79,39 @@ class Rubric:
     sha256: str = ""
     labels: str = ""  # the path of the labelled file
 
-    def shows(self, prompt: str, reply: str) -> str:
-        """Returns what stands before each question about a reply."""
-        said = {"prompt": prompt, "reply": reply}
-        return SHOWN.sub(lambda match: said[match[1]], self.text)
+    def shows(self, prompt: str, reply: str, variables: Mapping[str, str] | None = None) -> str:
+        """Returns what stands before each question about a reply.
+
+        Args:
+          variables: of the row.
+        """
+        return self._filled(self.text, {**(variables or {}), "prompt": prompt, "reply": reply})
+
+    def asks(self, variables: Mapping[str, str]) -> list[Question]:
+        """Returns the questions about the reply to a row: its variables stand in questions and options."""
+        filled = functools.partial(self._filled, known=variables)
+        return [q._replace(question=filled(q.question), options=tuple(map(filled, q.options))) for q in self.questions]
+
+    def only(self, name: str, place: str) -> "Rubric":
+        """Returns the rubric with one of its questions; raises UserError if it has none of this name."""
+        found = tuple(q for q in self.questions if q.name == name)
+        if not found or self.combine != "mean":
+            known = ", ".join(q.name for q in self.questions)
+            raise UserError(
+                f"{place}=rubric:{self.name}#{name}: expected one of {known}, of a rubric with combine='mean'"
+            )
+        return dataclasses.replace(self, questions=found)
+
+    def _filled(self, template: str, known: Mapping[str, str]) -> str:
+        def value(name: str) -> str:
+            if name not in known:
+                raise UserError(
+                    f"rubric:{self.name}: {{{name}}}: a reply's row has no such variable; it has "
+                    f"{', '.join(known) or 'none'}"
+                )
+            return known[name]
+
+        return SHOWN.sub(lambda match: value(match[1]), template)
 
     def value(self, shares: Mapping[str, Sequence[float]]) -> float:
         """Returns the number that the answers come to.

@@ -79,7 +79,9 @@ def _norms(setting: str, c: Context) -> Judge:
 
 def _rubric(setting: str, c: Context) -> Judge:
     name, _, who = setting.partition("@")
+    name, _, question = name.partition("#")
     found = rubric.read(name, c.folder, c.place)
+    found = found.only(question, c.place) if question else found
     model = c.behind.rubric(found, who)
     identity = f"{found.sha256[:16]} {model.identity}"
     return Judge("", model.judge, (found.low, found.high), found.higher_is, found.cut, found.version, identity,
@@ -108,7 +110,7 @@ JUDGES: dict[str, Kind] = {
     "polarity": Kind(_polarity, "BOLD's W of a table of words and values", "FILE"),
     "norms": Kind(_norms, "mean value of the words that a table knows", "FILE"),
     "target": Kind(_of_rule(rules.target, VIOLATION), "1 where the reply holds what its row names as target"),
-    "rubric": Kind(_rubric, "questions about the reply, answered by a model", "NAME@MODEL"),
+    "rubric": Kind(_rubric, "questions that a model answers about the reply (NAME#QUESTION: one)", "NAME@MODEL"),
     "run": Kind(_run, "the score of a reward model", "DIR"),
     "labels": Kind(lambda setting, c: people.labels(setting, c.folder, c.place), "what people said", "FILE"),
     "finished": Kind(_of_rule(rules.finished), "1 where the reply ended by itself"),

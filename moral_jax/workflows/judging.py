@@ -6,7 +6,7 @@ Weights, and JAX, are loaded when a judge is made that needs them; one that read
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from moral_jax.judges.rubric import Rubric
 from moral_jax.types import Example, UserError
 
 if TYPE_CHECKING:
+    from moral_jax.respondents.base import Interview
     from moral_jax.respondents.encode import QuestionEncoder
 
 TEMPLATE = "{text}\n\n{question}\n\n{options}"
@@ -27,7 +28,7 @@ def behind(default: str = "") -> Behind:
     Args:
       default: who answers a rubric that names nobody, as --model has it.
     """
-    return Behind(of_run, functools.partial(of_rubric, default=default))
+    return Behind(of_run, functools.partial(of_rubric, default=default, interviews=functools.cache(interview)))
 
 
 def of_run(folder: str) -> Model:
@@ -80,12 +81,38 @@ def _fits(encoder: "QuestionEncoder", example: Example) -> bool:
     return not is_cut
 
 
-def of_rubric(rubric: Rubric, who: str, default: str = "") -> Model:
+def interview(who: str, orders: str, scale: bool) -> "Interview":
+    """Returns what asks somebody questions.
+
+    Args:
+      who: answers, as --model has it.
+      orders: in which options are shown.
+      scale: options are points of a scale.
+
+    Raises:
+      UserError: it answers no questions.
+    """
+    from moral_jax.respondents.base import Interview
+    from moral_jax.tasks.questionnaire.folder import Folder
+    from moral_jax.workflows.asking import config_for
+    from moral_jax.workflows.evaluate import NO_BUDGET, check_answers_questions, named, respondent_of
+
+    config, run = named(who)
+    check_answers_questions(config, run)
+    config = config_for(config, Folder(Path("rubric"), template=TEMPLATE, orders=orders, scale=scale))  # type: ignore[arg-type]
+    respondent, _ = respondent_of(config, NO_BUDGET, run)
+    return Interview(respondent, config.orders_of)
+
+
+def of_rubric(
+    rubric: Rubric, who: str, default: str = "", interviews: Callable[[str, str, bool], "Interview"] = interview
+) -> Model:
     """Returns the judge of a rubric: a respondent's answers to its questions about a reply.
 
     Args:
       who: answers, as --model has it.
       default: answers where nobody is named.
+      interviews: as `interview`; one that remembers asks several rubrics of one model.
 
     Raises:
       UserError: nobody is named, or it answers no questions.
@@ -95,31 +122,22 @@ def of_rubric(rubric: Rubric, who: str, default: str = "") -> Model:
             f"rubric:{rubric.name}: names nobody to answer it; write rubric:{rubric.name}@MODEL, or pass "
             f"--judge-model=MODEL (a folder, .gguf, OWNER/MODEL, run:DIR, api:NAME ...)"
         )
-    from moral_jax.respondents.base import Interview
     from moral_jax.tasks import votes
-    from moral_jax.tasks.questionnaire.folder import Folder
-    from moral_jax.workflows.asking import config_for
-    from moral_jax.workflows.evaluate import NO_BUDGET, check_answers_questions, named, respondent_of
 
-    config, run = named(who or default)
-    check_answers_questions(config, run)
-    config = config_for(
-        config, Folder(Path(rubric.name), template=TEMPLATE, orders=rubric.orders, scale=rubric.scale)  # type: ignore[arg-type]
-    )  # fmt: skip
-    respondent, _ = respondent_of(config, NO_BUDGET, run)
-    interview = Interview(respondent, config.orders_of)
+    asking = interviews(who or default, rubric.orders, rubric.scale)
 
     def judge(replies: Sequence[Written]) -> list[float | None]:
         examples = []
         for n, reply in enumerate(replies):
-            shown = rubric.shows(reply.asked, reply.text)
-            for q in rubric.questions:
+            variables = reply.example.notes.get("variables", {})
+            shown = rubric.shows(reply.asked, reply.text, variables)
+            for q in rubric.asks(variables):
                 places = votes.positions(q.options) if rubric.scale else ()
                 examples.append(
                     Example(f"{n} {q.name}", q.question, q.options, (1.0,) * len(q.options), text=shown,
                             positions=places)
                 )  # fmt: skip
-        records = interview.records(examples, "judging") if examples else []
+        records = asking.records(examples, "judging") if examples else []
         each = len(rubric.questions)
         of_reply = [records[i : i + each] for i in range(0, len(records), each)]
         return [
@@ -127,5 +145,5 @@ def of_rubric(rubric: Rubric, who: str, default: str = "") -> Model:
             for of in of_reply
         ]
 
-    about = json.dumps(respondent.about, sort_keys=True, default=str)
+    about = json.dumps(asking.respondent.about, sort_keys=True, default=str)
     return Model(judge, hashlib.sha256(about.encode()).hexdigest()[:16])

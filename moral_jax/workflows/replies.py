@@ -120,15 +120,28 @@ def _replying(who: Who, task: Folder) -> Replying:
     return respondent
 
 
-class People:
-    """What people wrote in place of replies, as rows hold it."""
+def written_in(example: Example) -> dict[str, str]:
+    """Returns the replies that a row holds: what people wrote, and what they chose and rejected."""
+    human = example.notes["human"]
+    return ({PEOPLE: human} if human else {}) | example.notes.get("pair", {})
 
-    about: dict[str, Any] = {"path": PEOPLE, "description": "what people wrote, as the rows hold it"}
+
+class People:
+    """Replies that rows hold, as if somebody gave them."""
+
+    def __init__(self, name: str):
+        """Takes the replies that stand in the rows under a name."""
+        self.name = name
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Where its replies come from."""
+        return {"path": self.name, "description": "what people wrote or chose, as the rows hold it"}
 
     def replies(self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], what: str):
         """Yields (place of a row, what people wrote)."""
         for place, example in enumerate(examples):
-            yield place, [Reply(example.text, example.notes["human"], "end", None)]
+            yield place, [Reply(example.text, written_in(example)[self.name], "end", None)]
 
 
 def sampling(own: Replies, said: Mapping[str, Any]) -> SampleConfig:
@@ -179,9 +192,10 @@ def ask(asked: Asked, respondents: Sequence[Who], out: Path, how: How, resamples
         about["nulls"] = list(nulls)
         for name, make in (named | nulls).items():
             replying.ask(asking, name, make, asked.parts)
-        human = [Crossed(p.name, [e for e in p.examples if e.notes["human"]]) for p in asked.parts[:1]]
-        if human and human[0].examples:
-            replying.ask(asking, PEOPLE, People, human)
+        for name in (PEOPLE, *prompts.PAIR):
+            held = [Crossed(p.name, [e for e in p.examples if name in written_in(e)]) for p in asked.parts[:1]]
+            if held and held[0].examples:
+                replying.ask(asking, name, functools.partial(People, name), held)
         if not distributed.is_primary():
             return page.Written(out / "report.html", "", "")
         files.write_json(out / ABOUT, about)

@@ -148,12 +148,13 @@ def _record(asking: Asking, name: str, example: Example) -> Record:
         "respondent": name, "id": example.id, "row": notes["row"], "condition": notes["condition"],
         "traits": notes["traits"], "groups": example.groups, "unit": notes["unit"], "target": notes["target"],
         "asked": notes["asked"], "prompt": prompt if asking.keeps_texts else None, "replies": [],
-    }  # fmt: skip
+    } | ({"variables": notes["variables"]} if asking.keeps_texts and "variables" in notes else {})  # fmt: skip
 
 
 def _example_of(record: Record) -> Example:
     """Returns the prompt of a record."""
-    prompt, notes = record["prompt"], {"target": record.get("target") or []}
+    prompt = record["prompt"]
+    notes = {"target": record.get("target") or [], "variables": record.get("variables") or {}}
     turns = prompt if isinstance(prompt, list) else []
     text = turns[-1]["content"] if turns else prompt or ""
     return Example(record["row"], "", ("",), (1.0,), text=text, messages=tuple(turns[:-1]), notes=notes)

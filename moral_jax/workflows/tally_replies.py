@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.analysis import raters
-from moral_jax.analysis.tallies import count
+from moral_jax.analysis.tallies import count, local
 from moral_jax.judges import table
 from moral_jax.runs import judged
 from moral_jax.runs.answers import RECORDS
 from moral_jax.runs.records import Record
 from moral_jax.types import UserError
+from moral_jax.workflows import reviews
 
 SCRIPTED = "scripted:"
 
@@ -24,7 +25,16 @@ def tally(asked: Path, name: str, about: Mapping[str, Any], resamples: int) -> t
       about: what it says of itself; of judges that it does not know, what their names say.
     """
     records = judged.read(asked / RECORDS)
+    if (asked / reviews.REVIEWS).exists():
+        records = reviews.attached(asked / reviews.REVIEWS, records, _nulls(records, about))
     return counted(records, name, about, resamples), records
+
+
+def _nulls(records: Sequence[Record], about: Mapping[str, Any]) -> list[str]:
+    """Returns the respondents that are null respondents."""
+    everybody = list(dict.fromkeys(r["respondent"] for r in records))
+    nulls = about.get("nulls", [who for who in everybody if who.startswith(SCRIPTED)])
+    return [who for who in nulls if who in everybody]
 
 
 def counted(records: Sequence[Record], name: str, about: Mapping[str, Any], resamples: int) -> dict[str, Any]:
@@ -33,10 +43,10 @@ def counted(records: Sequence[Record], name: str, about: Mapping[str, Any], resa
     names = dict.fromkeys(name for r in records for reply in r["replies"] for name in reply["judgements"])
     known = about.get("judges") or {}
     judges = {judge: known.get(judge) or _about(judge) for judge in names if judge in known or not known}
-    everybody = list(dict.fromkeys(r["respondent"] for r in records))
-    nulls = about.get("nulls", [who for who in everybody if who.startswith(SCRIPTED)])
-    settings = dict(about.get("settings") or {}) | {"judges": judges}
-    found = count.count(records, name, settings, resamples=resamples, replied=[n for n in nulls if n in everybody])
+    if any(r.get("reviews") for r in records):
+        judges = local.with_reviews(judges, records, reviews.REVIEWS, resamples)
+    settings = dict(about.get("settings") or {}) | {"judges": judges, "records": records}
+    found = count.count(records, name, settings, resamples=resamples, replied=_nulls(records, about))
     own = [r for r in records if r["respondent"] in found["respondents"]]
     return found | {"judges": judges, "kappas": kappas(own, judges, resamples)}
 

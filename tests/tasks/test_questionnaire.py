@@ -215,7 +215,8 @@ def test_shipped_questionnaires_are_whole():
         elif task.tally == folder.UTILITIES:
             assert len(outcomes.read(task.path / task.rows)) >= 24, name
         elif task.replies:
-            assert replies.read(name, {}).size >= 24, name
+            asked = [e for part in replies.read(name, {}).parts for e in part.examples]
+            assert sum(1 + len(e.notes["turns"]) for e in asked) >= 24, name
         elif task.tally == folder.KALEIDO:
             assert len(kaleido.read_labelled(str(task.path / "held_out.jsonl"))) >= 24
         elif task.sample and task.tally not in questionnaire.WITHOUT_ANSWERS:

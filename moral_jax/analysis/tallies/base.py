@@ -42,6 +42,7 @@ class Measure(NamedTuple):
     of: Statistic
     better: str = ""  # "higher" or "lower" where one is better; empty where a number is neither
     is_yardstick: bool = False  # the same whoever answers
+    limits: tuple[float, float] | None = None  # a 95 % interval by formula, in place of that of resampled units
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from moral_jax.analysis.tallies import (
     findings,
     jailbreak,
     likert,
+    local,
     pluralism,
     policy,
     profile,
@@ -24,6 +25,7 @@ from moral_jax.analysis.tallies import (
     shares,
     underspecified,
     vector,
+    wins,
 )
 from moral_jax.analysis.tallies.base import Answered, Key, Measure, Setting, put
 from moral_jax.analysis.tallies.nulls import NULLS, OWN_MEAN, replied_by, said_by
@@ -106,6 +108,28 @@ TALLIES: dict[str, Tally] = {
         unit_of=replies.unit_of,
         of_replies=True,
     ),
+    "dimensions": Tally(
+        replies.dimensions,
+        "what one judge for each dimension says of replies",
+        unit_of=replies.unit_of,
+        of_replies=True,
+    ),
+    "local": Tally(
+        local.measures,
+        "how far replies keep to a position, step by step",
+        local.findings,
+        headline=local.HEADLINE,
+        unit_of=replies.unit_of,
+        of_replies=True,
+    ),
+    "wins": Tally(
+        wins.measures,
+        "how often a reward model likes a reply better than the one that people chose",
+        wins.findings,
+        headline=wins.HEADLINE,
+        unit_of=replies.unit_of,
+        of_replies=True,
+    ),
 }
 
 
@@ -173,6 +197,8 @@ def _cells(
         measure = measures[key]
         units = measure.of.units
         cell: dict[str, Any] = dict(_estimate(values, units))
+        if measure.limits:
+            cell |= dict(zip(("low", "high"), measure.limits, strict=True))
         left_out = unfair if measure.better else ()
         beside = {name: of[key] for name, of in of_nulls.items() if key in of and name not in left_out}
         known = {name: null for name, null in beside.items() if np.isfinite(null[0])}

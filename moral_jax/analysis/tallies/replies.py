@@ -89,6 +89,23 @@ def measures(a: Answered) -> Iterator[Measure]:
             yield Measure(f"By {kind}", group, judge, of, better_of(about))
 
 
+def short(judge: str) -> str:
+    """Returns the name of a judge on a page: of one question of a rubric, the question's."""
+    return judge.partition("#")[2].partition("@")[0] or judge
+
+
+def dimensions(a: Answered) -> Iterator[Measure]:
+    """Yields a row for each judge: its mean, and the share of replies to which it says yes, under each condition."""
+    judges = judges_of(a)
+    for name, own in a.by_condition():
+        table = "Dimensions" if name == "none" else f"Dimensions: {name}"
+        for judge, about in judges.items():
+            row = short(judge)
+            yield Measure(table, row, MEAN, own.mean(mean_of(r, said(judge)) for r in own.records), better_of(about))
+            yes = own.mean(mean_of(r, says_yes(judge, judges)) for r in own.records)
+            yield Measure(table, row, f"share from {about['cut']:g}", yes, better_of(about))
+
+
 def bold(a: Answered) -> Iterator[Measure]:
     """Yields each group's mean of every judge and its shares of clear numbers, and the gap between groups."""
     judges = judges_of(a)

@@ -2,8 +2,9 @@
 
 rows.jsonl has one object a line: id, and `prompt`, `messages` that wait for a reply, or `turns`, what the user says one
 after the other; `target` (texts that the wanted reply holds), `human` (what a person wrote in its place), `group`,
-`unit` (what rows are resampled by) and `variables`. Other tables have a column of prompts. BOLD's own files are read as
-they are: {group: {entity: [prompt, ...]}}.
+`unit` (what rows are resampled by) and `variables`, which rubrics may show. Other tables have a column of prompts. Rows
+with `chosen` and `rejected` are preferences, as `tasks.texts` reads them: both replies stand beside those of models.
+BOLD's own files are read as they are: {group: {entity: [prompt, ...]}}.
 """
 
 import json
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from moral_jax.config.task import TaskConfig
 from moral_jax.runtime import console
 from moral_jax.runtime.files import expanded
 from moral_jax.tasks import reading, texts
@@ -20,7 +22,9 @@ from moral_jax.tasks.rows import Columns, Row, as_text, is_empty, parsed
 from moral_jax.tasks.splits import rank
 from moral_jax.types import Example, UserError
 
-NATIVE = ("id", "prompt", "messages", "turns", "target", "human", "group", "unit", "variables")
+NATIVE = ("id", "prompt", "messages", "turns", "target", "human", "group", "unit", "variables", "chosen", "rejected")
+PAIR = ("chosen", "rejected")
+PREFERENCES = TaskConfig(name="preferences")
 
 
 def _targets(row: Row) -> list[str]:
@@ -54,6 +58,20 @@ def _opening(row: Row, column: str) -> tuple[str, list[texts.Turn], list[str]]:
     return turns[-1]["content"], turns[:-1], []
 
 
+def _pair(row: Row) -> tuple[str, list[texts.Turn], dict[str, str]] | None:
+    """Returns what the user says last, the turns before it, and the replies that people chose and rejected; None where
+    a row holds no preference."""
+    if any(is_empty(row.get(name)) for name in PAIR):
+        return None
+    [e] = texts.preference_examples(row, PREFERENCES)
+    replies = dict(zip(PAIR, e.options, strict=True))
+    if not e.messages:
+        return e.text, [], replies
+    if e.messages[-1]["role"] != "user":
+        raise row.error("chosen", e.messages[-1], "replies to a user's turn")
+    return e.messages[-1]["content"], list(e.messages[:-1]), replies
+
+
 def _group(row: Row) -> dict[str, str]:
     group = row.get("group")
     if isinstance(group, str) and group:
@@ -73,7 +91,9 @@ def prompt_of(row: Row, task: Folder, *, is_own: bool) -> Question:
     assert task.replies is not None, "a folder of prompts"
     if is_own:
         row.only(NATIVE)
-    text, before, later = _opening(row, "prompt" if is_own else task.replies.prompt)
+    pair = _pair(row)
+    column = "prompt" if is_own else task.replies.prompt
+    text, before, later = (pair[0], pair[1], []) if pair else _opening(row, column)
     name = as_text(row.get("id")) or row.where.rpartition("/")[2]
     groups = _group(row) if is_own else {}
     variables = texts_of(row, "variables", row.get("variables")) if is_own else {}
@@ -86,6 +106,8 @@ def prompt_of(row: Row, task: Folder, *, is_own: bool) -> Question:
         "turns": later,
         "unit": as_text(row.get("unit")) or name,
     }
+    notes |= {"pair": pair[2]} if pair else {}
+    notes |= {"variables": variables} if variables else {}
     text = text.rstrip() if task.replies.plain else text
     example = Example(name, "", ("",), (1.0,), text=text, messages=tuple(before), groups=groups)
     return Question(example, row.where, False, (), None, False, variables | {"prompt": text}, notes)
