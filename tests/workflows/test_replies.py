@@ -254,7 +254,7 @@ def test_a_model_replies_and_its_replies_do_not_change(tiny_folder, tmp_path):
     [
         (["--model=scripted:uniform"], "scripted:uniform: writes no replies; there are refuse, comply, echo, cave"),
         (["--model=baseline:majority"], "only a local model or scripted:NAME writes replies"),
-        (["--model=scripted:echo", "--map=x.csv"], "--map=x.csv: is of questions with tags"),
+        (["--model=scripted:echo", "--map=x.csv"], "--map: has no meaning beside --task="),
         (["--model=scripted:echo", "--column=goal"], "--column=goal: is of --rows=FILE"),
         (["--model=scripted:echo", "--judge=kindness"], "no such judge"),
         (["--model=scripted:echo", "--max-tokens=0"], "replies.max_tokens"),
@@ -289,7 +289,7 @@ def test_bad_rows_are_named(tmp_path, capsys, row, match):
 
 def test_flags_of_prompts_have_no_meaning_for_questions(capsys, tmp_path):
     out = f"--out={tmp_path / 'out'}"
-    assert "--judge: is of a folder of prompts" in fails(
+    assert "--judge: has no meaning beside --task" in fails(
         capsys, "ask", "--task=policies", "--model=scripted:first", "--judge=refusal", out
     )
 
