@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import moral_jax
 from tests.helpers import quick
@@ -128,7 +130,27 @@ def test_a_judge(run, tmp_path):
     assert said == {"r0": 1.0, "r1": 0.0, "r2": 0.0, "r3": 1.0}
 
 
+def test_a_family(run, tiny_folder, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(tiny_folder, mine)
+    hf = json.loads((mine / "config.json").read_text())
+    (mine / "config.json").write_text(json.dumps(hf | {"model_type": "example"}))
+    tensors = load_file(mine / "model.safetensors")
+    for name in [n for n in tensors if n.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))]:
+        tensors[name.replace("weight", "bias")] = np.zeros(len(tensors[name]), tensors[name].dtype)
+    save_file(tensors, mine / "model.safetensors")
+    shares = []
+    for model in (tiny_folder, mine):  # biases of zero change nothing
+        shutil.rmtree(tmp_path / "copy", ignore_errors=True)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        flags = ("--config.task.name=synthetic", "--config.task.limit=8", "--config.model.unroll=1", *QUICK)
+        folder = run("family", "eval", f"--model={model}", "--config.data.length=224", *flags)
+        lines = (folder / "answers" / "test.jsonl").read_text().splitlines()
+        shares.append([json.loads(line)["probabilities"] for line in lines])
+    np.testing.assert_allclose(shares[0], shares[1], atol=1e-6)
+
+
 def test_every_page_is_followed():
     text = Path(__file__).read_text()
     for page in PAGES.glob("*.md"):
-        assert f'"{page.stem}", "' in text or f'"{page.stem}",\n' in text or page.stem == "family", page
+        assert f'"{page.stem}", "' in text or f'"{page.stem}",\n' in text, page
