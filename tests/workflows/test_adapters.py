@@ -141,7 +141,7 @@ def test_the_export_is_merged(finished, rows, answers, tiny_folder, tmp_path):
 def test_pefts_files_out_and_in_again(finished, config, rows, answers, tiny_folder, tmp_path):
     out = tmp_path / "out"
     assert main.main(["export", str(finished), str(out), "--format=peft"]) == 0
-    assert {p.name for p in out.iterdir()} == {peft.CONFIG, peft.TENSORS, export.HEAD}
+    assert {p.name for p in out.iterdir()} == {peft.CONFIG, peft.TENSORS, export.HEAD, "README.md"}
     a = config.adapter
     flags = [
         f"--config.adapter.{name}={getattr(a, name)}" for name in ("kind", "rank", "alpha", "targets", "first_layer")
