@@ -38,7 +38,7 @@ def _adapter_hashes(folder: Path) -> dict[str, str]:
     tensors = folder / peft.TENSORS
     if not tensors.is_file():
         raise UserError(f"{tensors}: no such file; config.adapter.path names a folder that PEFT has saved")
-    return weight_hashes(tensors)
+    return {tensors.name: sha256(tensors)}
 
 
 def settings_hashes(config: Config, files: ModelFiles) -> dict[str, str]:
