@@ -11,6 +11,7 @@ from moral_jax import sharding
 from moral_jax.config.train import OptimConfig, TrainConfig
 from moral_jax.models import read_out
 from moral_jax.objectives.base import Objective
+from moral_jax.plan import chips, machines
 from moral_jax.plan import compile as plans
 from moral_jax.train import loop, optim, step
 from moral_jax.train.checkpoint import Checkpoints
@@ -108,6 +109,7 @@ def test_the_plan_compiles_it():
     model = tiny.model(tiny.spec(vocab=VOCAB), mesh=tiny.mesh(1, 2, 1))
     where = sharding.of_batch(model.compute.mesh, micro_batches=True)
     batch = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype, sharding=where), batch_of())
-    program = plans.training_program(TOY, model, optim.make(OptimConfig(), 10), batch)
+    machine = machines.Topology("v5e:1x2", chips.CHIPS["v5e"], [None] * 2)
+    program = plans.training_program(TOY, model, optim.make(OptimConfig(), 10), batch, machine)
     assert isinstance(program, plans.Program)
     assert program.counted.flops > 0
