@@ -34,14 +34,20 @@ suppress_warnings = [
     "ref.python",  # a field's type that two modules define
 ]
 
-REFERENCE = "- [reference](reference/moral_jax/index.md)"
+REFERENCE = "\n\n## Reference\n\n[All modules](reference/moral_jax/index.rst), from their docstrings."
 
 
 def _add_margin(_, page: str, source: list[str]) -> None:
-    """Adds the site's margin to the index: the links of each of its sections, under the title of the section."""
+    """Adds the site's margin to the index: the links of each of its sections, under the title of the section.
+
+    The reference is linked from the index and not part of the margin: every page would repeat all of its modules.
+    """
+    if page.startswith("docs/reference/"):
+        source[0] = f":orphan:\n\n{source[0]}"
     if page != root_doc:
         return
-    _, *parts = re.split(r"^## (.+)$", source[0] + REFERENCE, flags=re.MULTILINE)
+    _, *parts = re.split(r"^## (.+)$", source[0], flags=re.MULTILINE)
+    source[0] += REFERENCE
     for title, text in zip(parts[::2], parts[1::2], strict=True):
         pages = "\n".join(re.findall(r"^- .*?\]\((.+?)\.md\)", text, re.MULTILINE))
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n:caption: {title}\n\n{pages}\n```"
