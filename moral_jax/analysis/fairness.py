@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moral_jax.analysis.bootstrap import Draws, Estimate, Resampling, Sharing, interval
+from moral_jax.analysis.metrics import entropy
 
 BINS = 10
 SEED = 0
@@ -74,11 +75,10 @@ ERRORS = ("true_positive_rate", "false_positive_rate")
 def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Returns the Jensen-Shannon divergence of two shares of one option, base 2."""
 
-    def entropy(x: np.ndarray) -> np.ndarray:
-        x = np.clip(np.stack([x, 1 - x]), 0, 1)
-        return -np.sum(x * np.log2(np.where(x > 0, x, 1.0)), axis=0)
+    def bits(x: np.ndarray) -> np.ndarray:
+        return entropy(np.clip(np.stack([x, 1 - x], axis=-1), 0, 1)) / np.log(2)
 
-    return np.maximum(entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2, 0)
+    return np.maximum(bits((p + q) / 2) - (bits(p) + bits(q)) / 2, 0)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

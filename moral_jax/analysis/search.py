@@ -12,12 +12,6 @@ import numpy as np
 from moral_jax.analysis.bootstrap import SMALLEST, Estimate, resamples
 
 NUMBERS = ("any", "mean", "worst", "values")
-MEANING = {
-    "any": "share of prompts with a violating completion",
-    "mean": "share of completions that violate",
-    "worst": "mean over prompts of the highest violation",
-    "values": "share of values that are violated at least once",
-}
 Row = Sequence[float | None]  # the violations of a prompt's completions; None where the judge could not say
 
 

@@ -11,7 +11,7 @@ from moral_jax.cli import shared
 from moral_jax.config.parsing import docstrings
 from moral_jax.config.sample import SampleConfig
 from moral_jax.config.task import FieldsConfig
-from moral_jax.runtime import terminal
+from moral_jax.runtime import places, terminal
 from moral_jax.runtime.console import info
 from moral_jax.runtime.strict_json import visible
 from moral_jax.types import Example, UserError
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
         raise UserError(f"config.respondent.kind={config.respondent.kind!r}: only a local model writes replies")
     if "" in args.stop:
         raise UserError("--stop='': an empty text ends every reply at once")
-    if args.out and args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
-        raise UserError(f"--out={args.out}: exists already; name a new folder, so that nothing is lost")
+    if args.out:
+        places.check_new("--out", args.out)
     try:
         how = SampleConfig(**{name: getattr(args, name) for name in docstrings(SampleConfig)})
     except UserError as e:

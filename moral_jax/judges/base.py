@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from moral_jax.judges.rubric import Rubric
+from moral_jax.runtime import programs
 from moral_jax.types import Example, UserError
 
 
@@ -99,14 +100,10 @@ def numbers_of(judge: Judge, replies: Sequence[Written], place: str = "--judge")
     Raises:
       UserError: it is a user's function that fails, or returns anything but a finite number or None for each.
     """
-    try:
+    with programs.running(f"{place}={judge.name!r}"):
         said: Any = judge.judge(replies)
         if isinstance(said, Iterator):
             said = list(said)
-    except UserError:
-        raise
-    except Exception as e:  # whatever the user's code raises
-        raise UserError(f"{place}={judge.name!r}: {type(e).__name__}: {e}") from e
     try:
         values = [None if x is None else float(x) for x in said]
     except (TypeError, ValueError, OverflowError):

@@ -7,14 +7,13 @@ nothing is parsed: the options have probabilities.
 
 import dataclasses
 import functools
-import hashlib
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from moral_jax.runtime.files import expanded
+from moral_jax.runtime import toml
+from moral_jax.runtime.files import expanded, sha256
 from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import UserError
 
@@ -177,11 +176,7 @@ def read(name: str, folder: Path, place: str) -> Rubric:
       UserError: there is none, it is no TOML, or a key is unknown or wrong; names file and key.
     """
     path = find(name, folder, place)
-    try:
-        content = path.read_bytes()
-        values = tomllib.loads(content.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise UserError(f"{path}: cannot be read as TOML ({e})") from e
+    values = toml.read(path)
     where, said = str(path), values.pop("questions", None)
     known = {f.name: f.default for f in dataclasses.fields(Rubric) if f.name not in OWN}
     for key, value in values.items():
@@ -192,7 +187,7 @@ def read(name: str, folder: Path, place: str) -> Rubric:
         raise UserError(f"{where}: questions: found {shown(said)}, expected at least one [[questions]]")
     questions = tuple(_question(where, n, q) for n, q in enumerate(said))
     labels = str(path.parent / values["labelled"]) if values.get("labelled") else ""
-    rubric = Rubric(**values, questions=questions, name=name, labels=labels, sha256=hashlib.sha256(content).hexdigest())
+    rubric = Rubric(**values, questions=questions, name=name, labels=labels, sha256=sha256(path))
     _check(where, rubric)
     return rubric
 

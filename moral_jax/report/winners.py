@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.runs.graph import Card
-from moral_jax.runs.records import write_jsonl
 from moral_jax.runtime import files
+from moral_jax.runtime.files import write_jsonl
 
 PROMPT, RUBRIC, PAIRS = "system_prompt.txt", "rubric.jsonl", "pairs.jsonl"
 ASKS = "{context}: what do you attend to before you answer?"

@@ -8,7 +8,7 @@ on. Another program may write such a file: what it must hold is said by `read`.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,8 @@ def mend(path: Path) -> None:
                 file.write(b"\n")
 
 
-def _is_texts(value: Any) -> bool:
+def is_texts(value: Any) -> bool:
+    """Returns true for an object whose values are texts."""
     return isinstance(value, dict) and all(isinstance(v, str) for v in value.values())
 
 
@@ -81,9 +82,9 @@ def _faults(row: Record, count: int) -> Iterator[tuple[str, str]]:
     if not isinstance(row["respondent"], str):
         yield "respondent", "a text"
     for field in ("condition", "groups"):
-        if not _is_texts(row[field]):
+        if not is_texts(row[field]):
             yield field, "an object of texts"
-    if not isinstance(row["traits"], dict) or not all(map(_is_texts, row["traits"].values())):
+    if not isinstance(row["traits"], dict) or not all(map(is_texts, row["traits"].values())):
         yield "traits", "an object: axis -> an object of texts"
     if not _are_tags(row["tags"], count):
         yield "tags", f"a list of {count} lists of texts"
@@ -109,24 +110,43 @@ def read(path: Path) -> list[Record]:
     Raises:
       UserError: a line is no such record, or a respondent's answer comes twice; names line and field.
     """
+    return each_once(path, _checked, "answered")
+
+
+def _checked(where: str, row: Record) -> Record:
+    """Returns a line as a whole record."""
+    options = row.get("options")
+    if not (isinstance(options, list) and _are_texts(options) and len(options) > 1):
+        raise UserError(f"{where}: field 'options': found {shown(options)}, expected a list of texts")
+    row = {**DEFAULTS, "row": row.get("id"), **row}
+    if isinstance(row["gold"], str) and row["gold"] in options:
+        row["gold"] = options.index(row["gold"])
+    given = {"order": list(range(len(options))), "probabilities": row.get("probabilities"), "log_mass": None}
+    row.setdefault("orders", [given])
+    for field, expected in _faults(row, len(options)):
+        raise UserError(f"{where}: field {field!r}: found {shown(row.get(field))}, expected {expected}")
+    for shares in (row, *row["orders"]):
+        total = sum(shares["probabilities"])
+        shares["probabilities"] = [p / total for p in shares["probabilities"]]
+    return row
+
+
+def each_once(path: Path, checked: Callable[[str, Record], Record], did: str) -> list[Record]:
+    """Returns the records of a file.
+
+    Args:
+      checked: (place, line) -> the whole record; raises UserError for what is none.
+      did: what a respondent has done to a row, for errors.
+
+    Raises:
+      UserError: there is none, a line is none, or two are of one respondent, row and condition.
+    """
     records, seen = [], set()
-    for where, row in strict_json.read_lines(path):
-        options = row.get("options")
-        if not (isinstance(options, list) and _are_texts(options) and len(options) > 1):
-            raise UserError(f"{where}: field 'options': found {shown(options)}, expected a list of texts")
-        row = {**DEFAULTS, "row": row.get("id"), **row}
-        if isinstance(row["gold"], str) and row["gold"] in options:
-            row["gold"] = options.index(row["gold"])
-        given = {"order": list(range(len(options))), "probabilities": row.get("probabilities"), "log_mass": None}
-        row.setdefault("orders", [given])
-        for field, expected in _faults(row, len(options)):
-            raise UserError(f"{where}: field {field!r}: found {shown(row.get(field))}, expected {expected}")
-        for shares in (row, *row["orders"]):
-            total = sum(shares["probabilities"])
-            shares["probabilities"] = [p / total for p in shares["probabilities"]]
+    for where, line in strict_json.read_lines(path):
+        row = checked(where, line)
         key = identity(row)
         if key in seen:
-            raise UserError(f"{where}: {row['respondent']} has answered row {row['row']!r} under {key[2]} already")
+            raise UserError(f"{where}: {row['respondent']} has {did} row {row['row']!r} under {key[2]} already")
         seen.add(key)
         records.append(row)
     if not records:

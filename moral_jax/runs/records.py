@@ -4,16 +4,14 @@ Whoever answers gives `Choices`, one entry for each ask (an example in one order
 them into the data's own order and averages the orders.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from moral_jax.runtime import strict_json
-from moral_jax.runtime.files import atomic_writer
 from moral_jax.runtime.strict_json import is_number, shown
 from moral_jax.types import Array, Example, Item, UserError
 
@@ -25,6 +23,11 @@ class Asks(NamedTuple):
 
     examples: Sequence[Example]
     items: list[Item]  # (index into examples, order of the options)
+
+
+def as_given(examples: Sequence[Example]) -> Asks:
+    """Returns each example once, its options in the order in which they stand."""
+    return Asks(examples, [(i, (0,)) for i in range(len(examples))])
 
 
 class Bounds(NamedTuple):
@@ -125,12 +128,6 @@ def _option_mass(orders: list[Record]) -> float | None:
     """Returns the mean probability of the options' tokens; None where options are no tokens."""
     masses = [o["log_mass"] for o in orders]
     return None if None in masses else float(np.mean(np.exp(masses)))
-
-
-def write_jsonl(path: Path, rows: Iterable[Record]) -> None:
-    """Writes records, whole or not at all."""
-    with atomic_writer(path) as f:
-        f.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def read_checked(path: Path, check: Callable[[str, Record], None], again: str) -> list[Record]:

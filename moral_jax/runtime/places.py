@@ -32,6 +32,12 @@ def check_local(setting: str, path: str | Path | None) -> None:
         )
 
 
+def check_new(flag: str, folder: Path) -> None:
+    """Raises UserError for a folder that exists and holds something, or for a file, so that nothing is lost."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{flag}={folder}: exists already; name a new folder, so that nothing is lost")
+
+
 def check_workdir(folder: Path) -> None:
     """Refuses a directory in which a run could not end, before it begins.
 

@@ -1,9 +1,10 @@
 """Functions of a user's file, FILE.py:FUNCTION. They are run: only a user names them, never a file from elsewhere."""
 
+import contextlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,17 @@ PROGRAM = re.compile(r"\.py:\w+$")
 def is_program(name: str) -> bool:
     """Returns true for the name of a function of a file."""
     return PROGRAM.search(name) is not None
+
+
+@contextlib.contextmanager
+def running(setting: str) -> Iterator[None]:
+    """Turns whatever a user's code raises into a UserError that names the setting; a UserError passes."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as e:  # whatever the user's code raises
+        raise UserError(f"{setting}: {type(e).__name__}: {e}") from e
 
 
 def load(name: str, setting: str, folder: Path = Path()) -> tuple[Callable[..., Any], str]:

@@ -7,7 +7,6 @@ two of a pair may differ in length by a fifth at most. A stage is a label of a r
 """
 
 import itertools
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,5 +146,4 @@ def write(made: Made, out: Path) -> None:
     """Writes the rows, a file of JSON lines for each name."""
     out.mkdir(parents=True, exist_ok=True)
     for name, of in made.rows.items():
-        with files.atomic_writer(out / f"{name}.jsonl") as f:
-            f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of)
+        files.write_jsonl(out / f"{name}.jsonl", of)

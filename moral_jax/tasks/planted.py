@@ -16,7 +16,6 @@ pairs                        test preferences: group "task" as demonstrated, gro
 asked                        test prompts: a label that is false by the reason, by the other reason, or true
 """
 
-import json
 import random
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,5 +205,4 @@ def write(folder: Path, seed: int = 0) -> None:
     """Writes the rows of a world, a file of JSON lines for each name."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, of in rows(seed).items():
-        with files.atomic_writer(folder / f"{name}.jsonl") as f:
-            f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in of)
+        files.write_jsonl(folder / f"{name}.jsonl", of)

@@ -51,6 +51,23 @@ class BadRows:
         first = f"; the first {MOST_NAMED}" if self.count > MOST_NAMED else ""
         return "\n  ".join([f"{path}: {self.count} bad rows{first}:", *self.messages])
 
+    def settle(self, found: Sequence[object], path: str, *, drops: bool) -> None:
+        """Ends the reading of a folder's rows.
+
+        Args:
+          found: the good ones.
+          drops: leave bad rows out, and say which.
+
+        Raises:
+          UserError: rows are bad, or none is good.
+        """
+        if self.count and not drops:
+            raise UserError(f"{self.message(path)}; or leave such rows out: --on-bad-row=drop")
+        if self.count:
+            console.info(f"left out: {self.message(path)}")
+        if not found:
+            raise UserError(f"{path}: holds no rows")
+
 
 def _examples(rows: Iterator[tables.Read], task: Task, config: TaskConfig, bad: BadRows) -> Iterator[Example]:
     """Yields the examples of rows; notes the bad ones."""

@@ -13,7 +13,7 @@ from moral_jax.objectives.base import Objective
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.respondents.local import Scoring
 from moral_jax.runs.origin import NOT_BEGUN, Provenance
-from moral_jax.runs.records import Asks
+from moral_jax.runs.records import Asks, as_given
 from moral_jax.runtime.console import info
 from moral_jax.tasks import load, registry, stored
 from moral_jax.types import RETURN, Options, Texts, UserError
@@ -154,7 +154,7 @@ def _rollouts_setup(config: Config, objective: Objective, files: ModelFiles, dat
             f"fewer, or lower config.task.validation and config.task.test"
         )
     splits = {split: rows for split, rows in data.scored.items() if split != "test" or config.eval.test}
-    scored = {split: Asks(rows, [(i, (0,)) for i in range(len(rows))]) for split, rows in splits.items()}
+    scored = {split: as_given(rows) for split, rows in splits.items()}
     asked = {split: speaks.asked(rows) for split, rows in data.sides.items() if rows}
     found = rollouts.Rollouts(config, objective, speaks, data.train, asked.get("train", []), initial.reference)
     total = _total_steps(config, found) if config.trains and data.train else 0

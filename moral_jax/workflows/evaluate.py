@@ -19,11 +19,11 @@ from moral_jax.respondents.scripted import ScriptedRespondent
 from moral_jax.runs import directory, origin
 from moral_jax.runs.directory import ANSWERS, TRAINED, RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN, Provenance
-from moral_jax.runs.records import Asks, Record, make_records, read_jsonl, write_jsonl
+from moral_jax.runs.records import Asks, Record, make_records, read_jsonl
 from moral_jax.runs.text_records import make_text_records, read_text_jsonl
 from moral_jax.runtime import distributed, jax_setup, places
 from moral_jax.runtime.console import info
-from moral_jax.runtime.files import storage_errors
+from moral_jax.runtime.files import storage_errors, write_jsonl
 from moral_jax.tasks import load as task_rows
 from moral_jax.tasks import registry
 from moral_jax.types import UserError

@@ -9,7 +9,7 @@ from moral_jax.config.task import FieldsConfig, TaskConfig
 from moral_jax.respondents.sampling import Sample
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN
-from moral_jax.runs.records import write_jsonl
+from moral_jax.runtime.files import write_jsonl
 from moral_jax.tasks import load as task_rows
 from moral_jax.types import Example
 from moral_jax.workflows.evaluate import local_respondent, on_texts

@@ -6,7 +6,6 @@ OUT/kept.jsonl         the rows of the file that a filter keeps
 OUT/tally.json, report.html, .md
 """
 
-import json
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from moral_jax.report import judged as page
 from moral_jax.report.page import Written as Page
 from moral_jax.runs.answers import RECORDS
 from moral_jax.runs.records import Record
-from moral_jax.runtime import files
+from moral_jax.runtime import files, places
 from moral_jax.tasks import reading, texts
 from moral_jax.tasks.rows import Columns, Row, as_text, is_empty
 from moral_jax.types import Example, UserError
@@ -162,8 +161,8 @@ def judge(
     Raises:
       UserError: a row, a judge or a filter is bad, a judge is blind, or `out` holds something already.
     """
-    if out and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out={out}: exists already; name a new folder, so that nothing is lost")
+    if out:
+        places.check_new("--out", out)
     judges = table.parse_several(settings, judging.behind(judge_model))
     found = agreeing.of_judges(judges, labels)
     said = read(path)
@@ -178,13 +177,8 @@ def judge(
         return page.said(numbers, about)
     with files.storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    _write(out / RECORDS, records)
+    files.write_jsonl(out / RECORDS, records)
     if filters:
-        _write(out / KEPT, kept(said, judgements, filters))
+        files.write_jsonl(out / KEPT, kept(said, judgements, filters))
     files.write_json(out / ABOUT, about)
     return tally(out, None, resamples)
-
-
-def _write(path: Path, rows: Sequence[Any]) -> None:
-    with files.atomic_writer(path) as f:
-        f.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

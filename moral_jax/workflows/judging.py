@@ -38,7 +38,7 @@ def of_run(folder: str) -> Model:
     """
     from moral_jax.runs.directory import RunDirectory, read_config
     from moral_jax.runs.origin import NOT_BEGUN
-    from moral_jax.runs.records import Asks
+    from moral_jax.runs.records import as_given
     from moral_jax.train import manifest
     from moral_jax.train.checkpoint import Checkpoints
     from moral_jax.workflows.evaluate import local_respondent, on_texts
@@ -60,7 +60,7 @@ def of_run(folder: str) -> Model:
         examples = [whole[n] for n in said]
         out: list[float | None] = [None] * len(replies)
         if examples:
-            asks = Asks(examples, [(i, (0,)) for i in range(len(examples))])
+            asks = as_given(examples)
             respondent.prepare({"replies": asks})
             for place, score in zip(said, respondent.weigh(asks, "replies").logp_EC[:, 0], strict=True):
                 out[place] = float(score)

@@ -21,8 +21,9 @@ from moral_jax.config.respondent import RespondentConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.prompts import render
 from moral_jax.runs.directory import read_config
-from moral_jax.runs.records import Record, write_jsonl
+from moral_jax.runs.records import Record
 from moral_jax.runtime import files
+from moral_jax.runtime.files import write_jsonl
 from moral_jax.tasks.questionnaire.folder import Folder
 from moral_jax.types import Example, UserError
 from moral_jax.workflows.asking import Who, config_for

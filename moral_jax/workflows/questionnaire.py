@@ -83,11 +83,15 @@ def prompts(asked: Asked, config: Config) -> list[str]:
     return prompts_of([example for part in asked.parts for example in part.examples], config)
 
 
+def shown(examples: Sequence[Example]) -> list[Example]:
+    """Returns those whose prompts are shown before anybody is asked: the first, the middle and the last."""
+    return [examples[place] for place in dict.fromkeys((0, len(examples) // 2, len(examples) - 1))]
+
+
 def prompts_of(examples: Sequence[Example], config: Config) -> list[str]:
     """Returns the messages of the first, the middle and the last of some questions, without chat template."""
     out = []
-    for place in dict.fromkeys((0, len(examples) // 2, len(examples) - 1)):
-        example = examples[place]
+    for example in shown(examples):
         turns, _ = render.conversation(config.prompt, example, tuple(range(len(example.options))))
         said = "\n".join(f"[{turn['role']}] {turn['content']}" for turn in turns)
         out.append(f"{example.id}\n{said}\n[answer] {render.answer_prefix(config.prompt)}")

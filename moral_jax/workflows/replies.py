@@ -35,7 +35,7 @@ from moral_jax.types import Example, UserError
 from moral_jax.workflows import agreeing, judging, replying
 from moral_jax.workflows.asking import Who, locked
 from moral_jax.workflows.evaluate import TRUSTS, local_respondent, on_texts
-from moral_jax.workflows.questionnaire import Asked
+from moral_jax.workflows.questionnaire import Asked, shown
 from moral_jax.workflows.replying import Asking
 from moral_jax.workflows.tally import ABOUT, about_of, tally
 
@@ -88,8 +88,7 @@ def prompts_of(asked: Asked) -> list[str]:
     for harm."""
     examples = [example for part in asked.parts for example in part.examples]
     out = []
-    for place in dict.fromkeys((0, len(examples) // 2, len(examples) - 1)):
-        e = examples[place]
+    for e in shown(examples):
         turns = [*e.messages, {"role": "user", "content": e.text}]
         said = ["(not shown)"] if asked.folder.harmful else [f"[{t['role']}] {t['content']}" for t in turns]
         out.append("\n".join([e.id, *said]))

@@ -180,6 +180,5 @@ def judge_again(asking: Asking, known: Mapping[str, Any]) -> None:
     for (_, reply), numbers in zip(replies, judgements_of(new, asked), strict=True):
         reply["judgements"] |= numbers
     if distributed.is_primary():
-        with files.atomic_writer(asking.out / RECORDS) as f:
-            f.writelines(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in records)
+        files.write_jsonl(asking.out / RECORDS, records)
         files.write_json(asking.out / ABOUT, asking.about)

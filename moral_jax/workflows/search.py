@@ -30,8 +30,8 @@ from moral_jax.judges.base import Judge, numbers_of
 from moral_jax.report import search as page
 from moral_jax.report.page import Written as Page
 from moral_jax.runs.memory import Memory
-from moral_jax.runs.records import write_jsonl
 from moral_jax.runtime import console, distributed, files
+from moral_jax.runtime.files import write_jsonl
 from moral_jax.tasks.values import Principle
 from moral_jax.types import UserError
 from moral_jax.workflows.asking import locked

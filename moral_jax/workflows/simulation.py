@@ -23,7 +23,7 @@ from moral_jax.report.page import Written
 from moral_jax.runs import answers
 from moral_jax.runs.answers import RECORDS
 from moral_jax.runs.records import Record
-from moral_jax.runtime import console, files, strict_json
+from moral_jax.runtime import console, files, programs, strict_json
 from moral_jax.types import UserError
 from moral_jax.workflows import lessons, questionnaire
 from moral_jax.workflows.asking import Who
@@ -186,10 +186,8 @@ def _returned(sim: Simulation, name: str, algorithm: Algorithm, heard: Sequence[
     Raises:
       UserError: it is a user's function that fails, or returns anything but None or numbers for every row.
     """
-    try:
+    with programs.running(f"--algorithm={name}"):
         taught: Any = algorithm(heard, sim.how.order, sim.how.ahead)
-    except Exception as e:  # whatever the user's code raises
-        raise UserError(f"--algorithm={name}: {type(e).__name__}: {e}") from e
     if taught is None:
         return None
     try:

@@ -12,11 +12,11 @@ from moral_jax.report import checks, page
 from moral_jax.report.source import kind_of
 from moral_jax.runs import directory
 from moral_jax.runs.directory import RunDirectory
-from moral_jax.runs.records import Record, read_jsonl, write_jsonl
+from moral_jax.runs.records import Record, read_jsonl
 from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.runtime import strict_json
-from moral_jax.runtime.files import write_json
+from moral_jax.runtime.files import write_json, write_jsonl
 from moral_jax.tasks import registry
 from moral_jax.types import Example
 

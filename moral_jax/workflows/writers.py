@@ -13,7 +13,7 @@ from moral_jax.config.task import TaskConfig
 from moral_jax.respondents.planted import NAME, Planted
 from moral_jax.runs.directory import RunDirectory
 from moral_jax.runs.origin import NOT_BEGUN
-from moral_jax.runs.records import Asks
+from moral_jax.runs.records import as_given
 from moral_jax.types import Example, UserError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class LocalWriter:
     def weigh(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, int]]:
         """Reads each completion after its prompt."""
         examples = [_example(prompt, text, f"pair {i}") for i, (prompt, text) in enumerate(pairs)]
-        asks = Asks(examples, [(i, (0,)) for i in range(len(examples))])
+        asks = as_given(examples)
         self._respondent.prepare({"completions": asks})
         found = self._respondent.weigh(asks, "completions")
         return [(float(logp[0]), int(n[0])) for logp, n in zip(found.logp_EC, found.tokens_EC, strict=True)]

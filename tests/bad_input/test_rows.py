@@ -238,7 +238,8 @@ def test_what_only_looks_bad_is_read(content, tmp_path):
 
 def test_separators_that_unicode_knows_do_not_cut_records(tmp_path):
     """U+2028 and similar characters end a line for str.splitlines, but not in JSON."""
-    from moral_jax.runs.records import read_jsonl, write_jsonl
+    from moral_jax.runs.records import read_jsonl
+    from moral_jax.runtime.files import write_jsonl
 
     row = {
         "id": "1",

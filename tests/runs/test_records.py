@@ -6,7 +6,8 @@ from math import log, sqrt
 import numpy as np
 import pytest
 
-from moral_jax.runs.records import Asks, Bounds, Choices, entropy, make_records, read_jsonl, write_jsonl
+from moral_jax.runs.records import Asks, Bounds, Choices, entropy, make_records, read_jsonl
+from moral_jax.runtime.files import write_jsonl
 from moral_jax.types import Example, UserError
 
 THREE = Example("three", "Which?", ("a", "b", "c"), (3.0, 1.0, 0.0), "A title", "A text", None, ("scene",),

@@ -10,7 +10,8 @@ import pytest
 from moral_jax.analysis import metrics, summary
 from moral_jax.analysis.bootstrap import interval
 from moral_jax.analysis.table import from_records
-from moral_jax.runs.records import read_jsonl, write_jsonl
+from moral_jax.runs.records import read_jsonl
+from moral_jax.runtime.files import write_jsonl
 from moral_jax.study import collect, compare, jobs, runner
 from moral_jax.study.pooled_rows import make_entries
 from tests.study import conftest, fake

@@ -12,8 +12,8 @@ from moral_jax.config.task import TaskConfig
 from moral_jax.config.train import TrainConfig
 from moral_jax.runs import directory
 from moral_jax.runs.directory import RunDirectory, read_config
-from moral_jax.runs.records import write_jsonl
 from moral_jax.runtime import files
+from moral_jax.runtime.files import write_jsonl
 from moral_jax.train import manifest
 from moral_jax.types import UserError
 from moral_jax.weights import source

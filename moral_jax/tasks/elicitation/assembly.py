@@ -5,7 +5,6 @@ Outcomes are divided, not pairs: no outcome of a training row stands in a test r
 out.
 """
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -126,8 +125,7 @@ def write_rows(
     with files.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, lines in files_of.items():
-        with files.atomic_writer(folder / name) as f:
-            f.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        files.write_jsonl(folder / name, lines)
     return {side: len(pairs) for side, pairs in rows.items()}
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from moral_jax.config.task import TaskConfig
-from moral_jax.runtime import console
 from moral_jax.runtime.files import expanded
 from moral_jax.tasks import reading, texts
 from moral_jax.tasks.questionnaire.folder import Folder
@@ -197,12 +196,7 @@ def read(
     bad = reading.BadRows()
     found = [q for name in named for q in _prompts(name, task, human, bad)][:limit]
     found += [q for name in also for q in _prompts(name, task, None, bad, is_own=True)]
-    if bad.count and not drops_bad:
-        raise UserError(f"{bad.message(' '.join(named))}; or leave such rows out: --on-bad-row=drop")
-    if bad.count:
-        console.info(f"left out: {bad.message(' '.join(named))}")
-    if not found:
-        raise UserError(f"{' '.join(named)}: holds no rows")
+    bad.settle(found, " ".join(named), drops=drops_bad)
     check_ids(found)
     return drawn(found, per_group) if per_group else found
 

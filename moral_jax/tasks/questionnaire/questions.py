@@ -247,12 +247,7 @@ def read(task: Folder, path: str | None = None, *, drops_bad: bool = False) -> l
     found: list[Question] = []
     for name in paths:
         found += _of_file(name, task, bad)
-    if bad.count and not drops_bad:
-        raise UserError(f"{bad.message(' '.join(paths))}; or leave such rows out: --on-bad-row=drop")
-    if bad.count:
-        console.info(f"left out: {bad.message(' '.join(paths))}")
-    if not found:
-        raise UserError(f"{' '.join(paths)}: holds no rows")
+    bad.settle(found, " ".join(paths), drops=drops_bad)
     check_ids(found)
     return found
 
