@@ -24,6 +24,7 @@ import jax
 import pytest
 
 from moral_jax import sharding
+from moral_jax.report import questionnaire
 from moral_jax.respondents.scripted import ScriptedRespondent
 from tests.helpers import tiny
 
@@ -110,6 +111,12 @@ def mistral_spm() -> Path:
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder with a tiny random Llama, its tokenizer and a chat template."""
     return tiny.write_folder(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def without_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are written without the pictures of their tables, which take most of the time."""
+    monkeypatch.setattr(questionnaire, "forests", lambda *_: [])
 
 
 @pytest.fixture

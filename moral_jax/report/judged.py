@@ -88,19 +88,11 @@ def samples(found: Numbers, records: Sequence[Record]) -> Table:
     return Table([*(["respondent"] if several else []), "row", "prompt", "reply", "judgements"], rows)
 
 
-def _pictures(found: Numbers, name: str) -> tuple[tuple[str, str], ...]:
-    """Returns pictures of the first columns of a table, with captions."""
-    how = "Lines are 95 % intervals; grey marks are null respondents, where they are near."
-    columns = found["tables"][name]["columns"][: questionnaire.FOREST_COLUMNS]
-    drawn = [(questionnaire.forest(dict(found), name, column), f"{name}: {column}. {how}") for column in columns]
-    return tuple((picture, caption) for picture, caption in drawn if picture)
-
-
 def _tables(found: Numbers) -> Iterator[Block]:
     """Yields a table for each respondent, and all of them beside null respondents."""
     several = len(found["respondents"]) > 1
     for name in found["tables"]:
-        pictures = _pictures(found, name)
+        pictures = tuple(questionnaire.forests(dict(found), name))
         for who in found["respondents"]:
             own = questionnaire.compact(dict(found), name, who)
             if own.rows:

@@ -150,14 +150,17 @@ def heat(records: Sequence[Record], who: str) -> str | None:
     return plots.svg(draw, height=1.2 + 0.2 * len(conditions))
 
 
+def forests(found: Numbers, name: str) -> list[tuple[str, str]]:
+    """Returns pictures of the first columns of a table, with their captions."""
+    how = "Lines are 95 % intervals; grey marks are null respondents, where they are near."
+    columns = found["tables"][name]["columns"][:FOREST_COLUMNS]
+    drawn = [(forest(found, name, column), f"{name}: {column}. {how}") for column in columns]
+    return [(picture, caption) for picture, caption in drawn if picture]
+
+
 def _pictures(found: Numbers, records: Sequence[Record]) -> list[tuple[str, str]]:
     """Returns pictures with their captions."""
-    out = []
-    for name, table in found["tables"].items():
-        for column in table["columns"][:FOREST_COLUMNS]:
-            if picture := forest(found, name, column):
-                grey = "grey marks are null respondents, where they are near"
-                out.append((picture, f"{name}: {column}. Lines are 95 % intervals; {grey}."))
+    out = [drawn for name in found["tables"] for drawn in forests(found, name)]
     for who in found["respondents"]:
         if picture := heat(records, who):
             what = "the share of the right option, or of the first where none is right; of scales the rating"

@@ -10,10 +10,11 @@ from moral_jax.analysis import raters
 from moral_jax.analysis.tallies import wins
 from moral_jax.analysis.utilities.answers import wilson
 from moral_jax.cli import main
-from moral_jax.report import judged
 from moral_jax.tasks.questionnaire import folder
 from tests.helpers import questionnaires
 from tests.helpers.questionnaires import ask, cell, records, tally, values, write
+
+pytestmark = pytest.mark.usefixtures("without_forests")
 
 FEW = "--resamples=100"
 LOCAL = 'rows = "locales/*/rows.jsonl"\ntally = "local"\n[replies]\njudges = ["refusal"]\n'
@@ -31,11 +32,6 @@ for f in (firm, three):
 for f in (length, backwards):
     f.higher_is = "quality"
 """
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr(judged, "_pictures", lambda *_: ())
 
 
 @pytest.fixture

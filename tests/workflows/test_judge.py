@@ -5,7 +5,8 @@ import json
 import pytest
 
 from moral_jax.cli import main
-from moral_jax.report import judged
+
+pytestmark = pytest.mark.usefixtures("without_forests")
 
 ROWS = [
     {"id": "a", "prompt": "May I?", "text": "Sure, here it is.", "tokens": [1, 2]},
@@ -13,11 +14,6 @@ ROWS = [
     {"id": "c", "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "I won't."}]},
     {"id": "d", "prompt": [{"role": "user", "content": "Hm?"}], "replies": [{"text": "Yes."}, {"text": "I can't."}]},
 ]
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr(judged, "_pictures", lambda *_: ())
 
 
 @pytest.fixture

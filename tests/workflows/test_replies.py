@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from moral_jax.cli import main
-from moral_jax.report import judged
 from tests.helpers import questionnaires
 from tests.helpers.questionnaires import ask, cell, records, values, write
+
+pytestmark = pytest.mark.usefixtures("without_forests")
 
 TOML = 'tally = "{tally}"\n[replies]\njudges = [{judges}]\nmax_tokens = 8\n'
 ROWS = [
@@ -21,11 +22,6 @@ ROWS = [
 WRAPPERS = [{"id": "please", "axis": "wrapper", "before": "Please.", "after": "Now: {prompt}"}]
 FEW = "--resamples=100"
 ATTACKS = ("attack success", "refused", "benign answered", "answered less success")
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr(judged, "_pictures", lambda *_: ())
 
 
 def folder(path, rows=ROWS, conditions=WRAPPERS, tally="jailbreak", judges='"target", "refusal"', more=""):
