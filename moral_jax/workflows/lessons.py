@@ -1,6 +1,5 @@
 """Teaches an examinee what was said: one lesson is one ordinary run whose model is the examinee as it was before.
 
-FOLDER/begins/       the weights that the lesson begins with, where they come from a run
 FOLDER/rows.jsonl    what is taught
 FOLDER/run/          the run
 FOLDER/shares.json   in place of these, the shares of who has no weights
@@ -17,6 +16,7 @@ import numpy as np
 
 from moral_jax.analysis.progress import Shares, as_shares, pairs
 from moral_jax.config import Config
+from moral_jax.config.model import RUN as RUN_PREFIX
 from moral_jax.config.respondent import RespondentConfig
 from moral_jax.config.task import TaskConfig
 from moral_jax.prompts import render
@@ -29,7 +29,7 @@ from moral_jax.types import Example, UserError
 from moral_jax.workflows.asking import Who, config_for
 
 MOST_COPIES = 5  # of a pair, however far an extrapolated vote lies outside [-1, 1]
-RUN, BEGINS, ROWS, SHARES = "run", "begins", "rows.jsonl", "shares.json"
+RUN, ROWS, SHARES = "run", "rows.jsonl", "shares.json"
 Rows = Callable[[Sequence[Example], Shares, Config], Iterator[Record]]
 
 
@@ -130,28 +130,13 @@ def _moved(said: Shares, taught: Shares, rows: frozenset[str], rate: float, epoc
     return {row: p_C + part * (shares[row] - p_C) if row in rows else p_C for row, p_C in said.items()}
 
 
-def begins_with(who: Who, config: Config, folder: Path) -> Config:
-    """Returns a config whose model is what somebody is: the model it names, or what its run has trained.
-
-    Args:
-      config: how is trained.
-      folder: where the weights of a run go.
-    """
+def begins_with(who: Who, config: Config) -> Config:
+    """Returns a config whose model is what somebody is: the model it names, or the run that has trained it."""
     model = dataclasses.replace(who.config.model, head=config.model.head)
     if who.run is None:
         return dataclasses.replace(config, model=model)
-    from moral_jax.workflows import export
-
-    adapts = who.config.adapter.kind != "none"
-    if not folder.exists():
-        if adapts:
-            export.write_adapter(who.run, folder, None)
-        else:
-            export.write(who.run, folder, 4096, None)
-    if adapts:
-        adapter = dataclasses.replace(who.config.adapter, path=str(folder))
-        return dataclasses.replace(config, model=model, adapter=adapter)
-    return dataclasses.replace(config, model=dataclasses.replace(model, path=str(folder)))
+    adapter = dataclasses.replace(who.config.adapter, path=None)  # the same ones are trained further
+    return dataclasses.replace(config, model=dataclasses.replace(model, path=f"{RUN_PREFIX}{who.run}"), adapter=adapter)
 
 
 def _training(config: Config, school: School, rows: Path, epochs: int | None) -> Config:
@@ -190,7 +175,7 @@ def learn(pupil: Pupil, taught: Shares, folder: Path, school: School, epochs: in
 
     with files.storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    config = begins_with(who, school.config, folder / BEGINS)
+    config = begins_with(who, school.config)
     asked = config_for(config, school.folder)
     rows_of = list(OBJECTIVES[school.objective].rows(school.taught, taught, asked))
     if not rows_of:

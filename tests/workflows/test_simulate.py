@@ -197,7 +197,7 @@ SMALL = [  # few rows, of which a tiny model reads all in no time
        "group": {"block": "foundations", "theme": theme}, "tags": [[theme], []] if i % 2 else [[], [theme]]}
       for i, theme in enumerate(["Care", "Loyalty"] * 3)),
 ]  # fmt: skip
-KEPT = ("records.jsonl", "rows.jsonl", "step.json", "progress.json", "report.md", "model.safetensors")
+KEPT = ("records.jsonl", "rows.jsonl", "step.json", "progress.json", "report.md")
 
 
 @pytest.mark.usefixtures("two_devices")
@@ -214,7 +214,8 @@ def test_a_model_is_taught_in_runs_and_goes_on_to_the_same_bytes(tmp_path, tiny_
     people = shares(out / "centuries" / "century-02.json")
     assert lesson[0]["counts"] == pytest.approx(list(people[lesson[0]["id"]].values()))
     begins = json.loads((step / "lesson" / "run" / "config.json").read_text())["model"]["path"]
-    assert begins == str(step / "lesson" / "begins")  # the weights of the step before
+    before = out / "alone" / "lifelong" / "step-01" / "lesson" / "run"
+    assert begins == f"run:{before}"  # its weights are not written a second time
     shutil.rmtree(step / "answers")  # as a kill leaves it: within a lesson that has not been sealed
     shutil.rmtree(step / "lesson" / "run" / "checkpoints")
     for path in (step / "step.json", out / "progress.json"):
@@ -246,8 +247,8 @@ def test_preferences_of_extrapolated_votes_are_learned_with_adapters(tmp_path, t
         seen.add(turned)
     assert seen == {True, False}
     config = json.loads((lesson / "run" / "config.json").read_text())
-    assert config["adapter"]["path"] == str(lesson / "begins")
-    assert config["model"]["path"] == str(tiny_folder)
+    first = tmp_path / "first" / "lesson" / "run"
+    assert (config["adapter"]["path"], config["model"]["path"]) == (None, f"run:{first}")
     assert config["objective"]["name"] == "dpo"
     step = tmp_path / "together" / "extrapolative" / "step-01"
     said = {r["row"]: r["probabilities"][0] for r in q.records(step / "examinee" / "answers")}
