@@ -1,12 +1,15 @@
 """Tests the configs of public sets on small files of the shape that their authors publish (made up, not theirs)."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+import moral_jax
 from moral_jax.config import parsing
 from moral_jax.tasks import load
 
+CONFIGS = Path(moral_jax.__file__).parent / "configs" / "votes"
 LEWIDI = {
     "number of annotations": 3,
     "number of annotators": 3,
@@ -82,6 +85,11 @@ def test_a_set_of_lewidi(tmp_path, name):
     assert counts in by_counts
     assert "{" not in by_counts[counts].question + by_counts[counts].text
     assert bool(by_counts[counts].positions) == (name in ("conv_abuse", "csc", "paraphrase"))
+
+
+@pytest.mark.parametrize("name", [*SETS, "popquorn"])
+def test_fifteen_lines_are_enough_for_a_set(name):
+    assert len((CONFIGS / f"{name}.py").read_text().splitlines()) <= 15
 
 
 def test_questions_of_a_pair_of_varierr(tmp_path):
