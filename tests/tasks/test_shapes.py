@@ -155,6 +155,15 @@ def test_a_row_for_each_item_and_group_that_no_split_parts(tmp_path):
     assert items[0] != items[1]
 
 
+def test_people_who_state_no_group_are_a_group_with_a_name(tmp_path):
+    got = people(tmp_path, PEOPLE.replace("wrong,woman", "wrong,"), by="gender")
+    assert {(e.id, e.counts, e.groups["gender"]) for e in got if e.id.startswith("7")} == {
+        ("7 man", (1.0, 0.0), "man"),
+        ("7 woman", (0.0, 1.0), "woman"),
+        ("7 not stated", (1.0, 0.0), "not stated"),
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
