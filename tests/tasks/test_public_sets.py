@@ -125,16 +125,22 @@ def test_the_values_survey_by_country(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
+    ("name", "path", "rows"),
     [
-        ("opinionqa", "opinionqa/opinionqa_steerable_test_small.jsonl.gz"),
-        ("moca", "moca/causal.jsonl"),
-        ("mfv_clifford", "mfv_clifford/mfv_classic_human.jsonl"),
+        ("opinionqa", "opinionqa/opinionqa_steerable_test_small.jsonl.gz", 4000),
+        ("moca", "moca/causal.jsonl", 144),
+        ("mfv_clifford", "mfv_clifford/mfv_classic_human.jsonl", 132),
+        ("unimoral", "unimoral/unimoral_votes.jsonl.gz", 2900),
+        ("wvs_moral", "wvs_moral/wvs7_q176_q198_country_counts_5k_sample.csv", 1000),
+        ("jcommonsense_morality", "jcommonsense_morality/data_test.csv", 3900),
+        ("ethics:justice", "ethics/justice/justice_test.csv", 2700),
+        ("moralbench", "moralbench/moralbench.jsonl", 88),
     ],
 )
-def test_the_published_files(shared, name, path):
-    _, examples = first(name, shared / path)
-    assert len(examples) > 100
+def test_the_published_files(shared, name, path, rows):
+    items = shared / "wvs_moral" / "question_metadata.json"
+    _, examples = first(name, shared / path, *([f"items_path={items}"] if name == "wvs_moral" else []))
+    assert len(examples) >= rows
 
 
 def test_labels_of_a_majority(tmp_path):
