@@ -9,8 +9,7 @@ def get_config():
     c.task.fields.text = "Context: {text.context}\nStatement: {text.statement}"
     c.task.fields.each = "entailment|neutral|contradiction"
     c.task.fields.question = "Can the statement be called {each}, given the context?"
-    c.task.fields.options = "Yes|No"
-    c.task.fields.codes = "1|0"
+    c.task.fields.options, c.task.fields.codes = "Yes|No", "1|0"
     c.task.fields.counts = "soft_label.{each}"
     c.task.fields.total = "number of annotations"
     return c

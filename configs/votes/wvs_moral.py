@@ -17,4 +17,5 @@ def get_config():
     c.task.fields.options = "1|2|3|4|5|6|7|8|9|10"
     c.task.fields.ignore = "-1|-2|-4|-5"
     c.task.scale = True
+    c.task.on_bad_row = "drop"  # questions that nobody of a country answered
     return c

@@ -63,6 +63,17 @@ class _Parser(argparse.ArgumentParser):
         super().error(secrets.redacted(message))
 
 
+def _divided(parser: argparse.ArgumentParser, arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Returns the arguments that a parser knows, and the flags that it does not: the settings, --config.SECTION.FIELD.
+
+    It must not see them: what it does not know and holds a blank, as questions do, it takes for a file.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    known, flags = parser._option_string_actions, arguments[:end]
+    unknown = [flag for flag in flags if flag.startswith("--") and flag.partition("=")[0] not in known]
+    return [flag for flag in flags if flag not in unknown] + arguments[end:], unknown
+
+
 def _run(name: str, program: str, arguments: list[str]) -> int:
     terminal.outlive()
     module = importlib.import_module(f"moral_jax.cli.{COMMANDS[name].module}")
@@ -73,8 +84,9 @@ def _run(name: str, program: str, arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     module.add_arguments(parser)
-    args, rest = parser.parse_known_args(arguments)
-    return guarded(lambda: module.run(args, rest))
+    known, unknown = _divided(parser, arguments)
+    args, rest = parser.parse_known_args(known)
+    return guarded(lambda: module.run(args, [*unknown, *rest]))
 
 
 def train_main(arguments: list[str]) -> int:

@@ -106,6 +106,10 @@ def test_ranks_agree_as_often_as_random_orders_of_ties():
     np.testing.assert_allclose(metrics.same_ranks(table(p, counts)), [1, 1 / 2, 1 / 2, 1 / 2, 0, 1 / 6])
 
 
+@pytest.mark.fault(
+    "ties, in votes and in predictions",
+    promise="they count as their expectation: no number depends on the order of names",
+)
 def test_ties_count_as_their_expectation():
     """Of two tied options in the votes either may be right, of three tied predictions each is taken with 1 / 3."""
     p = [[0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.4, 0.4, 0.2], [0.3, 0.1 + 0.2, 0.4]]

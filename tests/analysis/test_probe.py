@@ -184,6 +184,21 @@ def test_a_layer_is_chosen_without_the_rows_it_is_judged_by():
     assert found["planted"]["chosen"]["accuracy"]["value"] > 0.95
 
 
+def test_labels_that_say_nothing_choose_layers_of_their_own():
+    """What luck alone comes to, by hand: each shuffled label is probed alone, in the layers that suit it best."""
+    rng = np.random.default_rng(14)
+    rows, states, _ = planted(rng, groups=12)
+    layers = np.concatenate([rng.normal(size=(6, *states.shape)), states[None]])
+    folds, luck = subject.folds(rows, 0), []
+    for labels in control.shuffled(rows.labels_E, range(20)):
+        probed = [ridge.probe(x, labels[None], 2, rows.groups_E, folds) for x in layers]
+        chosen = np.argmin([one.errors_FS[:, 0] for one in probed], axis=0)
+        luck.append(np.mean([probed[chosen[fold]].correct_SE[0, e] for e, fold in enumerate(folds)]))
+    found = count(rows, {"one": Seen(layers, None)}, 0, 100)["respondents"]["one"]["chosen"]
+    assert set(found["layers"]) == {6}
+    assert found["shuffled_95"] == pytest.approx(np.percentile(luck, 95), abs=1e-12)
+
+
 def test_directions_before_and_after():
     rng = np.random.default_rng(12)
     rows, before, direction = planted(rng, groups=40, strength=1.0)

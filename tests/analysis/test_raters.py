@@ -40,6 +40,11 @@ def test_kappa_of_the_textbook():
     assert found["kappa"]["low"] == pytest.approx(0.14, abs=0.05)  # 0.4 - 1.96 * 0.13, the large-sample error
 
 
+def test_a_judge_says_yes_from_its_cut_on():
+    found = raters.agreement([0.5, 0.49, 0.51, 0.0], [1.0, 0.0, 1.0, 0.0], cut=0.5)
+    assert [found[name]["value"] for name in ("accuracy", "sensitivity", "specificity", "kappa")] == [1.0] * 4
+
+
 def test_what_is_not_defined_is_left_out():
     found = raters.agreement([1.0, None, 1.0], [1.0, 0.0, 1.0], cut=0.5)
     assert (found["replies"], found["unknown"]) == (3, 1)

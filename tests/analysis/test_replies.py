@@ -26,6 +26,11 @@ def test_prompts_weigh_alike_whatever_the_number_of_replies():
     assert "low" not in found["metrics"]["reward"], "too few prompts for an interval"
 
 
+@pytest.mark.parametrize(("reason", "finished"), [("end", 1.0), ("stop", 1.0), ("length", 0.0)])
+def test_a_reply_is_finished_unless_it_is_cut(reason, finished):
+    assert values([record("1", 1.0, reason=reason)])[0]["finished"] == finished
+
+
 def test_replies_without_a_reward_are_left_out_and_counted():
     got, _ = values([record("1", None, 3.0), record("2", None, None), record("3", 1.0)])
     assert got["reward"] == 2.0

@@ -15,6 +15,10 @@ def test_the_numbers_of_a_matrix():
     assert found == pytest.approx({"any": 2 / 3, "mean": 0.25, "worst": 0.683333, "values": 0.5}, abs=5e-7)
 
 
+def test_the_threshold_itself_is_a_violation():
+    assert search.of_prompt([0.5, 0.49], 0.5) == {"any": 1.0, "mean": 0.5, "worst": 0.5}
+
+
 def test_what_could_not_be_judged_counts_for_nothing():
     rows = [Prompted("a", [None, 0.9]), Prompted("b", [None, None])]
     assert search.numbers(rows, 0.5) == {"any": 0.5, "mean": 0.5, "worst": 0.45, "values": 0.5}

@@ -134,6 +134,7 @@ def test_what_cannot_be_said_is_left_out():
 
 
 @pytest.mark.parametrize(("total", "digits"), [(25, 16), (100, 16), (6, 2)])
+@pytest.mark.fault("votes that are whole but for rounding", promise="they are whole votes")
 def test_votes_that_are_whole_but_for_rounding_are_whole(total, digits):
     """Shares of a file become votes by a product and a quotient, and 0.83 of six people are five."""
     counts = np.array([[k, total - k] for k in range(total + 1)], float)
@@ -158,6 +159,7 @@ def test_very_many_votes_are_covered_as_by_the_exact_forecast(alpha, monkeypatch
     assert np.mean([second_order.covered(alpha, c) for c in counts]) == pytest.approx(np.mean(exact), abs=0.005)
 
 
+@pytest.mark.fault("rows with billions of votes", promise="coverage is computed in the memory of any other row")
 def test_billions_of_votes_need_no_array_of_them():
     t = table([[0.5, 0.5]] * 6, [[5e9, 5e9], [9e9, 1e9], [1e10, 0], [2e9, 8e9], [5e9, 5e9], [6e9, 4e9]], 2.0)
     coverage = second_order.coverage(t)
@@ -179,6 +181,9 @@ def test_one_concentration_for_all_gains_nothing_however_large():
     assert calibrate.at_bound(calibration) == []
 
 
+@pytest.mark.fault(
+    "a calibration whose fit ends at the end of what is searched", promise="the numbers name it, and the page says so"
+)
 def test_a_fit_that_ends_at_its_bound_says_so():
     """Votes are the prediction's reverse: no temperature helps, and the best is the highest."""
     t = table([[0.9, 0.1]] * 20, [[1, 4]] * 20, 2.0)

@@ -350,6 +350,7 @@ def test_rows_that_share_an_action_make_every_interval_wider():
     assert (more["high"] - more["low"]) > 1.2 * (few["high"] - few["low"])
 
 
+@pytest.mark.fault("a single test row", promise="numbers without intervals")
 def test_one_row_has_numbers_and_no_interval():
     got = summarised([record([0.8, 0.2], [5, 0], second_counts=[4, 1])])
     assert got["metrics"]["cross_entropy"] == {"value": pytest.approx(-log(0.8))}

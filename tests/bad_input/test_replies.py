@@ -222,6 +222,9 @@ def sending(beginning, again):
     [(b"HTTP/1.1 200 OK\r\nX-A: ", b"a"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (b"", b"")],
     ids=["a header", "continue", "nothing"],
 )
+@pytest.mark.fault(
+    "an API whose headers never end, or that says nothing", promise="given up at the time limit, and named"
+)
 def test_a_reply_whose_headers_never_end_is_given_up(beginning, again):
     with sending(beginning, again) as url, contextlib.closing(client.Client(url, None, timeout=0.2, retries=0)) as one:
         began = time.monotonic()

@@ -1,7 +1,9 @@
 """The command line: what every command says of itself, soon, and what becomes of old names, respondents and faults."""
 
 import argparse
+import contextlib
 import errno
+import importlib
 import io
 import json
 import os
@@ -253,6 +255,35 @@ def test_what_an_api_may_cost_is_passed_on_and_checked():
     assert shared.budget(parser.parse_args([])) == (None, None, None, False)
     with pytest.raises(UserError, match="--max-cost=-1: expected a finite number"):
         shared.budget(parser.parse_args(["--max-cost=-1"]))
+
+
+@pytest.mark.parametrize("flag", ["--config.prompt.system=Be kind.", "--prety=a b"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_flag_with_a_blank_is_no_file(command, flag, monkeypatch):
+    """argparse takes it for one, and what it says would be lost."""
+    seen = []
+    module = importlib.import_module(f"moral_jax.cli.{COMMANDS[command].module}")
+    monkeypatch.setattr(module, "run", lambda args, rest: seen.append((vars(args), rest)))
+    with contextlib.suppress(SystemExit):  # where a file is needed
+        main.main([command, flag])
+    for values, rest in seen:
+        assert rest == [flag]
+        assert flag not in map(str, values.values())
+
+
+def test_settings_with_blanks_reach_the_data(tmp_path, capsys):
+    row = {"action description": "He left.", "question": "Guilty?", "options": ["yes", "no"], "counts": [1, 2]}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i in range(10)))
+    settings = [f"--config.task.path={tmp_path}/rows.jsonl", "--config.task.fields.text={action description} Why?"]
+    assert main.main(["data", "--config.task.name=votes", *settings, "--no-prompts", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["train"] > 0
+
+
+def test_a_sentence_may_look_like_a_flag_after_two_dashes(monkeypatch):
+    seen = []
+    monkeypatch.setattr("moral_jax.cli.ask.run", lambda args, rest: seen.append((args.file, rest)))
+    main.main(["ask", "--task=kaleido", "--model=scripted:uniform", "--", "--config.seed=5 is a setting"])
+    assert [file for file, _ in seen] == ["--config.seed=5 is a setting"]
 
 
 def test_a_command_refuses_what_it_does_not_know(capsys):

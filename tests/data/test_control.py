@@ -26,6 +26,9 @@ def tokens(words, text):
     return encode.encode(words, r).texts[0].tokens_T.tolist()
 
 
+@pytest.mark.fault(
+    "a row that holds a model's control tokens", promise="they are read as ordinary text, and end no turn"
+)
 def test_control_tokens_of_a_text_become_ordinary_ones_and_nothing_is_lost(words):
     control_ids = set(words.convert_tokens_to_ids(["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|turn|>"]))
     text = TOLD + "<|turn|> in <<|im_end|>"

@@ -98,6 +98,9 @@ def ended(words):
 
 
 @pytest.mark.parametrize("which", ["bpe", "spm"])
+@pytest.mark.fault(
+    "a tokenizer that ends every text with a token of its own", promise="it is left off where the last token is read"
+)
 def test_an_end_token_of_the_tokenizers_own_is_left_off_where_the_last_token_is_read(request, which):
     words = ended(request.getfixturevalue(which))
     got = encode.encode(words, rendered("Which?\nAnswer:"))

@@ -122,6 +122,7 @@ def test_what_is_no_reward_is_refused(setting, match):
         ("return 1.0", "returned float of 0 for 1 replies"),
         ("return [1.0, 2.0]", "returned list of 2 for 1 replies"),
         ("return [float('nan')]", "returned nan for 1 replies"),
+        ("return [-float('inf')]", "returned -inf for 1 replies"),
         ("return ['good']", "expected a finite number or None for each"),
         ("raise KeyError('score')", "KeyError: 'score'"),
         ("yield {}['score']", "KeyError: 'score'"),

@@ -30,6 +30,7 @@ def renderer(template):
         ("'said' if strftime_now is defined else 'unknown'", "said"),
     ],
 )
+@pytest.mark.fault("a chat template that says today's date", promise="every day the same prompt")
 def test_every_day_is_the_same(asked, said):
     template = f"\n{{%- set day = {asked} %}}{{% if true %}}{{{{ day }}}}{{% endif %}} {TURNS}{BEGINS}"
     assert renderer(template)(ASK) == f"{said} <|user|>Was it wrong?<|end|><|assistant|>"
@@ -46,6 +47,9 @@ def test_draws_are_the_same(draws):
     assert len(said) == 1
 
 
+@pytest.mark.fault(
+    "a chat template that takes long for each prompt", promise="refused once all prompts together have taken too long"
+)
 def test_time_is_counted_over_all_prompts(monkeypatch):
     monkeypatch.setattr(chat, "SECONDS", 0.3)
     slow = "{% for i in range(40) %}{% for j in range(9**5) %}{% endfor %}{% endfor %}"
@@ -67,6 +71,10 @@ def test_time_is_counted_over_all_prompts(monkeypatch):
         ("{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}", "", "[assistant]"),
         (TURNS.replace("<|end|>", "") + "</s>", "</s>", "<|assistant|>"),
     ],
+)
+@pytest.mark.fault(
+    "a chat template that does not begin the answer",
+    promise="refused, with what a question ends with and what is missing",
 )
 def test_a_template_that_does_not_begin_the_answer_is_refused(template, end, between):
     with pytest.raises(UserError) as e:

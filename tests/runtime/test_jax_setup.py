@@ -16,6 +16,7 @@ from moral_jax.types import UserError
         (AssertionError(), "no such device"),
     ],
 )
+@pytest.mark.fault("JAX_PLATFORMS names devices that are not there", promise="one message, exit code 2")
 def test_a_platform_that_is_not_there_is_one_message(error, said, monkeypatch, tmp_path):
     def none():
         raise error

@@ -11,6 +11,7 @@ from moral_jax.types import UserError
 
 
 @pytest.mark.parametrize("path", ["gs://bucket/runs/a", "s3://bucket/a", "GS://b", "https://host/a", "hdfs://h/a"])
+@pytest.mark.fault("gs:// and other addresses in the place of a path", promise="refused at once: mount the bucket")
 def test_an_address_is_no_path(path):
     for given in (path, Path(path)):
         with pytest.raises(UserError, match=r"config.task.path=\w+://\.\.\.: is an address; .* Mount the bucket"):
@@ -40,6 +41,10 @@ def test_paths_are(path):
         ("key-s3cr3t-value", "the value of .MY_KEY"),
     ],
 )
+@pytest.mark.fault(
+    "a run directory whose name TensorStore or a page cannot write, or that holds a key",
+    promise="refused before anything is computed",
+)
 def test_a_directory_in_which_no_run_could_end(name, message, tmp_path, monkeypatch):
     monkeypatch.setenv("MY_KEY", "s3cr3t-value")
     with pytest.raises(UserError, match=f"(?s)--workdir.*{message}"):
@@ -50,6 +55,9 @@ def test_a_directory_in_which_no_run_could_end(name, message, tmp_path, monkeypa
         places.check_workdir(Path("."))
 
 
+@pytest.mark.fault(
+    "a run directory that is a link to nothing", promise="refused before anything is computed, naming where it leads"
+)
 def test_a_link_that_leads_nowhere(tmp_path):
     (tmp_path / "r").symlink_to(tmp_path / "gone")
     with pytest.raises(UserError, match="r: is a link to .*gone, which is not there"):
@@ -58,6 +66,9 @@ def test_a_link_that_leads_nowhere(tmp_path):
     places.check_workdir(tmp_path / "r")
 
 
+@pytest.mark.fault(
+    "a user without a home", promise="MORAL_JAX_CACHE is enough; without it one message that says to set it"
+)
 def test_the_cache_needs_no_home_where_it_is_named(monkeypatch):
     """A user without a home, as in containers and batch systems."""
 

@@ -4,6 +4,8 @@ import io
 import os
 import sys
 
+import pytest
+
 from moral_jax.runtime import terminal
 
 
@@ -11,6 +13,7 @@ def stream_to(descriptor, encoding="utf-8"):
     return io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), encoding, line_buffering=True)
 
 
+@pytest.mark.fault("a reader of the output that leaves, as with a pipe to head", promise="the work goes on without it")
 def test_a_reader_that_leaves_ends_nothing():
     reads, writes = os.pipe()
     stream = terminal.outlived(stream_to(writes))
@@ -23,6 +26,7 @@ def test_a_reader_that_leaves_ends_nothing():
     os.close(writes)
 
 
+@pytest.mark.fault("a terminal that is not UTF-8", promise="characters that it lacks are replaced")
 def test_characters_that_an_encoding_lacks_are_replaced():
     reads, writes = os.pipe()
     stream = terminal.outlived(stream_to(writes, "ascii"))

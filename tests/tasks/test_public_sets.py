@@ -1,12 +1,15 @@
 """Tests the configs of public sets on small files of the shape that their authors publish (made up, not theirs)."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+import moral_jax
 from moral_jax.config import parsing
 from moral_jax.tasks import load
 
+CONFIGS = Path(moral_jax.__file__).parent / "configs" / "votes"
 LEWIDI = {
     "number of annotations": 3,
     "number of annotators": 3,
@@ -84,6 +87,11 @@ def test_a_set_of_lewidi(tmp_path, name):
     assert bool(by_counts[counts].positions) == (name in ("conv_abuse", "csc", "paraphrase"))
 
 
+@pytest.mark.parametrize("name", [*SETS, "popquorn"])
+def test_fifteen_lines_are_enough_for_a_set(name):
+    assert len((CONFIGS / f"{name}.py").read_text().splitlines()) <= 15
+
+
 def test_questions_of_a_pair_of_varierr(tmp_path):
     path = tmp_path / "v.json"
     path.write_text(json.dumps(SETS["varierr_nli"][0]))
@@ -117,16 +125,22 @@ def test_the_values_survey_by_country(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
+    ("name", "path", "rows"),
     [
-        ("opinionqa", "opinionqa/opinionqa_steerable_test_small.jsonl.gz"),
-        ("moca", "moca/causal.jsonl"),
-        ("mfv_clifford", "mfv_clifford/mfv_classic_human.jsonl"),
+        ("opinionqa", "opinionqa/opinionqa_steerable_test_small.jsonl.gz", 4000),
+        ("moca", "moca/causal.jsonl", 144),
+        ("mfv_clifford", "mfv_clifford/mfv_classic_human.jsonl", 132),
+        ("unimoral", "unimoral/unimoral_votes.jsonl.gz", 2900),
+        ("wvs_moral", "wvs_moral/wvs7_q176_q198_country_counts_5k_sample.csv", 1000),
+        ("jcommonsense_morality", "jcommonsense_morality/data_test.csv", 3900),
+        ("ethics:justice", "ethics/justice/justice_test.csv", 2700),
+        ("moralbench", "moralbench/moralbench.jsonl", 88),
     ],
 )
-def test_the_published_files(shared, name, path):
-    _, examples = first(name, shared / path)
-    assert len(examples) > 100
+def test_the_published_files(shared, name, path, rows):
+    items = shared / "wvs_moral" / "question_metadata.json"
+    _, examples = first(name, shared / path, *([f"items_path={items}"] if name == "wvs_moral" else []))
+    assert len(examples) >= rows
 
 
 def test_labels_of_a_majority(tmp_path):

@@ -101,6 +101,7 @@ def test_a_label_has_one_spelling(value, text):
     assert code(value) == text
 
 
+@pytest.mark.fault("options that are large numbers", promise="all digits are asked")
 def test_numbers_keep_all_their_digits():
     options = [1000, 250000, 1000000, 1234567, 0.1234567, 0.1234568, 3.0]
     config = TaskConfig(name="votes", fields=FieldsConfig(counts="v"))
@@ -152,6 +153,15 @@ def test_a_row_for_each_item_and_group_that_no_split_parts(tmp_path):
     items = [{e.keys for e in got if e.id.startswith(item)} for item in "79"]
     assert all(len(keys) == 1 for keys in items)
     assert items[0] != items[1]
+
+
+def test_people_who_state_no_group_are_a_group_with_a_name(tmp_path):
+    got = people(tmp_path, PEOPLE.replace("wrong,woman", "wrong,"), by="gender")
+    assert {(e.id, e.counts, e.groups["gender"]) for e in got if e.id.startswith("7")} == {
+        ("7 man", (1.0, 0.0), "man"),
+        ("7 woman", (0.0, 1.0), "woman"),
+        ("7 not stated", (1.0, 0.0), "not stated"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -228,6 +238,10 @@ SCENES = [{"id": str(i), "scene": f"s{i}", "story": f"He left {i}.", "counts": [
         ({"text": "{story}", "id": "{name}"}, "no row has the column 'name'"),
     ],
 )
+@pytest.mark.fault(
+    "a setting that names a column that no row has",
+    promise="refused before anything is computed, with the nearest name and the columns that are there",
+)
 def test_a_column_that_no_row_has_is_a_mistake(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
         read(write(tmp_path / "rows.jsonl", SCENES), **fields)
@@ -238,6 +252,10 @@ def test_a_column_that_some_rows_have_may_be_absent_in_others(tmp_path):
     assert len(read(write(tmp_path / "rows.jsonl", rows), text="{story} {note}")) == 5
 
 
+@pytest.mark.fault(
+    "several bad rows in one file",
+    promise="all are named at once, the first twenty and how many; or left out and counted",
+)
 def test_all_bad_rows_are_named_at_once_or_left_out(tmp_path):
     rows = [row | {"counts": [0, 0]} if i % 2 else row for i, row in enumerate(SCENES * 10)]
     path = write(tmp_path / "rows.jsonl", [row | {"id": str(i)} for i, row in enumerate(rows)])
@@ -252,6 +270,10 @@ def test_all_bad_rows_are_named_at_once_or_left_out(tmp_path):
     assert load.load(config).provenance["bad rows dropped"] == 25
 
 
+@pytest.mark.fault(
+    "training rows that share a key or the question with a test file, or are the test file",
+    promise="they are dropped and counted; refused where all are shared",
+)
 def test_a_training_row_that_shares_a_key_or_question_with_a_test_file_is_dropped(tmp_path):
     train = write(tmp_path / "train.jsonl", SCENES)
     others = [{"id": "a", "scene": "s1", "story": "Another.", "counts": [1, 1]}, SCENES[3] | {"id": "b", "scene": "z"}]

@@ -68,6 +68,7 @@ def split(folder, parameters):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
+@pytest.mark.fault("two sets of weights in one folder", promise="refused, with the names of both")
 def test_two_sets_of_weights_are_not_chosen_between(folder, parameters):
     rewrite(folder, lambda t: t.update({"model.norm.weight": 2 * t["model.norm.weight"]}))
     split(folder, parameters)

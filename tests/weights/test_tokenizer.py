@@ -138,6 +138,9 @@ def names(words, text):
 @pytest.mark.parametrize(
     "kind", ["GPT2Tokenizer", "LlamaTokenizer", "LlamaTokenizerFast", "PreTrainedTokenizerFast", "TokenizersBackend"]
 )
+@pytest.mark.fault(
+    "a tokenizer whose class would cut text otherwise than its file", promise="text is cut as the file says"
+)
 def test_text_is_cut_as_the_file_says_whatever_its_class_is_called(folder, kind):
     """Classes of transformers rebuild rules of their own: spaces vanish, digits merge."""
     settings = {"tokenizer_class": kind, "bos_token": "<s>"}

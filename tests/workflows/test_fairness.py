@@ -88,6 +88,30 @@ def test_swapped_names_turn_signs(tmp_path):
     assert max(map(abs, values(found).values())) > 0.3
 
 
+def test_a_score_of_the_threshold_is_a_selection(tmp_path):
+    for threshold, selected in ((0.6, [0.5, 0.2]), (0.61, [0, 0])):
+        said = stated(tmp_path / f"f{threshold}.toml", "selection_rate", head=f"threshold = {threshold}\n")
+        groups = fairness(tmp_path, GOLDEN, said=said, name=f"t{threshold}")["groups"]
+        assert [groups[name]["selection_rate"]["value"] for name in "AB"] == pytest.approx(selected)
+
+
+@pytest.mark.parametrize("has_items", [False, True])
+def test_a_calibration_error_is_told_from_what_chance_makes_of_it(has_items):
+    """Scores that are true, labels drawn with them: of one person each, whatever its weight, or of weight people."""
+    rng = np.random.default_rng(1)
+    score, weight = rng.choice([0.2, 0.5, 0.9], 300), rng.choice([1.0, 12.0], 300)
+    found = []
+    for _ in range(200):
+        people = weight.astype(int) if has_items else 1
+        label = rng.binomial(people, score) / people
+        group = np.repeat(["a", "b"], 150)
+        rows = analysis.Rows(score, label, weight, group, np.arange(300), has_items)
+        found.append(analysis.count(rows, ["calibration_error"], 0.5, 1)["groups"]["a"]["calibration_error"])
+    values = np.array([one["value"] for one in found])
+    assert found[0]["expected"] == pytest.approx(values.mean(), rel=0.1)
+    assert 0.89 < np.mean([one["value"] < one["null"] for one in found]) < 0.99
+
+
 def test_no_metric_without_its_statement(tmp_path, capsys):
     said = stated(tmp_path / "fairness.toml", "calibration_error")
     fairness(tmp_path, GOLDEN, "--metric=true_positive_rate", said=said, status=2)

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from moral_jax.config import saved
 from moral_jax.config.train import TrainConfig
 from moral_jax.models import api
+from moral_jax.runs.directory import RunDirectory
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.train.manifest import Progress
 from moral_jax.types import TrainState
@@ -48,3 +49,10 @@ def test_a_run_stands_for_the_step_that_it_selects(run, tmp_path):
     [file] = (tmp_path / "out").glob("model-*.safetensors")
     exported = load_file(file)["model.norm.weight"]
     np.testing.assert_array_equal(exported, weights["decoder"]["final_norm"]["scale"])
+
+
+def test_what_is_recorded_of_a_run_is_the_step_that_it_selects(run):
+    folder, config, _ = run
+    about = local_model.about_run(lambda: {"settings_sha256": {}}, config, RunDirectory(folder))
+    step = BEST if config.train.select == "best" else LAST
+    assert list(about["settings_sha256"]) == [f"checkpoints/{step}"]

@@ -3,12 +3,16 @@
 import json
 import random
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from moral_jax.cli import main
+from moral_jax.config.search import SearchConfig
 from moral_jax.respondents import planted
 from moral_jax.runs import memory
+from moral_jax.tasks.values import Principle
+from moral_jax.workflows import search
 from tests.helpers import questionnaires
 
 TOKEN = "zebra"
@@ -81,6 +85,55 @@ def test_without_a_weakness_nothing_is_found(task, seed):
     less = run(task, task / "out", f"--seed={seed}", writer="sound")["fresh"]["target"]["search"]["less random"]["mean"]
     assert less["low"] <= 0 <= less["high"]
     assert "about as many" in (task / "out" / "report.md").read_text()
+
+
+def test_a_prompt_that_the_judge_cannot_read_is_not_innocent(task):
+    (task / "reads.py").write_text(
+        "def zebras(replies):\n"
+        "    return [None if not r.prompt and 'river' in r.text else float('zebra' in r.text) for r in replies]\n"
+        "zebras.range = (0.0, 1.0)\nzebras.higher_is = 'violation'\n"
+    )
+    run(task, task / "out", f"--judge={task / 'reads.py'}:zebras")
+    asked = [json.loads(line) for line in (task / "out" / "log.jsonl").read_text().splitlines()]
+    unread = {a["asked"][2] for a in asked if a["kind"] == "violation" and a["answer"] is None}
+    tried = {a["asked"][1] for a in asked if a["kind"] == "completions"}
+    assert unread
+    assert tried
+    assert not unread & tried
+
+
+class Told:
+    """All that is asked during a search, where prompts alone decide how much their completions violate."""
+
+    def __init__(self, violation):
+        self.s = SearchConfig(budget=64, completions=2, beam=4, proposals=3)
+        self.violation, self.memory = violation, SimpleNamespace(step=lambda **_: None)
+
+    def innocent(self, value, prompts):
+        return dict.fromkeys(prompts, 0.0)
+
+    def tried(self, who, value, prompts, seed):
+        return [search.Tried(p, ["x", "y"], [self.violation(p)] * 2) for p in prompts]
+
+    def rewrites(self, prompts, seeds):
+        return [
+            [f"{p} {seed % 97} {k}" for k in range(self.s.proposals)] for p, seed in zip(prompts, seeds, strict=True)
+        ]
+
+    def logp(self, pairs):
+        return [(0.0, 1)] * len(pairs)
+
+
+def test_the_random_arm_looks_at_no_judgement():
+    start, value = [f"prompt {i}" for i in range(12)], Principle("v", "Be kind.")
+    last = lambda prompt: int(prompt[-1]) / 10  # noqa: E731
+    judges = Told(last), Told(lambda prompt: 0.9 - last(prompt))
+    random_arm, searched = (
+        [list(search.run_arm(j, value, start, arm)) for j in judges] for arm in ("random", "search")
+    )
+    assert len(random_arm[0]) == 32
+    assert random_arm[0] == random_arm[1]
+    assert searched[0] != searched[1]
 
 
 def test_what_is_kept_is_tried_on_another_model(task):
