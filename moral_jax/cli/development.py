@@ -78,7 +78,7 @@ def _write(args: argparse.Namespace, rest: list[str]) -> None:
     s = of_search.settings(args, RecordsConfig)
     if len(args.judge) != 1:
         raise UserError(
-            "--judge=JUDGE is needed, once: it says the stage of a reply, such as rubric:stages@OWNER/MODEL"
+            "--judge=JUDGE is needed, once, and says the stage of a reply, such as rubric:stages@OWNER/MODEL"
         )
     found = rows.scenarios(Path(args.source))
     config, of_run = shared.who_answers(args, rest)
