@@ -59,8 +59,8 @@ def test_each_part_is_written_after_the_parts_before_it(task, monkeypatch, capsy
         parts = [row[part] for part in development.CYCLE]
         assert len(set(parts)) > 1
         for i, part in enumerate(ASK):
-            begin = "\n\n".join([f"You found {number} coins.\n\nNobody saw it.",
-                                 *(f"{n.capitalize()}: {t}" for n, t in zip(development.CYCLE[:i], parts, strict=False))])  # fmt: skip
+            told = [f"{n.capitalize()}: {t}" for n, t in zip(development.CYCLE[:i], parts[:i], strict=True)]
+            begin = "\n\n".join([f"You found {number} coins.\n\nNobody saw it.", *told])
             assert any(p.startswith(f"{begin}\n\n{ASK[part]}") for p in asked) or (part, number) == ("experience", "5")
     assert {row["experience"] for row in found if row["scenario"] == "s5"} == {"I once kept a coin."}
     assert len({row["reply"] for row in found if row["scenario"] == "s0"}) > 1
@@ -83,7 +83,7 @@ def test_a_killed_call_goes_on_and_writes_nothing_twice(task, monkeypatch):
     assert main.main(command(task, task / "whole")) == 0
     questionnaires.killed(*command(task, task / "out"), at=9, part=2)
     assert not (task / "out" / "replies.jsonl").exists()
-    before = [row for row in map(json.loads, (task / "out" / "log.jsonl").read_text().splitlines()[:-1])]
+    before = list(map(json.loads, (task / "out" / "log.jsonl").read_text().splitlines()[:-1]))
     asked, write = [], planted.Planted.write
     monkeypatch.setattr(planted.Planted, "write", lambda self, p, n, seed: asked.extend(p) or write(self, p, n, seed))
     assert main.main(command(task, task / "out")) == 0
