@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from moral_jax.cli import main
 from moral_jax.config import parsing
+from moral_jax.runs import origin
 from moral_jax.study import collect, jobs, runner
 from moral_jax.study.spec import Cell, Measure, Study
 from moral_jax.study.stages import Stage, cells
@@ -148,3 +150,43 @@ def test_the_ready_study_builds(alignment, tmp_path):
     assert {j.cell.training for j in prepared if j.cell.task == "pairs"} >= {"base", "explain, then align"}
     adapters = {j.config.adapter for j in prepared}
     assert len(adapters) == 1  # so that stages train the same ones further
+
+
+TINY = (
+    "--config.adapter.rank=4", "--config.data.length=512", "--config.eval.bootstrap=100",
+    "--config.task.limit=12", "--config.train.steps=1", "--config.eval.test=false",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("two_devices")
+@pytest.mark.parametrize(("alignment", "reward"), [("dpo", ()), ("grpo", ("--config.rollout.reward=contains:e",))])
+def test_alignment_by_preferences_and_by_rewards_runs_before_and_after_the_documents(
+    alignment, reward, tiny_folder, tmp_path
+):
+    """Both orders of two stages, each beginning with what the other has left, and what the arms are measured on."""
+    study = parsing.from_file(f"studies/why_first:{alignment}", "get_study")
+    prepared = jobs.prepare(study, tmp_path, [f"--config.model.path={tiny_folder}", *TINY])
+    arms = ("explain, then align", "align, then explain")
+    chosen = [j for j in prepared if j.cell.seed == 0 and j.cell.training in ("align", "explain", *arms)]
+    done = {}
+    for job in chosen:
+        more = ["--config.eval.test=true"] if job.cell.kind == "eval" else []
+        if job.config.task.name == "prompts":
+            more += [
+                "--config.rollout.prompts=2",
+                "--config.rollout.sample.n=2",
+                "--config.rollout.sample.max_tokens=4",
+            ]
+            more += reward if job.cell.task == "align" else ()
+        arguments = [*job.kind.first_arguments, *job.arguments, *more, f"--workdir={job.run}"]
+        run = main.train_main if job.cell.kind == "train" else main.main
+        assert run(arguments) in (0, None), job.cell.name
+        done[job.cell.task, job.cell.training] = job.run
+    for last, first in (("align", "explain"), ("explain", "align")):
+        of, before = (origin.read(done[key]) for key in ((last, f"{first}, then {last}"), (first, first)))
+        name = f"{done[first, first].name}/checkpoints/{before['trained']['step']}"
+        assert of["model"]["sha256"][name] == before["trained"]["sha256"]
+    numbers = collect.study(study.title, chosen, 100, study.measures, (arms,))["arms"]
+    found = {arm["name"]: arm["values"] for arm in numbers["arms"]}
+    assert set(arms) <= set(found)
+    assert all(0 <= found[arm]["conflict preference"]["value"] <= 1 for arm in arms)
