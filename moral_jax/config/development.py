@@ -16,7 +16,7 @@ class RecordsConfig:
     """Records of each scenario, each with a cycle and a reply of its own."""
     max_tokens: Annotated[int, AT_LEAST_1] = 128
     """Tokens of each part of a record at most."""
-    temperature: Annotated[float, AT_LEAST_0] = 1.0
+    temperature: Annotated[float, AT_LEAST_0] = 0.7
     """Of every part; 0: the likeliest token, and all records of a scenario alike."""
     seed: Annotated[int, AT_LEAST_0] = 0
     """Of everything that is drawn."""

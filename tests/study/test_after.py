@@ -160,33 +160,30 @@ TINY = (
 
 @pytest.mark.usefixtures("two_devices")
 @pytest.mark.parametrize(("alignment", "reward"), [("dpo", ()), ("grpo", ("--config.rollout.reward=contains:e",))])
-def test_alignment_by_preferences_and_by_rewards_runs_before_and_after_the_documents(
-    alignment, reward, tiny_folder, tmp_path
-):
-    """Both orders of two stages, each beginning with what the other has left, and what the arms are measured on."""
+def test_alignment_by_preferences_and_by_rewards_begins_with_the_documents(alignment, reward, tiny_folder, tmp_path):
+    """A whole arm, of a tiny model: documents, alignment from these weights, and what the arm is measured on."""
+    arm = "explain, then align"
     study = parsing.from_file(f"studies/why_first:{alignment}", "get_study")
     prepared = jobs.prepare(study, tmp_path, [f"--config.model.path={tiny_folder}", *TINY])
-    arms = ("explain, then align", "align, then explain")
-    chosen = [j for j in prepared if j.cell.seed == 0 and j.cell.training in ("align", "explain", *arms)]
-    done = {}
+    chosen = [j for j in prepared if j.cell.seed == 0 and j.cell.training in ("explain", arm)]
+    assert [j.cell.task for j in chosen] == ["explain", "align", "pairs", "replies"]
     for job in chosen:
         more = ["--config.eval.test=true"] if job.cell.kind == "eval" else []
         if job.config.task.name == "prompts":
-            more += [
-                "--config.rollout.prompts=2",
-                "--config.rollout.sample.n=2",
-                "--config.rollout.sample.max_tokens=4",
-            ]
-            more += reward if job.cell.task == "align" else ()
+            more += ["--config.rollout.prompts=2", "--config.rollout.sample.max_tokens=4"]
+        if job.cell.task == "align" and reward:
+            more += ["--config.rollout.sample.n=3", *reward]
         arguments = [*job.kind.first_arguments, *job.arguments, *more, f"--workdir={job.run}"]
         run = main.train_main if job.cell.kind == "train" else main.main
         assert run(arguments) in (0, None), job.cell.name
-        done[job.cell.task, job.cell.training] = job.run
-    for last, first in (("align", "explain"), ("explain", "align")):
-        of, before = (origin.read(done[key]) for key in ((last, f"{first}, then {last}"), (first, first)))
-        name = f"{done[first, first].name}/checkpoints/{before['trained']['step']}"
-        assert of["model"]["sha256"][name] == before["trained"]["sha256"]
-    numbers = collect.study(study.title, chosen, 100, study.measures, (arms,))["arms"]
-    found = {arm["name"]: arm["values"] for arm in numbers["arms"]}
-    assert set(arms) <= set(found)
-    assert all(0 <= found[arm]["conflict preference"]["value"] <= 1 for arm in arms)
+    explain, align = chosen[:2]
+    trained = origin.read(explain.run)["trained"]
+    name = f"{explain.run.name}/checkpoints/{trained['step']}"
+    assert origin.read(align.run)["model"]["sha256"][name] == trained["sha256"]
+    [found] = collect.study(study.title, chosen, 100, study.measures)["arms"]["arms"]
+    assert 0 <= found["values"]["conflict preference"]["value"] <= 1
+    assert found["values"]["over-refusal"]["value"] == 0
+    assert [(s["name"], all(t > 0 for t in s["tokens"])) for s in found["stages"]] == [
+        ("explain", True),
+        ("align", True),
+    ]
