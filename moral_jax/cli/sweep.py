@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="of --random")
     parser.add_argument(
         "--by",
-        choices=("cross_entropy", "dirichlet_nll", "nll_per_token", "likelihood_accuracy", "reward_accuracy"),
+        choices=("cross_entropy", "dirichlet_nll", "nll_per_token", "likelihood_accuracy", "reward_accuracy", "reward"),
         help="validation metric that ranks (default: the objective's; of texts the NLL per token, of preferences the "
-        "accuracy of rewards, or of likelihoods where there is no reference)",
+        "accuracy of rewards, or of likelihoods where there is no reference; of replies their reward)",
     )
 
 
@@ -36,9 +36,10 @@ def _judged_by(config: Config) -> str:
     """Returns the metric that ranks runs of a config."""
     from moral_jax import objectives
     from moral_jax.respondents.base import is_weighed
+    from moral_jax.study.sweep import REWARD
 
     if registry.get(config.task.name).kind == "prompts":
-        raise UserError(f"config.task.name={config.task.name!r}: sweeps rank runs on votes or on texts")
+        return REWARD
     objective = objectives.get(config.objective.name)
     if not is_weighed(config):
         return objective.judged_by

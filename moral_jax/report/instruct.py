@@ -14,6 +14,7 @@ Numbers = Mapping[str, Any]
 TRAINED, BEST = "trained writer", "best of n, untrained"
 COLUMNS = ("violation", "perplexity", "words", "refusals")
 LESS = ("violation", "nll", "words", "refusals")
+DIFFERENCES = ("violation", "nats a token", "words", "refusals")
 NOTE = (
     "violation: share of completions that violate; perplexity: of the completions under the target itself, with the "
     "instruction before them; refusals: by patterns of words. All on held-out prompts, with completions that no choice "
@@ -29,7 +30,7 @@ def _table(ways: Numbers) -> Table:
 
 def _differences(ways: Numbers) -> Table:
     rows = [[way, *(interval(of["less"][name]) for name in LESS)] for way, of in ways.items() if of["less"]]
-    return Table(["less none", "violation", "nats a token", "words", "refusals"], rows)
+    return Table(["less no instruction", *DIFFERENCES], rows)
 
 
 def _verdict(about: Numbers, found: Numbers) -> Iterator[str]:
@@ -44,8 +45,9 @@ def _verdict(about: Numbers, found: Numbers) -> Iterator[str]:
         f"{number(ways[first]['numbers']['violation'])} without any ({said} violation: difference {interval(less)}); "
         f"under the best of n of the untrained writer {number(ways[BEST]['numbers']['violation'])}."
     )
-    costs = ", ".join(f"{name} {interval(of['less'][name])}" for name in LESS[1:])
-    yield f"What it costs, trained writer less none (nll: nats a token): {costs}."
+    named = zip(DIFFERENCES[1:], LESS[1:], strict=True)
+    costs = ", ".join(f"{what} {interval(of['less'][name])}" for what, name in named)
+    yield f"What it costs, trained writer less no instruction: {costs}."
     if unchecked := [name for name, judge in about["judges"].items() if judge["agreement"] is None]:
         yield f"Unchecked: no labels say how far {', '.join(unchecked)} can be trusted."
 

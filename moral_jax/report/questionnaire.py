@@ -12,6 +12,7 @@ from moral_jax.report import plots
 from moral_jax.report.page import Written, environment
 from moral_jax.report.words import Table, inert, interval, markdown, number
 from moral_jax.runs.answers import condition_name
+from moral_jax.runs.judged import TURN
 from moral_jax.runs.records import Record
 from moral_jax.runtime.strict_json import visible
 
@@ -182,7 +183,10 @@ def _saved(about: Numbers) -> list[str]:
 
 def verdict(found: Numbers, about: Numbers) -> list[str]:
     """Says in sentences what the numbers hold, and no more."""
-    rows = f"{found['rows']} rows, {len(found['conditions'])} conditions, {found['records']} answers."
+    turns = all(name.startswith(f"{TURN}=") for name in found["conditions"])
+    counts = {"row": found["rows"], "turn" if turns else "condition": len(found["conditions"])}
+    counts["answer"] = found["records"]
+    rows = ", ".join(f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items()) + "."
     sample = ["The rows are a sample written for this project, not those of the paper."] if about.get("sample") else []
     return [*found["findings"], rows, *sample]
 

@@ -24,7 +24,7 @@ from moral_jax.inference.states import Layers, make_layer_scorer
 from moral_jax.models.read_out import PRIOR
 from moral_jax.respondents.base import Reply, is_weighed
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder, scoring_shape
-from moral_jax.respondents.sampling import Sample, asked_of, samples, written
+from moral_jax.respondents.sampling import Sample, asked_of, written
 from moral_jax.runs.records import Asks, Choices
 from moral_jax.runs.text_records import Likelihoods, of_items
 from moral_jax.types import REFERENCE, Example, Params
@@ -151,7 +151,8 @@ class LocalRespondent:
         """
         self.scoring, self._load, self._describe = scoring, params, about
         self._params: Params | None = None
-        self._samplers: dict[SampleConfig, Sampler] = {}
+        self._samplers: dict[tuple[int, int, int], Sampler] = {}  # samples of a prompt, slots, room for tokens
+        self._first: dict[SampleConfig, Sampler] = {}
         self.shows_order = scoring.encoder.shows_order
 
     @functools.cached_property
@@ -186,21 +187,32 @@ class LocalRespondent:
     def sample(
         self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str]
     ) -> Iterator[tuple[int, list[Sample]]]:
-        """Yields (place of a row, its replies) as they come to an end; arguments as of `sampling.samples`."""
-        return samples(self.scoring.encoder, lambda: self.params, examples, how, stops)
+        """Yields (place of a row, its replies) as they come to an end.
+
+        Args:
+          stops: texts at which a reply is over; not part of what it says.
+        """
+        encoder = self.scoring.encoder
+        asked = asked_of(encoder, examples, how.max_tokens)
+        return written(encoder, self.params, examples, asked, how, stops, self._sampler(how, len(asked)))
+
+    def _sampler(self, how: SampleConfig, prompts: int) -> Sampler:
+        """Returns the sampler for so many prompts: one of a size, so that it is compiled once, whatever the seed."""
+        new = make_sampler(self.scoring.model, how, prompts)
+        return self._samplers.setdefault((new.samples, new.slots, new.room), new)
 
     def replies(
         self, examples: Sequence[Example], how: SampleConfig, stops: Sequence[str], what: str
     ) -> Iterator[tuple[int, list[Reply]]]:
         """Yields (place of a row, its replies) as they come to an end; arguments as of `base.Replying`.
 
-        The sampler is kept, so that its programs are compiled once for all calls with the same settings.
+        The sampler is that of the first call with these settings, so that all replies round alike.
         """
         encoder = self.scoring.encoder
         asked = asked_of(encoder, examples, how.max_tokens)
-        if how not in self._samplers:
-            self._samplers[how] = make_sampler(encoder.files.model, how, len(asked))
-        found = written(encoder, self.params, examples, asked, how, stops, self._samplers[how], what)
+        if how not in self._first:
+            self._first[how] = self._sampler(how, len(asked))
+        found = written(encoder, self.params, examples, asked, how, stops, self._first[how], what)
         for place, said in found:
             yield place, [Reply(s.prompt, s.text, s.reason, len(s.tokens)) for s in said]
 

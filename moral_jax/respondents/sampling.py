@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -115,23 +115,6 @@ def _text(tokenizer: PreTrainedTokenizerBase, reply: generate.Reply, stops: Sequ
     text = str(tokenizer.decode(reply.tokens, skip_special_tokens=True))
     places = [text.find(stop) for stop in stops if stop in text]
     return text[: min(places)] if places and reply.reason == "stop" else text
-
-
-def samples(
-    encoder: QuestionEncoder,
-    params: Callable[[], Params],
-    examples: Sequence[Example],
-    how: SampleConfig,
-    stops: Sequence[str],
-) -> Iterator[tuple[int, list[Sample]]]:
-    """Yields (place of a row, its replies) as they come to an end.
-
-    Args:
-      params: returns the parameters as `models.api.cast_for_scoring` has them; called once all prompts are read.
-      stops: texts at which a reply is over; not part of what it says.
-    """
-    asked = asked_of(encoder, examples, how.max_tokens)
-    yield from written(encoder, params(), examples, asked, how, stops)
 
 
 def written(

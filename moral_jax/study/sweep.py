@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from moral_jax.analysis import metrics, summary, texts
+from moral_jax.analysis import metrics, replies, summary, texts
 from moral_jax.analysis.bootstrap import Statistic, interval
 from moral_jax.analysis.table import from_records
 from moral_jax.config import Config, parsing, saved
 from moral_jax.config.checks import field_type
 from moral_jax.report import words
-from moral_jax.runs.quantities import HIGHER, QUANTITIES, TEXTS
+from moral_jax.runs.quantities import HIGHER, QUANTITIES, REPLIES, TEXTS
 from moral_jax.runs.records import Record
 from moral_jax.study import jobs, stored
 from moral_jax.study.jobs import Job
@@ -26,7 +26,14 @@ from moral_jax.types import UserError
 RESAMPLES = 10_000
 MOST_POINTS = 10_000
 TRIES = 100  # draws per requested point, before the search for a new point is given up
-OF_TEXTS = ("nll_per_token", "likelihood_accuracy", "reward_accuracy", "reward_margin")  # what a table of texts shows
+REWARD = "reward"  # what ranks runs of reinforcement learning
+# what a table shows of texts, and of replies
+OF_TEXTS = ("nll_per_token", "likelihood_accuracy", "reward_accuracy", "reward_margin")
+OF_REPLIES = (REWARD, "tokens", "finished")
+JUDGED_ALIKE = (
+    "rollout.reward",
+    "rollout.sample.",
+)  # say what a reply is worth, and how validation replies are written
 DIGITS = 3  # of a random rate; more would only make names longer
 Point = dict[str, str]  # field -> value, as on the command line
 
@@ -109,10 +116,14 @@ def judge(points: list[Job], requested: str | None, judged_by: Callable[[Config]
     if requested is None and len(own) > 1:
         which = " or --by=".join(sorted(own))
         raise UserError(f"the points train different objectives; say what ranks them: --by={which}")
-    of_texts = [name in TEXTS for name in own]
-    if requested is not None and any(is_of != (requested in TEXTS) for is_of in of_texts):
+    if requested is not None and any(_kind(name) != _kind(requested) for name in own):
         raise UserError(f"--by={requested}: these points are ranked by {' or '.join(sorted(own))}")
     return requested or own.pop()
+
+
+def _kind(metric: str) -> str:
+    """Returns what a metric is of."""
+    return "replies" if metric == REWARD else "texts" if metric in TEXTS else "votes"
 
 
 def check(points: list[Job], axes: list[Axis], flags: list[str]) -> None:
@@ -124,6 +135,8 @@ def check(points: list[Job], axes: list[Axis], flags: list[str]) -> None:
     for axis in axes:
         if axis.field.startswith("task.") and axis.field != "task.train_share":
             raise UserError(f"{axis.field}: cannot be searched, as all points must be judged by the same rows")
+        if axis.field.startswith(JUDGED_ALIKE):
+            raise UserError(f"{axis.field}: cannot be searched, as replies of all points must be judged alike")
     searched = [f"{parsing.FIELD_FLAG}{a.field}=" for a in axes]
     for flag in flags:
         if flag.startswith(tuple(searched)):
@@ -149,6 +162,11 @@ class _Done(NamedTuple):
 def _of_point(job: Job, by: str) -> _Done:
     """Reads a finished point, and what it shows."""
     records = stored.read(job.run, job.stage_name).records
+    if by == REWARD:
+        known = replies.statistics(records)
+        if by not in known:
+            raise UserError(f"--by={by}: {job.run} has no reward of any reply; correct config.rollout.reward")
+        return _Done(job, records, {name: known[name] for name in OF_REPLIES if name in known})
     if by not in TEXTS:
         table = from_records(records)
         return _Done(job, records, {name: metrics.ROW_METRICS[name](table) for name in summary.VALIDATED})
@@ -163,7 +181,7 @@ def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
     done = [_of_point(job, by) for job in points if jobs.is_done(job)]
     if not done:
         return []
-    sign = -1 if (QUANTITIES | TEXTS)[by].better == HIGHER else 1
+    sign = -1 if (QUANTITIES | TEXTS | REPLIES)[by].better == HIGHER else 1
     done.sort(key=lambda point: sign * point.value(by))
     resampling, rows = summary.resampling_of(done[0].records, RESAMPLES, 0), []
     [best] = resampling.draws({by: done[0].known[by]}).values()
@@ -181,7 +199,7 @@ def rank(points: list[Job], by: str) -> list[dict[str, Any]]:
 def write(folder: Path, ranked: list[dict[str, Any]], by: str, planned: int) -> str:
     """Writes `sweep.json` and `sweep.md`; returns the table."""
     fields = list(dict.fromkeys(field for row in ranked for field in row["point"]))
-    shown = [name for name in (*summary.VALIDATED, *OF_TEXTS) if any(name in row for row in ranked)]
+    shown = [name for name in (*summary.VALIDATED, *OF_TEXTS, *OF_REPLIES) if any(name in row for row in ranked)]
     header = ["", *fields, *shown, f"{by} behind the best", "minutes"]
     rows = [
         [str(row["rank"]), *(row["point"][f] for f in fields), *(f"{row[m]:.4f}" if m in row else "" for m in shown)]

@@ -66,6 +66,9 @@ def kappas(records: Sequence[Record], judges: Mapping[str, Any], resamples: int)
     for one, other in itertools.combinations(judges, 2):
         if judges[one]["higher_is"] != judges[other]["higher_is"] or judges[one]["higher_is"] == "reward":
             continue  # rules on texts say all kinds of things
+        rubric, question, _ = one.partition("#")
+        if question and other.startswith(f"{rubric}#"):
+            continue  # two questions of one rubric ask about two things
         both = [(of[one], of[other]) for of in replies if of.get(one) is not None and of.get(other) is not None]
         if both:
             first, second = zip(*both, strict=True)

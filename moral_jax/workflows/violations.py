@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from moral_jax.judges import table
-from moral_jax.judges.base import Judge, Written
+from moral_jax.judges.base import VIOLATION, Judge, Written
 from moral_jax.runs.memory import key_of
 from moral_jax.tasks.values import Principle
 from moral_jax.types import Example, UserError
@@ -58,5 +58,9 @@ def checked(judges: Sequence[Judge], labels: Sequence[str]) -> dict[str, Any]:
 
 
 def about_judges(judges: Mapping[str, Judge], agreements: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what a log says of judges: name -> what its numbers mean, and how it agrees with labels."""
-    return {judge.name: judge.about | {"agreement": agreements[judge.name]} for judge in judges.values()}
+    """Returns what a log says of judges: name -> what its numbers mean, and how it agrees with labels.
+
+    Whatever a judge is made for, its number is taken for a violation here.
+    """
+    here = {"higher_is": VIOLATION}
+    return {judge.name: judge.about | here | {"agreement": agreements[judge.name]} for judge in judges.values()}

@@ -71,6 +71,13 @@ def loss(name, logp, counts, reference=None, tokens=None, **settings):
     return total / weight
 
 
+@pytest.mark.parametrize(("margin", "want"), [(0.0, 0.693147), (2.0, 0.598139), (20.0, 0.126928)])
+def test_dpo_at_a_margin(margin, want):
+    """beta 0.1: the margin is that of the log-ratios of chosen and rejected."""
+    found = loss("dpo", [(-12.0 + margin, -15.0)], [(1, 0)], [(-12.0, -15.0)], label_smoothing=0.0)
+    assert found == pytest.approx(want, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_values(name):
     want, settings = GOLDEN[name]

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+from moral_jax.cli import main
 from moral_jax.config import parsing
+from moral_jax.runs import origin
 from moral_jax.study import collect, jobs, runner
 from moral_jax.study.spec import Cell, Measure, Study
 from moral_jax.study.stages import Stage, cells
@@ -148,3 +150,40 @@ def test_the_ready_study_builds(alignment, tmp_path):
     assert {j.cell.training for j in prepared if j.cell.task == "pairs"} >= {"base", "explain, then align"}
     adapters = {j.config.adapter for j in prepared}
     assert len(adapters) == 1  # so that stages train the same ones further
+
+
+TINY = (
+    "--config.adapter.rank=4", "--config.data.length=512", "--config.eval.bootstrap=100",
+    "--config.task.limit=12", "--config.train.steps=1", "--config.eval.test=false",
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("two_devices")
+@pytest.mark.parametrize(("alignment", "reward"), [("dpo", ()), ("grpo", ("--config.rollout.reward=contains:e",))])
+def test_alignment_by_preferences_and_by_rewards_begins_with_the_documents(alignment, reward, tiny_folder, tmp_path):
+    """A whole arm, of a tiny model: documents, alignment from these weights, and what the arm is measured on."""
+    arm = "explain, then align"
+    study = parsing.from_file(f"studies/why_first:{alignment}", "get_study")
+    prepared = jobs.prepare(study, tmp_path, [f"--config.model.path={tiny_folder}", *TINY])
+    chosen = [j for j in prepared if j.cell.seed == 0 and j.cell.training in ("explain", arm)]
+    assert [j.cell.task for j in chosen] == ["explain", "align", "pairs", "replies"]
+    for job in chosen:
+        more = ["--config.eval.test=true"] if job.cell.kind == "eval" else []
+        if job.config.task.name == "prompts":
+            more += ["--config.rollout.prompts=2", "--config.rollout.sample.max_tokens=4"]
+        if job.cell.task == "align" and reward:
+            more += ["--config.rollout.sample.n=3", *reward]
+        arguments = [*job.kind.first_arguments, *job.arguments, *more, f"--workdir={job.run}"]
+        run = main.train_main if job.cell.kind == "train" else main.main
+        assert run(arguments) in (0, None), job.cell.name
+    explain, align = chosen[:2]
+    trained = origin.read(explain.run)["trained"]
+    name = f"{explain.run.name}/checkpoints/{trained['step']}"
+    assert origin.read(align.run)["model"]["sha256"][name] == trained["sha256"]
+    [found] = collect.study(study.title, chosen, 100, study.measures)["arms"]["arms"]
+    assert 0 <= found["values"]["conflict preference"]["value"] <= 1
+    assert found["values"]["over-refusal"]["value"] == 0
+    assert [(s["name"], all(t > 0 for t in s["tokens"])) for s in found["stages"]] == [
+        ("explain", True),
+        ("align", True),
+    ]

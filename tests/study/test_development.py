@@ -66,9 +66,15 @@ def test_pairs_of_other_lengths_are_left_out_and_counted():
         return development.Reply(scenario, "?", "", text, stage)
 
     rows, left = development.pairs(
-        [reply("x" * 100, 5), reply("y" * 80, 2), reply("z" * 79, 1), reply("w" * 90, 1, "t")]
+        [reply("x" * 100, 5), reply("y" * 80, 2), reply("z" * 79, 1), reply("w" * 90, 1, "t")], 0.5
     )
     assert ([r["stages"] for r in rows], left) == ([[5, 2], [2, 1]], 1)
+
+
+def test_stages_that_are_too_near_make_no_pair():
+    of = [development.Reply("s", "?", "", f"reply {n}", stage) for n, stage in enumerate((3.2, 3.6, 3.75))]
+    assert [r["stages"] for r in development.pairs(of, 0.5)[0]] == [[3.75, 3.2]]
+    assert [r["stages"] for r in development.pairs(of, 0.3)[0]] == [[3.6, 3.2], [3.75, 3.2]]
 
 
 def test_only_higher_stages_are_learned_and_scenarios_held_out(rows):
@@ -84,7 +90,7 @@ def test_only_higher_stages_are_learned_and_scenarios_held_out(rows):
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ({"stage": 7}, "'stage': found 7, expected a whole number from 1 to 6"),
+        ({"stage": 7}, "'stage': found 7, expected a number from 1 to 6"),
         ({"scenario": "x"}, "'scenario': found 'x', expected the id of a scenario in scenarios.jsonl"),
         ({"analysis": ""}, "'analysis': found '', expected a non-empty string"),
     ],
@@ -93,7 +99,7 @@ def test_bad_records_are_named(change, error, records, tmp_path):
     file = tmp_path / "replies.jsonl"
     file.write_text(json.dumps(read(records / development.REPLIES)[0] | change) + "\n")
     with pytest.raises(UserError, match=re.escape(f"{file}:1: field {error}")):
-        development.replies(file, development.scenarios(records / development.SCENARIOS))
+        development.replies(file, {of.id: of.prompt for of in development.scenarios(records / development.SCENARIOS)})
 
 
 CYCLE = "sft with the cycle"  # the tiny model has no room for it

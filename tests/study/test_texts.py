@@ -7,6 +7,7 @@ import pytest
 
 from moral_jax.cli import main
 from moral_jax.config import parsing
+from moral_jax.runs.reply_records import read_reply_jsonl
 from moral_jax.runs.text_records import read_text_jsonl
 from moral_jax.study import jobs, sweep
 from moral_jax.workflows import train
@@ -97,3 +98,52 @@ def get_study():
     assert "minus Tiny (zero-shot)" in said
     assert "3 of 3 cells are done" in said
     assert "Tiny (DPO)" in (folder / "study.html").read_text()
+
+
+RL = """from moral_jax import config
+
+
+def get_config():
+    c = config.default()
+    c.model.path, c.prompt.format, c.task.name, c.task.path = {model!r}, "plain", "prompts", {path!r}
+    c.task.validation, c.task.test, c.objective.name, c.rollout.reward = 0.5, 0.25, "grpo", {reward!r}
+    c.rollout.prompts, c.rollout.sample.n, c.rollout.sample.max_tokens = 2, 4, 4
+    c.data.length, c.data.micro_batch_size, c.train.steps = 128, 4, 1
+    c.eval.bootstrap, c.eval.best_draws = 100, 10
+    return c
+"""
+
+
+@pytest.mark.usefixtures("two_devices")
+def test_a_sweep_over_reinforcement_learning(tiny_folder, tmp_path, capsys):
+    """Ranked by the reward of the replies to validation prompts; what would judge points differently is refused."""
+    path, file, out = tmp_path / "prompts.jsonl", tmp_path / "c.py", tmp_path / "out"
+    path.write_text("".join(json.dumps({"prompt": f"Number {i}?"}) + "\n" for i in range(12)))
+    (tmp_path / "mine.py").write_text("def letters(replies):\n    return [float(len(set(r.text))) for r in replies]\n")
+    file.write_text(RL.format(model=str(tiny_folder), path=str(path), reward=f"{tmp_path / 'mine.py'}:letters"))
+    points = sweep.grid([sweep.Axis("optim.lr", ["1e-5", "1e-1"])])
+    for job in jobs.prepare(sweep.study("s", str(file), points), out, []):
+        train.train(job.config, job.run)
+    call = ["sweep", f"--config={file}", f"--workdir={out}", "--grid", "optim.lr=1e-5,1e-1"]
+    assert main.main(call) == 0
+    found = json.loads((out / "sweep.json").read_text())
+    assert found["by"] == "reward"
+    first, second = found["points"]
+    for point in (first, second):
+        stage = out / "cells" / point["name"] / "trained"
+        assert not (stage / "test.jsonl").exists()
+        of = [
+            np.mean([reply["reward"] for reply in r["replies"]]) for r in read_reply_jsonl(stage / "validation.jsonl")
+        ]
+        assert len(of) == 6
+        assert point["reward"] == pytest.approx(np.mean(of))
+    assert first["reward"] > second["reward"]
+    assert second["behind"]["value"] == pytest.approx(first["reward"] - second["reward"])
+    for flags, said in (
+        (["--by=cross_entropy"], "--by=cross_entropy: these points are ranked by reward"),
+        (["--grid", "rollout.reward=finished,refusal"], "rollout.reward: cannot be searched, as replies of all points"),
+        (["--grid", "rollout.sample.temperature=0.5,1"], "rollout.sample.temperature: cannot be searched"),
+    ):
+        capsys.readouterr()
+        assert main.main([*call, *flags]) == 2
+        assert said in capsys.readouterr().err

@@ -163,6 +163,10 @@ def test_the_shipped_rubric_shows_the_lines_of_each_row(tmp_path):
     rows = [json.loads(line) for line in (folder.find("local_values") / "locales/de/rows.jsonl").open()]
     assert len(rows) >= 8
     assert all({"position", "date", "source", *"12345"} <= set(r["variables"]) for r in rows)
+    assert all(r["variables"]["checked"].startswith("no:") for r in rows)
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "10 rows, 3 turns, " in page
+    assert "Positions and sources of the shipped rows are UNCHECKED" in page
 
 
 def test_a_rubric_that_shows_what_a_row_lacks_is_refused(tmp_path, capsys):
@@ -180,6 +184,8 @@ def test_each_dimension_has_a_row_of_its_own(tmp_path):
     assert [*said] == ["fairness", "safety", "reliability", "transparency", "privacy", "accountability",
                        "inclusivity", "user impact"]  # fmt: skip
     assert all(of["mean"] == pytest.approx(5) for of in said.values())
+    assert found["kappas"] == []  # fairness and safety are two things
+    assert "6 rows, 1 condition, 18 answers." in (out / "report.md").read_text()
     own = cell(found, "Dimensions", "privacy", "mean")
     assert set(own["nulls"]) == {"scripted:refuse", "scripted:echo"}
     assert own["low"] <= 5 + 1e-9 <= own["high"] + 2e-9
@@ -231,6 +237,8 @@ def test_wins_over_the_chosen_reply_with_wilsons_interval(tmp_path, judge):
     assert values(found, "Win rate", "chosen")[length]["over chosen"] == 0.5
     assert values(found, "Win rate", "rejected")[length]["over chosen"] == 0
     assert set(own["nulls"]) == {"scripted:refuse", "scripted:comply"}
+    assert found["findings"]
+    assert not any(s.startswith(("chosen:", "rejected:")) for s in found["findings"])  # yardsticks, nobody's result
 
 
 def test_a_transcript_is_a_dialogue_that_waits(tmp_path, judge):

@@ -9,6 +9,7 @@ import pytest
 
 from moral_jax.cli import main
 from moral_jax.config.search import SearchConfig
+from moral_jax.inference import sampler
 from moral_jax.respondents import planted
 from moral_jax.runs import memory
 from moral_jax.tasks.values import Principle
@@ -242,8 +243,11 @@ def test_what_is_refused(task, capsys, flags, said):
     assert not (task / "out" / memory.LOG).exists()
 
 
-def test_a_local_model_is_searched(task, tiny_folder, own_cache):
-    """The likelihood of a completion is read after its prompt, and every completion counts."""
+def test_a_local_model_is_searched(task, tiny_folder, own_cache, monkeypatch):
+    """The likelihood of a completion is read after its prompt, and every completion counts. Calls with other seeds run
+    the same compiled program."""
+    traced, rounds = [], sampler.Sampler._rounds
+    monkeypatch.setattr(sampler.Sampler, "_rounds", lambda *a: traced.append(1) or rounds(*a))
     flags = [f"--model={tiny_folder}", "--judge=contains:e", "--budget=4", "--completions=2", "--beam=2",
              "--proposals=2", "--max-tokens=4"]  # fmt: skip
     lines(task / "prompts.jsonl", [{"prompt": "Hi"}, {"prompt": "By"}])
@@ -252,3 +256,4 @@ def test_a_local_model_is_searched(task, tiny_folder, own_cache):
     assert json.loads((task / "out" / "search.json").read_text())["completions"] == {"search": 4, "random": 4}
     asked = [json.loads(line) for line in (task / "out" / "log.jsonl").read_text().splitlines()]
     assert {a["kind"] for a in asked} >= {"begin", "completions", "violation", "step"}
+    assert sum(a["kind"] == "completions" for a in asked) > len(traced) == 1

@@ -53,6 +53,7 @@ class Tally(NamedTuple):
     settings: Mapping[str, Setting] = {}
     crosses: bool = False  # its numbers compare conditions, so the own mean is one over all of them
     of_replies: bool = False  # it counts judged replies; null respondents have replied themselves
+    yardsticks: tuple[str, ...] = ()  # respondents in the tables that no sentence is about
 
 
 TALLIES: dict[str, Tally] = {
@@ -127,6 +128,7 @@ TALLIES: dict[str, Tally] = {
         "how often a reward model likes a reply better than the one that people chose",
         wins.findings,
         headline=wins.HEADLINE,
+        yardsticks=(wins.CHOSEN, wins.REJECTED),
         unit_of=replies.unit_of,
         of_replies=True,
     ),
@@ -262,7 +264,8 @@ def count(
             put(tables, who, key, measures[key].better, cell)
         said = [*findings.sentences(tables, tally.headline, who), *tally.findings(answered)]
         said += [*([ONE_PLACE] if unfair else []), *([] if is_compared else [OTHERS.format(respondents[0])])]
-        sentences += [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
+        if who not in tally.yardsticks:
+            sentences += [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
         first = first or drawn
     if not tables:
         raise UserError(f"tally {name!r}: nothing to count; {tally.description} needs other records")
