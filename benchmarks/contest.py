@@ -123,14 +123,14 @@ def _fastest(contest: Contest, args: argparse.Namespace) -> tuple[int, str]:
     return max(rates, key=rates.get)
 
 
-def _turn(worker: Worker) -> dict[str, float]:
+def turn(worker: Worker) -> dict[str, float]:
     """One piece, and how many cores other processes had meanwhile: their work is in the numbers."""
     before = machine_busy() - worker.busy()
     piece = worker.ask("piece")
     return piece | {"cores_of_others": (machine_busy() - worker.busy() - before) / piece["seconds"]}
 
 
-def _summary(pieces: list[dict[str, float]], ours: list[dict[str, float]]) -> dict[str, Any]:
+def summary(pieces: list[dict[str, float]], ours: list[dict[str, float]]) -> dict[str, Any]:
     ratios = [theirs["seconds"] / mine["seconds"] for theirs, mine in zip(pieces, ours, strict=True)]
     return {
         "questions_per_second": statistics.median(p["questions"] / p["seconds"] for p in pieces),
@@ -166,12 +166,12 @@ def race(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str, Any]]:
     for number in range(rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            piece = _turn(workers[name])
+            piece = turn(workers[name])
             pieces[name].append(piece)
             others = f"others used {piece['cores_of_others']:.2f} cores"
             print(f"round {number + 1}, {name}: {piece['seconds']:.1f} s, {others}", flush=True)
     for name, worker in workers.items():
-        results[name] |= {"peak_gib": worker.peak_gib()} | _summary(pieces[name], pieces["ours"])
+        results[name] |= {"peak_gib": worker.peak_gib()} | summary(pieces[name], pieces["ours"])
     return results
 
 

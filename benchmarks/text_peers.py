@@ -4,6 +4,7 @@ Needs trl 1.16, torch, transformers, gguf. References are precomputed, as on our
 over one epoch; the optimizer is torch's AdamW at a constant rate.
 """
 
+import gc
 import json
 import time
 from pathlib import Path
@@ -114,6 +115,7 @@ class Peer:
         """Seconds of the first batch; references are computed before."""
         began = time.perf_counter()
         self._trainer(self.rows[: self.batch], shuffle=False).train()
+        gc.collect()  # its weights and moments are no part of what training holds
         self.trainer = self._trainer(self.rows, shuffle=False)
         self.trainer.get_train_dataloader()  # computes references, which are not timed on either side
         return time.perf_counter() - began

@@ -6,7 +6,8 @@
 Both train all weights of SmolLM2-135M in float32 with AdamW at a constant rate, on the same token ids; references of
 DPO are computed before on both sides. --peer-python has trl==1.16.0, torch and gguf in an environment of its own. Ours
 takes its rows from the config (any --config.SECTION.FIELD=VALUE). Losses of equal steps are compared in batches of
---peer-batch rows, one question a row.
+--peer-batch rows, one question a row. With --apart only one side is in memory at a time: each starts anew in every
+round.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,23 @@ def agreement(args: argparse.Namespace, rest: list[str], folder: Path) -> dict[s
     return {"steps": len(theirs), "ours": mine["losses"], "trl": theirs, "largest_difference": largest}
 
 
+def apart(sides: dict[str, Callable[[], contextlib.AbstractContextManager[Worker]]], rounds: int) -> dict[str, Any]:
+    """Lets competitors work in turns as `contest.race` does, each in a new process every time."""
+    results: dict[str, Any] = {}
+    pieces: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(rounds):
+        for name in names[:: -1 if number % 2 else 1]:
+            with sides[name]() as worker:
+                first = worker.ask("first")
+                started = {"to_first_step_seconds": worker.age(), "first_step_seconds": first}
+                pieces[name].append(contest.turn(worker))
+                peak = max(worker.peak_gib(), results.get(name, {}).get("peak_gib", 0.0))
+                results[name] = worker.about | started | {"peak_gib": peak}
+            print(f"round {number + 1}, {name}: {pieces[name][-1]['seconds']:.1f} s", flush=True)
+    return {name: results[name] | contest.summary(pieces[name], pieces["ours"]) for name in names}
+
+
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,6 +119,7 @@ def main() -> None:
     parser.add_argument("--peer-batch", type=int, default=4)
     parser.add_argument("--peer-precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--apart", action="store_true", help="where both do not fit into memory")
     parser.add_argument("--steps", type=int, default=20, help="whose losses are compared; 0: none")
     args, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
@@ -112,13 +131,21 @@ def main() -> None:
                 flush=True,
             )
         results = {}
-        if args.rounds:
+        if args.rounds and args.apart:
+            rows = str(folder / "rows.jsonl")
+            with ours(args, rest, "encode") as w:
+                w.ask("write_texts", path=rows)
+                about = w.about
+            sides = {"ours": lambda: ours(args, rest, "texts"), "trl": lambda: trl(args, about, rows, folder)}
+            results = apart(sides, args.rounds)
+        elif args.rounds:
             mine = running.enter_context(ours(args, rest, "texts"))
             rows = str(folder / "rows.jsonl")
             mine.ask("write_texts", path=rows)
             theirs = running.enter_context(trl(args, mine.about, rows, folder))
             results = contest.race({"ours": mine, "trl": theirs}, args.rounds)
-            print(f"\n{contest.table(results)}")
+    if results:
+        print(f"\n{contest.table(results)}")
     args.out.write_text(json.dumps({"results": results, "agreement": agreed}, indent=2) + "\n")
 
 

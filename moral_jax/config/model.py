@@ -42,7 +42,8 @@ class ModelConfig:
     remat: Remat = "none"
     """What the backward pass recomputes: none, dots (keeps matrix products), full (keeps layer inputs only)."""
     unroll: Annotated[int, AT_LEAST_1] | None = None
-    """Layers per step of training's layer loop; default: all on CPU (faster), one elsewhere (compiles faster)."""
+    """Layers per step of training's layer loop; default: all on CPU without remat (faster), one elsewhere (compiles
+    faster, and remat needs it)."""
     load_piece_mb: Annotated[int, AT_LEAST_1] = 256
     """Largest piece of a weight file held in host memory while loading, MiB."""
 

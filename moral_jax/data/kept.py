@@ -20,7 +20,7 @@ from moral_jax.runtime import arrow
 from moral_jax.runtime.files import cache_folder, storage_errors
 from moral_jax.types import Example, Item
 
-VERSION = 1  # of the format, and of how questions are encoded
+VERSION = 2  # of the format, and of how questions are encoded
 COLUMNS = ("tokens", "types", "reads", "option_ids")
 
 

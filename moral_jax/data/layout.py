@@ -81,12 +81,23 @@ class Questions:
             measuring.add(item, self.examples[item[0]], encoded)
         return measuring.found()
 
+    def of_examples(self, examples: Sequence[Example], places: Sequence[int]) -> "Questions":
+        """Returns the same entries around fewer examples.
+
+        Args:
+          examples: those that the entries are of.
+          places: where they stood before, in ascending order.
+        """
+        now = {place: number for number, place in enumerate(places)}
+        items = [(now[index], order) for index, order in self.items]
+        return Questions(examples, items, self.encoded, self.cut, self.is_encoder, known=self.measures)
+
     def _common(self, items: Sequence[int]) -> int:
         """How many tokens all texts of these items begin with in common and hold once."""
         if self.is_encoder:
             return 0
-        if len(items) == 1 and self.measures.texts_E[items[0]] == 1:  # needs no look at the text
-            return int(self.measures.lengths_E[items[0]]) - 1
+        if len(items) == 1:  # needs no look at the texts
+            return int(self.measures.commons_E[items[0]])
         return common_length([text.tokens_T for item in items for text in self.encoded[item].texts])
 
     @property
@@ -127,8 +138,10 @@ def most_questions(data: DataConfig) -> int:
 
 def _most_reads(measures: Sequence[Measures], length: int) -> int:
     """Returns the read positions that a row has room for: as many as there are on the average of full rows, and some
-    more, so that few rows are full of reads before they are full of tokens."""
-    reads, tokens = sum(int(m.reads_E.sum()) for m in measures), sum(int(m.lengths_E.sum()) for m in measures)
+    more, so that few rows are full of reads before they are full of tokens. What the texts of an entry begin with is in
+    a row once."""
+    reads = sum(int(m.reads_E.sum()) for m in measures)
+    tokens = sum(int((m.lengths_E - (m.texts_E - 1) * m.commons_E).sum()) for m in measures)
     usual = -(-int(1.1 * length * reads / tokens) // READS_STEP) * READS_STEP
     return max(min(usual, length), max(int(m.reads_E.max()) for m in measures))
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moral_jax.data.encode import Encoded, common_prefix
+from moral_jax.data.encode import Encoded, common_length, common_prefix
 from moral_jax.types import Example, Item
 
 
@@ -15,6 +15,7 @@ class Measures(NamedTuple):
     lengths_E: np.ndarray  # tokens in all texts of an entry
     reads_E: np.ndarray  # positions that are read
     texts_E: np.ndarray  # texts
+    commons_E: np.ndarray  # tokens that these begin with in common, at least one fewer than the shortest has
     options: int  # most options of an entry
     variants: int  # most ids of an option
     largest: int  # largest token id
@@ -27,14 +28,15 @@ class Measuring:
     """Takes entries one by one."""
 
     def __init__(self) -> None:
-        self._sizes: list[tuple[int, int, int]] = []
+        self._sizes: list[tuple[int, int, int, int]] = []
         self._options = self._variants = self._largest = 0
         self._reads_texts, self._digest = False, hashlib.sha256()
         self._shared_T: np.ndarray | None = None
 
     def add(self, item: Item, example: Example, encoded: Encoded) -> None:
         """Takes the next entry."""
-        self._sizes.append((encoded.length, encoded.reads, len(encoded.texts)))
+        common = common_length([text.tokens_T for text in encoded.texts])
+        self._sizes.append((encoded.length, encoded.reads, len(encoded.texts), common))
         self._options = max(self._options, encoded.options)
         self._variants = max([self._variants, *map(len, encoded.option_ids)])
         for text in encoded.texts:
@@ -48,11 +50,12 @@ class Measuring:
 
     def found(self) -> Measures:
         """Returns what is known of all that were taken."""
-        lengths_E, reads_E, texts_E = np.array(self._sizes, np.int32).reshape(-1, 3).T
+        lengths_E, reads_E, texts_E, commons_E = np.array(self._sizes, np.int32).reshape(-1, 4).T
         return Measures(
             lengths_E,
             reads_E,
             texts_E,
+            commons_E,
             self._options,
             self._variants,
             self._largest,

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from moral_jax.data import kept
 from moral_jax.data.beginnings import side_by_side
-from moral_jax.data.encode import Limits, fit, texts_of
+from moral_jax.data.encode import Limits, TooLongError, fit, texts_of
 from moral_jax.data.layout import PackGroup, Questions, Shape, pack_batch
 from moral_jax.data.pack import epoch_order, in_batches, pack
 from moral_jax.prompts.render import AnyRendered, OrdersOf, Renderer
@@ -75,12 +75,15 @@ def encode_items(
     limits: Limits,
     what: str,
     key: str | None = None,
+    *,
+    leaves_out: bool = False,
 ) -> Questions:
     """Encodes each different item once, with a progress bar; errors name the row.
 
     Args:
       what: is encoded, for the bar.
       key: under which the cache keeps what is encoded; None: it stays in memory.
+      leaves_out: true if items that are too long have no entry, instead of being an error.
     """
     unique = list(dict.fromkeys(items))
 
@@ -98,12 +101,17 @@ def encode_items(
                     begun.append((example, rendered, pool.submit(texts_of, tokenizer, rendered)))
                 done = zip(window, begun, strict=True)
                 for place, (item, (example, rendered, texts)) in enumerate(done, start):
+                    bar.update()
                     with _named(example):
                         again = _in_order(render, item[1])
-                        parts, shortened = fit(tokenizer, again, example, limits, (rendered, texts.result()))
+                        try:
+                            parts, shortened = fit(tokenizer, again, example, limits, (rendered, texts.result()))
+                        except TooLongError:
+                            if leaves_out:
+                                continue
+                            raise
                     for encoded in parts:
                         yield kept.Entry(place, item, example, encoded, shortened)
-                    bar.update()
 
     is_encoder = not limits.shares
     if key is None:

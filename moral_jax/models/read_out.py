@@ -135,7 +135,8 @@ class StatesReadOut:
         """
         how, (B, A, D), table = self.model.compute, self.hidden_BAD.shape, self._vocabulary
         table_DV = table.rows_VD.astype(table.dtype).T
-        size = min(A, max(1, POSITIONS_PER_BLOCK * sharding.cut_rows(how.mesh) // B))
+        most = max(1, POSITIONS_PER_BLOCK * sharding.cut_rows(how.mesh) // B)
+        size = -(-A // -(-A // most))  # blocks of one size, so that hardly any padding is computed
         padding = -A % size
         hidden_BAD = jnp.pad(self.hidden_BAD, ((0, 0), (0, padding), (0, 0)))
         targets_BA = jnp.pad(target_ids_BA, ((0, 0), (0, padding)))

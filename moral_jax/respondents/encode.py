@@ -1,7 +1,6 @@
 """Examples to token ids, the way a config asks for them."""
 
 import dataclasses
-import functools
 import hashlib
 from collections.abc import Sequence
 from importlib import metadata
@@ -54,6 +53,7 @@ class QuestionEncoder:
         self.weights = {source.name: source.weight for source in config.task.sources}
         self.shows_order = any(moves for _, moves in self._ways.values())
         self.limits = encode.Limits(config.data.length, spec.max_positions, shares=not is_encoder)
+        self._fitting: list[layout.Questions] = []  # of `fitting`, so that its examples are not tokenised twice
 
     def _way(self, source: str, is_encoder: bool) -> tuple[render.Renderer, bool]:
         """Returns how a source's questions are asked: its renderer, and whether that shows options in places."""
@@ -103,9 +103,18 @@ class QuestionEncoder:
         Raises:
           UserError: a question is too long, or its options cannot be told apart; names the row.
         """
+        for known in self._fitting:
+            if known.examples is asks.examples and known.items == list(dict.fromkeys(asks.items)):
+                return known
+        return self._encode(asks, what, leaves_out=False)
+
+    def _encode(self, asks: Asks, what: str, *, leaves_out: bool) -> layout.Questions:
+        """Encodes every ask, or every one that is not too long; raises as `encode`."""
         examples, items = asks
-        key = self._key(examples, items) if isinstance(examples, stored.StoredExamples) else None
-        questions = pipeline.encode_items(examples, items, self.tokenizer, self.render, self.limits, what, key)
+        key = self._key(examples, items, leaves_out) if isinstance(examples, stored.StoredExamples) else None
+        questions = pipeline.encode_items(
+            examples, items, self.tokenizer, self.render, self.limits, what, key, leaves_out=leaves_out
+        )
         if (largest := questions.measures.largest) >= self.vocab:
             raise UserError(
                 f"token {largest} is beyond the model's {self.vocab}: tokenizer and model do not belong together; "
@@ -113,31 +122,28 @@ class QuestionEncoder:
             )
         return questions
 
-    def _key(self, examples: stored.StoredExamples, items: Sequence[Item]) -> str:
-        """Returns what tells the encoding of items from all others: rows, prompts, tokenizer, limits and versions."""
+    def _key(self, examples: stored.StoredExamples, items: Sequence[Item], leaves_out: bool) -> str:
+        """Returns what tells the encoding of items from all others: rows, prompts, tokenizer, limits and versions, and
+        whether long ones are left out.
+        """
         words = self.tokenizer
         tokens = sorted((name, str(token)) for name, token in words.special_tokens_map.items())
         how = self.config.task, self.config.prompt, self.config.model.head, self.files.model.score_rows, self.limits
         versions = kept.VERSION, __version__, metadata.version("tokenizers")
         said = [examples.identity, how, words.backend_tokenizer.to_str(), words.chat_template, tokens, versions]
-        return hashlib.sha256(repr((said, items)).encode()).hexdigest()[:32]
+        return hashlib.sha256(repr((said, items, leaves_out)).encode()).hexdigest()[:32]
 
     def fitting(self, examples: Sequence[Example], what: str) -> Sequence[Example]:
-        """Returns the examples that fit into a row in every order of their options; says how many do not."""
-        places = []
-        bar = console.progress(examples, desc=f"measuring {what}", unit="row", leave=False, delay=1)
-        for place, example in enumerate(bar):
-            try:
-                for order in self.orders_of(example):
-                    encode.fit(self.tokenizer, functools.partial(self.render, order=order), example, self.limits)
-            except encode.TooLongError:
-                continue
-            places.append(place)
+        """Returns the preferences that fit into a row; says how many do not. `encode` takes no second look at these."""
+        found = self._encode(Asks(examples, self.all_items(examples)), what, leaves_out=True)
+        places = [index for index, _ in found.items]  # preferences have one order
         if left := len(examples) - len(places):
             console.info(
                 f"left out: {left} of {len(examples)} {what} rows, longer than config.data.length={self.limits.row}"
             )
-        return stored.take(examples, places)
+        chosen = stored.take(examples, places)
+        self._fitting.append(found.of_examples(chosen, places))
+        return chosen
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:
         """Encodes every example in every order of its options."""

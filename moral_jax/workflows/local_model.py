@@ -122,7 +122,8 @@ def make_model(
         param_dtype=m.param_dtype,
         attention=attention,
         remat=m.remat,
-        unroll=m.unroll or (spec.layers if platform == "cpu" else 1),
+        # side by side, XLA merges what the layers of a CPU compute again with what they computed before
+        unroll=m.unroll or (spec.layers if platform == "cpu" and m.remat == "none" else 1),
     )
     o = config.objective
     kind, value = o.concentration, o.initial_concentration

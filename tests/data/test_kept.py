@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from moral_jax.config.model import ModelConfig
 from moral_jax.config.task import PromptConfig, TaskConfig
 from moral_jax.config.train import DataConfig, ObjectiveConfig
-from moral_jax.data import kept, pipeline
+from moral_jax.data import encode, kept, pipeline
 from moral_jax.runs.records import Asks
 from moral_jax.runtime.files import cache_folder
 from moral_jax.tasks import stored, synthetic
@@ -142,3 +143,32 @@ def test_an_error_leaves_nothing_that_would_be_taken_for_whole(config, monkeypat
             setup_of(config, monkeypatch, 10)
     assert not list((cache_folder() / "tokens").glob("*.npz"))
     assert build.training_setup(config).batches is not None
+
+
+@pytest.mark.parametrize("config", ["preferences"], indirect=True)
+@pytest.mark.parametrize("in_memory", [1000, 10])
+def test_pairs_that_do_not_fit_are_found_as_they_are_tokenised(config, monkeypatch, in_memory):
+    """Every pair is tokenised once, and by a second start of a large set not at all."""
+    rows = [json.loads(line) for line in Path(config.task.path).read_text().splitlines()]
+    for row in rows[::4]:
+        row["chosen"] = row["chosen"] * 60
+    Path(config.task.path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = dataclasses.replace(config, task=dataclasses.replace(config.task, on_bad_row="drop"))
+    seen = []
+    texts_of = pipeline.texts_of
+
+    def counted(tokenizer, rendered):
+        seen.append(rendered.texts)
+        return texts_of(tokenizer, rendered)
+
+    monkeypatch.setattr(pipeline, "texts_of", counted)
+    monkeypatch.setattr(encode, "texts_of", counted)
+    found = setup_of(config, monkeypatch, in_memory)
+    assert len(seen) == len(set(seen)) == len(rows)
+    left = sum(len(side) for side in found.data.sides.values())
+    assert left == len(rows) - len(rows[::4])
+    ids = {row["id"] for row in rows[::4]}
+    assert not ids & {e.id for side in found.data.sides.values() for e in side}
+    again = build.training_setup(config)
+    assert again.prompts == found.prompts
+    assert len(seen) == (len(rows) if in_memory == 10 else 2 * len(rows))

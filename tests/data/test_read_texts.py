@@ -1,5 +1,7 @@
 """Which tokens of a text are read: replies and their ends, by a real tokenizer and its chat template."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,6 +49,19 @@ def test_every_reply_is_read_to_the_end_of_its_turn(bpe):
     assert read(bpe, text) == ["Good morning.<|im_end|>", "No.<|im_end|>"]
     assert bpe.decode(text.tokens_T).endswith("No.<|im_end|>\n")
     assert bpe.pad_token_id == bpe.eos_token_id, "or this says nothing of masks that are made from ids"
+
+
+def test_another_padding_token_changes_nothing(bpe):
+    """No mask is made from token ids: SmolLM2's padding is its end of turn, which is read."""
+    other = copy.deepcopy(bpe)
+    other.pad_token = "<|endoftext|>"
+    assert other.pad_token_id != bpe.pad_token_id
+    for one in (example(messages=TALK), example("Yes.", "No.", messages=TALK), example("A story.")):
+        reads_all = len(one.options) == 1
+        for a, b in zip(texts(bpe, one, reads_all=reads_all), texts(other, one, reads_all=reads_all), strict=True):
+            np.testing.assert_array_equal(a.tokens_T, b.tokens_T)
+            np.testing.assert_array_equal(a.reads_T, b.reads_T)
+            assert bpe.eos_token_id in b.tokens_T[b.reads_T]
 
 
 def test_the_last_reply_alone(bpe):
@@ -155,6 +170,8 @@ def test_a_long_document_is_cut_into_pieces(bpe):
     assert cut
     assert sum(p.reads for p in parts) == encode.encode(bpe, render(long, (0,))).reads
     assert max(p.length for p in parts) == 40
+    ends = [int(p.texts[0].tokens_T[-1]) == bpe.eos_token_id for p in parts]
+    assert ends == [False] * (len(parts) - 1) + [True], "only where the document ends is its end learned"
 
 
 def test_a_pair_that_is_too_long_is_refused(bpe):

@@ -15,9 +15,13 @@ from moral_jax.types import REFERENCE, Batch, Example
 VOCAB = 97
 
 
-def encoded(rng: np.random.Generator, options: int) -> Encoded:
-    """Returns texts of different lengths that begin with one prompt; some of it is read too if there is one text."""
-    prompt = rng.integers(0, VOCAB, rng.integers(2, 9))
+def encoded(rng: np.random.Generator, options: int, prompt: int | None = None) -> Encoded:
+    """Returns texts of different lengths that begin with one prompt; some of it is read too if there is one text.
+
+    Args:
+      prompt: its length; None: any of 2 to 8.
+    """
+    prompt = rng.integers(0, VOCAB, prompt or rng.integers(2, 9))
     out = []
     for _ in range(options):
         reply = rng.integers(0, VOCAB, rng.integers(1, 8))

@@ -12,6 +12,8 @@ import pytest
 
 from moral_jax import objectives, sharding
 from moral_jax.config.model import AdapterConfig
+from moral_jax.config.train import DataConfig
+from moral_jax.data import layout, pipeline
 from moral_jax.inference import score
 from moral_jax.models import api, read_out, stack
 from moral_jax.runs.text_records import of_items
@@ -62,12 +64,33 @@ def test_packed_equals_alone(name, objective):
     assert_same(grads, want_grads, rtol=2e-5)
 
 
+@pytest.mark.parametrize("objective", ["sft", "dpo"])
+def test_what_another_question_says_changes_no_gradient(objective):
+    """All lie in one row, where the others weigh nothing: what they say is not even in the last bit."""
+    of, model = texts.questions(7, 4, OF[objective]), model_of()
+    [batch] = texts.batches(of, rows=1, length=128)
+    [slot] = np.flatnonzero(batch.asks.items_BQ[0] == 0)
+    mine_BQ = np.arange(batch.asks.items_BQ.shape[1])[None] == slot
+    counts_BQC, weights_BQ = batch.asks.counts_BQC * mine_BQ[..., None], batch.asks.weights_BQ * mine_BQ
+    batch = batch._replace(asks=batch.asks._replace(counts_BQC=counts_BQC, weights_BQ=weights_BQ))
+    segments_T, ends_T = batch.tokens.segments_BT[0], batch.tokens.ends_BT[0]
+    reads = batch.asks.read_BA[0][batch.asks.text_of_BA[0] // OF[objective] == slot]
+    seen_T = np.any([(segments_T <= segments_T[read]) & (segments_T[read] < ends_T) for read in reads], axis=0)
+    changed_BT = np.where(seen_T, batch.tokens.tokens_BT, (batch.tokens.tokens_BT + 1) % texts.VOCAB)
+    assert (changed_BT != batch.tokens.tokens_BT).sum() > 20
+    other = batch._replace(tokens=batch.tokens._replace(tokens_BT=changed_BT))
+    (loss, grads), (want, want_grads) = (gradients(objective, model, [b], 1) for b in (batch, other))
+    assert loss == want != 0
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(want_grads), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("objective", OF)
 def test_any_split_into_micro_batches(objective):
     """Rows of unequal lengths: losses are sums, and are divided once."""
     of, model = texts.questions(1, 16, OF[objective]), model_of()
     batches = texts.batches(of, rows=8, length=40, per_row=2)
-    results = [gradients(objective, model, batches, rows) for rows in (8, 1)]
+    results = [gradients(objective, model, batches, rows) for rows in (8, 4, 1)]
     for loss, grads in results[1:]:
         assert loss == pytest.approx(results[0][0], rel=2e-6)
         assert_same(grads, results[0][1], rtol=2e-5)
@@ -151,6 +174,29 @@ def test_the_largest_array_is_one_block(monkeypatch):
     shapes = re.findall(r"\w+\[([\d,]+)\]", program.as_text())
     sizes = [math.prod(map(int, shape.split(","))) for shape in shapes if "50000" in shape.split(",")]
     assert max(sizes) == max(16, model.spec.width) * 50_000
+
+
+def test_hardly_any_padding_is_read(monkeypatch):
+    """Blocks have one size, however many positions there are: 17 of them are two blocks of 9, not of 16."""
+    monkeypatch.setattr(read_out, "POSITIONS_PER_BLOCK", 16)
+    model, sizes, real = model_of(), [], read_out._logits
+    monkeypatch.setattr(read_out, "_logits", lambda *args: sizes.append(args[2].shape[1]) or real(*args))
+    for positions in (1, 16, 17, 40, 49):
+        hidden, batch = jnp.zeros((1, positions, model.spec.width)), types.SimpleNamespace(asks=None)
+        read = read_out.StatesReadOut(tiny.params(model), model, batch, hidden)
+        jax.eval_shape(read.logp, jnp.zeros((1, positions), jnp.int32))
+    assert sizes == [1, 16, 9, 14, 13]
+
+
+def test_rows_are_full_of_tokens_before_they_are_full_of_reads():
+    """Prompts lie in a row once, so that a row has more reads for its tokens than texts have by themselves."""
+    rng, of = np.random.default_rng(8), texts.questions(8, 200, 2)
+    of.encoded = [texts.encoded(rng, 2, prompt=40) for _ in of.items]
+    shape = layout.shape_of([of], DataConfig(length=1024, questions_per_row=40), 1, 1)
+    made = pipeline.training_batches(of, [[(item,) for item in of.items]], 0, shape, range(1), 1)
+    full = sum(sum(group.length for row in rows for group in row) for rows in made.plan[:-1])
+    assert full / (1024 * (len(made) - 1)) > 0.9
+    assert shape.answers < 256, "or there is room for everything"
 
 
 def test_a_last_layer_at_all_positions_gives_the_same(monkeypatch):

@@ -92,6 +92,26 @@ def test_a_pair_may_stand_in_either_order(name):
     assert float(one) == pytest.approx(float(other), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", PAIRS)
+def test_micro_batches_add_up(name):
+    """One batch of three pairs, or one of two and one of one: losses are sums and weights, divided once."""
+    logp, reference = [LOGP, (-3.0, -2.0), (-9.0, -7.5)], [REFERENCE, (-3.5, -2.5), (-8.0, -8.0)]
+    tokens, counts = [TOKENS, (3.0, 1.0), (2.0, 7.0)], [(1, 0), (0, 1), (2, 1)]
+
+    def sums(part):
+        found = bound(name).loss(Read(logp[part], tokens[part]), batch_of(counts[part], reference[part]))
+        return {key: np.array([float(x) for x in value]) for key, value in found.items()}
+
+    whole, first, rest = (sums(part) for part in (slice(0, 3), slice(0, 2), slice(2, 3)))
+    for key, value in whole.items():
+        np.testing.assert_allclose(first[key] + rest[key], value, rtol=1e-5, atol=1e-6, err_msg=key)
+
+
+def test_the_log_odds_of_orpo():
+    chosen, rejected = (logp / tokens for logp, tokens in zip(LOGP, TOKENS, strict=True))
+    assert float(pairs._log_odds(jnp.array(chosen)) - pairs._log_odds(jnp.array(rejected))) == pytest.approx(-0.607069)
+
+
 def test_the_gradient_of_dpo():
     def of_difference(d):
         return loss("dpo", jnp.array([[d, 0.0]]), [(1, 0)], label_smoothing=0.0)
