@@ -35,8 +35,8 @@ def bucket(length: int, smallest: int) -> int:
 def _unroll(model: api.Model) -> int:
     """Returns how many layers of a loop over layers are spelled out.
 
-    On a CPU, XLA copies what such a loop reads of stacked weights for every token anew. Spelled out, it copies them once
-    in a call, so that there is room for a second copy where they are small.
+    On a CPU, XLA copies what such a loop reads of stacked weights, for every token anew. Spelled out, it copies them
+    once in a call; so small ones are held twice meanwhile.
     """
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(api.abstract_params(model)[model.backbone]))
     is_cpu = model.compute.mesh.devices.flat[0].platform == "cpu"

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from moral_jax.runtime import supervisor
 from tests.faults.conftest import Runs
 
 PROMPTS, SAMPLES = 9, 2
@@ -58,7 +59,7 @@ def test_a_killed_command_goes_on(writing, whole, tmp_path):
         new = next(line for line in whole if line["row"] not in {of["row"] for of in lines_of(out)})
         f.write(json.dumps(new) + "\n" + json.dumps(new)[:50])
     code, out_, err = writing(out, {"at": "tokens", "count": 2, "do": "term"})
-    assert code == 0, err
+    assert code == supervisor.ENDED, err
     assert "the same command goes on" in out_ + err
     code, _, err = writing(out, {"at": "all replies", "count": 1, "do": "kill"})
     assert code == -signal.SIGKILL, err
@@ -67,5 +68,3 @@ def test_a_killed_command_goes_on(writing, whole, tmp_path):
     assert f"{PROMPTS} of {PROMPTS} prompts have their replies" in err + out_
     assert tokens_of(lines_of(out)) == tokens_of(whole)
     assert [(line["row"], line["sample"]) for line in whole] == [(r, s) for r in range(PROMPTS) for s in range(SAMPLES)]
-
-
