@@ -27,7 +27,12 @@ CASES: dict[str, dict[str, int]] = {
     "64 of mixed lengths": {"prompts": 64, "length": 256, "tokens": 128, "mixed": 1},
     "8 samples of 256 tokens": {"prompts": 1, "length": 256, "tokens": 64, "samples": 8},
 }
-PEERS = ("float32 dynamic sdpa", "bfloat16 dynamic sdpa", "float32 static sdpa", "bfloat16 static sdpa")
+PEERS = tuple(
+    f"{kind} {cache} {attention}"
+    for attention in ("sdpa", "eager")
+    for cache in ("dynamic", "static")
+    for kind in ("float32", "bfloat16")
+)
 
 
 def requests(case: dict[str, int], vocab: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from moral_jax.inference.sampler import Sampler
 from moral_jax.respondents import sampling
 from moral_jax.runs.origin import NOT_BEGUN
 from moral_jax.workflows.evaluate import local_respondent, on_texts
-from moral_jax.workflows.generate import rows_of
+from moral_jax.workflows.generate import prompts_of
 
 
 class Ours:
@@ -29,7 +29,7 @@ class Ours:
         respondent, _ = local_respondent(on_texts(config, TaskConfig(name="prompts")), None, NOT_BEGUN)
         encoder = respondent.scoring.encoder
         self.model, self.params = encoder.files.model, respondent.params
-        self.asked = sampling.asked_of(encoder, rows_of(prompts, FieldsConfig()), 64)
+        self.asked = sampling.asked_of(encoder, prompts_of(prompts, FieldsConfig()).rows, 64)
         self.samplers: dict[tuple[int, ...], Sampler] = {}
         self.about = {
             "weights": str(encoder.files.path),

@@ -3,9 +3,11 @@
     python benchmarks/where_time_goes.py train --config=configs/scruples/smollm2_dilemmas.py \\
         --config.task.path=dev.scruples-dilemmas.jsonl --config.task.limit=128
     python benchmarks/where_time_goes.py score (the same)
+    python benchmarks/where_time_goes.py write --model=... --prompts=questions.jsonl --count=8
 
-The pass is that of `train_step.py` and `score.py`. An operation of the compiled program belongs to the line of code
-that it came from; where the compiler fused several, the last one names them.
+The pass is that of `train_step.py`, `score.py` and, 64 tokens to each of some prompts of 32, `generate.py`. An operation
+of the compiled program belongs to the line of code that it came from; where the compiler fused several, the last one
+names them.
 """
 
 import argparse
@@ -20,7 +22,9 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import ours
+from generate_ours import Ours
 
 OPERATION = re.compile(r"^\s*(?:ROOT )?%?(\S+) = .*?op_name=\"([^\"]*)\"", re.MULTILINE)
 MATRIX = r"/(query|key|value|out|gate|up|down)/"
@@ -30,11 +34,15 @@ KINDS = (  # the first that matches
     ("attention between positions", r"/attention/"),
     ("normalisation, activations, residuals, rotary positions", r"(De|En)coder"),
     ("optimizer, gradients' sums and norm", r"^jit\(step\)/"),
+    ("logits of the next token", r"^jit\(_rounds\).*closed_call/(dot_general|convert_element_type)$"),
+    ("choice of the next token", r"^jit\(_rounds\).*closed_call/"),
 )
 REST = "head, embedding, loss, and what has no name"
+ALL = "--config.task.validation=0"
 FLAGS = {
-    "train": ["--config.task.test=0", "--config.train.epochs=1", "--config.optim.clip=none"],
-    "score": ["--config.task.test=1", "--config.train.steps=0"],
+    "train": [ALL, "--config.task.test=0", "--config.train.epochs=1", "--config.optim.clip=none"],
+    "score": [ALL, "--config.task.test=1", "--config.train.steps=0"],
+    "write": [],
 }
 
 
@@ -54,8 +62,25 @@ def seconds_by_kind(trace: Path, program: str) -> collections.Counter:
     return out
 
 
+class Writing:
+    """Writes 64 tokens to each of some prompts of 32 tokens."""
+
+    def __init__(self, flags: list[str]):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--model", required=True)
+        parser.add_argument("--prompts", required=True)
+        parser.add_argument("--count", type=int, default=8)
+        args, rest = parser.parse_known_args(flags)
+        self.side = Ours(args.model, args.prompts, rest)
+        ids = np.random.default_rng(0).integers(100, self.side.about["vocab"], (args.count, 32))
+        self.asked = {"ids": ids.tolist(), "tokens": [64] * args.count, "samples": 1}
+
+    def piece(self) -> None:
+        self.side.write(**self.asked)
+
+
 def measure(work: str, flags: list[str], folder: Path) -> None:
-    competitor = {"train": ours.Training, "score": ours.Scoring}[work](flags)
+    competitor = {"train": ours.Training, "score": ours.Scoring, "write": Writing}[work](flags)
     competitor.piece()
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     competitor.piece()
@@ -81,9 +106,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         # read when JAX starts its backend: the program must be compiled here to be written down
         os.environ["MORAL_JAX_CACHE"] = f"{name}/cache"
-        dump = f"--xla_dump_to={name}/program --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_(step|score)$"
+        dump = f"--xla_dump_to={name}/program --xla_dump_hlo_as_text --xla_dump_hlo_module_re=jit_(step|score|_rounds)$"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {dump}"
-        measure(args.work, [*flags, "--config.task.validation=0", *FLAGS[args.work]], Path(name))
+        measure(args.work, [*flags, *FLAGS[args.work]], Path(name))
 
 
 if __name__ == "__main__":

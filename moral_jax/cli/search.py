@@ -80,7 +80,7 @@ def prompts_of(path: str | None) -> list[str]:
         raise UserError("--prompts=FILE is needed: the prompts that it begins with")
     from moral_jax.workflows import generate
 
-    rows = generate.rows_of(path, FieldsConfig())
+    rows = generate.prompts_of(path, FieldsConfig()).rows
     if talk := next((row for row in rows if row.messages), None):
         raise UserError(f"{path}: row {talk.id!r} is a conversation; expected a prompt, a plain text")
     return list(dict.fromkeys(" ".join(row.text.split()) for row in rows))

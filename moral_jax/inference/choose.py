@@ -82,6 +82,10 @@ def _place(weights_SX: Array, target_S: Array) -> tuple[Array, Array]:
     return place_S, jnp.maximum(target_S - before_S, 0.0)
 
 
+def _likeliest(logits_SV: Array) -> Array:
+    return jnp.argmax(logits_SV, axis=-1).astype(jnp.int32)
+
+
 def choose(logits_SV: Array, uniform_S: Array, how: Settings) -> Chosen:
     """Chooses a token for each text.
 
@@ -94,7 +98,9 @@ def choose(logits_SV: Array, uniform_S: Array, how: Settings) -> Chosen:
     is_cut = jnp.any((how.top_k_S > 0) | (how.top_p_S < 1) | (how.min_p_S > 0))
     kept_SV = jax.lax.cond(is_cut, _kept, lambda x, _: jnp.ones_like(x, bool), scaled_SV, how)
     p_SV = jnp.where(kept_SV, jnp.exp(scaled_SV - scaled_SV.max(-1, keepdims=True)), 0.0)
-    token_S = jnp.where(is_greedy_S, jnp.argmax(logits_SV, axis=-1), _inverted(p_SV, uniform_S))
+    # a CPU takes longer for the argmax than for all else here
+    likeliest_S = jax.lax.cond(jnp.any(is_greedy_S), _likeliest, lambda x: jnp.zeros(len(x), jnp.int32), logits_SV)
+    token_S = jnp.where(is_greedy_S, likeliest_S, _inverted(p_SV, uniform_S))
     of_token_S = jnp.take_along_axis(scaled_SV, token_S[:, None], axis=-1)[:, 0]
     log_kept_S = jax.nn.logsumexp(jnp.where(kept_SV, scaled_SV, NEG), axis=-1)
     sampled_S = jnp.where(is_greedy_S, 0.0, of_token_S - log_kept_S)

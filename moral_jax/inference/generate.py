@@ -152,7 +152,7 @@ def generate(
         texts = Slots(sampler, ends, is_stopped)
         while waiting or texts.groups:
             if agreed(preemption.noticed())[0]:
-                raise Preempted("preempted while writing; the same command writes again")
+                raise Preempted("preempted while writing; the same command goes on")
             if fresh := texts.fill(waiting, how.max_tokens):
                 state = sampler.begin(params, state, fresh)
             lengths = texts.prompt_lengths_G, texts.own_lengths_S

@@ -24,11 +24,23 @@ from moral_jax.types import Array, Params, Tokens
 ROUNDS = 16  # tokens of every text in one call
 SMALLEST = 128  # tokens of a packed row of prompts
 PROMPTS_PER_ROW = 8
+COPIED = 2**31  # bytes of weights that may be held twice on a CPU
 
 
 def bucket(length: int, smallest: int) -> int:
     """Returns the least of smallest, 2 * smallest, 4 * smallest ... that is not below a length."""
     return smallest * 2 ** max(0, int(np.ceil(np.log2(max(length, 1) / smallest))))
+
+
+def _unroll(model: api.Model) -> int:
+    """Returns how many layers of a loop over layers are spelled out.
+
+    On a CPU, XLA copies what such a loop reads of stacked weights, for every token anew. Spelled out, it copies them
+    once in a call; so small ones are held twice meanwhile.
+    """
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(api.abstract_params(model)[model.backbone]))
+    is_cpu = model.compute.mesh.devices.flat[0].platform == "cpu"
+    return model.spec.layers if is_cpu and size <= COPIED else 1
 
 
 class State(NamedTuple):
@@ -43,7 +55,9 @@ class Sampler:
     """The compiled programs of a model for one size of its cache. Use it again: it compiles once for each size."""
 
     def __init__(self, model: api.Model, samples: int, slots: int, max_tokens: int):
-        self.model = dataclasses.replace(model, compute=dataclasses.replace(model.compute, unroll=1, remat="none"))
+        compute = dataclasses.replace(model.compute, unroll=1, remat="none")
+        self.model = dataclasses.replace(model, compute=compute)
+        self._decoding = dataclasses.replace(model, compute=dataclasses.replace(compute, unroll=_unroll(model)))
         self.mesh = model.compute.mesh
         self.rows = sharding.cut_rows(self.mesh)
         self.samples = samples
@@ -156,7 +170,7 @@ class Sampler:
         how: Settings,
         longest: int,
     ) -> tuple[State, Chosen]:
-        module, variables = api.module(self.model), api.variables(params, self.model)
+        module, variables = api.module(self._decoding), api.variables(params, self.model)
         prompt_S = jnp.repeat(prompt_G, self.samples)
         recent = cache.recent_of(state.own, ROUNDS)
         own = jax.tree.map(lambda x: x[..., :longest, :], state.own)  # none has more yet

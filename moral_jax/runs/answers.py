@@ -110,7 +110,7 @@ def read(path: Path) -> list[Record]:
     Raises:
       UserError: a line is no such record, or a respondent's answer comes twice; names line and field.
     """
-    return each_once(path, _checked, "answered")
+    return each_once(path, _checked, identity, said_of("answered"))
 
 
 def _checked(where: str, row: Record) -> Record:
@@ -131,27 +131,38 @@ def _checked(where: str, row: Record) -> Record:
     return row
 
 
-def each_once(path: Path, checked: Callable[[str, Record], Record], did: str) -> list[Record]:
+def each_once(
+    path: Path,
+    checked: Callable[[str, Record], Record],
+    key_of: Callable[[Record], tuple[Any, ...]],
+    said: Callable[[Record], str],
+) -> list[Record]:
     """Returns the records of a file.
 
     Args:
       checked: (place, line) -> the whole record; raises UserError for what is none.
-      did: what a respondent has done to a row, for errors.
+      key_of: what no two records share.
+      said: what an earlier record with the same key says, for errors.
 
     Raises:
-      UserError: there is none, a line is none, or two are of one respondent, row and condition.
+      UserError: there is none, a line is none, or two share their key.
     """
     records, seen = [], set()
     for where, line in strict_json.read_lines(path):
         row = checked(where, line)
-        key = identity(row)
+        key = key_of(row)
         if key in seen:
-            raise UserError(f"{where}: {row['respondent']} has {did} row {row['row']!r} under {key[2]} already")
+            raise UserError(f"{where}: {said(row)} already")
         seen.add(key)
         records.append(row)
     if not records:
         raise UserError(f"{path}: holds no records")
     return records
+
+
+def said_of(did: str) -> Callable[[Record], str]:
+    """Returns what says that a respondent has done something to a row."""
+    return lambda r: f"{r['respondent']} has {did} row {r['row']!r} under {identity(r)[2]}"
 
 
 def identity(record: Record) -> tuple[str, str, str]:

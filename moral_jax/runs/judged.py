@@ -50,7 +50,7 @@ def read(path: Path) -> list[Record]:
     Raises:
       UserError: a line is no such record, or a respondent's replies come twice; names line and field.
     """
-    return answers.each_once(path, _checked, "replied to")
+    return answers.each_once(path, _checked, answers.identity, answers.said_of("replied to"))
 
 
 def _checked(where: str, row: Record) -> Record:

@@ -1,4 +1,4 @@
-"""Runs train.py and disturbs it at a given point.
+"""Runs a command and disturbs it at a given point.
 
 A plan is {"at": point, "count": n, "do": action, "after": seconds}. When the point is reached for the n-th time, the
 action follows after so many seconds, whatever the program does by then.
@@ -16,7 +16,7 @@ from pathlib import Path
 from moral_jax.cli import main as cli
 from moral_jax.inference.sampler import Sampler
 from moral_jax.respondents import local
-from moral_jax.runs import rollouts
+from moral_jax.runs import rollouts, written
 from moral_jax.train import checksum, loop, manifest
 from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.workflows import build
@@ -33,6 +33,8 @@ POINTS = {
     "tokens": (Sampler, "go_on"),
     "read tokens": (source, "score_tokens"),
     "rollout": (rollouts, "write"),
+    "replies": (written, "append"),
+    "all replies": (written, "finish"),
 }
 
 
@@ -90,4 +92,4 @@ def main(plan: dict | None, arguments: list[str]) -> int:
     _without_privileges()
     if plan:
         _plan(plan)
-    return cli.train_main(arguments)
+    return cli.main(arguments)

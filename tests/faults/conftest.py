@@ -33,7 +33,7 @@ def get_config():
 
 
 class Started(Forked):
-    """A process that runs train.py."""
+    """A process that runs a command."""
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Waits until a condition is true or the process has ended."""
@@ -63,6 +63,10 @@ class Runs:
         self.config.write_text(config.format(model=str(folder / "model"), **values))
 
     def start(self, workdir: Path, plan: dict | None = None, **env: str) -> Started:
+        return self.command(["train", f"--config={self.config}", f"--workdir={workdir}"], plan, **env)
+
+    def command(self, arguments: list[str], plan: dict | None = None, **env: str) -> Started:
+        """Starts any command in a process of its own."""
         self.count += 1
         ours = {
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / "programs"),
@@ -71,7 +75,6 @@ class Runs:
             "TQDM_DISABLE": "1",
             "XLA_FLAGS": quick.XLA_FLAGS,
         }
-        arguments = [f"--config={self.config}", f"--workdir={workdir}"]
         return Started(child.main, (plan, arguments), ours | env, self.folder / f"said{self.count}")
 
     def run(self, workdir: Path, plan: dict | None = None, **env: str) -> tuple[int, str, str]:

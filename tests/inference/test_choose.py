@@ -109,3 +109,23 @@ def test_random_numbers_are_of_seed_prompt_sample_and_place():
     assert (later[:, 0] == base[2:, 2]).all()
     assert (later[:, 1] == base[1:3, 0]).all()
     assert (np.asarray(uniforms(1, np.uint32([7]), np.int32([0]), np.int32([0]), 1)) != base[0, 0]).all()
+
+
+def test_what_is_left_out_is_what_its_tokens_gain():
+    """Of probabilities .5, .3, .15, .05: top-p .8 keeps .8 of them, .9 keeps .95; a temperature of .7 sharpens them."""
+    logits, u = jnp.log(jnp.array([[0.5, 0.3, 0.15, 0.05]])), jnp.array([0.0])
+    for top_p, gained in ((0.8, 0.223144), (0.9, -np.log(0.95)), (1.0, 0.0)):
+        chosen = choose(logits, u, settings(1, top_p=top_p))
+        assert float(chosen.sampled_logp_S[0] - chosen.logp_S[0]) == pytest.approx(gained, abs=1e-6)
+    for place, want in enumerate((0.588797, 0.283817, 0.105438, 0.021948)):
+        before = sum((0.588797, 0.283817, 0.105438, 0.021948)[:place])
+        chosen = choose(logits, jnp.array([before + want / 2]), settings(1, temperature=0.7))
+        assert int(chosen.token_S[0]) == place
+        assert float(jnp.exp(chosen.logp_S[0])) == pytest.approx(want, abs=1e-6)
+
+
+def test_nothing_is_sorted():
+    """A sort over the vocabulary is slow on a TPU."""
+    program = str(jax.make_jaxpr(choose)(jnp.zeros((2, 300)), jnp.zeros(2), settings(2)))
+    assert "exp" in program
+    assert not {"sort[", "top_k[", "approx_top_k["} & set(program.replace("[", "[ ").split())

@@ -106,6 +106,18 @@ def test_a_longer_prompt_beside_it_changes_nothing(plain):
     assert all(same(a, b) for a, b in zip(alone, beside[:2], strict=True))
 
 
+def test_a_sampler_keeps_nothing_of_other_weights(plain):
+    """The cache is an argument, made from the weights that write: those of before an update leave nothing behind."""
+    params, model = plain
+    other = tiny.params(model, seed=1)
+    how, asked = SampleConfig(max_tokens=20, slots=2), prompts(4, (3, 60))
+    sampler = Sampler(model, 1, 2, 20)
+    before, after = (replies(p, model, asked, how, sampler=sampler) for p in (params, other))
+    assert not all(same(a, b) for a, b in zip(before, after, strict=True))
+    for found, want in zip(after, replies(other, model, asked, how), strict=True):
+        assert same(found, want)
+
+
 def test_long_replies_and_shorter_ones_beside(plain):
     """What texts have of their own is read in sizes of 128 and 256."""
     params, model = plain

@@ -208,3 +208,28 @@ def test_gradients_are_those_of_finite_differences():
                 assert slopes[place] == pytest.approx(float(want), abs=1e-5), (name, place)
         assert np.abs(slopes[:count]).max() > 0.05
         assert (slopes[count:] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["grpo", "gspo", "cispo", "ppo"])
+def test_sums_and_weights_of_parts_add_up(name):
+    """Texts of unequal lengths in one batch of four, in two of two, in four of one: the loss is divided once."""
+    rng, lengths = np.random.default_rng(4), [3, 1, 5, 2]
+    names = (ADVANTAGE, RETURN, OLD_VALUE, OLD, SAMPLED, REFERENCE, SHARE)
+    columns = {key: rng.normal(-1, 0.3, sum(lengths)) for key in names}
+    logp, values, divisors = rng.normal(-1, 0.3, sum(lengths)), rng.normal(size=sum(lengths)), [1.0, 2.0, 0.5, 3.0]
+    more = {"value_weight": 0.5, "value_clip": 0.2} if name == "ppo" else {}
+    ends = np.cumsum([0, *lengths])
+
+    def of_part(first, last):
+        tokens = slice(ends[first], ends[last])
+        own = {key: column[tokens] for key, column in columns.items()}
+        batch, logp_BA = batch_of(lengths[first:last], logp[tokens], divisors[first:last], **own)
+        read = Read(logp_BA, np.concatenate([values[tokens], [9, 9]]).astype(np.float32)[None])
+        return objectives.get(name).loss(read, batch, **SETTINGS | {"kl_weight": 0.3} | more)
+
+    whole = of_part(0, 4)
+    for size in (1, 2):
+        parts = [of_part(first, first + size) for first in range(0, 4, size)]
+        for key, (total, weight) in whole.items():
+            assert sum(float(part[key][0]) for part in parts) == pytest.approx(float(total), rel=1e-5), key
+            assert sum(float(part[key][1]) for part in parts) == pytest.approx(float(weight), rel=1e-5), key

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,11 +61,82 @@ def test_a_file_of_prompts(model, prompts, tmp_path, capsys):
         assert len(row["tokens"]) == len(row["logp"]) == len(row["sampled_logp"]) <= 24
         assert row["reason"] in ("end", "length")
     assert any(rows[0]["tokens"] != r["tokens"] for r in rows[1:2])
-    code, shown = said(capsys, *model, prompts, f"--out={out}")
-    assert code == 2
-    assert "exists already" in shown.err
+    before = (out / "replies.jsonl").read_bytes()
+    code, shown = said(capsys, *model, prompts, "--n=2", "--seed=3", f"--out={out}")
+    assert code == 0
+    assert "3 of 3 prompts have their replies" in shown.err
+    assert (out / "replies.jsonl").read_bytes() == before
     again = said(capsys, *model, prompts, "--n=2", "--seed=3", "--json")[1].out
     assert rows_of(again) == rows
+
+
+@pytest.fixture(scope="module")
+def begun(model, prompts, tmp_path_factory):
+    """Returns a folder with all replies."""
+    out = tmp_path_factory.mktemp("begun") / "out"
+    assert main.main(["generate", *model, prompts, f"--out={out}"]) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--temperature=0.5"], "written with sampling.temperature=1.0, not 0.5; pass --out=ANOTHER"),
+        (["--n=2"], "sampling.n=1, not 2"),
+        (["--slots=2"], "sampling.slots=None, not 2"),
+        (["--stop=x"], "stop=[], not ['x']"),
+        (["--config.prompt.system=Be brief."], "prompt.system="),
+        (["--config.model.product_dtype=bfloat16"], "arithmetic.product_dtype=float32, not bfloat16"),
+    ],
+)
+def test_replies_written_otherwise_stay(model, prompts, begun, capsys, flags, message):
+    before = (begun / "replies.jsonl").read_bytes()
+    code, shown = said(capsys, *model, prompts, f"--out={begun}", *flags)
+    assert code == 2
+    assert message in shown.err
+    assert (begun / "replies.jsonl").read_bytes() == before
+
+
+def test_other_prompts_and_folders_are_refused(model, prompts, begun, tmp_path, capsys):
+    changed = Path(prompts)
+    content = changed.read_bytes()
+    try:
+        changed.write_bytes(content.replace(b"Hello", b"Hallo"))
+        code, shown = said(capsys, *model, prompts, f"--out={begun}")
+    finally:
+        changed.write_bytes(content)
+    assert code == 2
+    assert f"prompts.jsonl: no longer what {begun} began with" in shown.err
+    assert "pass --out=ANOTHER" in shown.err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.txt").write_text("mine")
+    code, shown = said(capsys, *model, prompts, f"--out={tmp_path / 'other'}")
+    assert code == 2
+    assert "exists already" in shown.err
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["a.txt"]
+
+
+def test_replies_that_are_none_or_come_twice(model, prompts, begun, capsys):
+    path = begun / "replies.jsonl"
+    content = path.read_bytes()
+    first = content.split(b"\n")[0] + b"\n"
+    for added, message in ((first, ":4: reply 0 to row 0 is there already"), (b'{"row": "x"}\n', ":4: field 'row'")):
+        try:
+            path.write_bytes(content + added)
+            code, shown = said(capsys, *model, prompts, f"--out={begun}")
+        finally:
+            path.write_bytes(content)
+        assert code == 2
+        assert message in shown.err
+
+
+def test_a_refused_command_leaves_nothing(model, prompts, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert said(capsys, *model, prompts, f"--out={out}", "--max-tokens=5000")[0] == 2
+    assert not out.exists()
+    code, shown = said(capsys, *model, prompts, f"--out={out}", "--json")
+    assert code == 2
+    assert "--json: is not read" in shown.err
 
 
 def test_other_orders_of_the_rows_give_the_same_replies(model, prompts, tmp_path, capsys):
@@ -120,6 +193,18 @@ def test_training_on_prompts_is_refused(tiny_folder, prompts, capsys, tmp_path):
     flags = ["--config=text/sft", f"--config.model.path={tiny_folder}", "--config.task.name=prompts"]
     assert main.main(["train", *flags, f"--config.task.path={prompts}", f"--workdir={tmp_path / 'r'}"]) == 2
     assert "is not for task 'prompts'" in capsys.readouterr().err
+
+
+def test_what_a_folder_says_of_sampling_is_not_read(tiny_folder, prompts, tmp_path, capsys):
+    """generation_config.json has cut and sharpened replies where nobody asked for it."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    how = {"temperature": 0.01, "top_k": 1, "max_new_tokens": 3, "eos_token_id": list(range(97)), "do_sample": False}
+    flags = ["--config.model.product_dtype=float32", "--max-tokens=24", "--json"]
+    want = rows_of(said(capsys, f"--model={folder}", prompts, *flags)[1].out)
+    (folder / "generation_config.json").write_text(json.dumps(how))
+    assert rows_of(said(capsys, f"--model={folder}", prompts, *flags)[1].out) == want
+    assert max(len(row["tokens"]) for row in want) > 3
 
 
 def test_numbers_of_prompts():
