@@ -140,15 +140,13 @@ def shape_of(
 ) -> Shape:
     """Returns a shape into which all the given questions fit; with lists of keys where they are asked for and pay."""
     measures, most = [q.measures for q in questions if q.items], most_questions(data)
-    reads_texts = measures[0].reads_texts
+    reads_texts, texts = measures[0].reads_texts, max(int(m.texts_E.max()) for m in measures)
     return Shape(
         rows=rows,
         data_rows=data_rows,
         length=data.length,
         questions=most,
-        answers=_most_reads(measures, data.length)
-        if reads_texts
-        else most * max(int(m.texts_E.max()) for m in measures),
+        answers=_most_reads(measures, data.length) if reads_texts else most * texts,
         options=max(m.options for m in measures),
         variants=max(m.variants for m in measures),
         reads_texts=reads_texts,
@@ -167,9 +165,7 @@ def shape_of_few(questions: Questions, shape: Shape, fewest: int) -> Shape:
     if needed > shape.length or len(questions.items) > shape.questions:
         return shape
     length = next(n for n in (SHORTEST << k for k in itertools.count()) if n >= needed)
-    length = min(length, shape.length)
-    keys = shape.keys and blocks.most_keys([questions.measures], length, questions.is_encoder)
-    return dataclasses.replace(shape, rows=fewest, data_rows=1, length=length, keys=keys)
+    return dataclasses.replace(shape, rows=fewest, data_rows=1, length=min(length, shape.length), keys=0)
 
 
 class _Row:

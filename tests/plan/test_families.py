@@ -70,7 +70,7 @@ def test_what_an_encoder_holds():
 def test_an_encoder_is_planned(capsys, tmp_path):
     folder = tiny.write_encoder_folder(tmp_path)
     arguments = [
-        "plan", "--config=scruples/minilm_dilemmas", f"--config.model.path={folder}", "--topology=v5e:1x1",
+        "plan", "--config=scruples/minilm_dilemmas", f"--config.model.path={folder}", "--topology=v5e:2x2",
         "--config.data.length=128", "--config.task.path=none.jsonl",
     ]  # fmt: skip
     assert main.main(arguments) == 0
