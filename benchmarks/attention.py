@@ -24,7 +24,8 @@ import numpy as np
 
 from moral_jax import sharding
 from moral_jax.config.model import MeshConfig
-from moral_jax.models.attention import ATTENTION, visible
+from moral_jax.models.attention import ATTENTION
+from moral_jax.models.mask import visible
 from moral_jax.models.spec import AttentionPattern, ComputeOptions
 from moral_jax.types import Array, Tokens
 

@@ -8,6 +8,7 @@ Arrays of rank two or more carry their dimensions in their name, and einsums use
     Q  questions in a packed row      C  options               W  surface variants of an option
     A  answer positions in a row
     M  micro-batches in a step        R  bootstrap resamples   E  examples (host side, one row each)
+    J  blocks of queries in a row     U  keys listed for a block
 
 This module knows no array library: annotations are documentation.
 """
@@ -80,6 +81,9 @@ class Tokens(NamedTuple):
     ends_BT: Array  # int32: a token is seen by queries of segments in [its segment, its end)
     positions_BT: Array  # int32: place in the question, its shared beginnings counted in
     types_BT: Array | None = None  # int32: 1 in the second text of a pair, else 0; only encoders read it
+    # int32: index into T of every key that some query of a block sees, -1 behind them; None: not listed. Block j has
+    # the queries from j * T / J. Only plain attention reads it, to leave out the others.
+    keys_BJU: Array | None = None
 
 
 class Options(NamedTuple):

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from moral_jax.config.train import DataConfig
+from moral_jax.data import blocks
 from moral_jax.data.encode import Encoded, Text, common_length
 from moral_jax.data.measures import Measures, Measuring
 from moral_jax.types import Batch, Example, Item, Options, Texts, Tokens
@@ -45,6 +46,7 @@ class Shape:
     reads_texts: bool = False  # True for `types.Texts`, false for `types.Options`
     columns: tuple[str, ...] = ()  # names of the columns of `types.Texts`
     token_columns: tuple[str, ...] = ()  # the same of its columns of tokens
+    keys: int = 0  # most keys that a block of queries sees, for `types.Tokens.keys_BJU`; 0: they are not listed
 
 
 class PackGroup(NamedTuple):
@@ -146,22 +148,23 @@ def _most_reads(measures: Sequence[Measures], length: int) -> int:
     return max(min(usual, length), max(int(m.reads_E.max()) for m in measures))
 
 
-def shape_of(questions: Sequence[Questions], data: DataConfig, rows: int, data_rows: int) -> Shape:
-    """A shape into which all the given questions fit."""
+def shape_of(
+    questions: Sequence[Questions], data: DataConfig, rows: int, data_rows: int, *, lists_keys: bool = False
+) -> Shape:
+    """Returns a shape into which all the given questions fit; with lists of keys where they are asked for and pay."""
     measures, most = [q.measures for q in questions if q.items], most_questions(data)
-    reads_texts = measures[0].reads_texts
+    reads_texts, texts = measures[0].reads_texts, max(int(m.texts_E.max()) for m in measures)
     return Shape(
         rows=rows,
         data_rows=data_rows,
         length=data.length,
         questions=most,
-        answers=_most_reads(measures, data.length)
-        if reads_texts
-        else most * max(int(m.texts_E.max()) for m in measures),
+        answers=_most_reads(measures, data.length) if reads_texts else most * texts,
         options=max(m.options for m in measures),
         variants=max(m.variants for m in measures),
         reads_texts=reads_texts,
         columns=tuple(questions[0].columns),
+        keys=blocks.most_keys(measures, data.length, questions[0].is_encoder) if lists_keys else 0,
     )
 
 
@@ -175,21 +178,17 @@ def shape_of_few(questions: Questions, shape: Shape, fewest: int) -> Shape:
     if needed > shape.length or len(questions.items) > shape.questions:
         return shape
     length = next(n for n in (SHORTEST << k for k in itertools.count()) if n >= needed)
-    return dataclasses.replace(shape, rows=fewest, data_rows=1, length=min(length, shape.length))
+    return dataclasses.replace(shape, rows=fewest, data_rows=1, length=min(length, shape.length), keys=0)
 
 
 class _Row:
     """Fills one row of a batch from the left."""
 
     def __init__(self, batch: Batch, row: int):
-        tokens = batch.tokens
-        assert tokens.types_BT is not None, "as `blank` makes it"
-        self.tokens_T, self.segments_T = tokens.tokens_BT[row], tokens.segments_BT[row]
-        self.ends_T, self.positions_T, self.types_T = (
-            tokens.ends_BT[row],
-            tokens.positions_BT[row],
-            tokens.types_BT[row],
-        )
+        of = batch.tokens
+        assert of.types_BT is not None, "as `blank` makes it"
+        self.tokens_T, self.segments_T, self.ends_T = of.tokens_BT[row], of.segments_BT[row], of.ends_BT[row]
+        self.positions_T, self.types_T = of.positions_BT[row], of.types_BT[row]
         self.filled = self.segment = 0
 
     def add(self, text: Text, part: slice, sharers: int = 0) -> slice:
@@ -226,6 +225,7 @@ def blank(rows: int, shape: Shape, full: Callable[..., Any] = np.full) -> Batch:
         ends_BT=whole(1, T),
         positions_BT=whole(0, T),
         types_BT=whole(0, T),
+        keys_BJU=whole(-1, T // blocks.QUERIES, shape.keys) if shape.keys else None,
     )
     asked = {
         "counts_BQC": full((rows, Q, C), 0, np.float32),
@@ -277,6 +277,8 @@ def pack_batch(questions: Questions, rows: Sequence[Sequence[PackGroup]], shape:
                 for name, of_items in questions.token_columns.items():
                     batch.asks.token_columns[name][b, first:a] = of_items[item]
                 q += 1
+    if batch.tokens.keys_BJU is not None:
+        blocks.list_keys(batch.tokens, questions.is_encoder)
     return batch
 
 

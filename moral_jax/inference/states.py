@@ -34,7 +34,7 @@ def make_states(model: api.Model) -> Callable[[Params, Tokens, Array], Array]:
 
 def packed_rows(ids: Sequence[Sequence[int]], rows: Sequence[Sequence[int]], shape: tuple[int, int]) -> Tokens:
     """Returns rows of whole texts side by side, none of which sees another; `rows` holds indices of texts."""
-    tokens, segments, ends, positions, types = (np.zeros(shape, np.int32) for _ in Tokens._fields)
+    tokens, segments, ends, positions, types = (np.zeros(shape, np.int32) for _ in range(5))
     ends += 1
     for b, texts in enumerate(rows):
         start = 0

@@ -1,6 +1,6 @@
 """Attention over packed rows with grouped heads: one mask, three implementations.
 
-`visible` defines the mask: a query sees the tokens of its own question, and the prefixes that the question shares with
+`mask` defines who is seen: a query sees the tokens of its own question, and the prefixes that the question shares with
 others. Plain matrix products apply it on every platform, the Pallas splash kernel on TPU, cuDNN on GPU;
 `attention_choice` picks one. The last layer has queries at the read positions only and uses `read_attention`, plain
 products everywhere.
@@ -8,7 +8,7 @@ products everywhere.
 The three implementations take these arguments, return [B, T, N, H] in the dtype of v, and agree up to rounding:
 
   q_BTNH, k_BTKH, v_BTKH: N must be a multiple of K; query head n reads key head n // (N // K).
-  tokens, pattern: the mask, as `visible` defines it.
+  tokens, pattern: the mask, as `mask.visible` defines it.
   how: compute options: the mesh that cuts rows and heads, and the type that operands of products are rounded to.
 """
 
@@ -20,6 +20,7 @@ from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_ke
 
 from moral_jax import sharding
 from moral_jax.models import disentangled
+from moral_jax.models.mask import keys_of, places, sees, take_positions, visible
 from moral_jax.models.product import float32_product, product
 from moral_jax.models.spec import AttentionPattern, ComputeOptions
 from moral_jax.types import NEG, Array, Tokens
@@ -28,49 +29,10 @@ SPLASH_BLOCK = 128  # the length of rows must be a multiple of it
 SAVED = "attention"  # name of what the splash kernel's backward pass reads, for remat policies
 
 
-def take_positions(x: Array, queries: slice | Array) -> Array:
-    """Returns the entries of an array [B, T, ...] at some queries: a slice of T, or indices [B, A]."""
-    if isinstance(queries, slice):
-        return x[:, queries]
-    return jnp.take_along_axis(x, queries.reshape(*queries.shape, *[1] * (x.ndim - 2)), axis=1)
-
-
-def visible(tokens: Tokens, pattern: AttentionPattern, queries: slice | Array) -> Array:
-    """Returns the mask [B, T, S] of bool: True where one of the `queries` sees a key.
-
-    A query sees tokens of its own question and of the prefixes that the question shares with others, as far as
-    `pattern` allows. For a slice of queries in a causal pattern, keys after the last query are left out.
-
-    Segments are numbered in row order and may nest: a key of segment s and end e is seen by queries of segments
-    s .. e - 1. A question has e = s + 1; a shared prefix ends after the last question that shares it. A window
-    counts positions in the question.
-    """
-    T = tokens.segments_BT.shape[1]
-    keys = _keys(pattern, queries, T)
-    segment_BT1 = take_positions(tokens.segments_BT, queries)[..., None]
-    mask_BTS = (tokens.segments_BT[:, None, keys] <= segment_BT1) & (segment_BT1 < tokens.ends_BT[:, None, keys])
-    if pattern.causal:
-        index_BT1 = (
-            take_positions(jnp.arange(T)[None], queries)[..., None]
-            if isinstance(queries, slice)
-            else queries[..., None]
-        )
-        mask_BTS &= jnp.arange(keys.stop) <= index_BT1
-    if pattern.window is not None:
-        apart_BTS = take_positions(tokens.positions_BT, queries)[..., None] - tokens.positions_BT[:, None, keys]
-        mask_BTS &= (apart_BTS if pattern.causal else jnp.abs(apart_BTS)) < pattern.window
-    return mask_BTS
-
-
 def scaled(scores: Array, head_size: int, pattern: AttentionPattern) -> Array:
     """Returns attention scores, scaled and capped as a model has them."""
     scores = scores * (head_size**-0.5 if pattern.scale is None else pattern.scale)
     return scores if pattern.softcap is None else pattern.softcap * jnp.tanh(scores / pattern.softcap)
-
-
-def _keys(pattern: AttentionPattern, queries: slice | Array, length: int) -> slice:
-    """Returns the slice of keys that some of the queries may see."""
-    return slice(0, queries.stop if pattern.causal and isinstance(queries, slice) else length)
 
 
 def _block(
@@ -120,11 +82,14 @@ def plain_attention(
     *,
     block: int = 128,
 ) -> Array:
-    """Attends by plain matrix products, in blocks of at least `block` queries. Only this one weighs `distances`.
+    """Attends by plain matrix products, in blocks of queries. Only this one weighs `distances`.
 
-    Keys that no query of a block may see are not computed. There are at most 16 blocks, so that the compiled program
-    stays small for long rows.
+    Where `tokens` list the keys that blocks see, no others are computed. Otherwise a block has at least `block`
+    queries, and keys after its last one are left out if none may be seen. There are at most 16 blocks, so that the
+    compiled program stays small for long rows.
     """
+    if tokens.keys_BJU is not None:
+        return _listed_attention(q_BTNH, k_BTKH, v_BTKH, tokens, tokens.keys_BJU, pattern, how, distances)
     T = q_BTNH.shape[1]
     block = max(block, -(-T // 16))
     q_BKGTH, k_BKSH, v_BKSH = _folded(q_BTNH, k_BTKH, v_BTKH)
@@ -132,12 +97,43 @@ def plain_attention(
     for start in range(0, T, block):
         queries = slice(start, min(start + block, T))
         mask_BTS = visible(tokens, pattern, queries)
-        keys = _keys(pattern, queries, T)
+        keys = keys_of(pattern, queries, T)
         k, v = k_BKSH[:, :, keys], v_BKSH[:, :, keys]
         q = q_BKGTH[:, :, :, queries]
-        added = _of_distances(q, k, tokens, queries, keys, distances, how)
+        positions = take_positions(tokens.positions_BT, queries), tokens.positions_BT[:, keys]
+        added = _of_distances(q, k, *positions, distances, how)
         outputs.append(_block(q, k, v, mask_BTS, pattern, how.product_dtype, added))
     return _unfolded(jnp.concatenate(outputs, axis=3))
+
+
+def _listed_attention(
+    q_BTNH: Array,
+    k_BTKH: Array,
+    v_BTKH: Array,
+    tokens: Tokens,
+    keys_BJU: Array,
+    pattern: AttentionPattern,
+    how: ComputeOptions,
+    distances: disentangled.Projected | None,
+) -> Array:
+    """Attends from each block of queries to the keys that are listed for it, all blocks in one product."""
+    B, T = q_BTNH.shape[:2]
+    _, J, U = keys_BJU.shape
+
+    def asking(x_BT: Array) -> Array:
+        return x_BT.reshape(B * J, T // J, *x_BT.shape[2:])
+
+    def listed(x_BT: Array) -> Array:
+        # an index of -1 takes any key, which the mask hides
+        taken = take_positions(x_BT, jnp.maximum(keys_BJU, 0).reshape(B, J * U))
+        return taken.reshape(B * J, U, *x_BT.shape[2:])
+
+    row = places(tokens)
+    queries, keys = jax.tree.map(asking, row), jax.tree.map(listed, row)
+    mask = sees(queries, keys, pattern) & (keys_BJU >= 0).reshape(B * J, 1, U)
+    q, k, v = _folded(asking(q_BTNH), listed(k_BTKH), listed(v_BTKH))
+    added = _of_distances(q, k, queries.positions, keys.positions, distances, how)
+    return _unfolded(_block(q, k, v, mask, pattern, how.product_dtype, added)).reshape(q_BTNH.shape)
 
 
 def read_attention(
@@ -153,24 +149,23 @@ def read_attention(
     """Attends from the few queries at the read positions, [B, A, N, H], by plain products on every platform."""
     mask_BAS = visible(tokens, pattern, read_BA)
     q, k, v = _folded(q_BANH, k_BTKH, v_BTKH)
-    added = _of_distances(q, k, tokens, read_BA, slice(None), distances, how)
+    positions = take_positions(tokens.positions_BT, read_BA), tokens.positions_BT
+    added = _of_distances(q, k, *positions, distances, how)
     return _unfolded(_block(q, k, v, mask_BAS, pattern, how.product_dtype, added))
 
 
 def _of_distances(
     q_BKGTH: Array,
     k_BKSH: Array,
-    tokens: Tokens,
-    queries: slice | Array,
-    keys: slice,
+    queries_BT: Array,
+    keys_BS: Array,
     distances: disentangled.Projected | None,
     how: ComputeOptions,
 ) -> Array | float:
-    """Returns what distances add to the scores of some queries and keys."""
+    """Returns what distances add to the scores of queries and keys at some positions."""
     if distances is None:
         return 0.0
-    positions = take_positions(tokens.positions_BT, queries), tokens.positions_BT[:, keys]
-    return disentangled.added(q_BKGTH, k_BKSH, *positions, distances, how.product_dtype)
+    return disentangled.added(q_BKGTH, k_BKSH, queries_BT, keys_BS, distances, how.product_dtype)
 
 
 def _splash_blocks(length: int) -> splash.BlockSizes:

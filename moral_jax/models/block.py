@@ -2,9 +2,9 @@
 
 import flax.linen as nn
 
-from moral_jax.models.attention import take_positions
 from moral_jax.models.cache import Continued
 from moral_jax.models.layers import Attention, LayerInputs, Mlp, Positions, normalisation
+from moral_jax.models.mask import take_positions
 from moral_jax.models.spec import ComputeOptions, Spec
 from moral_jax.sharding import constrain
 from moral_jax.types import Array, Tokens

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from moral_jax.models import adapters, cache, disentangled, quantize, rope
-from moral_jax.models.attention import ATTENTION, plain_attention, read_attention, take_positions
+from moral_jax.models.attention import ATTENTION, plain_attention, read_attention
 from moral_jax.models.cache import Continued
+from moral_jax.models.mask import take_positions
 from moral_jax.models.product import product
 from moral_jax.models.spec import Activation, ComputeOptions, Spec, pattern_of
 from moral_jax.sharding import constrain

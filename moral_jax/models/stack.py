@@ -6,9 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from moral_jax.models.attention import SAVED, take_positions
+from moral_jax.models.attention import SAVED
 from moral_jax.models.cache import PARTS, PREFILL
 from moral_jax.models.layers import LayerInputs, unlike_layers
+from moral_jax.models.mask import take_positions
 from moral_jax.models.spec import FIRST, LayerGroup
 from moral_jax.types import Array
 

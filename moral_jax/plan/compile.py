@@ -13,7 +13,7 @@ from moral_jax.config import Config
 from moral_jax.data import layout
 from moral_jax.inference.score import Scorer, make_scorer, make_token_scorer
 from moral_jax.models import api, attention_choice
-from moral_jax.models.spec import DecoderSpec, Spec
+from moral_jax.models.spec import Spec
 from moral_jax.objectives.base import Objective
 from moral_jax.plan import cost, hlo
 from moral_jax.plan.machines import Topology
@@ -141,7 +141,7 @@ def _attention(asked: str | None, platform: str, spec: Spec, dtype: str, length:
     return "cudnn", ""
 
 
-def model_on(config: Config, spec: DecoderSpec, where: Topology) -> api.Model:
+def model_on(config: Config, spec: Spec, where: Topology) -> api.Model:
     """Returns the model that a run of this config has on the machine."""
     return make_model(config, spec, sharding.make_mesh(config.mesh, where.devices), choose=_attention)
 
@@ -179,7 +179,6 @@ class Plan:
         below = self.model.frozen_layers
         chip = self.topology.chip
         assert isinstance(self.training, Program), "a plan whose training fits"
-        assert isinstance(spec, DecoderSpec), "as `make` asks for"
         texts = _shape(self.config, self.model, 1).reads_texts
         return cost.bound(
             self.training, spec, tokens, length, chips, chip, frozen=frozen, frozen_layers=below, texts=texts
@@ -205,7 +204,7 @@ def _scorer(config: Config, model: api.Model) -> Scorer:
     return make_scorer(model, weighs=is_weighed(config))
 
 
-def make(config: Config, spec: DecoderSpec, where: Topology, *, scoring: bool) -> Plan:
+def make(config: Config, spec: Spec, where: Topology, *, scoring: bool) -> Plan:
     """Compiles for the machine. Minutes on a small one: nothing is left out of the programs."""
     model = model_on(config, spec, where)
     mesh = model.compute.mesh

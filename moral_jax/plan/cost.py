@@ -2,14 +2,15 @@
 
 from typing import NamedTuple, Protocol
 
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import Spec
 from moral_jax.plan.chips import Chip
 from moral_jax.plan.hlo import Counted
 
 COUNTING_RULE = (
     "model FLOPs: 6 per weight of the layers' matrices and token, or 4 where weights are frozen beside adapters, and "
-    "6 N H T per token and layer for causal attention within a row; below the first adapter 2 and 2 N H T; the head at "
-    "all tokens of texts, and nowhere else (of options it has a few rows); no products of adapters, nothing recomputed"
+    "6 N H T per token and layer for causal attention within a row, or 12 N H T in an encoder; below the first adapter "
+    "2 and 2 N H T; the head at all tokens of texts, and nowhere else (of options it has a few rows); no products of "
+    "adapters, nothing recomputed"
 )
 
 
@@ -45,13 +46,13 @@ class Measured(Protocol):
     def counted(self) -> Counted: ...
 
 
-def layer_weights(spec: DecoderSpec) -> int:
+def layer_weights(spec: Spec) -> int:
     """Returns the number of weights in all layers' matrices."""
     attention = spec.width * spec.head_size * 2 * (spec.heads + spec.kv_heads)
     return spec.layers * (attention + (3 if spec.gated else 2) * spec.width * spec.mlp_width)
 
 
-def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False) -> float:
+def matrix_flops(spec: Spec, tokens: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False) -> float:
     """Returns the FLOPs of one training step's products with weights, by COUNTING_RULE.
 
     Args:
@@ -65,17 +66,18 @@ def matrix_flops(spec: DecoderSpec, tokens: int, *, frozen: bool, frozen_layers:
 
 
 def model_flops(
-    spec: DecoderSpec, tokens: int, length: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False
+    spec: Spec, tokens: int, length: int, *, frozen: bool, frozen_layers: int = 0, texts: bool = False
 ) -> float:
     """Returns the FLOPs of one training step, by COUNTING_RULE; see `matrix_flops` for the arguments."""
     below, above = frozen_layers, spec.layers - frozen_layers
-    attention = tokens * spec.heads * spec.head_size * length * (2.0 * below + 6.0 * above)
+    seen = length if spec.causal else 2 * length
+    attention = tokens * spec.heads * spec.head_size * seen * (2.0 * below + 6.0 * above)
     return matrix_flops(spec, tokens, frozen=frozen, frozen_layers=frozen_layers, texts=texts) + attention
 
 
 def bound(
     program: Measured,
-    spec: DecoderSpec,
+    spec: Spec,
     tokens: int,
     length: int,
     chips: int,

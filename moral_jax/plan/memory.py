@@ -11,7 +11,7 @@ from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.config.model import AdapterConfig, Dtype, Quantization
 from moral_jax.models import api
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import EncoderSpec, Spec
 from moral_jax.train import optim, step
 from moral_jax.workflows.local_model import make_model
 
@@ -31,8 +31,11 @@ class Held(NamedTuple):
         return self.weights + self.gradients + self.moments
 
 
-def methods(config: Config) -> dict[str, Config]:
-    """Returns the config for every training method. An adapter in the config is used; otherwise LoRA."""
+def methods(config: Config, spec: Spec) -> dict[str, Config]:
+    """Returns the config for every training method. An adapter in the config is used; otherwise LoRA.
+
+    Of encoders all weights are trained.
+    """
     adapter = config.adapter
     adapter = dataclasses.replace(adapter, kind="lora") if adapter.kind == "none" else adapter
 
@@ -41,17 +44,21 @@ def methods(config: Config) -> dict[str, Config]:
         model = dataclasses.replace(config.model, param_dtype=param_dtype, quantize=quantize, attention="plain")
         return dataclasses.replace(config, model=model, adapter=adapter)
 
-    name = f"{adapter.kind}, rank {adapter.rank}"
-    return {
+    full = {
         "full, float32": variant(AdapterConfig(), "float32", "none"),
         "full, bfloat16": variant(AdapterConfig(), "bfloat16", "none"),
+    }
+    if isinstance(spec, EncoderSpec):
+        return full
+    name = f"{adapter.kind}, rank {adapter.rank}"
+    return full | {
         f"{name}, bfloat16": variant(adapter, "bfloat16", "none"),
         f"{name}, int8": variant(adapter, "bfloat16", "int8"),
         f"{name}, nf4": variant(adapter, "bfloat16", "nf4"),
     }
 
 
-def held(config: Config, spec: DecoderSpec, mesh: Mesh) -> Held:
+def held(config: Config, spec: Spec, mesh: Mesh) -> Held:
     """Returns what one method holds on a chip."""
     model = make_model(config, spec, mesh)
     state = step.abstract_state(model, optim.make(config.optim, 1000))
@@ -71,10 +78,10 @@ HEADER = (
 )
 
 
-def table(config: Config, spec: DecoderSpec, mesh: Mesh) -> str:
+def table(config: Config, spec: Spec, mesh: Mesh) -> str:
     """Returns a Markdown table of all methods. A step's temporaries come on top: `moral-jax plan` reports them."""
     rows = [HEADER]
-    for name, changed in methods(config).items():
+    for name, changed in methods(config, spec).items():
         h = held(changed, spec, mesh)
         rows.append(
             f"| {name:26} | {h.trained / 1e6:9.1f} M | {h.weights / GIB:11.3f} | {h.gradients / GIB:13.3f} | "

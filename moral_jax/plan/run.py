@@ -6,7 +6,7 @@ from typing import Any
 
 from moral_jax.config import Config, saved
 from moral_jax.models.families import from_hf
-from moral_jax.models.spec import DecoderSpec, Spec
+from moral_jax.models.spec import Spec
 from moral_jax.plan import cost
 from moral_jax.plan.chips import GIB
 from moral_jax.plan.compile import Plan, Program, TooLarge
@@ -20,24 +20,8 @@ from moral_jax.workflows import earlier
 GB, TFLOP = 1e9, 1e12
 
 
-def read_spec(path: str) -> DecoderSpec:
-    """Returns the spec in a model's `config.json`; without a network, that of the published copy in this package.
-
-    Raises:
-      UserError: the model is an encoder; plans are made for decoders, the larger models.
-    """
-    spec = _read_spec(path)
-    if not isinstance(spec, DecoderSpec):
-        raise UserError(f"{path}: {spec.family} is an encoder; plans are made for decoders only")
-    return spec
-
-
-def files_of(config: Config) -> str:
-    """Returns the name of a model's files; of a run (run:DIR), those in front of it."""
-    return earlier.root(config, {}).path
-
-
-def _read_spec(path: str) -> Spec:
+def read_spec(path: str) -> Spec:
+    """Returns the spec in a model's `config.json`; without a network, that of the published copy in this package."""
     if path not in CONFIGS:
         return load.read_spec(source.resolve(path))
     try:
@@ -45,6 +29,11 @@ def _read_spec(path: str) -> Spec:
     except UserError as e:
         console.info(f"{path}: could not be fetched ({e}); planning with the config.json that its makers published")
         return from_hf(CONFIGS[path], path)
+
+
+def files_of(config: Config) -> str:
+    """Returns the name of a model's files; of a run (run:DIR), those in front of it."""
+    return earlier.root(config, {}).path
 
 
 def summary(plan: Plan) -> dict[str, Any]:

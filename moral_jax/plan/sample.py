@@ -7,7 +7,7 @@ from typing import Any
 from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.inference.sampler import ROUNDS, SMALLEST, Sampler, bucket
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import DecoderSpec, Spec
 from moral_jax.plan.chips import GIB
 from moral_jax.plan.compile import Program, TooLarge, compiled, model_on, params_for_scoring
 from moral_jax.plan.machines import Topology
@@ -53,16 +53,16 @@ class SamplePlan:
         }
 
 
-def plans(
-    config: Config, spec: DecoderSpec, where: Topology, prompt_tokens: int, max_tokens: int
-) -> Iterator[SamplePlan]:
+def plans(config: Config, spec: Spec, where: Topology, prompt_tokens: int, max_tokens: int) -> Iterator[SamplePlan]:
     """Yields a plan for each number of replies at a time that the mesh can divide, up to the first that does not fit.
 
     All prompts differ, so that each reply has one of its own.
 
     Raises:
-      UserError: the model has fewer positions.
+      UserError: the model is an encoder, or has fewer positions.
     """
+    if not isinstance(spec, DecoderSpec):
+        raise UserError(f"--sample: {spec.family} is an encoder, and writes no texts")
     if prompt_tokens + max_tokens > spec.max_positions:
         raise UserError(
             f"--prompt-tokens={prompt_tokens} --max-tokens={max_tokens}: the model has {spec.max_positions} positions"

@@ -18,7 +18,7 @@ import jax
 from moral_jax import sharding
 from moral_jax.config import Config, saved
 from moral_jax.config.model import MeshConfig, Remat
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import Spec
 from moral_jax.plan.chips import GIB
 from moral_jax.plan.compile import make
 from moral_jax.plan.machines import Topology
@@ -31,7 +31,7 @@ REMAT: tuple[Remat, ...] = ("full", "dots", "none")
 TENSORS = (1, 2, 4)
 
 
-def _meshes(config: Config, where: Topology, spec: DecoderSpec, tensors: Sequence[int]) -> Iterator[MeshConfig]:
+def _meshes(config: Config, where: Topology, spec: Spec, tensors: Sequence[int]) -> Iterator[MeshConfig]:
     """Yields a mesh for each tensor size that divides a slice's chips and the key/value heads."""
     slices = config.mesh.slices
     chips = len(where.devices) // slices
@@ -122,7 +122,7 @@ def _remembered(make_row: Callable[[Config], Row], where: Topology, file: Path |
 
 def search(
     config: Config,
-    spec: DecoderSpec,
+    spec: Spec,
     where: Topology,
     remats: Sequence[Remat] = REMAT,
     tensors: Sequence[int] = TENSORS,

@@ -37,7 +37,8 @@ def scoring_shape(questions: Sequence[layout.Questions], config: Config, model: 
     """Returns the shape of scoring batches: all rows hold questions, and every device gets as many rows."""
     rows = sharding.micro_batch_rows(config.eval.batch_size, model.compute.mesh)
     room = config.data.questions_per_row or -(-config.data.length // SHORTEST)
-    return layout.shape_of(questions, dataclasses.replace(config.data, questions_per_row=room), rows, rows)
+    data, is_plain = dataclasses.replace(config.data, questions_per_row=room), model.compute.attention == "plain"
+    return layout.shape_of(questions, data, rows, rows, lists_keys=is_plain)
 
 
 class QuestionEncoder:

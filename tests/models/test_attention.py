@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from moral_jax.data.blocks import list_keys
 from moral_jax.models.attention import plain_attention, read_attention, splash_attention
 from moral_jax.models.attention_choice import choose
 from moral_jax.models.spec import AttentionPattern, ComputeOptions
@@ -62,6 +63,48 @@ def test_equals_a_plain_loop(pattern, block):
     some = [np.take_along_axis(x, answers[..., None, None], axis=1) for x in (q, want)]
     got = read_attention(some[0], k, v, places, answers, pattern, HOW)
     np.testing.assert_allclose(got, some[1], atol=2e-6)
+
+
+def packed_row(causal):
+    """Beginnings that nest (two groups behind one beginning), an empty end; without causality texts side by side."""
+    if not causal:
+        lengths = np.array([7, 12, 3, 18, 9, 11])
+        segments = np.repeat(np.arange(6) + 1, lengths)
+        positions = np.concatenate([np.arange(n) for n in lengths])
+        empty = np.zeros(64 - len(segments), np.int64)
+        return [np.r_[x, empty + pad] for x, pad in ((segments, 0), (segments + 1, 1), (positions, 0))]
+    lengths = np.array([5, 6, 4, 7, 9, 3, 10, 8])
+    segments = np.repeat(np.arange(8) + 1, lengths)
+    ends = np.repeat([9, 5, 4, 5, 6, 9, 8, 9], lengths)
+    starts = np.repeat([0, 5, 11, 11, 5, 5, 8, 8], lengths)
+    positions = starts + np.concatenate([np.arange(n) for n in lengths])
+    empty = np.zeros(64 - len(segments), np.int64)
+    return [np.r_[x, empty + pad] for x, pad in ((segments, 0), (ends, 1), (positions, 0))]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("queries", [8, 16])
+def test_listed_keys_are_all_that_matter(pattern, queries):
+    """Output and gradients equal those of attention to all keys, with a window that is data; few keys are listed."""
+    rng = np.random.default_rng(2)
+    B, T, N, K, H = 2, 64, 4, 2, 6
+    q, k, v, weights = (rng.normal(size=(B, T, n, H)).astype(np.float32) for n in (N, K, K, N))
+    rows = [packed_row(pattern.causal), [np.r_[x[:40], 0 * x[:24] + (i == 1)] for i, x in enumerate(packed_row(False))]]
+    segments, ends, positions = (np.stack(x).astype(np.int32) for x in zip(*rows, strict=True))
+    tokens = Tokens(None, segments, ends, positions, None, np.full((B, T // queries, 48), -1, np.int32))
+    list_keys(tokens, not pattern.causal)
+    assert 0.1 < (tokens.keys_BJU >= 0).mean() * 48 / T < 0.7
+    real = (segments > 0)[..., None, None]
+
+    def loss(q, k, v, window, keys):
+        out = plain_attention(q, k, v, tokens._replace(keys_BJU=keys), pattern._replace(window=window), HOW)
+        return (jax.numpy.where(real, out, 0) * weights).sum(), out
+
+    run = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+    got, want = run(q, k, v, pattern.window, tokens.keys_BJU), run(q, k, v, pattern.window, None)
+    np.testing.assert_allclose(got[1][real[..., 0, 0]], want[1][real[..., 0, 0]], atol=1e-6)
+    for a, b in zip(got[0], want[0], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_no_gradient_flows_from_later_or_foreign_positions():

@@ -1,13 +1,18 @@
 """Plans of the families: as many weights as their makers publish, and as many products as these have."""
 
+import importlib.util
 import math
 
 import jax
 import pytest
 
+from moral_jax.cli import main
+from moral_jax.config import Config
+from moral_jax.config.model import ModelConfig
+from moral_jax.config.train import DataConfig
 from moral_jax.models import api
 from moral_jax.models.families import from_hf
-from moral_jax.plan import cost
+from moral_jax.plan import cost, memory
 from moral_jax.weights.load import flat
 from moral_jax.weights.published import CONFIGS
 from tests.helpers import tiny
@@ -35,3 +40,42 @@ def test_weights_and_products(name):
     assert sum(math.prod(x.shape) for x in jax.tree.leaves(leaves)) == PARAMETERS[name]
     kernels = sum(math.prod(x.shape) for path, x in leaves.items() if path.endswith("kernel"))
     assert cost.layer_weights(spec) == kernels
+
+
+ENCODER_CONFIG = Config(
+    model=ModelConfig(head="score", dtype="bfloat16"),
+    data=DataConfig(length=256, questions_per_row=8, batch_size=4, micro_batch_size=2),
+)
+
+
+def test_what_an_encoder_holds():
+    """All weights are trained, so that there are no rows of adapters; an encoder's pairs of tokens count twice."""
+    spec = tiny.encoder_spec()
+    found = memory.methods(ENCODER_CONFIG, spec)
+    assert list(found) == ["full, float32", "full, bfloat16"]
+    held = memory.held(found["full, float32"], spec, tiny.mesh(1, 1, 1))
+    leaves = jax.tree.leaves(api.abstract_params(tiny.model(spec, score_rows=1)))
+    assert held.trained == sum(math.prod(x.shape) for x in leaves)
+    both = [cost.model_flops(s, 1000, 256, frozen=False) for s in (spec, tiny.spec())]
+    pairs = [
+        flops - cost.matrix_flops(s, 1000, frozen=False) for flops, s in zip(both, (spec, tiny.spec()), strict=True)
+    ]
+    each = [s.layers * s.heads * s.head_size * 256 * 1000 for s in (spec, tiny.spec())]
+    assert [a / b for a, b in zip(pairs, each, strict=True)] == [12, 6]
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="the TPU compiler is missing: pip install -e '.[plan]'"
+)
+def test_an_encoder_is_planned(capsys, tmp_path):
+    folder = tiny.write_encoder_folder(tmp_path)
+    arguments = [
+        "plan", "--config=scruples/minilm_dilemmas", f"--config.model.path={folder}", "--topology=v5e:2x2",
+        "--config.data.length=128", "--config.task.path=none.jsonl",
+    ]  # fmt: skip
+    assert main.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.rstrip().endswith("fits")
+    assert "model FLOPs" in printed
+    assert main.main([*arguments, "--sample"]) == 2
+    assert "is an encoder, and writes no texts" in capsys.readouterr().err

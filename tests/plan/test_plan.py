@@ -315,7 +315,7 @@ def test_the_reference_of_reinforcement_learning_is_counted():
     assert "a model that rewards" in said
 
 
-METHODS = memory.methods(dataclasses.replace(CONFIG, adapter=AdapterConfig(kind="lora", rank=128)))
+METHODS = memory.methods(dataclasses.replace(CONFIG, adapter=AdapterConfig(kind="lora", rank=128)), SPEC)
 
 
 def assert_held(config, made):
@@ -345,7 +345,7 @@ def test_held_by_hand():
         "lora, rank 2, int8": (matrices + 2 * 4 * (6 * 64 + 2 * 128 - 64) + 2 * others + 4 * adapters, adapters),
         "lora, rank 2, nf4": (matrices // 2 + matrices // 64 * 4 + 2 * others + 4 * adapters, adapters),
     }
-    got = {name: memory.held(c, spec, mesh) for name, c in memory.methods(config).items()}
+    got = {name: memory.held(c, spec, mesh) for name, c in memory.methods(config, spec).items()}
     assert set(got) == set(want)
     for name, (weights, trained) in want.items():
         assert got[name] == (weights, 4 * trained, 8 * trained + counters, trained), name
@@ -357,7 +357,7 @@ def test_the_command_prints_the_memory_of_every_method(capsys):
     assert main.main(arguments) == 0
     rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
     totals = {row[1].strip(): float(row[-2]) for row in rows}
-    assert list(totals) == list(memory.methods(Config()))
+    assert list(totals) == list(memory.methods(Config(), SPEC))
     assert totals["full, float32"] == pytest.approx(16 * 7.248e9 / 16 / 2**30, rel=0.001)
     assert list(totals.values()) == sorted(totals.values(), reverse=True)
 
