@@ -40,14 +40,13 @@ TEXTS = {"sft": "text/sft", "dpo": "preferences/dpo"}
 STAGES = TEXTS | {"reward model": "preferences/reward", "grpo": "rl/grpo", "ppo": "rl/ppo"}
 STAGED = ("meta-llama/Llama-2-7b-chat-hf", "microsoft/phi-2")
 MISTRAL = "mistralai/Mistral-7B-Instruct-v0.3"
-SCALED = (  # chips of a slice, slices
+SCALED = (  # a slice, and how many of them
     ("v5e:4x4", 1),
-    ("v5e:4x8", 1),
-    ("v5e:8x8", 1),
-    ("v5e:8x16", 1),
     ("v5e:16x16", 1),
     ("v5e:8x16", 2),
-    ("v5e:4x4", 2),
+    ("v5e:8x8", 1),
+    ("v5e:4x8", 1),
+    ("v5e:8x16", 1),
 )
 ROWS_PER_CHIP, ROWS_PER_STEP = 8, 256  # the most that v5e-16 has room for; a row for each of 256 chips
 HEADER = (
@@ -151,11 +150,15 @@ def of_stages(preset: str, topology: str) -> Iterator[Case]:
 
 def of_scaling() -> Iterator[Case]:
     """Yields all weights of one model on more and more chips."""
-    for (topology, slices), weak in itertools.product(SCALED, (True, False)):
+    for weak, (topology, slices) in itertools.product((False, True), SCALED):
         height, width = map(int, topology.partition(":")[2].split("x"))
         chips = height * width * slices
-        rows = ROWS_PER_CHIP * chips if weak else ROWS_PER_STEP
-        flags = [f"--config.data.batch_size={rows}", f"--config.data.micro_batch_size={min(rows, 8 * chips)}"]
+        most = ROWS_PER_CHIP * chips
+        rows = most if weak else ROWS_PER_STEP
+        flags = [
+            f"--config.data.batch_size={rows}",
+            f"--config.data.micro_batch_size={min(rows, ROWS_PER_CHIP * chips)}",
+        ]
         flags += ["--config=configs/scruples/mistral_7b_dilemmas.py:v5e-16", f"--config.mesh.slices={slices}"]
         method = f"{ROWS_PER_CHIP} rows for each chip" if weak else f"{ROWS_PER_STEP} rows in a step"
         yield Case(MISTRAL, method, f"{slices} x {topology}", flags, topology)
