@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import math
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -151,6 +152,21 @@ def test_a_missing_or_old_gpu_compiler_names_the_extra(monkeypatch, missing, ver
     monkeypatch.setattr(jax, "__version_info__", version)
     with pytest.raises(UserError, match=r"pip install 'moral-jax\[plan-gpu\]'.*Python 3.12.*no GPU"):
         machines.topology("h100:8")
+
+
+@pytest.mark.parametrize(
+    ("name", "slices", "described"),
+    [("h100:8", 1, "1x1x8"), ("h100:2x8", 1, "1x2x8"), ("h100:8", 2, "1x2x8"), ("h100:2x8", 3, "1x6x8")],
+)
+def test_each_slice_of_gpus_is_as_many_machines(monkeypatch, name, slices, described):
+    """No compiler is needed to see what it is asked for."""
+    asked = {}
+    monkeypatch.setattr(machines, "_check_compiler", lambda chip: None)
+    monkeypatch.setattr(
+        machines.topologies, "get_topology_desc", lambda **given: asked.update(given) or SimpleNamespace(devices=[])
+    )
+    machines.topology(name, slices)
+    assert asked["topology"] == described
 
 
 def test_a_gpu_is_described_by_its_data_sheet():
