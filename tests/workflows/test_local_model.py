@@ -48,3 +48,12 @@ def test_a_run_stands_for_the_step_that_it_selects(run, tmp_path):
     [file] = (tmp_path / "out").glob("model-*.safetensors")
     exported = load_file(file)["model.norm.weight"]
     np.testing.assert_array_equal(exported, weights["decoder"]["final_norm"]["scale"])
+
+
+@pytest.mark.parametrize(("remat", "given", "unroll"), [("none", None, "all"), ("dots", None, 1), ("dots", 2, 2)])
+def test_layers_that_are_computed_again_stay_in_a_loop(tiny_folder, remat, given, unroll):
+    """Side by side, XLA on CPU merges the second computation with the first, and as much is kept as without."""
+    config = tiny.run_config(tiny_folder)
+    changed = dataclasses.replace(config, model=dataclasses.replace(config.model, remat=remat, unroll=given))
+    model = local_model.find_model(changed).model
+    assert model.compute.unroll == (model.spec.layers if unroll == "all" else unroll)
