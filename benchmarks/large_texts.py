@@ -3,7 +3,9 @@ batch.
 
     python benchmarks/large_texts.py [MB] [--json=FILE]
 
-The first start reads, divides and tokenises the documents once into the cache; the second maps them into memory.
+The first start reads, divides and tokenises the documents once into the cache, with progress bars; the second maps them
+into memory. Three batches of each start are hashed, in the second in the opposite order: what a step sees depends on
+its number alone.
 Memory is what the process holds itself; pages of mapped files, which the system takes back when it needs them, are
 given beside it.
 """
@@ -16,7 +18,7 @@ from pathlib import Path
 import two_starts
 
 PREPARE = """
-import json, sys, threading, time
+import hashlib, json, os, pathlib, sys, threading, time
 from moral_jax.config import parsing
 from moral_jax.workflows import build
 
@@ -32,13 +34,18 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 flags = ["--config=configs/text/sft.py", f"--config.task.path={sys.argv[1]}", "--config.task.validation=0.001",
          "--config.task.test=0"]
+is_first = not any(pathlib.Path(os.environ["MORAL_JAX_CACHE"]).rglob("*.npz"))
 began = time.perf_counter()
 setup = build.training_setup(parsing.from_flags(flags))
 batch = setup.batches[0]
-questions = setup.batches.questions
-print(json.dumps({"seconds": time.perf_counter() - began, "documents": len(setup.data.train),
-                  "pieces": len(questions.items), "tokens": int(questions.measures.lengths_E.sum()),
-                  "batches": len(setup.batches), "peak MiB held": most[0], "MiB mapped": held("RssFile")}))
+seconds = time.perf_counter() - began
+questions, steps = setup.batches.questions, len(setup.batches)
+numbers = [1, steps // 2, steps - 1]
+hashes = {n: hashlib.sha256(setup.batches[n].tokens.tokens_BT.tobytes()).hexdigest()[:8]
+          for n in (numbers if is_first else numbers[::-1])}
+print(json.dumps({"seconds": seconds, "documents": len(setup.data.train), "pieces": len(questions.items),
+                  "tokens": int(questions.measures.lengths_E.sum()), "batches": steps, "peak MiB held": most[0],
+                  "MiB mapped": held("RssFile"), "three batches": " ".join(hashes[n] for n in numbers)}))
 """
 
 

@@ -105,7 +105,9 @@ def apart(sides: dict[str, Callable[[], contextlib.AbstractContextManager[Worker
                 pieces[name].append(contest.turn(worker))
                 peak = max(worker.peak_gib(), results.get(name, {}).get("peak_gib", 0.0))
                 results[name] = worker.about | started | {"peak_gib": peak}
-            print(f"round {number + 1}, {name}: {pieces[name][-1]['seconds']:.1f} s", flush=True)
+            piece = pieces[name][-1]
+            others = f"others used {piece['cores_of_others']:.2f} cores"
+            print(f"round {number + 1}, {name}: {piece['seconds']:.1f} s, {others}, peak {peak:.2f} GiB", flush=True)
     return {name: results[name] | contest.summary(pieces[name], pieces["ours"]) for name in names}
 
 

@@ -83,17 +83,6 @@ class Questions:
             measuring.add(item, self.examples[item[0]], encoded)
         return measuring.found()
 
-    def of_examples(self, examples: Sequence[Example], places: Sequence[int]) -> "Questions":
-        """Returns the same entries around fewer examples.
-
-        Args:
-          examples: those that the entries are of.
-          places: where they stood before, in ascending order.
-        """
-        now = {place: number for number, place in enumerate(places)}
-        items = [(now[index], order) for index, order in self.items]
-        return Questions(examples, items, self.encoded, self.cut, self.is_encoder, known=self.measures)
-
     def _common(self, items: Sequence[int]) -> int:
         """How many tokens all texts of these items begin with in common and hold once."""
         if self.is_encoder:

@@ -143,7 +143,9 @@ class QuestionEncoder:
                 f"left out: {left} of {len(examples)} {what} rows, longer than config.data.length={self.limits.row}"
             )
         chosen = stored.take(examples, places)
-        self._fitting.append(found.of_examples(chosen, places))
+        now = {place: number for number, place in enumerate(places)}
+        items = [(now[index], order) for index, order in found.items]
+        self._fitting.append(dataclasses.replace(found, examples=chosen, items=items, known=found.measures))
         return chosen
 
     def for_scoring(self, examples: Sequence[Example], what: str) -> layout.Questions:

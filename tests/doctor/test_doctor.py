@@ -48,6 +48,30 @@ def doctor(config_file, tmp_path, capsys):
     return run
 
 
+TEXTS = {
+    ("texts", "sft"): {"prompt": "May I?", "completion": " No."},
+    ("preferences", "dpo"): {"prompt": "May I?", "chosen": "No, and why would you?", "rejected": "Sure."},
+}
+
+
+@pytest.mark.parametrize("of", TEXTS)
+def test_runs_on_texts(doctor, tmp_path, of):
+    """What is learned is shown, and a pair that is too long is found before the run."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(TEXTS[of] | {"prompt": f"May I do {i}?"}) + "\n" for i in range(12)))
+    task, objective = of
+    flags = [f"--config.task.name={task}", f"--config.task.path={path}", f"--config.objective.name={objective}"]
+    code, checks = doctor(*flags)
+    assert (code, checks["prompt"].state) == (0, OK), checks
+    assert checks["data"].found.startswith("8 train")
+    assert list(TEXTS[of].values())[1].strip() in checks["prompt"].found
+    if task == "preferences":
+        path.write_text(path.read_text().replace("No, and", "No, " + "no, " * 300 + "and"))
+        code, checks = doctor(*flags)
+        assert (code, checks["prompt"].state) == (1, FAIL)
+        assert "--config.task.on_bad_row=drop" in checks["prompt"].found
+
+
 def test_a_whole_machine_and_config_are_well(doctor):
     code, checks = doctor()
     assert code == 0

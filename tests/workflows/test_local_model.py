@@ -56,3 +56,12 @@ def test_what_is_recorded_of_a_run_is_the_step_that_it_selects(run):
     about = local_model.about_run(lambda: {"settings_sha256": {}}, config, RunDirectory(folder))
     step = BEST if config.train.select == "best" else LAST
     assert list(about["settings_sha256"]) == [f"checkpoints/{step}"]
+
+
+@pytest.mark.parametrize(("remat", "given", "unroll"), [("none", None, "all"), ("dots", None, 1), ("dots", 2, 2)])
+def test_layers_that_are_computed_again_stay_in_a_loop(tiny_folder, remat, given, unroll):
+    """Side by side, XLA on CPU merges the second computation with the first, and as much is kept as without."""
+    config = tiny.run_config(tiny_folder)
+    changed = dataclasses.replace(config, model=dataclasses.replace(config.model, remat=remat, unroll=given))
+    model = local_model.find_model(changed).model
+    assert model.compute.unroll == (model.spec.layers if unroll == "all" else unroll)
