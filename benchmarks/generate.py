@@ -5,9 +5,9 @@
 
 Both write as many tokens as they are told, with no end token, on the same token ids and the same weights, in turns, and
 each case is warmed up first. Theirs is the fastest of `--peers` (precision, cache, attention) in each case. `--prompts`
-has real questions: their greedy texts of `--agree` tokens are compared, in float32. Cores of others are those that other
-processes used at most beside ours, and beside theirs: discard numbers where these are not near zero. The bound is that of reading all
-weights once for each token of a batch, at the rate at which this device reads memory.
+has real questions: their greedy texts of `--agree` tokens are compared, in float32. Cores of others are what other
+processes used at most beside ours, and beside theirs: discard numbers where these are not near zero. The bound is that
+of reading all weights once for each token of a batch, at the rate at which this device reads memory.
 """
 
 import argparse
