@@ -5,8 +5,9 @@
 
 Both write as many tokens as they are told, with no end token, on the same token ids and the same weights, in turns, and
 each case is warmed up first. Theirs is the fastest of `--peers` (precision, cache, attention) in each case. `--prompts`
-has real questions: their greedy texts of `--agree` tokens are compared, in float32. The bound is that of reading all
-weights once for each token of a batch, at the rate at which this device reads memory.
+has real questions: their greedy texts of `--agree` tokens are compared, in float32. Cores of others are what other
+processes used at most beside ours, and beside theirs: discard numbers where these are not near zero. The bound is that
+of reading all weights once for each token of a batch, at the rate at which this device reads memory.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from contest import converted
-from workers import Worker
+from workers import Worker, machine_busy
 
 CASES: dict[str, dict[str, int]] = {
     **{f"{b} x {p} tokens": {"prompts": b, "length": p, "tokens": 64} for p in (32, 256) for b in (1, 8, 32)},
@@ -57,6 +58,13 @@ def agreement(mine: Worker, theirs: Worker, count: int, tokens: int) -> dict[str
     return {"prompts": len(ids), "tokens": tokens, "equal_tokens": same, "equal": sum(n == tokens for n in same)}
 
 
+def turn(worker: Worker, asked: dict[str, Any]) -> tuple[float, float]:
+    """Returns the seconds of writing, and how many cores other processes had meanwhile: it shows in the numbers."""
+    before = machine_busy() - worker.busy()
+    seconds = worker.ask("write", **asked)
+    return seconds, (machine_busy() - worker.busy() - before) / seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True)
@@ -80,29 +88,29 @@ def main() -> None:
         if agreed:
             print(f"{agreed['equal']} of {agreed['prompts']} greedy texts of {args.agree} tokens are equal", flush=True)
         rate, results = mine.ask("read_rate"), {}
-        print(
-            "| | ours, tokens/s | theirs, tokens/s | theirs is | ours is faster by | share of the bound |", flush=True
-        )
-        print("|---|---|---|---|---|---|")
+        print("| | ours, tokens/s | theirs | theirs is | ours is faster by | share of the bound | cores of others |")
+        print("|---|---|---|---|---|---|---|", flush=True)
         for name in args.cases:
             asked = requests(CASES[name], mine.about["vocab"])
             sides = {"ours": mine, **peers}
             for side in sides.values():
                 side.ask("write", **asked)  # compiles
-            took: dict[str, list[float]] = {side: [] for side in sides}
+            turns: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
             for _ in range(args.rounds):
                 for side, worker in sides.items():
-                    took[side].append(worker.ask("write", **asked))
+                    turns[side].append(turn(worker, asked))
+            took = {side: [seconds for seconds, _ in of] for side, of in turns.items()}
             seconds = {side: statistics.median(x) for side, x in took.items()}
             best = min(peers, key=lambda p: seconds[p])
+            others = {side: max(cores for _, cores in turns[side]) for side in ("ours", best)}
             written = sum(asked["tokens"]) * asked["samples"]
             ratios = [b / a for a, b in zip(took["ours"], took[best], strict=True)]
             bound = written / len(asked["ids"]) / asked["samples"] * mine.about["bytes"] / rate
-            results[name] = {"seconds": took, "tokens": written, "best": best, "bound_seconds": bound}
+            results[name] = {"turns": turns, "tokens": written, "best": best, "bound_seconds": bound}
             print(
                 f"| {name} | {written / seconds['ours']:.0f} | {written / seconds[best]:.0f} | {best} | "
                 f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | "
-                f"{bound / seconds['ours']:.0%} |",
+                f"{bound / seconds['ours']:.0%} | {others['ours']:.2f}, {others[best]:.2f} |",
                 flush=True,
             )
         memory = {name: w.peak_gib() for name, w in {"ours": mine, **peers}.items()}

@@ -5,9 +5,9 @@
     python benchmarks/where_time_goes.py score (the same)
     python benchmarks/where_time_goes.py write --model=... --prompts=questions.jsonl --count=8
 
-The pass is that of `train_step.py`, `score.py` and, 64 tokens to each of some prompts of 32, `generate.py`. An operation
-of the compiled program belongs to the line of code that it came from; where the compiler fused several, the last one
-names them.
+The pass is that of `train_step.py`, `score.py` and, 64 tokens to each of some prompts of 32, `generate.py`. An
+operation of the compiled program belongs to the line of code that it came from; where the compiler fused several, the
+last one names them.
 """
 
 import argparse

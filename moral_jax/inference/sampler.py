@@ -24,7 +24,7 @@ from moral_jax.types import Array, Params, Tokens
 ROUNDS = 16  # tokens of every text in one call
 SMALLEST = 128  # tokens of a packed row of prompts
 PROMPTS_PER_ROW = 8
-COPIED = 2**31  # bytes of weights that may be held twice on a CPU
+COPIED = 2**31  # bytes of weights of which a CPU may hold copies
 
 
 def bucket(length: int, smallest: int) -> int:
@@ -36,11 +36,11 @@ def _unroll(model: api.Model) -> int:
     """Returns how many layers of a loop over layers are spelled out.
 
     On a CPU, XLA copies what such a loop reads of stacked weights, for every token anew. Spelled out, it copies them
-    once in a call; so small ones are held twice meanwhile.
+    once in a call, in the type of the product; so this is for small ones, and not for those that are dequantised.
     """
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(api.abstract_params(model)[model.backbone]))
     is_cpu = model.compute.mesh.devices.flat[0].platform == "cpu"
-    return model.spec.layers if is_cpu and size <= COPIED else 1
+    return model.spec.layers if is_cpu and model.quantize == "none" and size <= COPIED else 1
 
 
 class State(NamedTuple):

@@ -146,8 +146,8 @@ def _begin(out: Path, settings: dict[str, Any], about: dict[str, Any]) -> None:
 def _differs(was: dict[str, Any], now: dict[str, Any]) -> tuple[str, Any, Any] | None:
     """Returns the first setting that differs, in both."""
     for name in {**was, **now}:
-        of = was.get(name), now.get(name)
-        if of[0] != of[1]:
-            inner = _differs(*of) if all(isinstance(x, dict) for x in of) else None
-            return (f"{name}.{inner[0]}", *inner[1:]) if inner else (name, *of)
+        before, after = was.get(name), now.get(name)
+        if before != after:
+            inner = _differs(before, after) if isinstance(before, dict) and isinstance(after, dict) else None
+            return (f"{name}.{inner[0]}", *inner[1:]) if inner else (name, before, after)
     return None

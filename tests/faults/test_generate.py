@@ -17,7 +17,8 @@ def writing(tmp_path_factory):
     """Returns what writes replies into a folder, disturbed or not."""
     folder = tmp_path_factory.mktemp("generate")
     prompts = folder / "prompts.jsonl"
-    prompts.write_text("".join(json.dumps({"prompt": f"Why {n}?" * (1 + n % 3)}) + "\n" for n in range(PROMPTS)))
+    different = [n % (PROMPTS - 1) for n in range(PROMPTS)]  # the last is the first again, and another sample
+    prompts.write_text("".join(json.dumps({"prompt": f"Why {n}?" * (1 + n % 3)}) + "\n" for n in different))
     runs = Runs(folder)
 
     def write(out, plan=None, flags=FLAGS):
@@ -67,4 +68,6 @@ def test_a_killed_command_goes_on(writing, whole, tmp_path):
     assert code == 0, err
     assert f"{PROMPTS} of {PROMPTS} prompts have their replies" in err + out_
     assert tokens_of(lines_of(out)) == tokens_of(whole)
+    assert whole[0]["prompt"] == whole[-1]["prompt"]
+    assert whole[0]["tokens"] != whole[-SAMPLES]["tokens"]
     assert [(line["row"], line["sample"]) for line in whole] == [(r, s) for r in range(PROMPTS) for s in range(SAMPLES)]
