@@ -43,7 +43,7 @@ COMMANDS = {
     "search": Command("search", "values in, prompts whose completions violate them out, beside random prompts"),
     "instruct": Command("instruct", "values and prompts in, a trained writer of value instructions out"),
     "data": Command("data", "show a data set before any run: rows, votes, groups, duplicates, whole prompts"),
-    "development": Command("development", "records of a cycle and stages in, rows for training in stages out"),
+    "development": Command("development", "scenarios in, records of a cycle and stages out; records in, rows out"),
     "study": Command("study", "run many cells, on one machine or many, and make one page"),
     "sweep": Command("sweep", "search config fields, ranked by validation rows"),
     "report": Command("report", "write a run's page again from its files"),

@@ -14,7 +14,7 @@ from moral_jax.analysis import summary
 from moral_jax.analysis.calibrate import fit
 from moral_jax.analysis.table import from_examples, from_records
 from moral_jax.config import parsing, saved
-from moral_jax.runs import records
+from moral_jax.runtime import files
 from moral_jax.tasks import load
 
 NOISE = 0.05
@@ -54,7 +54,7 @@ def main(arguments):
     sides = {"validation": data.validation, "test": data.test if config.eval.test else []}
     rows = {split: [record(e, predict(e, config, rng)) for e in side] for split, side in sides.items() if side}
     for split, of_split in rows.items():
-        records.write_jsonl(stage / f"{split}.jsonl", of_split)
+        files.write_jsonl(stage / f"{split}.jsonl", of_split)
     reported = "test" if "test" in rows else "validation"
     calibration = fit(from_records(rows["validation"])) if reported == "test" else None
     prior = from_examples(data.train)

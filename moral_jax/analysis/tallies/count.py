@@ -264,8 +264,7 @@ def count(
             put(tables, who, key, measures[key].better, cell)
         said = [*findings.sentences(tables, tally.headline, who), *tally.findings(answered)]
         said += [*([ONE_PLACE] if unfair else []), *([] if is_compared else [OTHERS.format(respondents[0])])]
-        if who not in tally.yardsticks:
-            sentences += [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
+        sentences += _named(said, who, respondents) if who not in tally.yardsticks else []
         first = first or drawn
     if not tables:
         raise UserError(f"tally {name!r}: nothing to count; {tally.description} needs other records")
@@ -282,6 +281,11 @@ def count(
         "findings": sentences,
         "surprising": [] if tally.of_replies else findings.surprising(records),
     }
+
+
+def _named(said: Sequence[str], who: str, respondents: Sequence[str]) -> list[str]:
+    """Returns sentences that begin with whom they are about, where there are several."""
+    return [f"{who}: {sentence}" if len(respondents) > 1 else sentence for sentence in said]
 
 
 def _is_right_by_place(records: Sequence[Record]) -> bool:
