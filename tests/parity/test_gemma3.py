@@ -65,7 +65,7 @@ def test_states_and_logits_in_float64(file, record_property):
     decoder = load.load(file, spec, api.abstract_loaded(tiny.model(spec), trained=True), piece_bytes=64 << 20)
     with jax.enable_x64(True):
         model = tiny.model(spec, dtype="float64")
-        wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), decoder)
+        wide = jax.tree.map(lambda x: x.astype(jnp.float64), decoder)
         one, here = jnp.ones_like(ids), jnp.arange(TOKENS)[None]
         run = jax.jit(lambda p: api.module(model).apply({"params": p}, Tokens(ids, one, one + 1, here), here))
         got = np.asarray(run(wide))
