@@ -18,7 +18,8 @@ from tests.helpers import examples, tiny
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 transformers = pytest.importorskip("transformers")
 
-FAMILIES = {"bert": tiny.encoder_spec(), "roberta": tiny.encoder_spec(**tiny.ROBERTA)}
+LONG = {"max_positions": 512}
+FAMILIES = {"bert": tiny.encoder_spec(**LONG), "roberta": tiny.encoder_spec(**tiny.ROBERTA | LONG)}
 HEADS = {  # how many scores, and the class of transformers that has them
     ("bert", 1): "BertForMultipleChoice",
     ("bert", 5): "BertForSequenceClassification",

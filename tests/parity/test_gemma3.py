@@ -1,6 +1,7 @@
 """Real weights of Gemma 3 (270 M, Q4_K_M) against transformers' own GGUF loader: states, logits, tokens."""
 
 import functools
+import gc
 
 import gguf
 import jax
@@ -55,15 +56,16 @@ def test_states_and_logits_in_float64(file, record_property):
         )
     spec = load.read_spec(file)
     assert [kind.window for kind in spec.kinds[:7]] == [512] * 5 + [None, 512]
-    decoder = load.load(file, spec, api.abstract_loaded(tiny.model(spec), trained=True), piece_bytes=64 << 20)
     ids = np.random.default_rng(0).integers(5, spec.vocab, (1, TOKENS))
     with torch.no_grad():
         states = theirs.double().model(torch.from_numpy(ids)).last_hidden_state
         logits = theirs.lm_head(states[:, -8:]).numpy()
     del theirs
+    gc.collect()  # both in float64 at once would need 4 GiB more
+    decoder = load.load(file, spec, api.abstract_loaded(tiny.model(spec), trained=True), piece_bytes=64 << 20)
     with jax.enable_x64(True):
         model = tiny.model(spec, dtype="float64")
-        wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), decoder)
+        wide = jax.tree.map(lambda x: x.astype(jnp.float64), decoder)
         one, here = jnp.ones_like(ids), jnp.arange(TOKENS)[None]
         run = jax.jit(lambda p: api.module(model).apply({"params": p}, Tokens(ids, one, one + 1, here), here))
         got = np.asarray(run(wide))
