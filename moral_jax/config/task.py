@@ -30,7 +30,7 @@ class FieldsConfig:
     question: str = "{question}"
     """Template of the question; may be fixed words."""
     options: str = "options"
-    """Column with the list of options, or the options themselves: "Yes|No"."""
+    """Column with the list of options, or the options themselves, which may be templates: "Yes|No", "{a}|{b}"."""
     counts: str = "counts"
     """Column with votes or shares: a list, or an object label -> votes; or a column per option: "n_yes|n_no"."""
     labels: str = ""
@@ -94,6 +94,8 @@ class TaskConfig:
     """JSON lines, JSON, CSV, TSV, parquet or arrow (.gz, .zst too), a folder or pattern ("part-*.csv") of them, or a
     data set of the hub, OWNER/NAME[@REVISION][/CONFIG][:SPLIT]; default: the released archive, with its own splits
     (synthetic: built in)."""
+    columns: str | None = None
+    """Names of the columns of a CSV or TSV file without a header: "better|worse"."""
     validation_path: str | None = None
     """The validation rows; default: a share of `path`."""
     items_path: str | None = None

@@ -99,6 +99,8 @@ def opened(path: str, columns: Columns, *of_hub: str) -> Opened:
       of_hub: setting and flag, as of `hub.load`.
     """
     if name := hub.parse(path):
+        if columns.given:
+            raise UserError(f"{name}: names its own columns; leave out config.task.columns")
         found = hub.load(name, *of_hub)
         commit = {str(name): found.commit or "unknown"}
         return Opened(tables.of_dataset(found.rows, str(name), columns), [commit], lambda: commit, found.licence)
@@ -129,13 +131,15 @@ def read(path: str, config: TaskConfig) -> FileRows:
       UserError: the file is missing, empty, has bad rows (the message names the first twenty, unless `on_bad_row` drops
         them), lacks a column, or two rows have the same id (records and splits are keyed by id).
     """
-    task, columns, bad = registry.get(config.name), Columns(), BadRows()
+    task, bad = registry.get(config.name), BadRows()
+    columns = Columns(tuple(config.columns.split("|")) if config.columns else ())
     source = opened(path, columns)
     items = opened(config.items_path, Columns()) if config.items_path else None
     what = [
         source.identity,
         items.identity if items else [],
         config.name,
+        config.columns,
         dataclasses.asdict(config.fields),
         config.total_votes,
         config.scale,

@@ -27,6 +27,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 class Columns:
     """The columns of a file: those that rows have, and which names were asked for and found."""
 
+    given: tuple[str, ...] = ()  # of a CSV or TSV file without a header
     names: dict[str, None] = dataclasses.field(default_factory=dict)  # an ordered set
     asked: dict[str, None] = dataclasses.field(default_factory=dict)
     found: set[str] = dataclasses.field(default_factory=set)

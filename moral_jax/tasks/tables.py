@@ -123,7 +123,7 @@ def _json(file: IO[bytes], name: str, columns: Columns, most: float) -> Iterator
 
 
 def _separated(file: Stream, name: str, columns: Columns, most: float, tabs: bool) -> Iterator[Read]:
-    """Yields the rows of a CSV or TSV file as texts; empty cells are None. The header decides between "," and ";".
+    """Yields the rows of a CSV or TSV file as texts; empty cells are None. The first line decides between "," and ";".
 
     Cells keep their characters: "007", "NA" and "1.0" stay what they are.
     """
@@ -131,9 +131,10 @@ def _separated(file: Stream, name: str, columns: Columns, most: float, tabs: boo
     header = next(text, "")
     delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","
     reader = csv.reader(itertools.chain([header], text), delimiter=delimiter, strict=True)
-    names = [column.strip() for column in next(reader, [])]
+    source = "config.task.columns" if columns.given else "the header"
+    names = list(columns.given) or [column.strip() for column in next(reader, [])]
     if twice := [column for column in names if column and names.count(column) > 1]:
-        raise UserError(f"{name}: the column {twice[0]!r} appears twice in the header; rename one")
+        raise UserError(f"{name}: the column {twice[0]!r} appears twice in {source}; rename one")
     columns.names.update(dict.fromkeys(filter(None, names)))
     while True:
         where = f"{name}:{reader.line_num + 1}"
@@ -148,7 +149,7 @@ def _separated(file: Stream, name: str, columns: Columns, most: float, tabs: boo
             yield Row({n: cell or None for n, cell in zip(names, cells, strict=True) if n}, where, columns, typed=False)
         elif any(cell.strip() for cell in cells):
             yield UserError(
-                f"{where}: found {len(cells)} cells, expected {len(names)} as in the header; check the quotes"
+                f"{where}: found {len(cells)} cells, expected {len(names)} as in {source}; check the quotes"
             )
 
 
@@ -202,6 +203,8 @@ def kind_of(path: Path) -> str | None:
 
 def _of_file(path: Path, columns: Columns) -> Iterator[Read]:
     kind = kind_of(path)
+    if columns.given and kind not in (".csv", ".tsv"):
+        raise UserError(f"{path}: names its own columns; leave out config.task.columns, which is for CSV and TSV files")
     if kind in BINARY:
         yield from _arrow(BINARY[kind], path, columns)
         return

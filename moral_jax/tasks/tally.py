@@ -54,11 +54,16 @@ def _places(names: tuple[str, ...]) -> dict[str, int]:
     return {code(name): place for place, name in enumerate(names)}
 
 
+def _names(fields: FieldsConfig, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns what the data call the options, in their order."""
+    return tuple(fields.codes.split("|")) if fields.codes else options
+
+
 def _by_label(
     row: Row, setting: str, votes: Iterable[tuple[str, Any]], fields: FieldsConfig, options: tuple[str, ...]
 ) -> tuple[float, ...]:
     """Returns the votes of labels in the order of the options."""
-    names = tuple(fields.codes.split("|")) if fields.codes else options
+    names = _names(fields, options)
     if len(names) != len(options):
         raise UserError(
             f"config.task.fields.codes={fields.codes!r}: names {len(names)} labels, but {row.where} has {len(options)} "
@@ -80,9 +85,11 @@ def _counts(row: Row, name: str, fields: FieldsConfig, options: tuple[str, ...])
     if fields.vote:
         return _by_label(row, fields.vote, row.values[VOTES][name].items(), fields, options)
     if fields.labels:
-        votes = Counter(labels_in(row.get(fields.labels)))
+        said = row.get(fields.labels)
+        is_one = isinstance(said, str) and code(said) in _places(_names(fields, options))  # with its commas
+        votes = Counter([code(said)] if is_one else labels_in(said))
         if not votes:
-            raise row.error(fields.labels, row.get(fields.labels), "at least one label")
+            raise row.error(fields.labels, said, "at least one label")
         return _by_label(row, fields.labels, votes.items(), fields, options)
     setting = fields.counts
     columns = setting.split("|")

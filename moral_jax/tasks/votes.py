@@ -41,8 +41,8 @@ def _visible(option: str) -> str:
 
 
 def _options(row: Row, setting: str) -> tuple[str, ...]:
-    """Returns the options: the texts in `setting` separated by "|", or else the list in the field of that name."""
-    values: list[Any] = setting.split("|") if "|" in setting else row.items(setting)
+    """Returns the options: the templates in `setting` separated by "|", or else the list in the field of that name."""
+    values: list[Any] = [filled(row, t) for t in setting.split("|")] if "|" in setting else row.items(setting)
     if not 2 <= len(values) <= MOST_OPTIONS:
         raise row.error(setting, values, f"at least two options, and at most {MOST_OPTIONS}")
     options = [row.clean(setting, _option(v)) for v in values]
@@ -143,7 +143,7 @@ def by_item(rows: Iterable[Row | UserError], config: TaskConfig) -> Iterable[Row
     if config.items_path:
         rows = people.with_texts(rows, tables.rows(expanded(config.items_path), Columns()), fields)
     asked = questions_of(fields)
-    templates = [t for _, f in asked for t in (f.question, f.title, f.text, f.key, f.group)]
+    templates = [t for _, f in asked for t in (f.question, f.title, f.text, f.options, f.key, f.group)]
     shown = dict.fromkeys(name for template in templates for name in PLACEHOLDER.findall(template))
     return people.counted(rows, asked, list(shown))
 

@@ -134,6 +134,7 @@ def test_the_values_survey_by_country(tmp_path):
         ("wvs_moral", "wvs_moral/wvs7_q176_q198_country_counts_5k_sample.csv", 1000),
         ("jcommonsense_morality", "jcommonsense_morality/data_test.csv", 3900),
         ("ethics:justice", "ethics/justice/justice_test.csv", 2700),
+        ("ethics_utilitarianism", "ethics/utilitarianism/util_test.csv", 4800),
         ("moralbench", "moralbench/moralbench.jsonl", 88),
     ],
 )
@@ -151,6 +152,12 @@ def test_labels_of_a_majority(tmp_path):
     ethics.write_text("label,scenario,excuse\n1,Why are you late?,The bus was.\n")
     _, [one] = first("ethics:deontology", ethics)
     assert (one.text, one.counts) == ("Why are you late?\nThe bus was.", (1, 0))
+    ethics.write_text('"I won, twice.",I won.\nI slept.,I fell.\n')
+    _, found = first("ethics_utilitarianism", ethics)
+    assert {e.options: e.counts for e in found} == {
+        ("I won, twice.", "I won."): (1, 0),
+        ("I slept.", "I fell."): (1, 0),
+    }
     japanese.write_text(",sent,label\n0,猫を蹴った,1\n")
     _, [one] = first("jcommonsense_morality", japanese)
     assert dict(zip(one.options, one.counts, strict=True)) == {"許されない": 1, "許される": 0}

@@ -83,6 +83,24 @@ def test_a_text_is_no_vote_where_the_file_knows_numbers():
         Row({"n": "3"}, "f:1").vote("n", "3")
 
 
+@pytest.mark.parametrize(("name", "between"), [("x.csv", ","), ("x.csv", ";"), ("x.tsv", "\t")])
+def test_a_file_without_a_header(tmp_path, name, between):
+    """The first line is a row, and lines are counted from it."""
+    (tmp_path / name).write_text(f"1{between}no\n2{between}yes\n3")
+    columns = Columns(("id", "label"))
+    one, two, bad = tables.rows(tmp_path / name, columns)
+    assert [row.values for row in (one, two)] == [{"id": "1", "label": "no"}, {"id": "2", "label": "yes"}]
+    assert (one.where, list(columns.names)) == (f"{tmp_path / name}:1", ["id", "label"])
+    assert str(bad) == f"{tmp_path / name}:3: found 1 cells, expected 2 as in config.task.columns; check the quotes"
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet"])
+def test_names_are_given_to_files_without_a_header_alone(tmp_path, name):
+    (tmp_path / name).write_text('{"id": 1}')
+    with pytest.raises(UserError, match=rf"{name}: names its own columns; leave out config.task.columns"):
+        list(tables.rows(tmp_path / name, Columns(("id",))))
+
+
 def test_places_are_lines_also_after_a_cell_of_several(tmp_path):
     path = tmp_path / "long.csv"
     path.write_text('id,text\n1,"one\ntwo\nthree"\n2,x,y\n3,z\n')

@@ -39,6 +39,14 @@ def test_templates_reach_into_objects_and_join_fields():
     assert got.id == "line 7"
 
 
+def test_options_of_columns_and_a_label_that_has_commas():
+    """A label that is a whole option is that option; any other text with commas is a list."""
+    row = {"a": "He lied, once.", "b": "He left", "said": "He lied, once.", "both": "1,0,1"}
+    got = read(row, text="", question="Worse?", options="{a}|{b}", labels="said")
+    assert (got.options, got.counts) == (("He lied, once.", "He left"), (1, 0))
+    assert read(row, text="", question="Worse?", options="{a}|{b}", labels="both", codes="1|0").counts == (2, 1)
+
+
 def test_messages_come_before_the_question():
     turns = [{"role": "system", "content": "You are a judge."}, {"role": "user", "content": "He lied."}]
     got = read({"messages": turns, "question": "Wrong?", "options": ["yes", "no"], "counts": [1, 1]})
