@@ -158,12 +158,6 @@ def test_prompts_that_a_head_cannot_read(decoder_folder, head, prompt, message):
         config_of(decoder_folder, head, prompt=PromptConfig(**prompt))
 
 
-def test_no_plan_is_made_for_an_encoder(encoder_folder, capsys):
-    arguments = ["plan", "--config=configs/scruples/minilm_dilemmas.py", "--topology=v5e:2x2"]
-    assert main.main([*arguments, f"--config.model.path={encoder_folder}"]) == 2
-    assert "plans are made for decoders" in capsys.readouterr().err
-
-
 EXPORTED = {
     "encoder": "BertForMultipleChoice",
     "classes": "BertForSequenceClassification",
