@@ -77,15 +77,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     args, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as cache, contextlib.ExitStack() as running:
-        mine = running.enter_context(Worker("ours", sys.executable, "generate_ours.py", {"MORAL_JAX_CACHE": cache}))
-        mine.start("generate", model=args.model, prompts=args.prompts, flags=rest)
+
+        def ours(name: str, flags: list[str]) -> Worker:
+            worker = Worker(name, sys.executable, "generate_ours.py", {"MORAL_JAX_CACHE": cache})
+            worker.start("generate", model=args.model, prompts=args.prompts, flags=flags)
+            return worker
+
+        mine = running.enter_context(ours("ours", rest))
         weights = converted(args.torch_python, mine.about["weights"], Path(cache))
         peers = {}
         for name in args.peers:
             peers[name] = running.enter_context(Worker(name, args.torch_python, "generate_peers.py", {}))
             peers[name].start("generate", weights=weights, how=name)
-        agreed = agreement(mine, peers[args.peers[0]], 20, args.agree) if args.agree else None
-        if agreed:
+        agreed = None
+        if args.agree:  # whatever products are fast here
+            with ours("ours in float32", [*rest, "--config.model.product_dtype=float32"]) as exact:
+                agreed = agreement(exact, peers[args.peers[0]], 20, args.agree)
             print(f"{agreed['equal']} of {agreed['prompts']} greedy texts of {args.agree} tokens are equal", flush=True)
         rate, results = mine.ask("read_rate"), {}
         print("| | ours, tokens/s | theirs | theirs is | ours is faster by | share of the bound | cores of others |")
