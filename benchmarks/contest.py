@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from workers import Worker, machine_busy
+from workers import Worker, watched
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = {"dilemmas": 128, "anecdotes": 12}  # a pass of the slowest is about a minute on two cores
@@ -124,10 +124,9 @@ def _fastest(contest: Contest, args: argparse.Namespace) -> tuple[int, str]:
 
 
 def turn(worker: Worker) -> dict[str, float]:
-    """One piece, and how many cores other processes had meanwhile: their work is in the numbers."""
-    before = machine_busy() - worker.busy()
-    piece = worker.ask("piece")
-    return piece | {"cores_of_others": (machine_busy() - worker.busy() - before) / piece["seconds"]}
+    """One piece, and how many cores other processes had meanwhile."""
+    piece, others = watched(worker, "piece")
+    return piece | {"cores_of_others": others}
 
 
 def summary(pieces: list[dict[str, float]], ours: list[dict[str, float]]) -> dict[str, Any]:
@@ -164,8 +163,8 @@ def race(workers: dict[str, Worker], rounds: int) -> dict[str, dict[str, Any]]:
         results[name] = worker.about | {"to_first_step_seconds": worker.age(), "first_step_seconds": first}
     names = list(workers)
     for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+        begins = number % len(names)
+        for name in names[begins:] + names[:begins]:
             piece = turn(workers[name])
             pieces[name].append(piece)
             others = f"others used {piece['cores_of_others']:.2f} cores"

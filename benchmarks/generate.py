@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from contest import converted
-from workers import Worker, machine_busy
+from workers import Worker, watched
 
 CASES: dict[str, dict[str, int]] = {
     **{f"{b} x {p} tokens": {"prompts": b, "length": p, "tokens": 64} for p in (32, 256) for b in (1, 8, 32)},
@@ -56,13 +56,6 @@ def agreement(mine: Worker, theirs: Worker, count: int, tokens: int) -> dict[str
         for x, y in zip(*of_both, strict=True)
     ]
     return {"prompts": len(ids), "tokens": tokens, "equal_tokens": same, "equal": sum(n == tokens for n in same)}
-
-
-def turn(worker: Worker, asked: dict[str, Any]) -> tuple[float, float]:
-    """Returns the seconds of writing, and how many cores other processes had meanwhile: it shows in the numbers."""
-    before = machine_busy() - worker.busy()
-    seconds = worker.ask("write", **asked)
-    return seconds, (machine_busy() - worker.busy() - before) / seconds
 
 
 def main() -> None:
@@ -105,7 +98,7 @@ def main() -> None:
             turns: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
             for _ in range(args.rounds):
                 for side, worker in sides.items():
-                    turns[side].append(turn(worker, asked))
+                    turns[side].append(watched(worker, "write", **asked))
             took = {side: [seconds for seconds, _ in of] for side, of in turns.items()}
             seconds = {side: statistics.median(x) for side, x in took.items()}
             best = min(peers, key=lambda p: seconds[p])

@@ -98,3 +98,10 @@ def machine_busy() -> float:
     """Processor seconds that all processes have used (Linux)."""
     user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
     return (user + nice + system + irq + softirq) / TICKS
+
+
+def watched(worker: Worker, do: str, **given: Any) -> tuple[Any, float]:
+    """Returns what a worker answers, and how many cores other processes had meanwhile: their work is in its numbers."""
+    began, before = time.perf_counter(), machine_busy() - worker.busy()
+    answer = worker.ask(do, **given)
+    return answer, (machine_busy() - worker.busy() - before) / (time.perf_counter() - began)
