@@ -75,17 +75,20 @@ def mesh_shape(config: MeshConfig, devices: int) -> tuple[int, int, int]:
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[Any] | None = None) -> Mesh:
-    """The mesh of all (or the given) devices. Slices are laid along `data`: only gradients cross the slow network."""
+    """The mesh of all (or the given) devices. Slices are laid along `data`: only gradients cross the slow network.
+
+    An axis takes whole rings of a slice where some have its size, and a part of one where none has (2 of a 4x4).
+    """
     devices = jax.devices() if devices is None else devices
     shape = mesh_shape(config, len(devices))
     if config.slices == 1:
-        return Mesh(mesh_utils.create_device_mesh(shape, devices), AXES)
+        return Mesh(mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True), AXES)
     inner = (shape[0] // config.slices, *shape[1:])
     # GPUs: the slow network lies between machines
     by_process = len({getattr(device, "slice_index", 0) for device in devices}) < config.slices
     try:
         grid = mesh_utils.create_hybrid_device_mesh(
-            inner, (config.slices, 1, 1), devices, process_is_granule=by_process
+            inner, (config.slices, 1, 1), devices, process_is_granule=by_process, allow_split_physical_axes=True
         )
     except ValueError as e:
         raise UserError(f"config.mesh.slices={config.slices}: the devices do not lie in so many slices ({e})") from e

@@ -4,6 +4,10 @@ A fixed number of slots work in calls of `ROUNDS` tokens. Between two calls the 
 at an end token, a stop text or their greatest length, and gives free slots to the next prompts. All samples of a prompt
 begin together in one group of slots, so that its prompt is computed and read once for them (`models.cache`).
 
+A call takes as long with empty slots, so these should be few. Prompts begin by their size, largest first, and of one
+size those with the longest replies first. Slots that the last large prompts leave empty go to smaller ones, and the
+room for prompts shrinks once no large one is in progress.
+
 The random number of a token depends on the seed, the prompt's own number, the sample and the place of the token alone:
 order, neighbours and restarts change no token.
 """
@@ -105,8 +109,18 @@ class Slots:
             done = [reply for reply in group.replies if reply is not None]
             if len(done) == self.samples:
                 del self.groups[number]
-                self.own_lengths_S[slots] = 0
+                self.prompt_lengths_G[number], self.own_lengths_S[slots] = 0, 0
                 yield group.place, done
+
+
+def _in_order(prompts: Sequence[Prompt], most: int) -> list[tuple[int, Prompt]]:
+    """Returns prompts and their places in the order in which they begin, the first last."""
+
+    def key(asked: tuple[int, Prompt]) -> tuple[int, int]:
+        tokens, replies = len(asked[1].tokens), asked[1].max_tokens or most
+        return -bucket(tokens, SMALLEST), -min(replies, most)
+
+    return sorted(enumerate(prompts), key=key)[::-1]
 
 
 def make_sampler(model: api.Model, how: SampleConfig, prompts: int) -> Sampler:
@@ -135,6 +149,8 @@ def generate(
     Raises:
       Preempted: the work was told to end.
     """
+    if not prompts:
+        return
     sampler = sampler or make_sampler(model, how, len(prompts))
     agreed = distributed.AnyProcess()
     full = lambda value, dtype: np.full(sampler.slots, value, dtype)  # noqa: E731
@@ -144,18 +160,19 @@ def generate(
         top_k_S=full(how.top_k, np.int32),
         min_p_S=full(how.min_p, np.float32),
     )
-    of_size: dict[int, list[tuple[int, Prompt]]] = {}
-    for place, prompt in enumerate(prompts):
-        of_size.setdefault(bucket(len(prompt.tokens), SMALLEST), []).append((place, prompt))
-    for length in sorted(of_size, reverse=True):
-        state, waiting = sampler.empty(params, length), of_size[length][::-1]
-        texts = Slots(sampler, ends, is_stopped)
-        while waiting or texts.groups:
-            if agreed(preemption.noticed())[0]:
-                raise Preempted("preempted while writing; the same command goes on")
-            if fresh := texts.fill(waiting, how.max_tokens):
-                state = sampler.begin(params, state, fresh)
-            lengths = texts.prompt_lengths_G, texts.own_lengths_S
-            random_RS = uniforms(how.seed, texts.numbers_S, texts.samples_S, texts.own_lengths_S, ROUNDS)
-            state, chosen = sampler.go_on(params, state, *lengths, random_RS, settings)
-            yield from texts.take(chosen)
+    texts, waiting = Slots(sampler, ends, is_stopped), _in_order(prompts, how.max_tokens)
+    room = bucket(max(len(prompt.tokens) for prompt in prompts), SMALLEST)
+    state = sampler.empty(params, room)
+    while waiting or texts.groups:
+        if agreed(preemption.noticed())[0]:
+            raise Preempted("preempted while writing; the same command goes on")
+        fresh = texts.fill(waiting, how.max_tokens)
+        needed = bucket(int(texts.prompt_lengths_G.max()), SMALLEST)
+        if needed < room:
+            state, room = sampler.shrunk(state, needed), needed
+        if fresh:
+            state = sampler.begin(params, state, fresh)
+        lengths = texts.prompt_lengths_G, texts.own_lengths_S
+        random_RS = uniforms(how.seed, texts.numbers_S, texts.samples_S, texts.own_lengths_S, ROUNDS)
+        state, chosen = sampler.go_on(params, state, *lengths, random_RS, settings)
+        yield from texts.take(chosen)

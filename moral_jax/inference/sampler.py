@@ -66,6 +66,7 @@ class Sampler:
         self.room = sharding.rounded_up(max_tokens, ROUNDS)
         self._empty: dict[int, Callable[[], State]] = {}
         self._prefill = jax.jit(self._prefill_rows, donate_argnums=1)
+        self._cut = jax.jit(self._first_places, static_argnums=1)
         whole = sharding.replicated(self.mesh)
         self._decode = jax.jit(self._rounds, static_argnums=6, donate_argnums=1, out_shardings=(None, whole))
 
@@ -139,12 +140,12 @@ class Sampler:
         hidden_GND = hidden_GND.at[groups_Q].set(hidden_BAD.reshape(B * A, 1, -1), mode="drop")
         return self._placed(State(prefix, state.own, hidden_GND.reshape(self.slots, -1)))
 
-    def _placed(self, state: State) -> State:
+    def _placed(self, state: Any) -> Any:
         return jax.lax.with_sharding_constraint(state, sharding.of_cache(state, self.mesh))
 
     def begin(self, params: Params, state: State, prompts: dict[int, Sequence[int]]) -> State:
-        """Computes prompts for some groups."""
-        length = jax.tree.leaves(state.prefix)[0].shape[-2]
+        """Computes prompts for some groups, in rows with room for the longest of them."""
+        length = bucket(max(map(len, prompts.values())), SMALLEST)
         waiting, needs = list(prompts.items()), [(len(ids), 1) for ids in prompts.values()]
         for batch in in_batches(pack(np.array(needs), (length, PROMPTS_PER_ROW)), self.rows):
             batch = [*batch, *[[]] * (self.rows - len(batch))]
@@ -159,6 +160,13 @@ class Sampler:
             placed = jax.device_put((tokens, read_BA), sharding.of_batch(self.mesh, micro_batches=False))
             state = self._prefill(params, state, *placed, starts_BA, groups_BA)
         return state
+
+    def shrunk(self, state: State, prompt_length: int) -> State:
+        """Returns the state with room for prompts up to a length alone; none in progress may be longer."""
+        return state._replace(prefix=self._cut(state.prefix, prompt_length))
+
+    def _first_places(self, prefix: Any, places: int) -> Any:
+        return self._placed(jax.tree.map(lambda x: x[..., :places, :], prefix))
 
     def _rounds(
         self,

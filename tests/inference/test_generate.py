@@ -99,11 +99,26 @@ def test_order_neighbours_and_halves_change_nothing(plain):
 
 
 def test_a_longer_prompt_beside_it_changes_nothing(plain):
-    """Prompts of other sizes are computed with other programs."""
-    how, short = SampleConfig(max_tokens=20, slots=2), prompts(2, (3, 60))
-    alone = replies(*plain, short, how)
-    beside = replies(*plain, [*short, *prompts(2, (140, 200), seed=1)], how)
-    assert all(same(a, b) for a, b in zip(alone, beside[:2], strict=True))
+    """Short ones begin in room for long ones, lose it on the way, and begin in room for short ones."""
+    params, model = plain
+    how, short = SampleConfig(max_tokens=40, slots=3), prompts(3, (3, 60))
+    alone = replies(params, model, short, how)
+    long = [p._replace(max_tokens=20) for p in prompts(2, (140, 200), seed=1)]
+    sampler, rooms = Sampler(model, 1, 3, 40), []
+    go_on = sampler.go_on
+
+    def watched(params, state, prompt_G, own_S, *rest):
+        rooms.append((jax.tree.leaves(state.prefix)[0].shape[-2], own_S.tolist()))
+        return go_on(params, state, prompt_G, own_S, *rest)
+
+    sampler.go_on = watched
+    found = dict(generate.generate(params, model, [*short, *long], how, frozenset(), sampler=sampler))
+    want = dict(generate.generate(params, model, short, how, frozenset()))
+    assert all(same(found[i], want[i]) for i in range(3))
+    assert [len(found[i][0].tokens) for i in (3, 4)] == [20, 20]
+    assert all(same(a, b) for a, b in zip(alone, replies(params, model, [*short, *long], how)[:3], strict=True))
+    assert [room for room, _ in rooms] == [256, 256, 128, 128, 128], "long ones take 20 tokens of 40: two calls of five"
+    assert rooms[2][1] == [0, 0, 32], "the short one that began beside them goes on"
 
 
 def test_a_sampler_keeps_nothing_of_other_weights(plain):
@@ -164,7 +179,10 @@ def test_few_programs_are_compiled(plain):
     for part, changes in enumerate(settings):
         replies(params, model, asked[25 * part : 25 * (part + 1)], dataclasses.replace(how, **changes), sampler=sampler)
     compiled = [e for e in counted if e == "/jax/core/compile/backend_compile_duration"]
-    assert len(compiled) <= 3 * 3 + 1, "an empty cache, prompts and rounds for 128, 256 and 512; and random numbers"
+    assert len(compiled) <= 1 + 6 + 3 + 2 + 1, (
+        "an empty cache; prompts of 128, 256 and 512 in room for as much or more; rounds in each room; "
+        "two that shrink it; random numbers"
+    )
 
 
 @pytest.mark.parametrize("shape", [(8, 1, 1), (2, 2, 2), (1, 2, 4)])

@@ -8,6 +8,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from moral_jax import sharding
@@ -115,6 +116,19 @@ def test_tensor_cuts_heads_too_and_what_is_held_beside_frozen_weights():
     assert len(made.training.counted.kernels) == 3
     assert f"u8[{SPEC.layers - 1},{SPEC.width // 2 // 2},{SPEC.mlp_width // 2}]" in made.training.text
     assert_held(config, made)
+
+
+@needs_libtpu
+@pytest.mark.parametrize("slices", [1, 2])
+def test_an_axis_may_be_a_part_of_a_ring(slices):
+    """A slice of 4x4 has no ring of two chips; two neighbours of a ring of four are an axis of two."""
+    devices = machines.topology("v5e:4x4", slices).devices
+    mesh = sharding.make_mesh(MeshConfig(data=1, fsdp=-1, tensor=2, slices=slices), devices)
+    assert mesh.devices.shape == (slices, 8, 2)
+    for a, b in mesh.devices.reshape(-1, 2):
+        apart = np.subtract(a.coords, b.coords)
+        assert np.abs(apart).sum() == 1
+        assert getattr(a, "slice_index", 0) == getattr(b, "slice_index", 0)
 
 
 @needs_libtpu
