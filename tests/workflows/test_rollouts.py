@@ -151,6 +151,18 @@ def test_a_run_that_is_stopped_goes_on_inside_a_rollout(whole, tmp_path):
     assert_same(tmp_path / "r", run)
 
 
+def test_a_rollout_that_other_weights_wrote_is_written_again(whole, tmp_path):
+    config, run, _ = whole
+    train_until(config, tmp_path / "r", 8)
+    sealed = json.loads((run / "rollouts" / "000002.json").read_text())
+    found = rollouts.read(run / "rollouts", 2)
+    other = found._replace(lines=[line._replace(reward=-1.0) for line in found.lines])
+    about = {name: value for name, value in sealed.items() if name != "sha256"} | {"weights": "of others"}
+    rollouts.write(tmp_path / "r" / "rollouts", 2, other, about)
+    train.train(config, tmp_path / "r")
+    assert_same(tmp_path / "r", run)
+
+
 def assert_same(got, want):
     last = manifest.steps(want / "checkpoints")[-1]
     a, b = (manifest.read(folder / "checkpoints", last) for folder in (got, want))
