@@ -233,17 +233,19 @@ def test_the_largest_micro_batch_is_looked_for_from_the_configs_own(fits, parts,
             assert (plans, asked) == (found, sure)
 
 
-def test_the_front_is_what_nothing_beats_in_both_time_for_a_row_and_memory():
+def test_the_front_is_what_nothing_beats_in_time_for_a_row_and_memory():
     """A plan of many rows takes longer for a step, and less for a row."""
 
-    def made(name, seconds, rows, peak):
-        return {"name": name, "rows": rows, "training": {"peak_gib": peak}, "bound": {"seconds": seconds}}
+    def made(name, seconds, rows, peak, network=0.0):
+        bound = {"seconds": seconds, "compute": seconds, "memory": 0.0, "network": network}
+        return {"name": name, "rows": rows, "training": {"peak_gib": peak}, "bound": bound}
 
     plans = [
-        made("small", 1.0, 1, 10), made("large", 8.0, 16, 40), made("beaten", 7.0, 8, 50),
-        made("split", 8.0, 12, 20), made("as slow, larger", 2.0, 2, 30),
+        made("small", 1.0, 1, 10), made("large", 8.0, 16, 40, 8.0), made("beaten", 7.0, 8, 50),
+        made("split", 8.0, 12, 20), made("as slow, larger", 2.0, 2, 30), made("sends less", 8.0, 16, 60, 2.0),
+        made("as fast, sends more", 4.0, 8, 60, 4.0),
     ]  # fmt: skip
-    assert [p["name"] for p in search.front(plans)] == ["large", "split", "small"]
+    assert [p["name"] for p in search.front(plans)] == ["sends less", "split", "large", "small"]
 
 
 def test_a_search_goes_on_from_its_file(tmp_path, monkeypatch):
@@ -258,7 +260,8 @@ def test_a_search_goes_on_from_its_file(tmp_path, monkeypatch):
         rows = config.data.micro_batch_size
         held = {"arguments_gib": 1.0, "peak_gib": 1 + rows * (1 if config.model.remat == "full" else 2)}
         return {"mesh": {"fsdp": 4}, "remat": config.model.remat, "rows": rows, "micro_rows": rows, "training": held,
-                "bound": {"seconds": float(rows), "mfu": 0.5, "by": "compute"}, "fits": held["peak_gib"] <= 16,
+                "bound": {"seconds": float(rows), "compute": float(rows), "memory": 0.0, "network": 0.5, "mfu": 0.5,
+                          "by": "compute"}, "fits": held["peak_gib"] <= 16,
                 "config": saved.flatten(config)}  # fmt: skip
 
     monkeypatch.setattr(search, "make", lambda config, spec, where, scoring: config)
@@ -273,7 +276,7 @@ def test_a_search_goes_on_from_its_file(tmp_path, monkeypatch):
     assert [(row["remat"], row["micro_rows"]) for row in found] == [("full", 4), ("full", 8), ("none", 4)]
     assert look() == found
     assert len(compiled) == 5
-    assert search.paste(found[1]).endswith("--config.data.micro_batch_size=8 --config.data.batch_size=8")
+    assert search.paste(found[1]).endswith(" --config.data.micro_batch_size=8")
     search.search(CONFIG, SPEC, dataclasses.replace(where, name="v5e:1x4"), ("full",), (1,), file)
     assert len(compiled) == 8
 
