@@ -38,6 +38,8 @@ KINDS = (  # the first that matches
     ("choice of the next token", r"^jit\(_rounds\).*closed_call/"),
 )
 REST = "head, embedding, loss, and what has no name"
+MODULE = re.compile(r"^HloModule ([^,\s]+)", re.MULTILINE)
+OTHERS = {"jit__prefill_rows": "prompts"}
 ALL = "--config.task.validation=0"
 FLAGS = {
     "train": [ALL, "--config.task.test=0", "--config.train.epochs=1", "--config.optim.clip=none"],
@@ -51,14 +53,18 @@ def kind_of(name: str) -> str:
 
 
 def seconds_by_kind(trace: Path, program: str) -> collections.Counter:
-    """Of all threads together."""
-    names = dict(OPERATION.findall(program))
+    """Of all threads together. Other programs name their operations alike: what they take is told apart."""
+    names, [module] = dict(OPERATION.findall(program)), MODULE.findall(program)
     out = collections.Counter()
     with gzip.open(trace) as f:
         for event in json.load(f)["traceEvents"]:
-            operation = event.get("args", {}).get("hlo_op", "while")
-            if event.get("ph") == "X" and not operation.startswith(("while", "call")):  # what lies in them is there too
-                out[kind_of(names.get(operation, ""))] += event["dur"] / 1e6
+            args = event.get("args", {})
+            operation = args.get("hlo_op", "while")
+            if event.get("ph") != "X" or operation.startswith(("while", "call")):  # what lies in them is there too
+                continue
+            ran = args.get("hlo_module", "")
+            kind = kind_of(names.get(operation, "")) if ran == module else OTHERS.get(ran, REST)
+            out[kind] += event["dur"] / 1e6
     return out
 
 

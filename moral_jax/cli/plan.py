@@ -92,5 +92,6 @@ def run(args: argparse.Namespace, rest: list[str]) -> None:
     if not fitting:
         raise UserError(f"nothing fits on {args.topology}: try more chips, or --config.model.param_dtype=bfloat16")
     best = search.front(fitting)
-    print("\nnothing is faster, with exchanges hidden and not, and smaller than these, fastest first:\n" + search.table(best))
+    print("\nnothing is faster, with exchanges hidden or not, and smaller than these, fastest first:")
+    print(search.table(best))
     print(f"\n{search.paste(best[0])}")

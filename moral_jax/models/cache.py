@@ -6,7 +6,8 @@ A text in progress has three parts, and its next query sees all of them:
   own     [S, K, C, H]  what a text has of its own; S = G * n, and text s belongs to group s // n
   recent  [S, K, R, H]  the tokens of this call, one a round; they join `own` at the end of the call
 
-Heads come before places, as products want them: nothing is laid out anew in a round.
+Heads come before places, as products want them: nothing is laid out anew in a round. All are kept in the type that
+products read (`product.operand`).
 
 `own` and `prefix` are only read within a call. So a loop over layers need not copy them, and each round writes at one
 place for all texts. Sizes are static; how much of them is filled is data (`Continued`).

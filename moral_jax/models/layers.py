@@ -13,7 +13,7 @@ from moral_jax.models import adapters, cache, disentangled, quantize, rope
 from moral_jax.models.attention import ATTENTION, plain_attention, read_attention
 from moral_jax.models.cache import Continued
 from moral_jax.models.mask import take_positions
-from moral_jax.models.product import product
+from moral_jax.models.product import operand, product
 from moral_jax.models.spec import Activation, ComputeOptions, Spec, pattern_of
 from moral_jax.sharding import constrain
 from moral_jax.types import Array, Params, Tokens
@@ -192,7 +192,7 @@ class Attention(nn.Module):
         q_BTNH, k_BTKH, v_BTKH, distances = self._projected(x_BTD, tables, places.distances_RD, read_BA)
         if self.is_mutable_collection(cache.PREFILL) and not self.is_initializing():
             for name, x in zip(cache.KEYS, (k_BTKH, v_BTKH), strict=True):
-                self.put_variable(cache.PREFILL, name, x)
+                self.put_variable(cache.PREFILL, name, operand(x, how.product_dtype))
         if isinstance(tokens, Continued):
             parts = self._parts(k_BTKH, v_BTKH, tokens)
             out_BTNH = cache.cached_attention(q_BTNH, parts, tokens, pattern, how)
@@ -248,7 +248,7 @@ class Attention(nn.Module):
         }
         for name, x in zip(cache.KEYS, (k_S1KH, v_S1KH), strict=True):
             recent = parts[cache.RECENT]
-            x = x.swapaxes(1, 2)
+            x = operand(x.swapaxes(1, 2), self.compute.product_dtype)
             recent[name] = jax.lax.dynamic_update_slice_in_dim(recent[name], x, tokens.round, axis=2)
             self.put_variable(cache.RECENT, name, recent[name])
         return parts

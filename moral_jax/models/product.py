@@ -83,6 +83,11 @@ def product(x: Array, w: Array, dtype: str) -> Array:
     return jnp.matmul(x, w.astype(x.dtype), precision=EXACT if x.dtype == jnp.float32 else None)
 
 
+def operand(x: Array, dtype: str) -> Array:
+    """Returns what `product` reads of an operand: x, or x rounded to a narrower type."""
+    return x.astype(jnp.bfloat16) if x.dtype == jnp.float32 and dtype == "bfloat16" else x
+
+
 def float32_product(x: Array, w: Array, dtype: str) -> Array:
     """Returns `product(x, w, dtype)`, but in float32 where x is bfloat16: its sums are not rounded."""
     if x.dtype == jnp.bfloat16:
