@@ -48,7 +48,8 @@ SCALED = (  # a slice, and how many of them
     ("v5e:4x8", 1),
     ("v5e:8x16", 1),
 )
-ROWS_PER_CHIP, ROWS_PER_STEP = 8, 256  # the most that v5e-16 has room for; a row for each of 256 chips
+ROWS_PER_CHIP, ROWS_PER_STEP = 8, 256  # the most that v5e-16 has room for in one micro-batch; a row for each of 256 chips
+WITH_SUMS = 4  # rows of a chip at a time where gradients of several micro-batches are summed
 HEADER = (
     "| model | method | machine | micro-batch, rows | peak GiB | of | products, TFLOP | sent, GB | step >= s | MFU <= "
     "| fits |\n|---|---|---|---|---|---|---|---|---|---|---|"
@@ -87,6 +88,8 @@ def row(s: Row) -> str:
 
 def scaling_row(s: Row, base: Row) -> str:
     """Returns a row of the table of scaling: rows per second and chip at the bound, against those of `base`."""
+    if "bound" not in s:
+        raise SystemExit(f"{s['slice']}, {s['method']}: does not fit, and has no bound")
     t, b = s["training"], s["bound"]
     between = t["sent_gb"].get(hlo.BETWEEN_SLICES, 0.0)
 
@@ -153,12 +156,9 @@ def of_scaling() -> Iterator[Case]:
     for weak, (topology, slices) in itertools.product((False, True), SCALED):
         height, width = map(int, topology.partition(":")[2].split("x"))
         chips = height * width * slices
-        most = ROWS_PER_CHIP * chips
-        rows = most if weak else ROWS_PER_STEP
-        flags = [
-            f"--config.data.batch_size={rows}",
-            f"--config.data.micro_batch_size={min(rows, ROWS_PER_CHIP * chips)}",
-        ]
+        rows = ROWS_PER_CHIP * chips if weak else ROWS_PER_STEP
+        at_a_time = rows if weak else min(rows, WITH_SUMS * chips)
+        flags = [f"--config.data.batch_size={rows}", f"--config.data.micro_batch_size={at_a_time}"]
         flags += ["--config=configs/scruples/mistral_7b_dilemmas.py:v5e-16", f"--config.mesh.slices={slices}"]
         method = f"{ROWS_PER_CHIP} rows for each chip" if weak else f"{ROWS_PER_STEP} rows in a step"
         yield Case(MISTRAL, method, f"{slices} x {topology}", flags, topology)
