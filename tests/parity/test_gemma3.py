@@ -47,7 +47,11 @@ def test_tokens(words):
 
 
 def test_states_and_logits_in_float64(file, record_property):
-    """The same function: with activations in float64 on both sides, only our float32 islands round."""
+    """The same function, everything in float64 on both sides.
+
+    Both compute norms, rotations and the softmax in float32 otherwise, and this model magnifies that rounding: by up to
+    4e-3 in transformers' own states.
+    """
     with pytest.MonkeyPatch.context() as patch:
         for slow in ("GGUFReader", "get_tensor_name_map"):
             patch.setattr(gguf, slow, functools.cache(getattr(gguf, slow)))
@@ -57,21 +61,24 @@ def test_states_and_logits_in_float64(file, record_property):
     spec = load.read_spec(file)
     assert [kind.window for kind in spec.kinds[:7]] == [512] * 5 + [None, 512]
     ids = np.random.default_rng(0).integers(5, spec.vocab, (1, TOKENS))
-    with torch.no_grad():
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "float", lambda x, *_, **__: x.double())
         states = theirs.double().model(torch.from_numpy(ids)).last_hidden_state
         logits = theirs.lm_head(states[:, -8:]).numpy()
     del theirs
     gc.collect()  # both in float64 at once would need 4 GiB more
     decoder = load.load(file, spec, api.abstract_loaded(tiny.model(spec), trained=True), piece_bytes=64 << 20)
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), pytest.MonkeyPatch.context() as patch:
         model = tiny.model(spec, dtype="float64")
         wide = jax.tree.map(lambda x: x.astype(jnp.float64), decoder)
+        patch.setattr(jnp, "float32", jnp.float64)
         one, here = jnp.ones_like(ids), jnp.arange(TOKENS)[None]
         run = jax.jit(lambda p: api.module(model).apply({"params": p}, Tokens(ids, one, one + 1, here), here))
         got = np.asarray(run(wide))
         ours = got[:, -8:] @ np.asarray(wide["embedding"]).T
     assert logits.std() > 1
-    np.testing.assert_allclose(got, states.numpy(), atol=1e-4, rtol=0)
+    # tables that both hold in float32 (divisors of rotations, the scale of the embedding) leave 1e-6 of what is large
+    np.testing.assert_allclose(got, states.numpy(), atol=1e-4, rtol=2e-6)
     largest = float(np.abs(ours - logits).max())
     assert largest <= 1e-4
     record_property("parity", ["Gemma 3 270M (Q4_K_M)", "real, in float64", TOKENS, largest])
