@@ -61,7 +61,10 @@ class ModelConfig:
 PROJECTIONS = (
     "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     "qkv_proj", "gate_up_proj",  # Phi-3
-    "dense", "fc1", "fc2",  # Phi-2
+    "dense", "fc1", "fc2",  # Phi-2; dense of BERT, RoBERTa and DeBERTa too
+    "query", "key", "value",  # BERT, RoBERTa
+    "query_proj", "key_proj", "value_proj",  # DeBERTa
+    "Wqkv", "Wo", "Wi",  # ModernBERT
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from flax import traverse_util
 from moral_jax.config.model import AdapterConfig
 from moral_jax.models import parameters, quantize
 from moral_jax.models.product import EXACT, product
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import Spec
 from moral_jax.types import Array, Params
 
 
@@ -33,7 +33,7 @@ def scaling(config: AdapterConfig) -> float:
     return config.alpha / (config.rank if config.scaling == "rank" else math.sqrt(config.rank))
 
 
-def entries(spec: DecoderSpec, config: AdapterConfig) -> list[parameters.Entry]:
+def entries(spec: Spec, config: AdapterConfig) -> list[parameters.Entry]:
     """Returns the kernels that have an adapter."""
     return [
         entry
@@ -49,18 +49,18 @@ def _at(tree: Params, path: str) -> Any:
     return functools.reduce(operator.getitem, path.split("/"), tree)
 
 
-def fresh(decoder: Params, spec: DecoderSpec, config: AdapterConfig, rng: Array) -> Params:
+def fresh(backbone: Params, spec: Spec, config: AdapterConfig, rng: Array) -> Params:
     """Returns new adapters, which change nothing yet.
 
     `a` is uniform in +-1 / sqrt(in), as in PEFT, and `b` is zero. A magnitude is the length of its kernel's weights.
 
     Args:
-      decoder: parameters of the decoder, with the kernels that the adapters belong to.
+      backbone: parameters of the decoder or encoder, with the kernels that the adapters belong to.
     """
     adapted = entries(spec, config)
     arrays = {}
     for entry, key in zip(adapted, jax.random.split(rng, len(adapted)), strict=True):
-        kernel = quantize.restored(_at(decoder, entry.path), "float32")
+        kernel = quantize.restored(_at(backbone, entry.path), "float32")
         *stack, rows, columns = kernel.shape
         prefix = entry.path.removesuffix("kernel")
         uniform = jax.random.uniform(key, (*stack, rows, config.rank), jnp.float32, -1, 1)

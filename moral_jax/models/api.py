@@ -156,7 +156,7 @@ def _fresh(backbone: Params, model: Model, seed: int, yes_no: tuple[int, int] | 
     if yes_no:
         yes_D, no_D = (heads.unembedding(backbone)[token].astype(jnp.float32) for token in yes_no)
         out["score"]["rows"] = (yes_D - no_D)[None]
-    if isinstance(spec, DecoderSpec) and model.adapter.kind != "none":
+    if model.adapter.kind != "none":
         out["adapters"] = adapters.fresh(backbone, spec, model.adapter, rng)
     return out
 

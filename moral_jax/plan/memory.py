@@ -11,7 +11,7 @@ from moral_jax import sharding
 from moral_jax.config import Config
 from moral_jax.config.model import AdapterConfig, Dtype, Quantization
 from moral_jax.models import api
-from moral_jax.models.spec import EncoderSpec, Spec
+from moral_jax.models.spec import Spec
 from moral_jax.train import optim, step
 from moral_jax.workflows.local_model import make_model
 
@@ -48,8 +48,6 @@ def methods(config: Config, spec: Spec) -> dict[str, Config]:
         "full, float32": variant(AdapterConfig(), "float32", "none"),
         "full, bfloat16": variant(AdapterConfig(), "bfloat16", "none"),
     }
-    if isinstance(spec, EncoderSpec):
-        return full
     name = f"{adapter.kind}, rank {adapter.rank}"
     return full | {
         f"{name}, bfloat16": variant(adapter, "bfloat16", "none"),

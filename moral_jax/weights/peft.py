@@ -6,7 +6,7 @@ both use that mapping. `_check_config` refuses any setting of the file that we w
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from moral_jax.config.model import PROJECTIONS, AdapterConfig
 from moral_jax.models import adapters, parameters
-from moral_jax.models.spec import DecoderSpec
+from moral_jax.models.spec import Spec
 from moral_jax.runtime import strict_json
 from moral_jax.types import Array, Params, UserError
 from moral_jax.weights import hf, shard_slices
@@ -42,11 +42,20 @@ def _names(entry: parameters.Entry, leaf: str) -> list[str]:
     return [PREFIX + name.removesuffix("weight") + NAMES[leaf] for name in shard_slices.sources(entry, is_gguf=False)]
 
 
-def _tensors(spec: DecoderSpec, config: AdapterConfig) -> dict[str, tuple[parameters.Entry, list[str]]]:
-    """Returns {path of a leaf: (entry of its kernel, names of its file tensors)}."""
+def _tensors(
+    spec: Spec, config: AdapterConfig, names: Iterable[str] = ()
+) -> dict[str, tuple[parameters.Entry, list[str]]]:
+    """Returns {path of a leaf: (entry of its kernel, names of its file tensors)}.
+
+    Args:
+      names: of all tensors in the file; an encoder's may be prefixed with its family.
+    """
+    entries = parameters.match_names(
+        adapters.entries(spec, config), spec, {name.removeprefix(PREFIX) for name in names}
+    )
     return {
         entry.path.removesuffix("kernel") + leaf: (entry, _names(entry, leaf))
-        for entry in adapters.entries(spec, config)
+        for entry in entries
         for leaf in adapters.leaves(config)
     }
 
@@ -85,12 +94,12 @@ def _check_tensors(file: Path, have: set[str], want: set[str]) -> None:
             raise UserError(f"{file}: tensor {min(names)!r} {problem}, and {len(names) - 1} more; {remedy}")
 
 
-def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -> Params:
+def load(folder: Path, spec: Spec, config: AdapterConfig, like: Params) -> Params:
     """Reads the adapters that PEFT saved to a folder, into their shards.
 
     Args:
       folder: contains both files.
-      spec: the decoder that the adapters belong to.
+      spec: the model that the adapters belong to.
       config: the adapter settings that the files must match.
       like: shapes, dtypes and shardings of the adapters' leaves.
 
@@ -101,7 +110,7 @@ def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -
     _check_config(hf.inside(folder, CONFIG), config)
     file = hf.inside(folder, TENSORS)
     tensors = hf.read_tensors(file)
-    leaves, sources = flat(like), _tensors(spec, config)
+    leaves, sources = flat(like), _tensors(spec, config, tensors)
     _check_tensors(file, set(tensors), {name for _, names in sources.values() for name in names})
 
     def build(path: str, entry: parameters.Entry, names: list[str]) -> Array:
@@ -117,7 +126,7 @@ def load(folder: Path, spec: DecoderSpec, config: AdapterConfig, like: Params) -
     return nest({path: build(path, *source) for path, source in sources.items()})
 
 
-def _config(spec: DecoderSpec, config: AdapterConfig, base: str) -> dict[str, Any]:
+def _config(spec: Spec, config: AdapterConfig, base: str) -> dict[str, Any]:
     """Returns the contents of `adapter_config.json`."""
     entries = adapters.entries(spec, config)
     layers = sorted(set(itertools.chain.from_iterable(entry.layers or () for entry in entries)))
@@ -138,13 +147,13 @@ def _config(spec: DecoderSpec, config: AdapterConfig, base: str) -> dict[str, An
 
 
 def save(
-    read: Callable[[str], np.ndarray], spec: DecoderSpec, config: AdapterConfig, base: str, folder: Path, dtype: str
+    read: Callable[[str], np.ndarray], spec: Spec, config: AdapterConfig, base: str, folder: Path, dtype: str
 ) -> None:
     """Writes `adapter_config.json` and `adapter_model.safetensors`.
 
     Args:
       read: returns an adapter leaf by its path.
-      spec: the decoder that the adapters belong to.
+      spec: the model that the adapters belong to.
       config: the adapter settings.
       base: name of the base model.
       folder: output folder.

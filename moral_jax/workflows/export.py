@@ -13,7 +13,6 @@ import numpy as np
 from moral_jax.config import Config
 from moral_jax.config.model import MeshConfig
 from moral_jax.models import adapters, api, parameters, quantize
-from moral_jax.models.spec import DecoderSpec
 from moral_jax.respondents.encode import ModelFiles
 from moral_jax.runs import origin
 from moral_jax.runs.directory import RunDirectory, read_config
@@ -84,7 +83,6 @@ def _leaf(tree: Params, path: str) -> Array | Params:
 
 def _merged(base: export.Read, trained: export.Read, model: api.Model) -> export.Read:
     """Reads what a frozen backbone and its adapters are together."""
-    assert isinstance(model.spec, DecoderSpec), "encoders have no adapters"
     adapted = {entry.path for entry in adapters.entries(model.spec, model.adapter)}
 
     def read(path: str) -> np.ndarray:
@@ -198,7 +196,6 @@ def write_adapter(folder: Path, out: Path, dtype: str | None, card: str | None =
     model, dtype = files.model, dtype or "float32"
     if model.score_rows:
         raise UserError(f"{folder}: has a score head, which has no place in PEFT's files; leave out --format=peft")
-    assert isinstance(model.spec, DecoderSpec), "encoders have no adapters"
     if not InitialParams(config, files).is_beside_files:
         raise UserError(
             f"{folder}: its adapters lie beside weights that {config.model.path} has trained, which PEFT cannot name; "

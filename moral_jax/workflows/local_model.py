@@ -14,7 +14,7 @@ from moral_jax.data import encode
 from moral_jax.models import adapters, api, parameters, quantize
 from moral_jax.models.attention_choice import choose as choose_attention
 from moral_jax.models.product import arithmetic
-from moral_jax.models.spec import ComputeOptions, DecoderSpec, EncoderSpec, Spec
+from moral_jax.models.spec import ComputeOptions, EncoderSpec, Spec
 from moral_jax.prompts import render
 from moral_jax.respondents.encode import ModelFiles, QuestionEncoder
 from moral_jax.runs import origin
@@ -50,14 +50,6 @@ def _score_rows(config: Config, spec: Spec) -> int:
     return len(task.classes)
 
 
-def _check_encoder(config: Config, spec: EncoderSpec) -> None:
-    if config.adapter.kind != "none":
-        raise UserError(
-            f"config.adapter.kind={config.adapter.kind!r}: {spec.family} is an encoder, of which all weights are "
-            f"trained; set --config.adapter.kind=none and --config.model.quantize=none"
-        )
-
-
 def _arithmetic(config: Config, platform: str, began: origin.Provenance) -> tuple[str, str]:
     """Returns the types of activations and of products' operands: half a run with others could not be compared."""
     here = arithmetic(config.model.dtype, config.model.product_dtype, platform)
@@ -87,8 +79,6 @@ def make_model(
       say: told what was chosen.
       choose: `attention_choice.choose`, or what takes its place where the mesh's devices are not here.
     """
-    if isinstance(spec, EncoderSpec):
-        _check_encoder(config, spec)
     score_rows = _score_rows(config, spec)
     if spec.kv_heads % mesh.shape[sharding.TENSOR]:
         raise UserError(
@@ -98,7 +88,7 @@ def make_model(
     if config.adapter.first_layer >= spec.layers:
         first = config.adapter.first_layer
         raise UserError(f"config.adapter.first_layer={first}: the model has {spec.layers} layers; expected less")
-    if isinstance(spec, DecoderSpec) and config.adapter.kind != "none" and not adapters.entries(spec, config.adapter):
+    if config.adapter.kind != "none" and not adapters.entries(spec, config.adapter):
         names = dict.fromkeys(e.projection for e in parameters.entries(spec) if e.path.endswith("/kernel"))
         raise UserError(
             f"config.adapter.targets={config.adapter.targets!r}: matches no matrix of {spec.family}, which has "
@@ -240,7 +230,7 @@ class InitialParams:
             params["score"] |= load.pooler(path, model.spec, like["score"], piece_bytes)
         if self._before:
             params |= taken_over.heads(self._before, model)
-        if config.path is None or isinstance(model.spec, EncoderSpec):  # encoders have no adapters: see _check_encoder
+        if config.path is None:
             return params
         return params | {"adapters": peft.load(Path(config.path), model.spec, config, like["adapters"])}
 

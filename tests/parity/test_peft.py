@@ -4,15 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from moral_jax.config.model import AdapterConfig
 from moral_jax.models import adapters, api, read_out
+from moral_jax.types import Tokens
 from moral_jax.weights import load, peft
 from tests.helpers import tiny
 
 torch = pytest.importorskip("torch", reason="torch is the reference; [test] installs it on Python 3.11")
 transformers = pytest.importorskip("transformers")
 theirs = pytest.importorskip("peft", reason="PEFT is the reference; [test] installs it on Python 3.11")
+
+families = pytest.importorskip("tests.helpers.families")
 
 KINDS = {
     "lora": AdapterConfig(kind="lora", rank=3, alpha=6.0),
@@ -126,3 +130,70 @@ def test_merged_as_it_merges(base, adapter, tmp_path):
     np.testing.assert_allclose(merged, got, atol=1e-4, rtol=0)
     hf_model = theirs.PeftModel.from_pretrained(reference(base), tmp_path).merge_and_unload().eval()
     np.testing.assert_allclose(merged, logits_of(hf_model), atol=1e-4, rtol=0)
+
+
+ENCODERS = {  # by family, the maps of a layer that get an adapter
+    "BERT": "query|value|dense",
+    "ModernBERT": "Wqkv|Wi|Wo",
+    "DeBERTa-v3": "query_proj|key_proj|value_proj|dense",
+}
+
+
+def encoder_folder(name):
+    folder = families.new_folder()
+    if name != "BERT":
+        families.write(families.ENCODERS[name], folder, "")
+        return folder
+    torch.manual_seed(0)
+    config = transformers.AutoConfig.for_model(**tiny.hf_encoder_config(tiny.encoder_spec()))
+    hf_model = transformers.BertModel(config, add_pooling_layer=False)
+    with torch.no_grad():
+        for path, p in hf_model.named_parameters():
+            p.normal_(1.0 if path.endswith("LayerNorm.weight") else 0.0, 0.1)
+    hf_model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders(name, kind, tmp_path):
+    """Its files give us its states, also once merged, and with names that a class with a head has written."""
+    folder = encoder_folder(name)
+    more = {"add_pooling_layer": False} if name == "BERT" else {}
+    plain = transformers.AutoModel.from_pretrained(folder, attn_implementation="eager", **more).eval()
+    ids = np.random.default_rng(0).integers(5, 97, (1, 60))
+    with torch.no_grad():
+        before = plain(torch.from_numpy(ids)).last_hidden_state.numpy()
+        settings = theirs.LoraConfig(
+            r=3, lora_alpha=6.0, use_dora=kind == "dora", target_modules=ENCODERS[name].split("|")
+        )
+        hf_model = randomised(theirs.get_peft_model(plain, settings))
+        hf_model.save_pretrained(tmp_path)
+        want = hf_model(torch.from_numpy(ids)).last_hidden_state.numpy()
+    assert np.abs(want - before).max() > 0.1
+    adapter = AdapterConfig(kind=kind, rank=3, alpha=6.0, targets=ENCODERS[name])
+    model = tiny.model(load.read_spec(folder), adapter=adapter, score_rows=1)
+    encoder = tiny.load(folder, model.spec)
+    one, here = jnp.ones_like(ids), jnp.arange(60)[None]
+
+    @jax.jit
+    def states(params):
+        return api.module(model).apply(
+            api.variables(params, model), Tokens(jnp.asarray(ids), one, one + 1, here, one - 1), here
+        )
+
+    like = api.abstract_params(model)["adapters"]
+    found = peft.load(tmp_path, model.spec, adapter, like)
+    np.testing.assert_allclose(states({"encoder": encoder, "adapters": found}), want, atol=1e-4, rtol=0)
+    file = tmp_path / peft.TENSORS
+    prefix = {"BERT": "bert", "ModernBERT": "model", "DeBERTa-v3": "deberta"}[name]
+    named = {k.replace(peft.PREFIX, f"{peft.PREFIX}{prefix}."): v for k, v in load_file(file).items()}
+    save_file(named, file)
+    again = peft.load(tmp_path, model.spec, adapter, like)
+    jax.tree.map(np.testing.assert_array_equal, again, found)
+    merged, flat = dict(load.flat(encoder)), load.flat(adapters.scaled(found, adapter))
+    for entry in adapters.entries(model.spec, adapter):
+        where = entry.path.removesuffix("kernel")
+        beside = {leaf: flat[where + leaf] for leaf in adapters.leaves(adapter)}
+        merged[entry.path] = adapters.merged(merged[entry.path], beside)
+    np.testing.assert_allclose(states({"encoder": load.nest(merged)}), want, atol=1e-4, rtol=0)

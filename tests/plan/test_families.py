@@ -49,13 +49,18 @@ ENCODER_CONFIG = Config(
 
 
 def test_what_an_encoder_holds():
-    """All weights are trained, so that there are no rows of adapters; an encoder's pairs of tokens count twice."""
-    spec = tiny.encoder_spec()
+    """All weights, or adapters and the head; an encoder's pairs of tokens count twice."""
+    spec = tiny.encoder_spec(width=64, mlp_width=128)
     found = memory.methods(ENCODER_CONFIG, spec)
-    assert list(found) == ["full, float32", "full, bfloat16"]
-    held = memory.held(found["full, float32"], spec, tiny.mesh(1, 1, 1))
-    leaves = jax.tree.leaves(api.abstract_params(tiny.model(spec, score_rows=1)))
-    assert held.trained == sum(math.prod(x.shape) for x in leaves)
+    assert [name.split(",")[0] for name in found] == ["full", "full", "lora", "lora", "lora"]
+    held = {name: memory.held(config, spec, tiny.mesh(1, 1, 1)) for name, config in found.items()}
+    params = api.abstract_params(tiny.model(spec, score_rows=1))
+    head = sum(math.prod(x.shape) for name in ("head", "score") for x in jax.tree.leaves(params[name]))
+    assert held["full, float32"].trained == sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+    sizes = [(64, 64)] * 4 + [(64, 128), (128, 64)]
+    assert held["lora, rank 16, nf4"].trained == head + 3 * 16 * sum(map(sum, sizes))
+    weights = [held[f"lora, rank 16, {kind}"].weights for kind in ("bfloat16", "int8", "nf4")]
+    assert weights == sorted(weights, reverse=True)
     both = [cost.model_flops(s, 1000, 256, frozen=False) for s in (spec, tiny.spec())]
     pairs = [
         flops - cost.matrix_flops(s, 1000, frozen=False) for flops, s in zip(both, (spec, tiny.spec()), strict=True)

@@ -14,6 +14,7 @@ from moral_jax.config.train import ObjectiveConfig, TrainConfig
 from moral_jax.runs.directory import read_config
 from moral_jax.runs.records import read_jsonl
 from moral_jax.tasks import load
+from moral_jax.train.checkpoint import Checkpoints
 from moral_jax.types import UserError
 from moral_jax.workflows import train
 from moral_jax.workflows.local_model import find_model
@@ -53,7 +54,11 @@ def runs(encoder_folder, decoder_folder, anecdotes, tmp_path_factory):
         "classes": config_of(encoder_folder, "classes", task=task, objective=ObjectiveConfig()),
         "decoder": config_of(decoder_folder),
         "lora": config_of(decoder_folder, adapter=AdapterConfig(kind="lora", rank=4)),
+        "encoder, lora": config_of(encoder_folder, adapter=AdapterConfig(kind="lora", rank=4)),
     }
+    beside = configs["encoder, lora"]
+    quantised = dataclasses.replace(beside.model, quantize="int8")
+    configs["encoder, int8"] = dataclasses.replace(beside, model=quantised)
     made = {}
 
     def finished(name):
@@ -65,7 +70,7 @@ def runs(encoder_folder, decoder_folder, anecdotes, tmp_path_factory):
     return finished
 
 
-@pytest.mark.parametrize("name", ["encoder", "classes", "decoder", "lora"])
+@pytest.mark.parametrize("name", ["encoder", "classes", "decoder", "lora", "encoder, lora", "encoder, int8"])
 def test_a_run_from_config_to_report(runs, name):
     folder = runs(name)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -131,7 +136,11 @@ def test_scores_do_not_depend_on_packing(encoder_folder, tmp_path):
         ),
         ("encoder", {"head": "classes"}, "the same options in every row, as tasks anecdotes, "),
         ("decoder", {"head": "classes"}, "'classes': is for encoders; llama can read all"),
-        ("encoder", {"adapter": AdapterConfig(kind="lora")}, "bert is an encoder, of which all weights are trained"),
+        (
+            "encoder",
+            {"adapter": AdapterConfig("lora", targets="q_proj")},
+            "matches no matrix of bert, which has query, key",
+        ),
     ],
 )
 def test_what_does_not_go_together(encoder_folder, decoder_folder, backbone, changes, message):
@@ -163,6 +172,8 @@ EXPORTED = {
     "classes": "BertForSequenceClassification",
     "decoder": "LlamaForSequenceClassification",
     "lora": "LlamaForSequenceClassification",
+    "encoder, lora": "BertForMultipleChoice",
+    "encoder, int8": "BertForMultipleChoice",
 }
 
 
@@ -183,15 +194,21 @@ def test_transformers_has_the_same_probabilities(runs, name, tmp_path, anecdotes
         logits = []
         for text in encoded.texts:
             given = {"input_ids": torch.from_numpy(text.tokens_T).long()[None]}
-            if name in ("encoder", "classes"):
+            if name.startswith(("encoder", "classes")):
                 given["token_type_ids"] = torch.from_numpy(text.types_T).long()[None]
-            if name == "encoder":
+            if name.startswith("encoder"):
                 given = {k: v[None] for k, v in given.items()}
             with torch.no_grad():
                 logits += model.eval()(**given).logits[0].tolist()
         np.testing.assert_allclose(torch.tensor(logits).softmax(-1), record["probabilities"], atol=1e-5)
     if name == "classes":
         assert list(model.config.id2label.values()) == list(examples[0].options)
+
+
+def test_beside_frozen_weights_an_encoder_trains_adapters_and_its_head(runs):
+    with Checkpoints(runs("encoder, int8") / "checkpoints") as checkpoints:
+        names = checkpoints.read_manifest(checkpoints.latest()).checksums
+    assert {name.split("/")[1] for name in names if name.startswith("params/")} == {"adapters", "score", "head"}
 
 
 def test_what_cannot_be_exported(runs, encoder_folder, tmp_path, capsys):
