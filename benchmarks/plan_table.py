@@ -48,7 +48,8 @@ SCALED = (  # a slice, and how many of them
     ("v5e:4x8", 1),
     ("v5e:8x16", 1),
 )
-ROWS_PER_CHIP, ROWS_PER_STEP = 8, 256  # the most that v5e-16 has room for in one micro-batch; a row for each of 256 chips
+ROWS_PER_CHIP = 8  # the most that v5e-16 has room for in one micro-batch
+ROWS_PER_STEP = 256  # one for each of 256 chips
 WITH_SUMS = 4  # rows of a chip at a time where gradients of several micro-batches are summed
 HEADER = (
     "| model | method | machine | micro-batch, rows | peak GiB | of | products, TFLOP | sent, GB | step >= s | MFU <= "
@@ -93,14 +94,13 @@ def scaling_row(s: Row, base: Row) -> str:
     t, b = s["training"], s["bound"]
     between = t["sent_gb"].get(hlo.BETWEEN_SLICES, 0.0)
 
-    def speed(r: Row, *, overlaps: bool) -> float:
-        b = r["bound"]
-        return r["rows"] / r["chips"] / (b["seconds"] if overlaps else max(b["compute"], b["memory"]) + b["network"])
+    def speeds(r: Row) -> list[float]:
+        return [1 / r["chips"] / seconds for seconds in search.seconds_per_row(r)]
 
     cells = [s["chips"], s["slices"], s["rows"], s["micro_rows"] // s["chips"], f"{t['peak_gib']:.2f}"]
     cells += [f"{t['flops'] / 1e12:.0f}", f"{sum(t['sent_gb'].values()) - between:.1f}", f"{between:.2f}"]
     cells += [f"{b['compute']:.3f}", f"{b['network']:.3f}", f"{b['seconds']:.3f}"]
-    cells += [f"{speed(s, overlaps=how) / speed(base, overlaps=how):.3f}" for how in (True, False)]
+    cells += [f"{mine / first:.3f}" for mine, first in zip(speeds(s), speeds(base), strict=True)]
     return "| " + " | ".join(map(str, cells)) + " |"
 
 

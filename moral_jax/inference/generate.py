@@ -70,6 +70,11 @@ def _cut(parts: list[list[np.ndarray]], ends: frozenset[int], is_stopped: Stoppe
     return Reply(tokens[:length], logp[:length], sampled[:length], reason)
 
 
+def _most_of(prompt: Prompt, most: int) -> int:
+    """Returns the most tokens of a reply to a prompt, where any may have so many."""
+    return min(prompt.max_tokens or most, most)
+
+
 class Slots:
     """Which texts are in progress, and how far they are."""
 
@@ -91,8 +96,7 @@ class Slots:
             if group not in self.groups and waiting:
                 place, prompt = waiting.pop()
                 of_each: list[list[list[np.ndarray]]] = [[] for _ in range(self.samples)]
-                most_of_it = min(prompt.max_tokens or most, most)
-                self.groups[group] = Group(place, most_of_it, of_each, [None] * self.samples)
+                self.groups[group] = Group(place, _most_of(prompt, most), of_each, [None] * self.samples)
                 fresh[group] = prompt.tokens
                 self.prompt_lengths_G[group], self.numbers_S[self._of(group)] = len(prompt.tokens), prompt.number
         return fresh
@@ -117,8 +121,7 @@ def _in_order(prompts: Sequence[Prompt], most: int) -> list[tuple[int, Prompt]]:
     """Returns prompts and their places in the order in which they begin, the first last."""
 
     def key(asked: tuple[int, Prompt]) -> tuple[int, int]:
-        tokens, replies = len(asked[1].tokens), asked[1].max_tokens or most
-        return -bucket(tokens, SMALLEST), -min(replies, most)
+        return -bucket(len(asked[1].tokens), SMALLEST), -_most_of(asked[1], most)
 
     return sorted(enumerate(prompts), key=key)[::-1]
 

@@ -147,7 +147,7 @@ def search(
     return found
 
 
-def _seconds(row: Row) -> tuple[float, float]:
+def seconds_per_row(row: Row) -> tuple[float, float]:
     """Returns the least seconds for one row of tokens: where products hide the exchanges, and where nothing does."""
     bound = row["bound"]
     apart = max(bound["compute"], bound["memory"]) + bound["network"]
@@ -156,7 +156,7 @@ def _seconds(row: Row) -> tuple[float, float]:
 
 def _row(s: Row) -> str:
     mesh = "x".join(map(str, s["mesh"].values()))
-    hidden, apart = _seconds(s)
+    hidden, apart = seconds_per_row(s)
     return (
         f"| {mesh:8} | {s['remat']:5} | {s['micro_rows']:5} | {s['training']['peak_gib']:8.2f} | "
         f"{1000 * hidden:10.1f} | {1000 * apart:20.1f} | {s['bound']['mfu']:6.0%} | {s['bound']['by']:8} |"
@@ -181,13 +181,13 @@ def front(rows: list[Row]) -> list[Row]:
     """
 
     def cost(row: Row) -> tuple[float, ...]:
-        return (*_seconds(row), row["training"]["peak_gib"])
+        return (*seconds_per_row(row), row["training"]["peak_gib"])
 
     def beats(a: Row, b: Row) -> bool:
         return cost(a) != cost(b) and all(x <= y for x, y in zip(cost(a), cost(b), strict=True))
 
     unbeaten = [row for row in rows if not any(beats(other, row) for other in rows)]
-    return sorted(unbeaten, key=lambda row: sum(_seconds(row)))
+    return sorted(unbeaten, key=lambda row: sum(seconds_per_row(row)))
 
 
 # not the rows of a step: those change what is learned, and are rounded up to whole micro-batches

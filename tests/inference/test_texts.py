@@ -61,8 +61,9 @@ def test_packed_equals_alone(name, objective):
     assert not (packed[-1].asks.items_BQ >= 0).any(), "or nothing is packed"
     (loss, grads), (want, want_grads) = (gradients(objective, model, batches, 2) for batches in (packed, alone))
     assert loss == pytest.approx(want, rel=2e-6)
-    # by what is left of float32 in gradients of adapters: 4e-5 of the largest beside nf4 weights in JAX 0.12
-    assert_same(grads, want_grads, rtol=1e-4 if "nf4" in name else 2e-5)
+    # JAX 0.12 sums otherwise: beside nf4 weights 4.4e-5 of the largest are left of float32
+    is_looser = "nf4" in name and jax.__version_info__ >= (0, 12)
+    assert_same(grads, want_grads, rtol=5e-5 if is_looser else 2e-5)
 
 
 @pytest.mark.parametrize("objective", ["sft", "dpo"])

@@ -101,6 +101,16 @@ def test_its_files_give_us_its_logits(base, adapter, tmp_path):
     np.testing.assert_allclose(ours(params | {"adapters": loaded}, model), want, atol=1e-4, rtol=0)
 
 
+def merged(backbone, beside, model):
+    """A backbone with adapters multiplied into it, so that none is left beside."""
+    kernels, arrays = dict(load.flat(backbone)), load.flat(adapters.scaled(beside, model.adapter))
+    for entry in adapters.entries(model.spec, model.adapter):
+        where = entry.path.removesuffix("kernel")
+        adapter = {leaf: arrays[where + leaf] for leaf in adapters.leaves(model.adapter)}
+        kernels[entry.path] = adapters.merged(kernels[entry.path], adapter)
+    return load.nest(kernels)
+
+
 def written(base, adapter, folder):
     """An adapter with random values, as we write it; our logits with it, and with all of it merged."""
     model, params = params_of(base, adapter)
@@ -108,13 +118,8 @@ def written(base, adapter, folder):
     params |= {"adapters": random}
     leaves = load.flat(random)
     peft.save(lambda path: np.asarray(leaves[path]), model.spec, model.adapter, str(base), folder, "float32")
-    merged = dict(load.flat(params["decoder"]))
-    scaled = load.flat(adapters.scaled(random, adapter))
-    for entry in adapters.entries(model.spec, adapter):
-        where = entry.path.removesuffix("kernel")
-        beside = {leaf: scaled[where + leaf] for leaf in adapters.leaves(adapter)}
-        merged[entry.path] = adapters.merged(merged[entry.path], beside)
-    return ours(params, model), ours({"decoder": load.nest(merged), "head": {}}, model)  # no adapter beside
+    alone = merged(params["decoder"], random, model)
+    return ours(params, model), ours({"decoder": alone, "head": {}}, model)
 
 
 def test_our_files_give_it_our_logits(base, adapter, tmp_path):
@@ -191,9 +196,5 @@ def test_encoders(name, kind, tmp_path):
     save_file(named, file)
     again = peft.load(tmp_path, model.spec, adapter, like)
     jax.tree.map(np.testing.assert_array_equal, again, found)
-    merged, flat = dict(load.flat(encoder)), load.flat(adapters.scaled(found, adapter))
-    for entry in adapters.entries(model.spec, adapter):
-        where = entry.path.removesuffix("kernel")
-        beside = {leaf: flat[where + leaf] for leaf in adapters.leaves(adapter)}
-        merged[entry.path] = adapters.merged(merged[entry.path], beside)
-    np.testing.assert_allclose(states({"encoder": load.nest(merged)}), want, atol=1e-4, rtol=0)
+    alone = {"encoder": merged(encoder, found, model)}
+    np.testing.assert_allclose(states(alone), want, atol=1e-4, rtol=0)
